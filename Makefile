@@ -1,0 +1,43 @@
+# Every target sets up what it needs (.venv and the packages) and is safe to repeat.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint format clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY)  ## make .venv and install gan-cli into it, editable, with the test tools
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "gan-cli needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## the main job: WGAN-GP on real handwritten digits, at most 3 minutes, then a grid of samples
+	$(BIN)/gan-train experiment=demo hydra.run.dir=outputs/demo
+	$(BIN)/gan-sample checkpoint=outputs/demo/checkpoints/last.pt n=64 seed=0 mode=grid output=outputs/demo/grid.png
+	@$(BIN)/python -m gan_cli.rundir outputs/demo
+
+test: $(READY)  ## the tests (under 8 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+test-all: $(READY)  ## the tests and the slow ones, which train for minutes
+	$(BIN)/python -m pytest -m 'slow or not slow' --timeout 3600
+
+lint: $(READY)  ## ruff (check and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)  ## let ruff put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove what make made; outputs/ stays
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache

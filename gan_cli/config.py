@@ -1,0 +1,204 @@
+"""The configuration of `gan-train`: its typed root, and the check of every group before anything is built.
+
+Nothing here imports torch: a mistake is answered before it loads.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import Any
+
+from gan_cli import registry
+from gan_cli.errors import UserError, closest
+
+GROUPS = ("model", "network", "loss", "regularizer", "data", "optimizer", "schedule")
+"""The groups whose nodes a registry builds."""
+
+HARMLESS = {
+    "steps", "minutes", "log_every", "sample_every", "checkpoint_every", "evaluate_every", "evaluate_samples",
+    "keep_checkpoints", "resume", "guard", "objective", "data.root", "hardware.threads",
+}  # fmt: skip
+"""Keys that do not change what a run learns: a run may be resumed with others. (A schedule that reads `steps` copies
+its value, and that copy counts.)"""
+
+
+class Resume(Enum):
+    """What to do about an earlier, unfinished run of the same configuration."""
+
+    auto = "auto"  # find it and go on
+    never = "never"  # start anew
+    force = "force"  # go on although the configuration has changed
+
+
+class Guard(Enum):
+    """What to do about a configuration whose mathematics is void."""
+
+    error = "error"
+    warn = "warn"
+
+
+class Device(Enum):
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+    mps = "mps"
+
+
+class Precision(Enum):
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+def key(default: Any, help: str, least: float = 0) -> Any:
+    """A key of the configuration: its default, one line of help, the smallest value it may have. 0 `every` is never."""
+    return field(default=default, metadata={"help": help, "least": None if isinstance(default, Enum) else least})
+
+
+@dataclass
+class Hardware:
+    """Where a run computes, and in which precision."""
+
+    device: Device = Device.auto
+    precision: Precision = Precision.fp32
+    threads: int | None = key(None, least=1, help="CPU threads; null leaves it to torch")
+
+
+@dataclass
+class TrainConfig:
+    """The root of the configuration. (`every`: 0 is never.)"""
+
+    model: Any = None
+    network: Any = None
+    loss: Any = None
+    regularizer: Any = None
+    data: Any = None
+    optimizer: Any = None
+    schedule: Any = None
+    hardware: Hardware = field(default_factory=Hardware)
+
+    steps: int = key(100_000, least=1, help="rounds to play")
+    minutes: float | None = key(None, least=0, help="time to train in all, restarts included; whichever ends first")
+    seed: int = key(0, least=0, help="of everything random")
+    batch_size: int = key(64, least=1, help="samples a turn, over all devices")
+    log_every: int = key(50, help="rounds between rows of metrics.jsonl and TensorBoard")
+    sample_every: int = key(500, help="rounds between pictures and histograms")
+    checkpoint_every: int = key(500, help="rounds between checkpoints; there is always one at the end")
+    evaluate_every: int = key(500, help="rounds between scores")
+    evaluate_samples: int | None = key(None, least=2, help="samples to score; null takes the metric's own number")
+    keep_checkpoints: int = key(3, least=1, help="checkpoints kept, beside best.pt")
+    resume: Resume = key(Resume.auto, help="auto, never (start anew), force (go on with a changed configuration)")
+    init_from: str | None = key(None, help="checkpoint whose weights to start from, with fresh optimizers")
+    guard: Guard = key(Guard.error, help="error or warn, for configurations whose mathematics is void")
+    objective: str | None = key(None, help="the score that best.pt and searches go by; null takes the data's own")
+
+
+def check(config: dict[str, Any]) -> dict[str, Any]:
+    """Check every group of a plain (resolved) configuration and settle `network=auto`.
+
+    Returns the configuration that is run, saved and compared. Raises UserError for the first mistake.
+    """
+    _check_ranges(TrainConfig, config, "")
+    _check_ranges(Hardware, config["hardware"], "hardware.")
+    for group in GROUPS:
+        if not isinstance(config[group], Mapping):
+            raise UserError(f"{group}={config[group]}: choose an option of the group, such as {group}=NAME.")
+    for group, known in (("model", registry.games), ("loss", registry.losses), ("data", registry.datasets),
+                         ("regularizer", registry.regularizers), ("schedule", registry.schedules)):  # fmt: skip
+        known.check(config[group], group)
+    game = registry.games.component(config["model"]["name"], "model")
+    players(config["optimizer"], game.facts["players"])
+    settled = {**config, "network": _settle(config["network"], registry.datasets, config["data"])}
+    role_nodes(settled["network"], game.facts["roles"].values())
+    return settled
+
+
+def _check_ranges(schema: type, config: Mapping[str, Any], prefix: str) -> None:
+    for item in fields(schema):
+        least, value = item.metadata.get("least"), config.get(item.name)
+        if least is not None and isinstance(value, int | float) and value < least:
+            raise UserError(f"{prefix}{item.name}={value}: must be at least {least}.")
+
+
+def _settle(network: Mapping[str, Any], datasets: registry.Registry, data: Mapping[str, Any]) -> dict[str, Any]:
+    """`network=auto` becomes the family that fits the data's kind."""
+    if network.get("name") != "auto":
+        return dict(network)
+    kind = datasets.component(data["name"], "data").facts["kind"]
+    return {**network, "name": {"points": "mlp", "image": "dcgan"}[kind]}
+
+
+def role_nodes(network: Mapping[str, Any], roles: Any) -> dict[str, dict[str, Any]]:
+    """The node of each role's network: the options they share, overlaid by the role's own.
+
+    `{name: dcgan, width: 64, discriminator: {width: 32}}` is `dcgan.generator` at width 64 and
+    `dcgan.discriminator` at width 32. A shared option must be one of at least one role's; a role that names
+    another family (`generator: {name: mlp}`) starts from that family's defaults.
+    """
+    roles = list(dict.fromkeys(roles))
+    family = network.get("name")
+    shared = {key: value for key, value in network.items() if key not in ("name", *roles)}
+    nodes, used = {}, set()
+    for role in roles:
+        own = dict(network.get(role) or {})
+        name = f"{own.pop('name', family)}.{role}"
+        options = registry.networks.settable(name, "network")
+        inherited = {key: value for key, value in shared.items() if key in options and name == f"{family}.{role}"}
+        used |= set(inherited)
+        registry.networks.check({"name": name, **own}, f"network.{role}")
+        nodes[role] = {"name": name, **inherited, **own}
+        registry.networks.check(nodes[role], "network")
+    for key in shared:
+        if key not in used:
+            known = sorted({option for role in roles for option in registry.networks.settable(f"{family}.{role}", "")})
+            raise UserError(
+                f"network.{key}={shared[key]}: network={family} has no such option; {closest(key, known)}"
+                f"Its options: {', '.join(known)}."
+            )
+    return nodes
+
+
+def players(optimizer: Mapping[str, Any], names: Any) -> dict[str, dict[str, Any]]:
+    """The optimizer node of each player: the shared settings, overlaid by `optimizer.players.<player>`."""
+    shared = {key: value for key, value in optimizer.items() if key != "players"}
+    own = optimizer.get("players") or {}
+    for player in own:
+        if player not in names:
+            raise UserError(
+                f"optimizer.players.{player}: no such player; {closest(player, names)}"
+                f"The players are {', '.join(names)}."
+            )
+    nodes = {player: {**shared, **(own.get(player) or {})} for player in names}
+    for player, node in nodes.items():
+        registry.optimizers.check(node, f"optimizer.players.{player}" if own.get(player) else "optimizer")
+    return nodes
+
+
+# --- what makes two runs the same -----------------------------------------------------------------------------------
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """`{"optimizer.lr": 1e-4, ...}`: one entry a leaf; lists are leaves."""
+    if not isinstance(config, Mapping):
+        return {prefix: config}
+    pairs = [flatten(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in config.items()]
+    return {path: leaf for pair in pairs for path, leaf in pair.items()}
+
+
+def essence(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaves of a configuration that decide what is learnt."""
+    return {key: value for key, value in flatten(config).items() if key not in HARMLESS}
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """A short name for all that decides what is learnt: equal for runs that may continue each other."""
+    text = json.dumps(essence(config), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """`key: old -> new` for every leaf that decides what is learnt and has changed."""
+    before, after = essence(old), essence(new)
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys]

@@ -1,0 +1,132 @@
+"""The one idea: a game holds networks, its players take turns, and only the networks a player `moves` learn from one.
+
+A game says what is played; the trainer plays it, and is the only code that calls `backward()` and `step()`.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gan_cli.errors import UserError
+from gan_cli.registry import Count, Fraction
+
+Terms = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Player:
+    """A role that takes turns: which networks it moves, and which fields of the batch it looks at."""
+
+    name: str
+    moves: tuple[str, ...]
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One player's turn: its place in the round, and whether it wants a batch of its own."""
+
+    player: Player
+    index: int
+    fresh_batch: bool
+
+
+def player(moves: str) -> Callable[[Callable[..., Terms]], Callable[..., Terms]]:
+    """Mark a method as a player's turn. It returns named scalar terms that sum to the loss of the networks in `moves`.
+
+    Args:
+        moves: names of the game's networks, separated by spaces: `"D"`, `"E G"`.
+    """
+
+    def mark(method: Callable[..., Terms]) -> Callable[..., Terms]:
+        fields = tuple(inspect.signature(method).parameters)[1:]
+        method.player = Player(method.__name__, tuple(moves.split()), fields)  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+class Game(nn.Module):
+    """Base of all games: the order of play.
+
+    Args:
+        repeat: turns a player takes in one round, where not 1: `{discriminator: 5}` is n_critic = 5.
+        warm_up: a player's turns in special rounds: `{discriminator: {repeat: 100, rounds: 25, every: 500}}` plays
+            100 turns in each of the first 25 rounds and in every 500th.
+        fresh_batch: whether every turn draws a new batch, or the players of a round share one.
+        ema: decay of the exponential moving average of the generator, once a round; null keeps none.
+        critic_norm: the norm that the paper puts into its critic; the networks' configuration reads it.
+    """
+
+    roles: ClassVar[dict[str, str]] = {}  # attribute -> the role of the network it holds
+    averaged: ClassVar[tuple[str, ...]] = ()  # the networks an EMA follows
+
+    def __init__(
+        self,
+        repeat: dict[str, Count] | None = None,
+        warm_up: dict[str, dict[Literal["repeat", "rounds", "every"], Count]] | None = None,
+        fresh_batch: Literal["turn", "round"] = "turn",
+        ema: Fraction | None = None,
+        critic_norm: Literal["none", "batch", "layer"] = "none",
+    ) -> None:
+        super().__init__()
+        self.ema, self.critic_norm, self.fresh_batch = ema, critic_norm, fresh_batch
+        self.players = _players(type(self))
+        self.warm_up = warm_up or {}
+        for option, named in (("repeat", repeat or {}), ("warm_up", self.warm_up)):
+            for name in named:
+                if name not in self.players:
+                    raise UserError(f"model.{option}.{name}: no such player; they are {', '.join(self.players)}.")
+        self.repeat: dict[str, int] = {name: (repeat or {}).get(name, 1) for name in self.players}
+        self._rounds: dict[tuple[int, ...], tuple[Turn, ...]] = {}
+
+    def turns(self, step: int) -> tuple[Turn, ...]:
+        """The turns of round `step`, in order of play; steps count from 0."""
+        counts = tuple(self._count(name, step) for name in self.players)
+        if counts not in self._rounds:
+            played = [who for who, times in zip(self.players.values(), counts, strict=True) for _ in range(times)]
+            fresh = self.fresh_batch == "turn"
+            self._rounds[counts] = tuple(Turn(who, i, fresh or i == 0) for i, who in enumerate(played))
+        return self._rounds[counts]
+
+    def _count(self, name: str, step: int) -> int:
+        special = self.warm_up.get(name)
+        if special is None:
+            return self.repeat[name]
+        early = step < special.get("rounds", 0)
+        again = "every" in special and step % special["every"] == 0
+        return special.get("repeat", self.repeat[name]) if early or again else self.repeat[name]
+
+    def play(self, turn: Turn, batch: Mapping[str, Tensor]) -> Terms:
+        """The terms of one turn."""
+        return getattr(self, turn.player.name)(*(batch[name] for name in turn.player.fields))
+
+    def moved(self, turn: Turn) -> None:
+        """Called after the step of a turn: the place for projections such as weight clipping."""
+
+    def observe(self, x: Tensor, heldout: Tensor) -> dict[str, Tensor]:
+        """Diagnostics to log, in evaluation mode: scalars, and vectors for histograms. Tags are complete names."""
+        raise NotImplementedError
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """What one sample is rendered from, drawn on the CPU: shape (latent,)."""
+        raise NotImplementedError
+
+    def render(self, latents: Tensor) -> Tensor:
+        """Samples in the data's shape and range, one for each row of `latents`."""
+        raise NotImplementedError
+
+
+def _players(game: type) -> dict[str, Player]:
+    """The players in the order in which the class (its bases first) writes them."""
+    found: dict[str, Player] = {}
+    for cls in reversed(game.__mro__):
+        for name, member in vars(cls).items():
+            marked: Any = getattr(member, "player", None)
+            if isinstance(marked, Player):
+                found[name] = marked
+    return found

@@ -1,0 +1,128 @@
+"""The game of 2014, which most GANs still play; they differ in loss, regularizer, networks and order of play."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gan_cli.game import Game, Terms, Turn, player
+from gan_cli.registry import Count, games
+from gan_cli.regularizers import input_gradient, on_the_line
+
+
+@games.register("two_player")
+class TwoPlayer(Game):
+    """min_G max_D V(D, G).
+
+    Reference: Goodfellow et al., 2014, "Generative Adversarial Networks", arXiv 1406.2661, Algorithm 1. Covers GAN,
+    DCGAN, LSGAN, WGAN and WGAN-GP by configuration.
+
+    Args:
+        G: generator, (N, latent) -> (N, *shape).
+        D: discriminator or critic, (N, *shape) -> (N,), unbounded.
+        loss: both sides of the objective, see `gan_cli.losses`.
+        regularizer: what constrains D, see `gan_cli.regularizers`.
+        latent: width of z.
+        prior: law of z: standard normal, or uniform on [-1, 1).
+    """
+
+    roles: ClassVar[dict[str, str]] = {"G": "generator", "D": "discriminator"}
+    averaged: ClassVar[tuple[str, ...]] = ("G",)
+
+    def __init__(
+        self,
+        G: nn.Module,
+        D: nn.Module,
+        loss: Any,
+        regularizer: Any,
+        latent: Count = 128,
+        prior: Literal["normal", "uniform"] = "normal",
+        **order_of_play: Any,
+    ) -> None:
+        super().__init__(**order_of_play)
+        self.G, self.D, self.loss, self.regularizer = G, D, loss, regularizer
+        self.prior = Prior(latent, prior)
+        self.score = score_apart if has_batch_statistics(D) else score_together
+
+    @player(moves="D")
+    def discriminator(self, x: Tensor) -> Terms:
+        with torch.no_grad():
+            x_fake = self.G(self.prior(len(x)))
+        real, fake = self.score(self.D, x, x_fake)
+        return {"adversarial": self.loss.discriminator(real, fake), **self.regularizer(self.D, x, x_fake)}
+
+    @player(moves="G")
+    def generator(self, x: Tensor) -> Terms:
+        x_fake = self.G(self.prior(len(x)))
+        return {"adversarial": self.loss.generator(self.D(x_fake))}
+
+    def moved(self, turn: Turn) -> None:
+        self.regularizer.project(self.D)
+
+    def observe(self, x: Tensor, heldout: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            x_fake = self.G(self.prior(len(x)))
+            real, unseen, fake = self.D(x), self.D(heldout), self.D(x_fake)
+        slope = input_gradient(self.D, on_the_line(x, x_fake), create_graph=False).flatten(1).norm(dim=1)
+        train, held_out = self.estimate_tags
+        return {
+            train: real.mean() - fake.mean(),
+            held_out: unseen.mean() - fake.mean(),
+            "critic/gradient_norm_mean": slope.mean(),
+            "critic/gradient_norm_std": slope.std(unbiased=False),
+            "critic/gradient_norm_max": slope.max(),
+            "scores/real": real,
+            "scores/fake": fake,
+        }
+
+    @property
+    def estimate_tags(self) -> tuple[str, str]:
+        """Names of E[D(x)] - E[D(G(z))] on training and on held-out data: a Wasserstein estimate, or only a gap."""
+        if self.loss.needs_lipschitz_critic and self.regularizer.caveat:
+            return "wasserstein/train", "wasserstein/heldout"
+        return "discriminator/score_gap", "discriminator/score_gap_heldout"
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        return self.prior.draw(1, generator)[0]
+
+    def render(self, latents: Tensor) -> Tensor:
+        return self.G(latents)
+
+
+class Prior(nn.Module):
+    """The law of z: N(0, I), or U[-1, 1) in every coordinate."""
+
+    device: Tensor
+
+    def __init__(self, latent: int, law: str) -> None:
+        super().__init__()
+        self.latent = latent
+        self.law: Callable[..., Tensor] = {"normal": torch.randn, "uniform": _symmetric_uniform}[law]
+        self.register_buffer("device", torch.empty(0), persistent=False)  # moves with the game
+
+    def forward(self, n: int) -> Tensor:
+        return self.law(n, self.latent, device=self.device.device)
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        return self.law(n, self.latent, generator=generator)
+
+
+def _symmetric_uniform(*shape: int, **options: Any) -> Tensor:
+    return 2 * torch.rand(*shape, **options) - 1
+
+
+def has_batch_statistics(network: nn.Module) -> bool:
+    """Whether a network's output for one sample depends on the others in the batch."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+
+
+def score_together(D: nn.Module, x: Tensor, x_fake: Tensor) -> tuple[Tensor, Tensor]:
+    """One forward for real and fake: nothing couples the samples, and one large batch is faster than two."""
+    real, fake = D(torch.cat([x, x_fake])).split([len(x), len(x_fake)])
+    return real, fake
+
+
+def score_apart(D: nn.Module, x: Tensor, x_fake: Tensor) -> tuple[Tensor, Tensor]:
+    """Two forwards: batch statistics must be those of real or of fake samples, never of their mixture."""
+    return D(x), D(x_fake)

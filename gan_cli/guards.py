@@ -1,0 +1,90 @@
+"""Guard rails: configurations that compose and would run, but cannot work or whose mathematics is void.
+
+Each guard takes the checked configuration and returns a sentence that says what to change, or None. They read the
+literal class attributes of the components (`facts`), so none of them imports torch.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gan_cli import registry
+from gan_cli.config import role_nodes
+from gan_cli.errors import UserError
+
+log = logging.getLogger(__name__)
+
+Config = Mapping[str, Any]
+
+
+def _facts(config: Config, group: str) -> dict[str, Any]:
+    known = {"loss": registry.losses, "regularizer": registry.regularizers, "model": registry.games}[group]
+    return known.component(config[group]["name"], group).facts
+
+
+def _critic(config: Config) -> dict[str, Any]:
+    roles = _facts(config, "model")["roles"].values()
+    return role_nodes(config["network"], roles).get("discriminator", {})
+
+
+def sigmoid_score(config: Config) -> str | None:
+    """A score squashed into (0, 1) under a loss that needs the whole line."""
+    if _critic(config).get("squash") != "sigmoid" or not _facts(config, "loss")["needs_unbounded_score"]:
+        return None
+    return (
+        f"network.discriminator.squash=sigmoid: loss={config['loss']['name']} needs an unbounded score "
+        "(the logistic losses apply their own sigmoid); set network.discriminator.squash=none or take loss=least_squares."
+    )
+
+
+def batch_statistics(config: Config) -> str | None:
+    """Batch norm in the critic under a penalty on each sample's own gradient."""
+    norm = _critic(config).get("critic_norm")
+    if norm != "batch" or not _facts(config, "regularizer")["per_sample"]:
+        return None
+    return (
+        f"network.critic_norm=batch: regularizer={config['regularizer']['name']} penalises the gradient of one sample's "
+        "score with respect to that sample, and batch norm makes each score depend on the whole batch (Gulrajani et "
+        "al., 2017, section 4); set model.critic_norm=layer or model.critic_norm=none."
+    )
+
+
+def clipping_with_penalty(config: Config) -> str | None:
+    """Two Lipschitz constraints that pull against each other."""
+    if config["regularizer"].get("clip") is None or not _facts(config, "regularizer")["per_sample"]:
+        return None
+    return (
+        f"regularizer.clip={config['regularizer']['clip']}: clipping holds the critic's slope far below the one that "
+        f"regularizer={config['regularizer']['name']} asks for; set regularizer.clip=null, or take "
+        "regularizer=weight_clip alone."
+    )
+
+
+def unconstrained_critic(config: Config) -> str | None:
+    """A Wasserstein loss whose critic may grow without bound."""
+    if not _facts(config, "loss")["needs_lipschitz_critic"] or _facts(config, "regularizer")["lipschitz"]:
+        return None
+    if config["regularizer"].get("clip") is not None:
+        return None
+    return (
+        f"regularizer={config['regularizer']['name']}: loss={config['loss']['name']} has no optimum without a Lipschitz "
+        "constraint on the critic; take regularizer=gradient_penalty or regularizer=weight_clip."
+    )
+
+
+GUARDS: tuple[Callable[[Config], str | None], ...] = (
+    sigmoid_score,
+    batch_statistics,
+    clipping_with_penalty,
+    unconstrained_critic,
+)
+
+
+def check(config: Config) -> None:
+    """Apply every guard: `guard=error` raises UserError with the sentence, `guard=warn` logs it."""
+    for guard in GUARDS:
+        sentence = guard(config)
+        if sentence and config["guard"] == "error":
+            raise UserError(f"{sentence} (guard=warn runs it all the same.)")
+        if sentence:
+            log.warning("warning: %s", sentence)

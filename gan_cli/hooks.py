@@ -1,0 +1,344 @@
+"""What happens beside the rounds: EMA, records, pictures, scores, progress, checkpoints; one small class each.
+
+They run in the order of this file, checkpoints last: what a checkpoint says was done has been written before it.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gan_cli import checkpoint, noise, pictures, rundir
+from gan_cli.data.dataset import Dataset
+from gan_cli.errors import UserError
+from gan_cli.game import Game
+from gan_cli.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+
+def due(every: int, trainer: Trainer) -> bool:
+    """Whether something that happens `every` so many rounds (0 = never) happens now; it always does at the end."""
+    return every > 0 and (trainer.step % every == 0 or trainer.finished)
+
+
+@contextmanager
+def at_rest(game: Game) -> Iterator[None]:
+    """Evaluation mode for a while: dropout off, batch norm by its running statistics, which stay as they are."""
+    game.eval()
+    try:
+        yield
+    finally:
+        game.train()
+
+
+@torch.no_grad()
+def render(game: Game, latents: Tensor, chunk: int = 250) -> Tensor:
+    """Samples of a game, on the CPU."""
+    device = next(game.parameters()).device
+    with at_rest(game):
+        return torch.cat([game.render(part.to(device)).cpu() for part in latents.split(chunk)])
+
+
+def fixed_latents(game: Game, n: int) -> Tensor:
+    """What the first n samples of `gan-sample seed=0` are rendered from."""
+    return torch.stack([game.draw(noise.generator("sample", i)) for i in range(n)])
+
+
+class Hook:
+    """A hook that does nothing; the base of the others."""
+
+    def start(self, trainer: Trainer) -> None:
+        """Before the first round."""
+
+    def after_round(self, trainer: Trainer) -> None:
+        """After each round."""
+
+    def close(self) -> None:
+        """In any case, at the end."""
+
+
+class EMA(Hook):
+    """Once a round, the averaged networks' parameters go a little towards the trained ones; buffers are copied."""
+
+    def after_round(self, trainer: Trainer) -> None:
+        if trainer.ema is None or trainer.game.ema is None:
+            return
+        for name in trainer.game.averaged:
+            trained, averaged = trainer.game.get_submodule(name), trainer.ema.get_submodule(name)
+            with torch.no_grad():
+                torch._foreach_lerp_(list(averaged.parameters()), list(trained.parameters()), 1 - trainer.game.ema)
+                for kept, new in zip(averaged.buffers(), trained.buffers(), strict=True):
+                    kept.copy_(new)
+
+
+class Recorder:
+    """Scalars of a round to `metrics.jsonl` and TensorBoard alike; pictures, histograms and text to TensorBoard.
+
+    Rows after `step` are cut off: a resumed run writes them again.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.path = folder / "metrics.jsonl"
+        self._cut(step)
+        self.file = self.path.open("a", encoding="utf-8")
+        self.writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        self.row: dict[str, float] = {}
+
+    def _cut(self, step: int) -> None:
+        if not self.path.exists():
+            return
+        kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+        temporary = self.path.with_name(f".metrics.{os.getpid()}.part")
+        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        temporary.replace(self.path)
+
+    def scalars(self, values: Mapping[str, float]) -> None:
+        """Values of the current round, under their complete tags."""
+        self.row |= values
+
+    def flush(self, step: int, seconds: float) -> None:
+        """Write what the round has recorded, in one row."""
+        if self.row:
+            self.file.write(json.dumps({"step": step, "seconds": round(seconds, 2), **self.row}) + "\n")
+            for tag, value in self.row.items():
+                self.writer.add_scalar(tag, value, step)
+            self.row = {}
+            self.file.flush()
+            self.writer.flush()
+
+    def close(self) -> None:
+        self.file.close()
+        self.writer.close()
+
+
+def _step_of(line: str) -> float:
+    """The step of a row; a torn row belongs to no step."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+class Logs(Hook):
+    """Every player's terms and the critic's diagnostics, read from the device once per `every` rounds.
+
+    Raises:
+        UserError: a term is not finite. The last checkpoint stays as it was.
+    """
+
+    SEEN = 512  # samples of each set that the diagnostics look at, always the same
+
+    def __init__(self, recorder: Recorder, dataset: Dataset, every: int, sample_every: int, notes: Mapping[str, str]):
+        self.recorder, self.every, self.sample_every, self.notes = recorder, every, sample_every, notes
+        self.seen = [self._some(dataset, fields) for fields in (dataset.train, dataset.heldout)]
+        self.latest: dict[str, float] = {}
+
+    def _some(self, dataset: Dataset, fields: dict[str, Tensor]) -> Tensor:
+        rows = torch.randperm(len(fields["x"]), generator=noise.generator("observed"))[: self.SEEN]
+        return dataset.decode({"x": fields["x"][rows.to(fields["x"].device)]})["x"]
+
+    def start(self, trainer: Trainer) -> None:
+        for tag, text in self.notes.items():
+            self.recorder.writer.add_text(tag, text, trainer.step)
+
+    def after_round(self, trainer: Trainer) -> None:
+        histograms = due(self.sample_every, trainer)
+        if not (due(self.every, trainer) or histograms):
+            return
+        terms = {f"{who}/{name}": term for who, named in trainer.terms.items() for name, term in named.items()}
+        count = min(len(seen) for seen in self.seen)
+        noise.begin_turn("observe", trainer.seed, trainer.step)
+        with at_rest(trainer.game):
+            observed = trainer.game.observe(*(seen[:count] for seen in self.seen))
+        scalars = terms | {tag: value for tag, value in observed.items() if value.dim() == 0}
+        self.latest = dict(zip(scalars, torch.stack(list(scalars.values())).tolist(), strict=True))
+        self._refuse_divergence(trainer.step)
+        if due(self.every, trainer):
+            self.recorder.scalars(self.latest)
+        if histograms:
+            for tag, value in observed.items():
+                if value.dim():
+                    self.recorder.writer.add_histogram(tag, value.detach().cpu(), trainer.step)
+
+    def _refuse_divergence(self, step: int) -> None:
+        for tag, value in self.latest.items():
+            if value != value or abs(value) == float("inf"):
+                raise UserError(
+                    f"the run diverged: {tag} is {value} at step {step}; lower optimizer.lr or take a gentler loss or "
+                    "regularizer. The checkpoints written before stay."
+                )
+
+
+class Pictures(Hook):
+    """The same samples again and again, from the latents of `gan-sample seed=0`."""
+
+    COUNT = {"image": 64, "points": 2000}
+
+    def __init__(self, recorder: Recorder, dataset: Dataset, every: int, folder: Path) -> None:
+        self.recorder, self.dataset, self.every, self.folder = recorder, dataset, every, folder
+        self.latents: Tensor | None = None
+
+    def after_round(self, trainer: Trainer) -> None:
+        if not due(self.every, trainer):
+            return
+        spec = self.dataset.spec
+        if self.latents is None:
+            self.latents = fixed_latents(trainer.game, self.COUNT[spec.kind])
+        samples = render(trainer.rendered, self.latents)
+        real = self.dataset.heldout["x"][:2000].cpu() if spec.kind == "points" else None
+        pixels = pictures.picture(samples, spec, real)
+        pictures.write(self.folder / f"step_{trainer.step:08d}.png", pixels)
+        self.recorder.writer.add_image("samples", pixels, trainer.step, dataformats="HWC")
+
+
+class Scores(Hook):
+    """The data's scores, on the same latents each time; remembers whether the objective is the best so far."""
+
+    def __init__(self, recorder: Recorder, metric: Any, every: int, objective: str | None) -> None:
+        self.recorder, self.metric, self.every = recorder, metric, every
+        self.objective = objective or metric.objective
+        self.improved_at = -1
+        self.latents: Tensor | None = None
+
+    def after_round(self, trainer: Trainer) -> None:
+        if not due(self.every, trainer):
+            return
+        if self.latents is None:
+            self.latents = fixed_latents(trainer.game, self.metric.samples)
+        trainer.scores = self.metric(render(trainer.rendered, self.latents))
+        if self.objective not in trainer.scores:
+            known = ", ".join(trainer.scores)
+            raise UserError(f"objective={self.objective}: not a score of this data; the scores are {known}.")
+        self.recorder.scalars({f"metrics/{name}": value for name, value in trainer.scores.items()})
+        value = trainer.scores[self.objective]
+        sign = -1 if self.objective in self.metric.lower_is_better else 1
+        if trainer.best is None or sign * value > sign * trainer.best:
+            trainer.best, self.improved_at = value, trainer.step
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in trainer.scores.items())
+        log.info("step %d: %s", trainer.step, shown)
+
+
+class Rows(Hook):
+    """Speed, and the end of a round's row."""
+
+    def __init__(self, recorder: Recorder, batch_size: int) -> None:
+        self.recorder, self.batch_size = recorder, batch_size
+        self.last = (0, 0.0)
+
+    def start(self, trainer: Trainer) -> None:
+        self.last = (trainer.step, trainer.seconds)
+
+    def after_round(self, trainer: Trainer) -> None:
+        if not self.recorder.row:
+            return
+        steps, seconds = trainer.step - self.last[0], max(trainer.seconds - self.last[1], 1e-9)
+        images = sum(self.batch_size * len(trainer.game.turns(step)) for step in range(self.last[0], trainer.step))
+        self.recorder.scalars(
+            {"performance/steps_per_second": steps / seconds, "performance/images_per_second": images / seconds}
+        )
+        self.recorder.flush(trainer.step, trainer.seconds)
+        self.last = (trainer.step, trainer.seconds)
+
+    def close(self) -> None:
+        self.recorder.close()
+
+
+class Progress(Hook):
+    """A live line on a terminal, plain lines elsewhere: step, rate, time left, the critic's estimate."""
+
+    PLAIN_EVERY = 15.0  # seconds between plain lines
+
+    def __init__(self, logs: Logs) -> None:
+        self.logs = logs
+        self.bar: Any = None
+
+    def start(self, trainer: Trainer) -> None:
+        self.first, self.began, self.turns = trainer.step, time.monotonic(), 0
+        self.said, self.announced = self.began, False
+        if sys.stderr.isatty():
+            layout = "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {rate_fmt}{postfix}"
+            self.bar = tqdm(total=trainer.steps, initial=trainer.step, unit="step", bar_format=layout)
+
+    def after_round(self, trainer: Trainer) -> None:
+        now = time.monotonic()
+        self.turns += len(trainer.game.turns(trainer.step - 1))
+        if self.bar is not None:
+            self.bar.update()
+        if not self.announced and (now - self.began > 1 or trainer.finished):
+            self.announced = True
+            log.info("time to finish: %s", self._left(trainer, now))
+        if self.bar is not None and now - self.said > 0.5:
+            self.said = now
+            self.bar.set_postfix_str(f"{self._left(trainer, now)}{self._estimate()}")
+        elif self.bar is None and now - self.said > self.PLAIN_EVERY:
+            self.said = now
+            rate = (trainer.step - self.first) / (now - self.began)
+            left = self._left(trainer, now)
+            log.info("step %d/%d, %.3g steps/s, %s%s", trainer.step, trainer.steps, rate, left, self._estimate())
+
+    def _left(self, trainer: Trainer, now: float) -> str:
+        """Time left, by the turns that are left and the time a turn has taken."""
+        ahead = (trainer.steps - trainer.step) * sum(trainer.game.repeat.values())
+        seconds = ahead * (now - self.began) / self.turns
+        if trainer.minutes is not None:
+            seconds = min(seconds, 60 * trainer.minutes - trainer.seconds)
+        left = timedelta(seconds=max(0, round(seconds)))
+        return f"{left} left, until {datetime.now() + left:%H:%M}"
+
+    def _estimate(self) -> str:
+        shown = ("wasserstein/train", "wasserstein/heldout", "discriminator/score_gap")
+        return "".join(f", {tag} {self.logs.latest[tag]:.4g}" for tag in shown if tag in self.logs.latest)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class Checkpoints(Hook):
+    """Saves the run: every so many rounds, at the end, and when a signal asks for it. Keeps the last few and the best.
+
+    Args:
+        frame: what a checkpoint holds beside the trainer's state: format, configuration, data.
+    """
+
+    def __init__(self, folder: Path, every: int, keep: int, scores: Scores | None, frame: dict[str, Any]) -> None:
+        self.folder, self.every, self.keep, self.scores, self.frame = folder, every, keep, scores, frame
+        self.files = folder / "checkpoints"
+
+    def after_round(self, trainer: Trainer) -> None:
+        improved = self.scores is not None and self.scores.improved_at == trainer.step
+        if due(self.every, trainer) or trainer.finished or trainer.interrupted or improved:
+            self._save(trainer, improved)
+
+    def _save(self, trainer: Trainer, improved: bool) -> None:
+        path = self.files / f"step_{trainer.step:08d}.pt"
+        try:
+            checkpoint.save({**self.frame, **trainer.state_dict()}, path)
+            checkpoint.link(path, self.files / "last.pt")
+            if improved:
+                checkpoint.link(path, self.files / "best.pt")
+            self._write_card(trainer)
+        except OSError as error:
+            log.error("step %d could not be saved (%s); training goes on and will try again", trainer.step, error)
+            return
+        for old in sorted(self.files.glob("step_*.pt"))[: -self.keep]:
+            old.unlink()
+
+    def _write_card(self, trainer: Trainer) -> None:
+        card = rundir.read_card(self.folder)
+        progress = {"step": trainer.step, "seconds": round(trainer.seconds, 2), "finished": trainer.finished}
+        scores = {"objective": self.scores.objective, "scores": trainer.scores} if self.scores and trainer.scores else {}
+        rundir.write_json(self.folder / rundir.CARD, card | progress | scores)

@@ -1,0 +1,222 @@
+"""One run: build everything from the registries, find where it stopped, fit. And the way back: a game from a file."""
+
+import copy
+import logging
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from gan_cli import checkpoint, hooks, noise, registry, rundir
+from gan_cli.config import differences, fingerprint, players, role_nodes
+from gan_cli.data.dataset import Batches, Dataset, Spec
+from gan_cli.errors import UserError
+from gan_cli.game import Game
+from gan_cli.hardware import choose_device, with_precision
+from gan_cli.optimizers import Rate
+from gan_cli.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+
+def run(config: dict[str, Any], folder: Path, overrides: list[str]) -> float | None:
+    """Train the checked configuration in its folder; returns the objective, for searches.
+
+    Raises:
+        UserError: something the user can mend.
+        SystemExit: a signal stopped the run after it was saved; 130 for Ctrl-C, 143 for SIGTERM.
+    """
+    with rundir.hold(folder):
+        state = _earlier(config, folder)
+        _write_down(config, folder, overrides)
+        device = choose_device(config["hardware"])
+        dataset = registry.datasets.build(config["data"], "data").to(device)
+        trainer = _trainer(config, dataset, device)
+        if state:
+            trainer.load_state_dict(state)
+        elif config["init_from"]:
+            _start_from(trainer, Path(config["init_from"]))
+        _introduce(config, folder, trainer, bool(state), device)
+        if not trainer.finished:
+            _fit(config, folder, trainer, dataset, device)
+        if trainer.interrupted:
+            log.info("stopped by a signal at step %d and saved; the same command goes on from there", trainer.step)
+            raise SystemExit(128 + trainer.interrupted)
+        log.info(rundir.summary(folder))
+        card = rundir.read_card(folder)
+        return card.get("scores", {}).get(card.get("objective"))
+
+
+def build_game(config: Mapping[str, Any], spec: Spec) -> Game:
+    """The game that a checked configuration describes, for data of this kind and shape."""
+    roles = registry.games.component(config["model"]["name"], "model").facts["roles"]
+    nodes = role_nodes(config["network"], roles.values())
+    offered = {"shape": spec.shape, "bounded": spec.bounded, "latent": config["model"].get("latent")}
+    parts = {
+        name: registry.networks.build(nodes[role], f"network.{role}", **offered) for name, role in roles.items()
+    }
+    loss = registry.losses.build(config["loss"], "loss")
+    regularizer = registry.regularizers.build(config["regularizer"], "regularizer")
+    return registry.games.build(config["model"], "model", loss=loss, regularizer=regularizer, **parts)
+
+
+def load_game(path: Path, weights: str) -> tuple[Game, Spec, dict[str, Any]]:
+    """The game in a checkpoint, ready to render; needs nothing but the file.
+
+    Args:
+        weights: `ema`, `raw`, or `auto`: the average if there is one.
+    """
+    state = checkpoint.load(path)
+    try:
+        config, spec = yaml.safe_load(state["config"]), Spec.restore(state["data"])
+        game = build_game(config, spec)
+        game.load_state_dict(state["game"])
+        averaged = state.get("ema")
+        if weights == "ema" and not averaged:
+            raise UserError(f"weights=ema: {path} holds no average (model.ema was null); take weights=raw.")
+        for name, value in (averaged or {}).items() if weights != "raw" else ():
+            game.get_submodule(name).load_state_dict(value)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, yaml.YAMLError) as error:
+        raise UserError(f"checkpoint={path}: does not describe a game this gan-cli can build ({error}).") from None
+    return game.eval().requires_grad_(False), spec, state
+
+
+def _trainer(config: Mapping[str, Any], dataset: Dataset, device: torch.device) -> Trainer:
+    noise.begin_turn("weights", config["seed"])
+    game = build_game(config, dataset.spec).to(device)
+    for name in game.roles:
+        with_precision(game.get_submodule(name), device, config["hardware"]["precision"])
+    moves = {name: [game.get_submodule(part) for part in player.moves] for name, player in game.players.items()}
+    optimizers = {
+        name: registry.optimizers.build(node, "optimizer", parameters=[p for m in moves[name] for p in m.parameters()])
+        for name, node in players(config["optimizer"], game.players).items()
+    }
+    batches = Batches(dataset, config["batch_size"], config["seed"])
+    rate = Rate(dict(config["schedule"]))
+    ema = None if game.ema is None else _averaged_copy(game)
+    return Trainer(game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema)
+
+
+def _averaged_copy(game: Game) -> Game:
+    """A second game of its own averaged networks; it shares all the others."""
+    shared = {id(part): part for name, part in game.named_children() if name not in game.averaged}
+    return copy.deepcopy(game, shared).requires_grad_(False)
+
+
+def _earlier(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
+    """The newest good checkpoint in the folder, if it is one this configuration may continue."""
+    found = checkpoint.newest(folder / "checkpoints")
+    if found is None:
+        if any((folder / "checkpoints").glob("*.pt")):
+            raise UserError(f"hydra.run.dir={folder}: none of its checkpoints can be read; choose another folder.")
+        return None
+    if config["resume"] == "never":
+        raise UserError(f"resume=never: {folder} already holds a run; choose another hydra.run.dir or resume=auto.")
+    changed = differences(yaml.safe_load(found["config"]), config)
+    if changed and config["resume"] != "force":
+        raise UserError(
+            f"hydra.run.dir={folder} holds a run of another configuration ({'; '.join(changed)}); "
+            "choose another folder, or resume=force to go on all the same."
+        )
+    return found
+
+
+def _write_down(config: Mapping[str, Any], folder: Path, overrides: list[str]) -> None:
+    """The composed configuration and what was typed, and the card by which the same command finds this run."""
+    (folder / ".hydra").mkdir(exist_ok=True)
+    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(overrides), encoding="utf-8")
+    card = rundir.read_card(folder) | {"fingerprint": fingerprint(config)}
+    rundir.write_json(folder / rundir.CARD, card)
+
+
+def _start_from(trainer: Trainer, path: Path) -> None:
+    """Weights of another run, fresh optimizers."""
+    state = checkpoint.load(path)
+    try:
+        trainer.game.load_state_dict(state["game"])
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise UserError(f"init_from={path}: its networks differ from this configuration's ({reason})") from None
+    if trainer.ema:
+        for name in trainer.game.averaged:
+            trainer.ema.get_submodule(name).load_state_dict(trainer.game.get_submodule(name).state_dict())
+    log.info("starting from the weights of %s (step %d)", path, state["step"])
+
+
+def _introduce(
+    config: Mapping[str, Any], folder: Path, trainer: Trainer, resumed: bool, device: torch.device
+) -> None:
+    budget = f"{trainer.steps} steps"
+    if trainer.minutes is not None:
+        budget += f" or {trainer.minutes:g} minutes, whichever comes first"
+    spent = f"going on at step {trainer.step} after {trainer.seconds:.0f} s" if resumed else "new run"
+    precision = config["hardware"]["precision"]
+    log.info("%s in %s: %s, on %s in %s", spent, folder, budget, device, precision)
+
+
+def _fit(
+    config: Mapping[str, Any], folder: Path, trainer: Trainer, dataset: Dataset, device: torch.device
+) -> None:
+    with _signals(trainer), logging_redirect_tqdm([logging.getLogger()]):
+        trainer.fit(_hooks(config, folder, trainer, dataset, device))
+
+
+def _hooks(
+    config: Mapping[str, Any], folder: Path, trainer: Trainer, dataset: Dataset, device: torch.device
+) -> list[hooks.Hook]:
+    text = yaml.safe_dump(dict(config), sort_keys=False)
+    recorder = hooks.Recorder(folder, trainer.step)
+    logs = hooks.Logs(recorder, dataset, config["log_every"], config["sample_every"], _notes(trainer, text))
+    scores = []
+    if config["evaluate_every"] and dataset.metrics:
+        options = {"n": config["evaluate_samples"]} if config["evaluate_samples"] else {}
+        metric = registry.metrics.build(
+            {"name": dataset.metrics[0], **options}, "metrics", dataset=dataset, device=device
+        )
+        log.info("scores: %s", metric.describe())
+        scores = [hooks.Scores(recorder, metric, config["evaluate_every"], config["objective"])]
+    frame = {"format": checkpoint.FORMAT, "config": text, "data": dataset.spec.plain()}
+    every, keep = config["checkpoint_every"], config["keep_checkpoints"]
+    return [
+        hooks.EMA(),
+        logs,
+        hooks.Pictures(recorder, dataset, config["sample_every"], folder / "samples"),
+        *scores,
+        hooks.Rows(recorder, config["batch_size"]),
+        hooks.Progress(logs),
+        hooks.Checkpoints(folder, every, keep, scores[0] if scores else None, frame),
+    ]
+
+
+def _notes(trainer: Trainer, config: str) -> dict[str, str]:
+    """Texts for TensorBoard: the configuration, and how its curves are to be read."""
+    tags, caveat = getattr(trainer.game, "estimate_tags", ("", "")), trainer.game.regularizer.caveat
+    reading = f"`{tags[0]}` is E[D(x)] - E[D(G(z))] on training data, without any penalty; `{tags[1]}` on held-out data."
+    if tags[0].startswith("wasserstein"):
+        reading += f" Under a {caveat}. Healthy: positive, and falling as samples improve; training and held-out alike."
+        log.info("wasserstein/train and /heldout under a %s", caveat)
+    return {"configuration": f"```yaml\n{config}\n```", "reading": reading}
+
+
+@contextmanager
+def _signals(trainer: Trainer) -> Iterator[None]:
+    """Ctrl-C and SIGTERM let the round end and save; a second one acts at once. Restored afterwards."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, _frame: Any) -> None:
+        trainer.interrupted = number
+        signal.signal(number, before[number])
+
+    try:
+        for number in before:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

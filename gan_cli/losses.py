@@ -1,0 +1,113 @@
+"""Objectives: both sides of a game's value in one small object, so that they cannot drift apart.
+
+Every loss takes raw scores of shape (N,) (logits for the logistic ones) and returns a scalar to be *minimised*.
+Closed forms at the optimum are held by `tests/test_closed_forms.py`.
+
+Class attributes, read by the guard rails before torch loads:
+    needs_unbounded_score: a score squashed into (0, 1) makes the loss wrong.
+    needs_lipschitz_critic: the loss has no optimum unless the critic is constrained.
+"""
+
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn.functional import relu, softplus
+
+from gan_cli.registry import losses
+
+
+class Loss:
+    """What every loss is: a discriminator's side and a generator's side."""
+
+    needs_unbounded_score: ClassVar[bool] = True
+    needs_lipschitz_critic: ClassVar[bool] = False
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The discriminator's loss from the scores of real and of fake samples."""
+        raise NotImplementedError
+
+    def generator(self, fake: Tensor) -> Tensor:
+        """The generator's loss from the scores of its samples."""
+        raise NotImplementedError
+
+
+@losses.register("minimax")
+class Minimax(Loss):
+    """-E log D(x) - E log(1 - D(G(z))), the generator climbs the same value.
+
+    Reference: Goodfellow et al., 2014, arXiv 1406.2661, equation 1; D = sigmoid(score). At its optimum the
+    discriminator's loss is 2 log 2 - 2 JSD(p, q). The generator's gradient vanishes where D rejects it: per sample it
+    is D / (1 - D) times that of `non_saturating`.
+    """
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return softplus(-real).mean() + softplus(fake).mean()
+
+    def generator(self, fake: Tensor) -> Tensor:
+        return -softplus(fake).mean()
+
+
+@losses.register("non_saturating")
+class NonSaturating(Minimax):
+    """The discriminator of `minimax`; the generator maximises E log D(G(z)).
+
+    Reference: Goodfellow et al., 2014, arXiv 1406.2661, section 3.
+    """
+
+    def generator(self, fake: Tensor) -> Tensor:
+        return softplus(-fake).mean()
+
+
+@losses.register("least_squares")
+class LeastSquares(Loss):
+    """1/2 E (D(x) - b)^2 + 1/2 E (D(G(z)) - a)^2 against 1/2 E (D(G(z)) - c)^2.
+
+    Reference: Mao et al., 2017, "Least Squares GANs", arXiv 1611.04076, equation 2.
+
+    Args:
+        a: target score of fakes for the discriminator.
+        b: target score of real samples.
+        c: target score of fakes for the generator. (0, 1, 1) is the paper's equation 9; (-1, 1, 0), its equation 8,
+            minimises the Pearson chi^2 divergence between p + q and 2q.
+    """
+
+    needs_unbounded_score: ClassVar[bool] = False
+
+    def __init__(self, a: float = 0.0, b: float = 1.0, c: float = 1.0) -> None:
+        self.a, self.b, self.c = a, b, c
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return 0.5 * (real - self.b).square().mean() + 0.5 * (fake - self.a).square().mean()
+
+    def generator(self, fake: Tensor) -> Tensor:
+        return 0.5 * (fake - self.c).square().mean()
+
+
+@losses.register("wasserstein")
+class Wasserstein(Loss):
+    """E D(G(z)) - E D(x), whose negative is the Wasserstein-1 distance where D is the best 1-Lipschitz function.
+
+    Reference: Arjovsky et al., 2017, "Wasserstein GAN", arXiv 1701.07875, equations 2 and 3.
+    """
+
+    needs_lipschitz_critic: ClassVar[bool] = True
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return fake.mean() - real.mean()
+
+    def generator(self, fake: Tensor) -> Tensor:
+        return -fake.mean()
+
+
+@losses.register("hinge")
+class Hinge(Loss):
+    """E max(0, 1 - D(x)) + E max(0, 1 + D(G(z))) against -E D(G(z)); at its optimum 2 (1 - TV(p, q)).
+
+    Reference: Lim and Ye, 2017, "Geometric GAN", arXiv 1705.02894; Tran et al., 2017, arXiv 1702.08896.
+    """
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return relu(1 - real).mean() + relu(1 + fake).mean()
+
+    def generator(self, fake: Tensor) -> Tensor:
+        return -fake.mean()

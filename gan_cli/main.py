@@ -1,0 +1,197 @@
+"""The wrapper of every command: our `--help`, mistakes as one sentence, exit codes."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from gan_cli.errors import UserError, closest
+
+PACKAGED = Path(__file__).parent / "configs"
+
+
+def train() -> None:
+    """`gan-train`."""
+    _run("gan-train", _train, sys.argv[1:])
+
+
+def sample() -> None:
+    """`gan-sample`."""
+    _run("gan-sample", _sample, sys.argv[1:])
+
+
+def _run(name: str, command: Callable[[list[str]], None], arguments: list[str]) -> None:
+    """Run a command; a user's mistake ends in one sentence and exit code 2."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
+    try:
+        command(arguments)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        sentence = explain(error, arguments)
+        if sentence is None:
+            raise
+        print(f"{name}: {sentence}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _train(arguments: list[str]) -> None:
+    if {"-h", "--help"} & set(arguments):
+        print(train_help())
+        return
+    from gan_cli import train
+
+    with train.sweep_folder(train.open_components(arguments)) as complete:
+        sys.argv[1:] = complete
+        train.main()
+
+
+def _sample(arguments: list[str]) -> None:
+    from gan_cli import sample
+
+    if {"-h", "--help"} & set(arguments) or not arguments:
+        print(_keys_help("gan-sample checkpoint=FILE [key=value ...]", sample.SampleConfig))
+        return
+    sample.run(parse(sample.SampleConfig, arguments))
+
+
+def parse(schema: type, arguments: list[str]) -> Any:
+    """`key=value` arguments as an instance of a dataclass; values after the first `=` are taken as they are."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    known = [item.name for item in fields(schema)]
+    config = OmegaConf.structured(schema)
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or key not in known:
+            raise UserError(f"{argument}: expected key=value; {closest(key, known)}The keys are {', '.join(known)}.")
+        try:
+            config[key] = None if value == "null" else value
+        except OmegaConfBaseException as error:
+            raise UserError(f"{argument}: {_first_line(error)}.") from None
+    for item in fields(schema):
+        least = item.metadata.get("least")
+        if item.default == "???" and OmegaConf.is_missing(config, item.name):
+            raise UserError(f"{item.name}: missing; add {item.name}=...")
+        if least is not None and config[item.name] < least:
+            raise UserError(f"{item.name}={config[item.name]}: must be at least {least}.")
+    return OmegaConf.to_object(config)
+
+
+# --- mistakes as sentences ------------------------------------------------------------------------------------------
+
+
+def explain(error: BaseException, arguments: list[str]) -> str | None:
+    """A user's mistake in one sentence; None for what is not his mistake but ours."""
+    chain = list(_chain(error))
+    for link in chain:
+        if isinstance(link, UserError):
+            return str(link)
+    if "hydra" in sys.modules:
+        from hydra.errors import HydraException
+        from omegaconf.errors import OmegaConfBaseException
+        from yaml import YAMLError
+
+        if any(isinstance(link, HydraException | OmegaConfBaseException | YAMLError) for link in chain):
+            return _explain_composition(chain, arguments)
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
+    return None
+
+
+def _chain(error: BaseException | None) -> Any:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+
+
+def _explain_composition(chain: list[BaseException], arguments: list[str]) -> str:
+    """Hydra's and OmegaConf's complaints, with the closest match; their own advice (`use +key`) misleads."""
+    text = "\n".join(str(link) for link in chain)
+    if match := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
+        group, option = match.groups()
+        known = options(group)
+        return f"{group}={option}: no such option; {closest(option, known)}The options are {', '.join(known)}."
+    if match := re.search(r"Could not override '([\w.@/]+)'|Key '([\w.]+)' (?:is )?not in", text):
+        key = match.group(1) or match.group(2)
+        known = known_keys()
+        typed = next((a for a in arguments if a.lstrip("+~").split("=")[0].endswith(key)), key)
+        return f"{typed}: no such key; {closest(key, known)}gan-train --help lists the keys."
+    if match := re.search(r"Error merging override ([^\n]+)", text):
+        return f"{match.group(1)}: {_first_line(chain[-1])}."
+    return f"{_first_line(chain[-1])}."
+
+
+def options(group: str) -> list[str]:
+    """The options of a group: the YAML files in its folder."""
+    return sorted(path.stem for path in (configs() / group).glob("*.yaml"))
+
+
+def configs() -> Path:
+    """Where the configuration tree lies: in the package when installed, at the top of a source tree."""
+    return PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def groups() -> list[str]:
+    """The groups of the configuration: the folders of its tree."""
+    return sorted(path.name for path in configs().iterdir() if path.is_dir() and not path.name.startswith("_"))
+
+
+def known_keys() -> list[str]:
+    """What may stand left of `=`: groups, root keys, and the keys of the hardware."""
+    from gan_cli.config import Hardware, TrainConfig
+
+    hardware = [f"hardware.{item.name}" for item in fields(Hardware)]
+    return [*dict.fromkeys([*groups(), *(item.name for item in fields(TrainConfig))]), *hardware]
+
+
+# --- help -----------------------------------------------------------------------------------------------------------
+
+
+def train_help() -> str:
+    """The page of `gan-train --help`, made from the tree of options and the typed root."""
+    from gan_cli.config import TrainConfig
+
+    lines = [
+        "gan-train: train a GAN. Every group and key has a default; what you type wins.",
+        "",
+        "  gan-train                                         WGAN-GP on real 8x8 digits",
+        "  gan-train model=wgan_gp data=mnist minutes=15     WGAN-GP on MNIST",
+        "  gan-train model=dcgan loss=hinge optimizer.lr=1e-4 network.width=32",
+        "  gan-train -m model=gan,wgan,wgan_gp data=points seed=1,2    six runs",
+        "  gan-train --cfg job                               show the configuration, run nothing",
+        "",
+        "The same command typed again goes on with its unfinished run (resume=never starts anew).",
+        "",
+        "Groups (group=option):",
+        *(f"  {group:<13}{', '.join(options(group))}" for group in groups()),
+        "",
+        "Options of a component: regularizer.weight=10, network.width=64, optimizer.lr=1e-4,",
+        "  optimizer.players.generator.lr=1e-3, model.repeat.discriminator=5, model.latent=128,",
+        "  data.distribution=swiss_roll, data.image_size=28, data.root=FOLDER, hardware.precision=bf16",
+        "",
+        "Keys (key=value), with their defaults:",
+    ]
+    for item in fields(TrainConfig):
+        if item.name not in groups():
+            default = getattr(item.default, "value", item.default)
+            lines.append(f"  {item.name}={'null' if default is None else default:<12} {item.metadata['help']}")
+    lines += ["", "Hydra's own flags work too: --multirun, --config-dir, --info, --cfg, hydra.run.dir=FOLDER."]
+    return "\n".join(lines)
+
+
+def _keys_help(usage: str, schema: type) -> str:
+    lines = [usage, ""]
+    for item in fields(schema):
+        default = getattr(item.default, "value", item.default)
+        shown = "" if default in ("???", None, MISSING) else f" [{default}]"
+        lines.append(f"  {item.name:<12}{item.metadata['help']}{shown}")
+    return "\n".join(lines)

@@ -1,0 +1,162 @@
+"""Scores of labelled images by a small classifier, trained once on the data's own training split and cached.
+
+They work offline and on any labelled images, grey ones too; they are *not* the Inception figures of the literature.
+"""
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from gan_cli import checkpoint, noise
+from gan_cli.data.dataset import Batches, Dataset, cache_folder
+from gan_cli.registry import Count, metrics
+
+log = logging.getLogger(__name__)
+
+FEATURES = 64
+STEPS = 1000
+
+
+@metrics.register("classifier")
+class ClassifierScores:
+    """The classifier's view of samples, beside its view of as many held-out real images.
+
+    - classifier_score: exp E KL(p(y|x) || p(y)), between 1 and the number of classes (Salimans et al., 2016, with
+      this classifier in place of Inception); `_real` is that of held-out images.
+    - classes_covered: classes that get at least 3 in 10 of their fair share of the samples.
+    - frechet_classifier_distance: between Gaussians fitted to the classifier's features of the samples and of the
+      training split (Heusel et al., 2017, likewise); `_floor` is that of equally many held-out images.
+
+    Args:
+        n: samples to score; at most as many as there are held-out images.
+    """
+
+    objective = "frechet_classifier_distance"
+    lower_is_better = ("frechet_classifier_distance",)
+
+    def __init__(self, dataset: Dataset, device: torch.device, n: Count = 2000) -> None:
+        self.samples, self.device, self.classes = min(n, len(dataset.heldout["x"])), device, dataset.spec.classes
+        self.network = load_or_train(dataset, device)
+        self.accuracy = accuracy(self.network, dataset)
+        self.reference = self._features(dataset.decode({"x": dataset.train["x"][:20_000]})["x"])
+        heldout = self._features(dataset.decode({"x": dataset.heldout["x"][: self.samples]})["x"])
+        self.floor = frechet_distance(heldout, self.reference)
+        self.real_score = float(self._score(heldout))
+
+    def __call__(self, samples: Tensor) -> dict[str, float]:
+        """Scores of `samples`, (n, C, H, W) in [-1, 1]."""
+        features = self._features(torch.nan_to_num(samples))
+        shares = torch.bincount(self.network.head(features).argmax(dim=1), minlength=self.classes) / len(features)
+        return {
+            "classifier_score": float(self._score(features)),
+            "classifier_score_real": self.real_score,
+            "classes_covered": float((shares >= 0.3 / self.classes).sum()),
+            "frechet_classifier_distance": frechet_distance(features, self.reference),
+            "frechet_classifier_distance_floor": self.floor,
+        }
+
+    def describe(self) -> str:
+        """One line on how the figures are made."""
+        return (
+            f"classifier of test accuracy {self.accuracy:.4f}, {self.samples} samples; real against real: score "
+            f"{self.real_score:.2f} of {self.classes}, Frechet distance {self.floor:.3f}"
+        )
+
+    @torch.no_grad()
+    def _features(self, x: Tensor) -> Tensor:
+        return torch.cat([self.network.features(chunk.to(self.device)) for chunk in x.split(1000)])
+
+    @torch.no_grad()
+    def _score(self, features: Tensor) -> Tensor:
+        logs = self.network.head(features).log_softmax(dim=1).double()
+        marginal = logs.exp().mean(dim=0).clamp_min(1e-12).log()
+        return (logs.exp() * (logs - marginal)).sum(dim=1).mean().exp()
+
+
+class Classifier(nn.Module):
+    """Two convolutions, a hidden layer of 64 features, a linear head: (N, C, S, S) -> (N, classes) logits."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        stride = 2 if shape[-1] > 8 else 1
+        side = (shape[-1] + stride - 1) // stride
+        self.features = nn.Sequential(
+            nn.Conv2d(shape[0], 16, 3, stride=stride, padding=1), nn.ReLU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
+            nn.Flatten(), nn.Linear(32 * ((side + 1) // 2) ** 2, FEATURES), nn.ReLU(),
+        )  # fmt: skip
+        self.head = nn.Linear(FEATURES, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))
+
+
+def load_or_train(dataset: Dataset, device: torch.device) -> Classifier:
+    """The classifier of this data set from the cache, or a new one; the cache key is the training data itself."""
+    path = cache_folder() / "classifiers" / f"{_digest(dataset)}.pt"
+    network = Classifier(dataset.spec.shape, dataset.spec.classes)
+    try:
+        network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+        return network.to(device).eval()
+    except FileNotFoundError:
+        log.info("training the classifier for the scores (once; kept in %s)", path)
+    except Exception as error:
+        log.warning("%s is damaged (%s); training the classifier again", path, type(error).__name__)
+    network = _train(network.to(device), dataset)
+    _keep(network, path)
+    return network
+
+
+def _digest(dataset: Dataset) -> str:
+    digest = hashlib.sha256(f"{FEATURES} {STEPS}".encode())
+    for name in ("x", "y"):
+        digest.update(dataset.train[name].cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _train(network: Classifier, dataset: Dataset) -> Classifier:
+    """Adam with a linear decay to zero; everything random follows from the data set alone."""
+    with torch.random.fork_rng():
+        noise.begin_turn("classifier")
+        for module in network.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                module.reset_parameters()
+        optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, STEPS)
+        batches = Batches(dataset, 64, seed=0)
+        for _ in range(STEPS):
+            batch = batches.next()
+            optimizer.zero_grad()
+            cross_entropy(network(batch["x"]), batch["y"]).backward()
+            optimizer.step()
+            schedule.step()
+    return network.eval().requires_grad_(False)
+
+
+def _keep(network: nn.Module, path: Path) -> None:
+    weights: dict[str, Any] = {name: value.cpu() for name, value in network.state_dict().items()}
+    try:
+        checkpoint.save(weights, path)
+    except OSError as error:
+        log.warning("the classifier could not be kept in %s (%s)", path, error.strerror)
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, dataset: Dataset) -> float:
+    """Share of the held-out images that the classifier names rightly."""
+    x = dataset.decode({"x": dataset.heldout["x"]})["x"]
+    guessed = torch.cat([network(chunk).argmax(dim=1) for chunk in x.split(1000)])
+    return float((guessed == dataset.heldout["y"]).float().mean())
+
+
+def frechet_distance(a: Tensor, b: Tensor) -> float:
+    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) of the Gaussians fitted to two sets of features, (n, d)."""
+    a, b = a.double().cpu(), b.double().cpu()
+    mean, cov_a, cov_b = a.mean(dim=0) - b.mean(dim=0), torch.cov(a.T), torch.cov(b.T)
+    root = torch.linalg.eigvals(cov_a @ cov_b).real.clamp_min(0).sqrt().sum()
+    return float(mean.square().sum() + cov_a.trace() + cov_b.trace() - 2 * root)

@@ -1,0 +1,84 @@
+"""Multi-layer perceptrons: for points, and for images as the 2014 paper treated them."""
+
+from math import prod
+from typing import Literal
+
+from torch import Tensor, nn
+
+from gan_cli.networks.layers import ACTIVATIONS, initialise, norm
+from gan_cli.registry import Count, Fraction, networks
+
+
+@networks.register("mlp.generator")
+class Generator(nn.Module):
+    """(N, latent) -> (N, *shape), through tanh where the data is bounded to [-1, 1].
+
+    Args:
+        width, depth: hidden layers are `depth` times `width` wide.
+        generator_norm: a norm after each hidden layer.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        latent: int,
+        bounded: bool,
+        width: Count = 256,
+        depth: Count = 3,
+        activation: Literal["relu", "leaky_relu", "tanh", "elu", "softplus", "maxout"] = "relu",
+        dropout: Fraction = 0.0,
+        generator_norm: Literal["none", "batch", "layer"] = "none",
+    ) -> None:
+        super().__init__()
+        layers = _hidden(latent, width, depth, activation, generator_norm, dropout)
+        last: list[nn.Module] = [nn.Linear(width, prod(shape)), nn.Unflatten(1, shape)]
+        self.layers = nn.Sequential(*layers, *last, *([nn.Tanh()] if bounded else []))
+        initialise(self, "he")
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(z)
+
+
+@networks.register("mlp.discriminator")
+class Discriminator(nn.Module):
+    """(N, *shape) -> (N,).
+
+    Args:
+        width, depth, activation: as the generator's.
+        dropout, input_dropout: share of hidden, and of input, features that a forward leaves out.
+        critic_norm: a norm after each hidden layer.
+        squash: `sigmoid` turns the score into a probability; the losses expect the raw score.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        width: Count = 256,
+        depth: Count = 3,
+        activation: Literal["relu", "leaky_relu", "tanh", "elu", "softplus", "maxout"] = "relu",
+        dropout: Fraction = 0.0,
+        input_dropout: Fraction = 0.0,
+        critic_norm: Literal["none", "batch", "layer"] = "none",
+        squash: Literal["none", "sigmoid"] = "none",
+    ) -> None:
+        super().__init__()
+        first: list[nn.Module] = [nn.Flatten(), *([nn.Dropout(input_dropout)] if input_dropout else [])]
+        hidden = _hidden(prod(shape), width, depth, activation, critic_norm, dropout)
+        self.layers = nn.Sequential(*first, *hidden, nn.Linear(width, 1), nn.Flatten(0))
+        if squash == "sigmoid":
+            self.layers.append(nn.Sigmoid())
+        initialise(self, "he")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+def _hidden(inputs: int, width: int, depth: int, activation: str, norm_name: str, dropout: float) -> list[nn.Module]:
+    """`depth` times: linear, norm, activation, dropout. A maxout layer computes five pieces for each unit it keeps."""
+    layers: list[nn.Module] = []
+    for _ in range(depth):
+        units = 5 * width if activation == "maxout" else width
+        layers += [nn.Linear(inputs, units), *norm(norm_name, units, spatial=False), ACTIVATIONS[activation]()]
+        layers += [nn.Dropout(dropout)] if dropout else []
+        inputs = width
+    return layers

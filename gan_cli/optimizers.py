@@ -1,0 +1,109 @@
+"""Optimizers and learning-rate schedules, from torch, with checked arguments."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Len
+from torch.optim import Optimizer, lr_scheduler
+
+from gan_cli.registry import Count, Fraction, NonNegative, Positive, optimizers, schedules
+
+
+@optimizers.register("adam")
+def adam(
+    parameters: Iterable[Any],
+    lr: Positive = 2e-4,
+    betas: tuple[Fraction, Fraction] = (0.5, 0.999),
+    eps: Positive = 1e-8,
+    weight_decay: NonNegative = 0.0,
+) -> Optimizer:
+    """Kingma and Ba, 2014, arXiv 1412.6980; beta1 = 0.5 by Radford et al., 2015."""
+    return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
+
+
+@optimizers.register("rmsprop")
+def rmsprop(
+    parameters: Iterable[Any],
+    lr: Positive = 5e-5,
+    alpha: Fraction = 0.99,
+    eps: Positive = 1e-8,
+    momentum: Fraction = 0.0,
+    weight_decay: NonNegative = 0.0,
+) -> Optimizer:
+    """Hinton's RMSProp without momentum, which Arjovsky et al., 2017, prefer for a clipped critic."""
+    return torch.optim.RMSprop(
+        parameters, lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=weight_decay, foreach=True
+    )
+
+
+@optimizers.register("sgd")
+def sgd(
+    parameters: Iterable[Any],
+    lr: Positive = 0.1,
+    momentum: Fraction = 0.5,
+    weight_decay: NonNegative = 0.0,
+) -> Optimizer:
+    """Stochastic gradient descent with momentum, as Goodfellow et al., 2014, used it."""
+    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
+
+
+# --- schedules ------------------------------------------------------------------------------------------------------
+# Each makes a torch scheduler over an optimizer of learning rate 1, so that its rate is the factor of a round.
+
+
+@schedules.register("constant")
+def constant(optimizer: Any) -> Any:
+    """The learning rate stays."""
+    return lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+
+@schedules.register("linear")
+def linear(optimizer: Any, total: Count, start: Positive = 1.0, end: NonNegative = 0.0) -> Any:
+    """From `start` to `end` times the learning rate over `total` rounds."""
+    return lr_scheduler.LinearLR(optimizer, start_factor=start, end_factor=end, total_iters=total)
+
+
+@schedules.register("cosine")
+def cosine(optimizer: Any, total: Count, end: NonNegative = 0.0) -> Any:
+    """Half a cosine from 1 to `end` times the learning rate over `total` rounds."""
+    return lr_scheduler.CosineAnnealingLR(optimizer, T_max=total, eta_min=end)
+
+
+@schedules.register("exponential")
+def exponential(optimizer: Any, gamma: Positive = 0.9999) -> Any:
+    """`gamma` to the power of the round."""
+    return lr_scheduler.ExponentialLR(optimizer, gamma=gamma)
+
+
+@schedules.register("multistep")
+def multistep(optimizer: Any, milestones: Annotated[list[Count], Len(1)], gamma: Positive = 0.1) -> Any:
+    """`gamma` times less after each of the `milestones` (rounds)."""
+    return lr_scheduler.MultiStepLR(optimizer, milestones=milestones, gamma=gamma)
+
+
+class Rate:
+    """The factor on every learning rate as a function of the round: nothing of it has to be saved.
+
+    Args:
+        node: the configuration's `schedule` node.
+    """
+
+    def __init__(self, node: dict[str, Any]) -> None:
+        self._node = node
+        self._restart()
+
+    def _restart(self) -> None:
+        self._optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        self._schedule = schedules.build(self._node, "schedule", optimizer=self._optimizer)
+        self._round = 0
+
+    def __call__(self, step: int) -> float:
+        """The factor of round `step` (from 0)."""
+        if step < self._round:
+            self._restart()
+        while self._round < step:
+            self._optimizer.step()  # torch warns if a scheduler moves before its optimizer
+            self._schedule.step()
+            self._round += 1
+        return self._optimizer.param_groups[0]["lr"]

@@ -1,0 +1,68 @@
+"""Samples as something to look at: a grid of images, a scatter of points."""
+
+from math import ceil, sqrt
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gan_cli.data.dataset import Spec
+
+SMALLEST_TILE = 40  # pixels a side, so that 8x8 digits can be seen
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [-1, 1] as bytes."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def picture(samples: Tensor, spec: Spec, real: Tensor | None = None) -> np.ndarray:
+    """One picture of many samples, (H, W, 3) uint8.
+
+    Args:
+        samples: (n, *spec.shape).
+        real: points to show in grey behind the samples.
+    """
+    return _scatter(samples, spec.extent, real) if spec.kind == "points" else _grid(samples)
+
+
+def enlarged(images: Tensor) -> Tensor:
+    """Bytes of (n, C, H, W), each pixel repeated until a tile can be seen."""
+    factor = max(1, ceil(SMALLEST_TILE / images.shape[-1]))
+    return to_uint8(images).repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
+
+
+def write(path: Path, pixels: np.ndarray) -> None:
+    """Write a PNG, atomically; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    Image.fromarray(pixels).save(temporary, format="PNG")
+    temporary.replace(path)
+
+
+def pixels_of(image: Tensor) -> np.ndarray:
+    """(C, H, W) bytes of one or three channels as (H, W, 3)."""
+    return image.expand(3, -1, -1).permute(1, 2, 0).numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()
+
+
+def _grid(images: Tensor) -> np.ndarray:
+    from torchvision.utils import make_grid
+
+    return pixels_of(make_grid(enlarged(images), nrow=ceil(sqrt(len(images))), padding=2, pad_value=128))
+
+
+def _scatter(points: Tensor, extent: float, real: Tensor | None) -> np.ndarray:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 5), dpi=100, layout="tight")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal")
+    for values, colour, label in ((real, "0.7", "held out"), (points, "tab:blue", "samples")):
+        if values is not None:
+            axes.scatter(values[:, 0], values[:, 1], s=3, c=colour, linewidths=0, label=label)
+    axes.legend(loc="upper right", markerscale=3)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,0 +1,278 @@
+"""Registries: a YAML node `{name: wasserstein, ...}` becomes the component registered under that name.
+
+A registry *checks* a node before anything is *built*, and checks without importing torch: it reads the
+`@losses.register("...")` decorators, the constructors' hints and the literal class attributes from the
+source. So a typo answers at once, a component that is not registered can never be built, and a file that
+a stranger wrote cannot name code to run.
+
+Hints of registered constructors may use builtins, `typing`, `annotated_types` and the aliases below.
+"""
+
+import annotated_types
+import ast
+import builtins
+import functools
+import importlib
+import importlib.util
+import pkgutil
+import typing
+from annotated_types import Ge, Gt, Le, Lt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from gan_cli.errors import UserError, closest
+
+Count = Annotated[int, Ge(1)]
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Ge(0), Lt(1)]
+Share = Annotated[float, Ge(0), Le(1)]
+
+REQUIRED = object()
+HINTS = {
+    **vars(builtins),
+    **vars(typing),
+    **vars(annotated_types),
+    "Count": Count,
+    "Positive": Positive,
+    "NonNegative": NonNegative,
+    "Fraction": Fraction,
+    "Share": Share,
+}
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Component:
+    """What the source says of a registered class or function: its arguments and its literal class attributes."""
+
+    name: str
+    module: str
+    arguments: dict[str, tuple[Any, Any]]  # name -> (hint, default or REQUIRED)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Registry:
+    """Name -> component, for one group of the configuration.
+
+    Args:
+        group: the configuration group, used in messages.
+        variable: the name this registry has in this module, as the decorators write it.
+        where: the package or module whose source holds the components.
+        offers: arguments that the program fills in by name; the configuration may not set them.
+    """
+
+    def __init__(self, group: str, variable: str, where: str, offers: tuple[str, ...] = ()) -> None:
+        self.group, self.variable, self.where, self.offers = group, variable, where, offers
+        self._built: dict[str, Callable[..., Any]] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator: make a class or function the component called `name`."""
+
+        def remember(component: T) -> T:
+            if name in self._built and self._built[name].__qualname__ != component.__qualname__:
+                raise UserError(f"{self.group}: two components are registered as {name!r}; rename one.")
+            self._built[name] = component
+            return component
+
+        return remember
+
+    @functools.cached_property
+    def components(self) -> dict[str, Component]:
+        """Every component of this registry, read from the source without importing it."""
+        found = {}
+        for module in _modules(self.where):
+            for node in _source(module).body:
+                if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                    for name in _registered_names(node, self.variable):
+                        arguments = _arguments(module, node)
+                        found[name] = Component(name, module, arguments, _facts(module, node))
+        return found
+
+    def component(self, name: str, path: str) -> Component:
+        """The component called `name`. Raises UserError with the closest match for an unknown name."""
+        if name not in self.components:
+            known = ", ".join(sorted(self.components))
+            raise UserError(f"{path}.name={name}: not registered; {closest(name, self.components)}Known: {known}.")
+        return self.components[name]
+
+    def settable(self, name: str, path: str) -> dict[str, tuple[Any, Any]]:
+        """The arguments of component `name` that the configuration may set."""
+        arguments = self.component(name, path).arguments
+        return {key: spec for key, spec in arguments.items() if key not in self.offers}
+
+    def check(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
+        """The node's arguments, converted to their hints. Raises UserError for anything unknown or out of range."""
+        name = node.get("name")
+        if not isinstance(name, str):
+            raise UserError(f"{path}: needs `name:`, one of {', '.join(sorted(self.components))}.")
+        settings = {key: value for key, value in node.items() if key != "name"}
+        return validate(settings, self.settable(name, path), path, f"{self.group}={name}")
+
+    def build(self, node: Mapping[str, Any], path: str, **offered: Any) -> Any:
+        """The component that `node` describes, built from its checked arguments and what the program offers."""
+        arguments = self.check(node, path)
+        component = self.component(node["name"], path)
+        importlib.import_module(component.module)
+        wanted = {key: value for key, value in offered.items() if key in component.arguments}
+        return self._built[component.name](**arguments, **wanted)
+
+
+def validate(settings: Mapping[str, Any], arguments: Mapping[str, tuple[Any, Any]], path: str, owner: str) -> dict:
+    """`settings` with the types that `arguments` ask for; defaults are left to the constructor."""
+    from pydantic import ConfigDict, ValidationError, create_model
+
+    for key in settings:
+        if key not in arguments:
+            known = ", ".join(sorted(arguments)) or "none"
+            raise UserError(
+                f"{path}.{key}={settings[key]}: {owner} has no such option; "
+                f"{closest(key, arguments)}Its options: {known}."
+            )
+    fields: dict[str, Any] = {
+        key: (hint, ... if default is REQUIRED else default) for key, (hint, default) in arguments.items()
+    }
+    model = create_model("Settings", __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields)
+    try:
+        checked = model.model_validate(dict(settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in (path, *first["loc"]))
+        value = "" if first["type"] == "missing" else f"={first['input']}"
+        raise UserError(f"{place}{value}: {_lower(first['msg'])}.") from None
+    return {key: getattr(checked, key) for key in settings}
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+# --- reading the source ---------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _origin(module: str) -> Path:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise UserError(f"{module}: no such Python module.")
+    return Path(spec.origin)
+
+
+@functools.cache
+def _source(module: str) -> ast.Module:
+    return ast.parse(_origin(module).read_text(encoding="utf-8"))
+
+
+def _modules(where: str) -> list[str]:
+    origin = _origin(where)
+    if origin.name != "__init__.py":
+        return [where]
+    return [f"{where}.{info.name}" for info in pkgutil.iter_modules([str(origin.parent)])]
+
+
+def _registered_names(node: ast.ClassDef | ast.FunctionDef, variable: str) -> list[str]:
+    return [
+        call.args[0].value
+        for call in node.decorator_list
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr == "register"
+        and isinstance(call.func.value, ast.Name)
+        and call.func.value.id == variable
+        and isinstance(call.args[0], ast.Constant)
+        and isinstance(call.args[0].value, str)
+    ]
+
+
+def _find(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
+    """The class that `name` means in `module`, followed through `from gan_cli.x import name`."""
+    for node in _source(module).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return module, node
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gan_cli"):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _find(str(node.module), alias.name)
+    return None
+
+
+def _bases(module: str, node: ast.ClassDef) -> list[tuple[str, ast.ClassDef]]:
+    names = [base.id for base in node.bases if isinstance(base, ast.Name)]
+    return [found for name in names if (found := _find(module, name))]
+
+
+def _arguments(module: str, node: ast.ClassDef | ast.FunctionDef) -> dict[str, tuple[Any, Any]]:
+    """Arguments of a function or of a class's constructor; `**kwargs` stands for those of the base class."""
+    if isinstance(node, ast.FunctionDef):
+        return _signature(module, node)
+    init = next((item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
+    inherited: dict[str, tuple[Any, Any]] = {}
+    if init is None or init.args.kwarg is not None:
+        for base_module, base in _bases(module, node):
+            inherited |= _arguments(base_module, base)
+    return inherited | (_signature(module, init) if init else {})
+
+
+def _signature(module: str, function: ast.FunctionDef) -> dict[str, tuple[Any, Any]]:
+    positional = [*function.args.posonlyargs, *function.args.args]
+    missing: list[ast.expr | None] = [None] * (len(positional) - len(function.args.defaults))
+    defaults = [*missing, *function.args.defaults, *function.args.kw_defaults]
+    pairs = zip([*positional, *function.args.kwonlyargs], defaults, strict=True)
+    return {
+        argument.arg: (_hint(module, argument), _literal(default)) for argument, default in pairs if argument.arg != "self"
+    }
+
+
+def _hint(module: str, argument: ast.arg) -> Any:
+    if argument.annotation is None:
+        return Any
+    try:
+        return eval(ast.unparse(argument.annotation), dict(HINTS))
+    except (NameError, AttributeError):  # an offered object, such as a network: never read from a configuration
+        return Any
+
+
+def _literal(default: ast.expr | None) -> Any:
+    return REQUIRED if default is None else ast.literal_eval(default)
+
+
+def _is_turn(method: ast.FunctionDef) -> bool:
+    """Whether a method is a player's turn: decorated with `@player(...)`."""
+    calls = [item.func for item in method.decorator_list if isinstance(item, ast.Call)]
+    return any(isinstance(function, ast.Name) and function.id == "player" for function in calls)
+
+
+def _facts(module: str, node: ast.ClassDef | ast.FunctionDef) -> dict[str, Any]:
+    """Literal class attributes, inherited ones included: what guards and `auto` may know before torch loads."""
+    if isinstance(node, ast.FunctionDef):
+        return {}
+    facts: dict[str, Any] = {}
+    for base_module, base in _bases(module, node):
+        facts |= _facts(base_module, base)
+    turns = [item.name for item in node.body if isinstance(item, ast.FunctionDef) and _is_turn(item)]
+    facts["players"] = [*facts.get("players", []), *(name for name in turns if name not in facts.get("players", []))]
+    for item in node.body:
+        target = item.targets[0] if isinstance(item, ast.Assign) else getattr(item, "target", None)
+        value = getattr(item, "value", None)
+        if isinstance(target, ast.Name) and isinstance(value, ast.expr):
+            try:
+                facts[target.id] = ast.literal_eval(value)
+            except ValueError:
+                continue
+    return facts
+
+
+# --- the groups -----------------------------------------------------------------------------------------------------
+# What each group is offered is listed here and nowhere else.
+
+games = Registry("model", "games", "gan_cli.games", offers=("G", "D", "loss", "regularizer"))
+networks = Registry("network", "networks", "gan_cli.networks", offers=("shape", "latent", "bounded"))
+losses = Registry("loss", "losses", "gan_cli.losses")
+regularizers = Registry("regularizer", "regularizers", "gan_cli.regularizers")
+datasets = Registry("data", "datasets", "gan_cli.data")
+optimizers = Registry("optimizer", "optimizers", "gan_cli.optimizers", offers=("parameters",))
+schedules = Registry("schedule", "schedules", "gan_cli.optimizers", offers=("optimizer",))
+metrics = Registry("metrics", "metrics", "gan_cli.metrics", offers=("dataset", "device"))

@@ -1,0 +1,107 @@
+"""Run folders: named, found again by the same command, held by one process. Nothing here imports torch."""
+
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from gan_cli.errors import UserError
+
+CARD = "run.json"
+"""A small file beside the checkpoints: fingerprint, step, seconds, scores. It is how an unfinished run is found."""
+
+
+def stamp() -> str:
+    """Date and time, as folder names carry them."""
+    return datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The run's card, or {} where there is none that can be read."""
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return card if isinstance(card, dict) else {}
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a small JSON file atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def new_folder(parent: Path) -> Path:
+    """A folder name below `parent` that nobody has: the time, and a number if two runs start in one second."""
+    name = stamp()
+    candidates = [parent / name, *(parent / f"{name}_{i}" for i in range(2, 1000))]
+    return next(path for path in candidates if not path.exists())
+
+
+def unfinished(card: Mapping[str, Any], steps: int, minutes: float | None) -> bool:
+    """Whether a run has rounds and time left of what is asked for now."""
+    return card.get("step", 0) < steps and (minutes is None or card.get("seconds", 0.0) < 60 * minutes)
+
+
+def find(parent: Path, fingerprint: str, steps: int, minutes: float | None) -> Path | None:
+    """The newest unfinished run below `parent` with this fingerprint that no process holds."""
+    cards = sorted(parent.glob(f"*/{CARD}"), key=lambda path: path.parent.name, reverse=True)
+    for path in cards:
+        card = read_card(path.parent)
+        same = card.get("fingerprint") == fingerprint
+        if same and unfinished(card, steps, minutes) and not is_held(path.parent):
+            return path.parent
+    return None
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a running process holds the folder."""
+    try:
+        with hold(folder):
+            return False
+    except UserError:
+        return True
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Hold a run folder for this process; the system lets go of it however the process ends.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"hydra.run.dir={folder}: another process is training in this folder; wait for it, or choose another."
+            ) from None
+        yield
+
+
+def summary(folder: Path) -> str:
+    """What a run came to: its scores and where its files are."""
+    card = read_card(folder)
+    scores = [f"  {name:<36}{value:.4g}" for name, value in card.get("scores", {}).items()]
+    pictures = sorted((folder / "samples").glob("*.png"))[-1:] + sorted(folder.glob("*.png"))
+    lines = [
+        f"{folder}: {card.get('step', 0)} steps in {card.get('seconds', 0.0):.0f} s",
+        *scores,
+        *(f"picture      {path}" for path in pictures),
+        f"checkpoint   {folder / 'checkpoints' / 'last.pt'}",
+        f"TensorBoard  tensorboard --logdir {folder / 'tensorboard'}",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(summary(Path(sys.argv[1])))

@@ -1,0 +1,115 @@
+"""`gan-sample`: render what a checkpoint has learnt. Needs nothing but the file."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gan_cli.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHUNK = 16
+"""Every forward has this many rows, padded if need be: CPU results differ in the last bits across batch sizes, and
+image i of seed s must be image 0 of seed s + i, bit for bit."""
+
+
+class Mode(Enum):
+    """What is written."""
+
+    grid = "grid"  # one PNG of all samples
+    images = "images"  # a folder of PNGs; for points, one scatter
+    npz = "npz"  # one array `samples`, (n, ...)
+
+
+class Weights(Enum):
+    """Which weights are rendered."""
+
+    auto = "auto"  # the average if there is one
+    ema = "ema"
+    raw = "raw"
+
+
+@dataclass
+class SampleConfig:
+    """The keys of `gan-sample`."""
+
+    checkpoint: str = field(default="???", metadata={"help": "FILE that gan-train wrote"})
+    n: int = field(default=64, metadata={"least": 1, "help": "how many samples"})
+    seed: int = field(default=0, metadata={"least": 0, "help": "sample i of seed s is sample 0 of seed s + i"})
+    mode: Mode = field(default=Mode.grid, metadata={"help": "grid, images (a folder) or npz"})
+    output: str | None = field(default=None, metadata={"help": "PATH to write; named after the mode if not given"})
+    weights: Weights = field(default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"})
+
+
+class Generator:
+    """A trained generator, for notebooks: `gan_cli.load(FILE).sample(n, seed)`.
+
+    Args:
+        path: a checkpoint that gan-train wrote.
+        weights: `ema`, `raw`, or `auto`: the average if there is one.
+
+    Attributes:
+        spec: kind and shape of a sample.
+        step: rounds it was trained for.
+
+    Raises:
+        UserError: missing, damaged or hostile file; no average where `ema` is asked for.
+    """
+
+    def __init__(self, path: str | Path, weights: str = "auto") -> None:
+        from gan_cli.job import load_game
+
+        self.game, self.spec, state = load_game(Path(path), weights)
+        self.step: int = state["step"]
+
+    def sample(self, n: int, seed: int = 0) -> "Tensor":
+        """n samples, float32 of shape (n, *spec.shape); images in [-1, 1]. Sample i depends on seed + i alone."""
+        import torch
+
+        from gan_cli import noise
+
+        latents = torch.stack([self.game.draw(noise.generator("sample", seed + i)) for i in range(n)])
+        padding = latents[-1:].expand(-n % CHUNK, *latents.shape[1:])
+        with torch.no_grad():
+            chunks = [self.game.render(chunk) for chunk in torch.cat([latents, padding]).split(CHUNK)]
+        return torch.cat(chunks)[:n]
+
+
+def run(config: SampleConfig) -> None:
+    """Render and write what the configuration asks for; prints where it is."""
+    generator = Generator(config.checkpoint, config.weights.value)
+    suffix = {Mode.grid: ".png", Mode.images: "", Mode.npz: ".npz"}[config.mode]
+    output = Path(config.output or f"samples{suffix}")
+    if suffix and output.suffix != suffix:
+        raise UserError(f"output={output}: mode={config.mode.value} writes a {suffix} file; name one.")
+    samples = generator.sample(config.n, config.seed)
+    WRITERS[config.mode](samples, generator, output)
+    print(f"{config.n} samples of {config.checkpoint} (step {generator.step}) in {output}")
+
+
+def _write_grid(samples: "Tensor", generator: Generator, output: Path) -> None:
+    from gan_cli import pictures
+
+    pictures.write(output, pictures.picture(samples, generator.spec))
+
+
+def _write_images(samples: "Tensor", generator: Generator, output: Path) -> None:
+    from gan_cli import pictures
+
+    if generator.spec.kind == "points":
+        pictures.write(output / "points.png", pictures.picture(samples, generator.spec))
+        return
+    for i, image in enumerate(pictures.to_uint8(samples)):
+        pictures.write(output / f"{i:05d}.png", pictures.pixels_of(image))
+
+
+def _write_npz(samples: "Tensor", generator: Generator, output: Path) -> None:
+    import numpy as np
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(output, samples=samples.numpy())
+
+
+WRITERS = {Mode.grid: _write_grid, Mode.images: _write_images, Mode.npz: _write_npz}

@@ -1,0 +1,144 @@
+"""The loop: rounds of turns. It never knows which game it plays; what is beside the mathematics is a hook."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from gan_cli import noise
+from gan_cli.data.dataset import Batches, Fields
+from gan_cli.game import Game, Player, Turn
+from gan_cli.optimizers import Rate
+
+
+class Hook(Protocol):
+    """Something that happens beside the rounds. Hooks run in their order; checkpoints come last."""
+
+    def start(self, trainer: "Trainer") -> None:
+        """Before the first round."""
+
+    def after_round(self, trainer: "Trainer") -> None:
+        """After each round; `trainer.step` counts the rounds played."""
+
+    def close(self) -> None:
+        """In any case, at the end."""
+
+
+class Trainer:
+    """Plays a game, round after round; the only code that calls `backward()` and `step()`.
+
+    Args:
+        game: what is played.
+        optimizers: one for each player.
+        rate: factor on every learning rate as a function of the round.
+        batches: where batches come from.
+        seed: of everything random in a turn.
+        steps: rounds to play in all.
+        minutes: time to play in all, restarts included; None sets no limit.
+        ema: a copy of the game whose averaged networks follow an exponential moving average, if the model wants one.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        optimizers: Mapping[str, Optimizer],
+        rate: Rate,
+        batches: Batches,
+        seed: int,
+        steps: int,
+        minutes: float | None = None,
+        ema: Game | None = None,
+    ) -> None:
+        self.game, self.optimizers, self.rate, self.batches, self.ema = game, optimizers, rate, batches, ema
+        self.seed, self.steps, self.minutes = seed, steps, minutes
+        self.step, self.seconds = 0, 0.0
+        self.interrupted: int | None = None  # the signal that asked the run to stop
+        self.terms: dict[str, dict[str, Tensor]] = {}  # each player's terms in its last turn, on the device
+        self.scores: dict[str, float] = {}  # of the last evaluation
+        self.best: float | None = None  # of the objective, over all evaluations
+        self._base_rates = {name: [group["lr"] for group in o.param_groups] for name, o in optimizers.items()}
+        self._moving: Player | None = None
+        self._shared_batch: Fields = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether the rounds or the time are used up."""
+        return self.step >= self.steps or (self.minutes is not None and self.seconds >= 60 * self.minutes)
+
+    @property
+    def rendered(self) -> Game:
+        """The game whose samples are shown and scored: the average if there is one."""
+        return self.ema or self.game
+
+    def fit(self, hooks: Sequence[Hook]) -> None:
+        """Play until the rounds or the time are used up, or a signal has set `interrupted`."""
+        started = time.monotonic() - self.seconds
+        self.game.train()
+        try:
+            for hook in hooks:
+                hook.start(self)
+            while not (self.finished or self.interrupted):
+                self.play_round()
+                self.seconds = time.monotonic() - started
+                for hook in hooks:
+                    hook.after_round(self)
+        finally:
+            for hook in reversed(hooks):
+                hook.close()
+
+    def play_round(self) -> None:
+        """One step: every player's turns, in order of play."""
+        factor = self.rate(self.step)
+        for name, optimizer in self.optimizers.items():
+            for group, base in zip(optimizer.param_groups, self._base_rates[name], strict=True):
+                group["lr"] = base * factor
+        for turn in self.game.turns(self.step):
+            if turn.fresh_batch:
+                self._shared_batch = self.batches.next()
+            self.take_turn(turn, self._shared_batch)
+        self.step += 1
+
+    def take_turn(self, turn: Turn, batch: Fields) -> None:
+        """Forward, backward, step: only the networks that the player moves learn."""
+        noise.begin_turn("turn", self.seed, self.step, turn.index)
+        self._let_move(turn.player)
+        terms = self.game.play(turn, batch)
+        optimizer = self.optimizers[turn.player.name]
+        optimizer.zero_grad()
+        torch.stack(list(terms.values())).sum().backward()
+        optimizer.step()
+        self.game.moved(turn)
+        self.terms[turn.player.name] = {name: term.detach() for name, term in terms.items()}
+
+    def _let_move(self, player: Player) -> None:
+        """Freeze the networks that stay: no gradient is computed for them, and none is left in them."""
+        if player is not self._moving:
+            self.game.requires_grad_(False)
+            for name in player.moves:
+                self.game.get_submodule(name).requires_grad_(True)
+            self._moving = player
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a run must remember; plain types and tensors."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "position": self.batches.position,
+            "best": self.best,
+            "game": self.game.state_dict(),
+            "ema": {name: self.ema.get_submodule(name).state_dict() for name in self.game.averaged} if self.ema else None,
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken, bit for bit."""
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.batches.position = state["position"]
+        self.game.load_state_dict(state["game"])
+        for name, averaged in (state["ema"] or {}).items() if self.ema else ():
+            self.ema.get_submodule(name).load_state_dict(averaged)
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
