@@ -39,34 +39,34 @@ def save(content: dict[str, Any], path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, setting: str = "checkpoint") -> dict[str, Any]:
     """A checkpoint's content, every byte checked against its CRC. No code of the file is ever run.
 
     Raises:
         UserError: missing, damaged, not a checkpoint, or holding more than tensors and plain types.
     """
     if not path.is_file():
-        raise UserError(f"checkpoint={path}: no such file.")
+        raise UserError(f"{setting}={path}: no such file.")
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
-        raise UserError(f"checkpoint={path}: damaged or not a checkpoint ({error}); take another one.") from None
+        raise UserError(f"{setting}={path}: damaged or not a checkpoint ({error}); take another one.") from None
     if damaged:
-        raise UserError(f"checkpoint={path}: damaged ({damaged} fails its checksum); take another one.")
+        raise UserError(f"{setting}={path}: damaged ({damaged} fails its checksum); take another one.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(
-            f"checkpoint={path}: refused, it holds more than tensors and plain types and could run code; "
+            f"{setting}={path}: refused, it holds more than tensors and plain types and could run code; "
             "only checkpoints written by gan-train are read."
         ) from None
     except Exception as error:
-        raise UserError(f"checkpoint={path}: damaged or not a checkpoint ({type(error).__name__}).") from None
-    if not isinstance(content, dict) or not REQUIRED <= content.keys():
-        raise UserError(f"checkpoint={path}: not a checkpoint of gan-train.")
+        raise UserError(f"{setting}={path}: damaged or not a checkpoint ({type(error).__name__}).") from None
+    if not isinstance(content, dict) or not content.keys() >= REQUIRED:
+        raise UserError(f"{setting}={path}: not a checkpoint of gan-train.")
     if content["format"] != FORMAT:
-        raise UserError(f"checkpoint={path}: format {content['format']}, this gan-cli reads {FORMAT}; update gan-cli.")
+        raise UserError(f"{setting}={path}: format {content['format']}, this gan-cli reads {FORMAT}; update gan-cli.")
     return content
 
 

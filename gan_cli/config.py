@@ -99,6 +99,12 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
 
     Returns the configuration that is run, saved and compared. Raises UserError for the first mistake.
     """
+    known = [item.name for item in fields(TrainConfig)]
+    for name in config:
+        if name not in known:
+            raise UserError(
+                f"{name}={config[name]}: no such key{closest(name, known)}; gan-train --help lists the keys."
+            )
     _check_ranges(TrainConfig, config, "")
     _check_ranges(Hardware, config["hardware"], "hardware.")
     for group in GROUPS:
@@ -109,9 +115,19 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
         known.check(config[group], group)
     game = registry.games.component(config["model"]["name"], "model")
     players(config["optimizer"], game.facts["players"])
+    _check_objective(config)
     settled = {**config, "network": _settle(config["network"], registry.datasets, config["data"])}
     role_nodes(settled["network"], game.facts["roles"].values())
     return settled
+
+
+def _check_objective(config: Mapping[str, Any]) -> None:
+    """An objective must be a score that the data's metrics give."""
+    names = registry.datasets.component(config["data"]["name"], "data").facts["metrics"]
+    known = [score for name in names for score in registry.metrics.component(name, "metrics").facts["scores"]]
+    objective = config["objective"]
+    if objective is not None and objective not in known:
+        raise UserError(f"objective={objective}: not a score of this data; the scores are {', '.join(known)}.")
 
 
 def _check_ranges(schema: type, config: Mapping[str, Any], prefix: str) -> None:
@@ -153,8 +169,8 @@ def role_nodes(network: Mapping[str, Any], roles: Any) -> dict[str, dict[str, An
         if key not in used:
             known = sorted({option for role in roles for option in registry.networks.settable(f"{family}.{role}", "")})
             raise UserError(
-                f"network.{key}={shared[key]}: network={family} has no such option; {closest(key, known)}"
-                f"Its options: {', '.join(known)}."
+                f"network.{key}={shared[key]}: network={family} has no such option{closest(key, known)}; "
+                f"its options are {', '.join(known)}."
             )
     return nodes
 
@@ -166,8 +182,8 @@ def players(optimizer: Mapping[str, Any], names: Any) -> dict[str, dict[str, Any
     for player in own:
         if player not in names:
             raise UserError(
-                f"optimizer.players.{player}: no such player; {closest(player, names)}"
-                f"The players are {', '.join(names)}."
+                f"optimizer.players.{player}: no such player{closest(player, names)}; "
+                f"the players are {', '.join(names)}."
             )
     nodes = {player: {**shared, **(own.get(player) or {})} for player in names}
     for player, node in nodes.items():

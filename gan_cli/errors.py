@@ -9,6 +9,6 @@ class UserError(Exception):
 
 
 def closest(word: str, known: Iterable[str]) -> str:
-    """`did you mean ...?` for the known word nearest to `word`, or nothing if none is near."""
+    """` (did you mean ...?)` for the known word nearest to `word`, or nothing if none is near."""
     match = get_close_matches(str(word), [str(name) for name in known], n=1, cutoff=0.5)
-    return f"did you mean {match[0]}? " if match else ""
+    return f" (did you mean {match[0]}?)" if match else ""

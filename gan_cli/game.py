@@ -112,6 +112,10 @@ class Game(nn.Module):
         """Diagnostics to log, in evaluation mode: scalars, and vectors for histograms. Tags are complete names."""
         raise NotImplementedError
 
+    def reading(self) -> str:
+        """How the curves of `observe` must be read, in a sentence or two."""
+        raise NotImplementedError
+
     def draw(self, generator: torch.Generator) -> Tensor:
         """What one sample is rendered from, drawn on the CPU: shape (latent,)."""
         raise NotImplementedError

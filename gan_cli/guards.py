@@ -33,7 +33,8 @@ def sigmoid_score(config: Config) -> str | None:
         return None
     return (
         f"network.discriminator.squash=sigmoid: loss={config['loss']['name']} needs an unbounded score "
-        "(the logistic losses apply their own sigmoid); set network.discriminator.squash=none or take loss=least_squares."
+        "(the logistic losses apply their own sigmoid); set "
+        "network.discriminator.squash=none or take loss=least_squares."
     )
 
 
@@ -43,9 +44,9 @@ def batch_statistics(config: Config) -> str | None:
     if norm != "batch" or not _facts(config, "regularizer")["per_sample"]:
         return None
     return (
-        f"network.critic_norm=batch: regularizer={config['regularizer']['name']} penalises the gradient of one sample's "
-        "score with respect to that sample, and batch norm makes each score depend on the whole batch (Gulrajani et "
-        "al., 2017, section 4); set model.critic_norm=layer or model.critic_norm=none."
+        f"network.critic_norm=batch: regularizer={config['regularizer']['name']} penalises the gradient of one "
+        "sample's score with respect to that sample, and batch norm makes each score depend on the whole batch "
+        "(Gulrajani et al., 2017, section 4); set model.critic_norm=layer or model.critic_norm=none."
     )
 
 
@@ -67,8 +68,8 @@ def unconstrained_critic(config: Config) -> str | None:
     if config["regularizer"].get("clip") is not None:
         return None
     return (
-        f"regularizer={config['regularizer']['name']}: loss={config['loss']['name']} has no optimum without a Lipschitz "
-        "constraint on the critic; take regularizer=gradient_penalty or regularizer=weight_clip."
+        f"regularizer={config['regularizer']['name']}: loss={config['loss']['name']} has no optimum without a "
+        "Lipschitz constraint on the critic; take regularizer=gradient_penalty or regularizer=weight_clip."
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -185,7 +185,7 @@ class Logs(Hook):
 class Pictures(Hook):
     """The same samples again and again, from the latents of `gan-sample seed=0`."""
 
-    COUNT = {"image": 64, "points": 2000}
+    COUNT: ClassVar[dict[str, int]] = {"image": 64, "points": 2000}
 
     def __init__(self, recorder: Recorder, dataset: Dataset, every: int, folder: Path) -> None:
         self.recorder, self.dataset, self.every, self.folder = recorder, dataset, every, folder
@@ -220,8 +220,7 @@ class Scores(Hook):
             self.latents = fixed_latents(trainer.game, self.metric.samples)
         trainer.scores = self.metric(render(trainer.rendered, self.latents))
         if self.objective not in trainer.scores:
-            known = ", ".join(trainer.scores)
-            raise UserError(f"objective={self.objective}: not a score of this data; the scores are {known}.")
+            raise UserError(f"objective={self.objective}: this distribution has no modes to count; take w1.")
         self.recorder.scalars({f"metrics/{name}": value for name, value in trainer.scores.items()})
         value = trainer.scores[self.objective]
         sign = -1 if self.objective in self.metric.lower_is_better else 1
@@ -339,6 +338,11 @@ class Checkpoints(Hook):
 
     def _write_card(self, trainer: Trainer) -> None:
         card = rundir.read_card(self.folder)
-        progress = {"step": trainer.step, "seconds": round(trainer.seconds, 2), "finished": trainer.finished}
-        scores = {"objective": self.scores.objective, "scores": trainer.scores} if self.scores and trainer.scores else {}
-        rundir.write_json(self.folder / rundir.CARD, card | progress | scores)
+        progress: dict[str, Any] = {
+            "step": trainer.step,
+            "seconds": round(trainer.seconds, 2),
+            "finished": trainer.finished,
+        }
+        if self.scores and trainer.scores:
+            progress |= {"objective": self.scores.objective, "scores": trainer.scores}
+        rundir.write_json(self.folder / rundir.CARD, card | progress)

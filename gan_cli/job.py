@@ -57,9 +57,7 @@ def build_game(config: Mapping[str, Any], spec: Spec) -> Game:
     roles = registry.games.component(config["model"]["name"], "model").facts["roles"]
     nodes = role_nodes(config["network"], roles.values())
     offered = {"shape": spec.shape, "bounded": spec.bounded, "latent": config["model"].get("latent")}
-    parts = {
-        name: registry.networks.build(nodes[role], f"network.{role}", **offered) for name, role in roles.items()
-    }
+    parts = {name: registry.networks.build(nodes[role], f"network.{role}", **offered) for name, role in roles.items()}
     loss = registry.losses.build(config["loss"], "loss")
     regularizer = registry.regularizers.build(config["regularizer"], "regularizer")
     return registry.games.build(config["model"], "model", loss=loss, regularizer=regularizer, **parts)
@@ -137,7 +135,7 @@ def _write_down(config: Mapping[str, Any], folder: Path, overrides: list[str]) -
 
 def _start_from(trainer: Trainer, path: Path) -> None:
     """Weights of another run, fresh optimizers."""
-    state = checkpoint.load(path)
+    state = checkpoint.load(path, "init_from")
     try:
         trainer.game.load_state_dict(state["game"])
     except RuntimeError as error:
@@ -149,9 +147,7 @@ def _start_from(trainer: Trainer, path: Path) -> None:
     log.info("starting from the weights of %s (step %d)", path, state["step"])
 
 
-def _introduce(
-    config: Mapping[str, Any], folder: Path, trainer: Trainer, resumed: bool, device: torch.device
-) -> None:
+def _introduce(config: Mapping[str, Any], folder: Path, trainer: Trainer, resumed: bool, device: torch.device) -> None:
     budget = f"{trainer.steps} steps"
     if trainer.minutes is not None:
         budget += f" or {trainer.minutes:g} minutes, whichever comes first"
@@ -160,9 +156,7 @@ def _introduce(
     log.info("%s in %s: %s, on %s in %s", spent, folder, budget, device, precision)
 
 
-def _fit(
-    config: Mapping[str, Any], folder: Path, trainer: Trainer, dataset: Dataset, device: torch.device
-) -> None:
+def _fit(config: Mapping[str, Any], folder: Path, trainer: Trainer, dataset: Dataset, device: torch.device) -> None:
     with _signals(trainer), logging_redirect_tqdm([logging.getLogger()]):
         trainer.fit(_hooks(config, folder, trainer, dataset, device))
 
@@ -196,18 +190,15 @@ def _hooks(
 
 def _notes(trainer: Trainer, config: str) -> dict[str, str]:
     """Texts for TensorBoard: the configuration, and how its curves are to be read."""
-    tags, caveat = getattr(trainer.game, "estimate_tags", ("", "")), trainer.game.regularizer.caveat
-    reading = f"`{tags[0]}` is E[D(x)] - E[D(G(z))] on training data, without any penalty; `{tags[1]}` on held-out data."
-    if tags[0].startswith("wasserstein"):
-        reading += f" Under a {caveat}. Healthy: positive, and falling as samples improve; training and held-out alike."
-        log.info("wasserstein/train and /heldout under a %s", caveat)
+    reading = trainer.game.reading()
+    log.info(reading)
     return {"configuration": f"```yaml\n{config}\n```", "reading": reading}
 
 
 @contextmanager
 def _signals(trainer: Trainer) -> Iterator[None]:
     """Ctrl-C and SIGTERM let the round end and save; a second one acts at once. Restored afterwards."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def stop(number: int, _frame: Any) -> None:
         trainer.interrupted = number

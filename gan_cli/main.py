@@ -68,7 +68,7 @@ def parse(schema: type, arguments: list[str]) -> Any:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals or key not in known:
-            raise UserError(f"{argument}: expected key=value; {closest(key, known)}The keys are {', '.join(known)}.")
+            raise UserError(f"{argument}: expected key=value{closest(key, known)}; the keys are {', '.join(known)}.")
         try:
             config[key] = None if value == "null" else value
         except OmegaConfBaseException as error:
@@ -113,20 +113,29 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
 
 
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
 def _explain_composition(chain: list[BaseException], arguments: list[str]) -> str:
     """Hydra's and OmegaConf's complaints, with the closest match; their own advice (`use +key`) misleads."""
+    from omegaconf.errors import OmegaConfBaseException
+
     text = "\n".join(str(link) for link in chain)
     if match := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
         group, option = match.groups()
         known = options(group)
-        return f"{group}={option}: no such option; {closest(option, known)}The options are {', '.join(known)}."
+        return f"{group}={option}: no such option{closest(option, known)}; the options are {', '.join(known)}."
     if match := re.search(r"Could not override '([\w.@/]+)'|Key '([\w.]+)' (?:is )?not in", text):
         key = match.group(1) or match.group(2)
         known = known_keys()
         typed = next((a for a in arguments if a.lstrip("+~").split("=")[0].endswith(key)), key)
-        return f"{typed}: no such key; {closest(key, known)}gan-train --help lists the keys."
+        return f"{typed}: no such key{closest(key, known)}; gan-train --help lists the keys."
     if match := re.search(r"Error merging override ([^\n]+)", text):
-        return f"{match.group(1)}: {_first_line(chain[-1])}."
+        reason = next(link for link in chain if isinstance(link, OmegaConfBaseException))
+        return f"{match.group(1)}: {_lower(_first_line(reason))}."
+    if match := re.search(r"Error parsing override '([^\n]*)'", text):
+        return f"{match.group(1)}: expected key=value; gan-train --help lists the keys."
     return f"{_first_line(chain[-1])}."
 
 

@@ -1,5 +1,6 @@
 """Samples as something to look at: a grid of images, a scatter of points."""
 
+import logging
 from math import ceil, sqrt
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def _grid(images: Tensor) -> np.ndarray:
 
 
 def _scatter(points: Tensor, extent: float, real: Tensor | None) -> np.ndarray:
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # no word about fonts
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -8,7 +8,6 @@ a stranger wrote cannot name code to run.
 Hints of registered constructors may use builtins, `typing`, `annotated_types` and the aliases below.
 """
 
-import annotated_types
 import ast
 import builtins
 import functools
@@ -16,11 +15,13 @@ import importlib
 import importlib.util
 import pkgutil
 import typing
-from annotated_types import Ge, Gt, Le, Lt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+
+import annotated_types
+from annotated_types import Ge, Gt, Le, Lt
 
 from gan_cli.errors import UserError, closest
 
@@ -96,7 +97,7 @@ class Registry:
         """The component called `name`. Raises UserError with the closest match for an unknown name."""
         if name not in self.components:
             known = ", ".join(sorted(self.components))
-            raise UserError(f"{path}.name={name}: not registered; {closest(name, self.components)}Known: {known}.")
+            raise UserError(f"{path}.name={name}: not registered{closest(name, self.components)}; known are {known}.")
         return self.components[name]
 
     def settable(self, name: str, path: str) -> dict[str, tuple[Any, Any]]:
@@ -129,8 +130,8 @@ def validate(settings: Mapping[str, Any], arguments: Mapping[str, tuple[Any, Any
         if key not in arguments:
             known = ", ".join(sorted(arguments)) or "none"
             raise UserError(
-                f"{path}.{key}={settings[key]}: {owner} has no such option; "
-                f"{closest(key, arguments)}Its options: {known}."
+                f"{path}.{key}={settings[key]}: {owner} has no such option"
+                f"{closest(key, arguments)}; its options are {known}."
             )
     fields: dict[str, Any] = {
         key: (hint, ... if default is REQUIRED else default) for key, (hint, default) in arguments.items()
@@ -207,26 +208,24 @@ def _bases(module: str, node: ast.ClassDef) -> list[tuple[str, ast.ClassDef]]:
 def _arguments(module: str, node: ast.ClassDef | ast.FunctionDef) -> dict[str, tuple[Any, Any]]:
     """Arguments of a function or of a class's constructor; `**kwargs` stands for those of the base class."""
     if isinstance(node, ast.FunctionDef):
-        return _signature(module, node)
+        return _signature(node)
     init = next((item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
     inherited: dict[str, tuple[Any, Any]] = {}
     if init is None or init.args.kwarg is not None:
         for base_module, base in _bases(module, node):
             inherited |= _arguments(base_module, base)
-    return inherited | (_signature(module, init) if init else {})
+    return inherited | (_signature(init) if init else {})
 
 
-def _signature(module: str, function: ast.FunctionDef) -> dict[str, tuple[Any, Any]]:
+def _signature(function: ast.FunctionDef) -> dict[str, tuple[Any, Any]]:
     positional = [*function.args.posonlyargs, *function.args.args]
     missing: list[ast.expr | None] = [None] * (len(positional) - len(function.args.defaults))
     defaults = [*missing, *function.args.defaults, *function.args.kw_defaults]
     pairs = zip([*positional, *function.args.kwonlyargs], defaults, strict=True)
-    return {
-        argument.arg: (_hint(module, argument), _literal(default)) for argument, default in pairs if argument.arg != "self"
-    }
+    return {argument.arg: (_hint(argument), _literal(default)) for argument, default in pairs if argument.arg != "self"}
 
 
-def _hint(module: str, argument: ast.arg) -> Any:
+def _hint(argument: ast.arg) -> Any:
     if argument.annotation is None:
         return Any
     try:

@@ -1,6 +1,6 @@
 """What constrains a critic: penalties, which add terms to its loss, and projections, which act after its step.
 
-A regularizer takes the *network*: called with (D, x, x_fake) it returns named terms, and `project(D)` follows each step.
+A regularizer takes the *network*: called with (D, x, x_fake) it returns named terms; `project(D)` follows each step.
 
 Class attributes, read by the guard rails before torch loads:
     per_sample: the penalty needs the gradient of each sample's score with respect to that sample alone.
@@ -56,7 +56,7 @@ class Regularizer:
     @torch.no_grad()
     def project(self, D: nn.Module) -> None:
         if self.clip is not None:
-            weights = list(D.parameters())
+            weights: list[Tensor] = list(D.parameters())
             torch._foreach_clamp_min_(weights, -self.clip)
             torch._foreach_clamp_max_(weights, self.clip)
 
@@ -106,4 +106,3 @@ class GradientPenalty(Regularizer):
     def __call__(self, D: nn.Module, x: Tensor, x_fake: Tensor) -> dict[str, Tensor]:
         slope = torch.linalg.vector_norm(input_gradient(D, on_the_line(x, x_fake)).flatten(1), dim=1)
         return {"penalty": self.weight * (slope - self.target).square().mean()}
-

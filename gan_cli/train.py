@@ -12,6 +12,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gan_cli import config as configuration
@@ -24,22 +25,33 @@ OUTPUTS = Path("outputs")
 COMPONENT = re.compile(rf"({'|'.join(configuration.GROUPS)})\.[\w.]+=")
 
 
+mistakes: list[UserError] = []
+
+
 def plain(node: DictConfig) -> dict[str, Any]:
     """The resolved configuration as plain types: enums by their names."""
-    return OmegaConf.to_container(node, resolve=True, enum_to_str=True)  # type: ignore[return-value]
+    container: Any = OmegaConf.to_container(node, resolve=True, enum_to_str=True)
+    return container
 
 
 def open_components(arguments: list[str]) -> list[str]:
     """Let any option of a component be typed without `+`: the registries know every one and check them all."""
+    for argument in arguments:
+        if match := re.match(rf"({'|'.join(configuration.GROUPS)})\.name=(.*)", argument):
+            raise UserError(
+                f"{argument}: would leave the options of another component behind; take {match[1]}={match[2]}."
+            )
     return [f"++{argument}" if COMPONENT.match(argument) else argument for argument in arguments]
 
 
 def run_folder(*, _root_: DictConfig) -> str:
     """Resolver of `hydra.run.dir`: the newest unfinished run of this configuration, or a new folder."""
-    root = OmegaConf.masked_copy(_root_, [key for key in _root_ if key != "hydra"])
+    root = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
     choices = _root_.hydra.runtime.choices
     parent = OUTPUTS / str(choices["model"]) / str(choices["data"])
     config = configuration.check(plain(root))
+    if config["guard"] == "error":
+        guards.check(config)  # before a folder is made
     if config["resume"] != "never":
         name = configuration.fingerprint(config)
         found = rundir.find(parent, name, config["steps"], config["minutes"])
@@ -91,13 +103,18 @@ def _job(node: DictConfig) -> float | None:
             folder = folder.relative_to(Path.cwd())
         return job.run(config, folder, list(runtime.overrides.task))
     except UserError as error:
-        if HydraConfig.get().mode.name == "MULTIRUN":
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
             log.error("%s: %s", HydraConfig.get().job.override_dirname, error)
-        raise
+            raise
+        mistakes.append(error)  # Hydra would print more than the sentence
+        return None
 
 
 def main() -> None:
     """Compose the configuration from the command line and run it."""
     ConfigStore.instance().store(name="schema", node=configuration.TrainConfig)
     OmegaConf.register_new_resolver("gan.run_folder", run_folder, replace=True)
+    mistakes.clear()
     hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="train")(_job)()
+    if mistakes:
+        raise mistakes[0]

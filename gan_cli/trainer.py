@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gan_cli import noise
@@ -121,6 +121,10 @@ class Trainer:
                 self.game.get_submodule(name).requires_grad_(True)
             self._moving = player
 
+    def _averages(self) -> dict[str, nn.Module]:
+        """The networks that follow the average, by name."""
+        return {name: self.ema.get_submodule(name) for name in self.game.averaged} if self.ema else {}
+
     def state_dict(self) -> dict[str, Any]:
         """All that a run must remember; plain types and tensors."""
         return {
@@ -129,7 +133,9 @@ class Trainer:
             "position": self.batches.position,
             "best": self.best,
             "game": self.game.state_dict(),
-            "ema": {name: self.ema.get_submodule(name).state_dict() for name in self.game.averaged} if self.ema else None,
+            "ema": {name: self.ema.get_submodule(name).state_dict() for name in self.game.averaged}
+            if self.ema
+            else None,
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
         }
 
@@ -138,7 +144,7 @@ class Trainer:
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         self.batches.position = state["position"]
         self.game.load_state_dict(state["game"])
-        for name, averaged in (state["ema"] or {}).items() if self.ema else ():
-            self.ema.get_submodule(name).load_state_dict(averaged)
+        for name, network in self._averages().items():
+            network.load_state_dict(state["ema"][name])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])

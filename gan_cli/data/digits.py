@@ -76,7 +76,7 @@ def _fields(folder: Path, part: str, border: int) -> Fields:
     images = _read_idx(folder, f"{part}-images-idx3-ubyte")
     labels = _read_idx(folder, f"{part}-labels-idx1-ubyte")
     if images.dim() != 3 or len(images) != len(labels):
-        raise UserError(f"data=mnist: the {part} images and labels in {folder / 'MNIST' / 'raw'} do not belong together.")
+        raise UserError(f"data=mnist: {part} images and labels in {folder / 'MNIST' / 'raw'} do not belong together.")
     return {"x": pad(images[:, None], [border] * 4), "y": labels.long()}
 
 

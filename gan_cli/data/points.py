@@ -34,7 +34,10 @@ class Points(Dataset):
         size: Count = 100_000,
     ) -> None:
         self.spec = Spec("points", (2,), bounded=False, extent=2.0)
-        self.centres, self.deviation = MIXTURES[distribution]() if distribution in MIXTURES else (None, 0.0)
+        self.centres: Tensor | None = None
+        self.deviation = 0.0
+        if distribution in MIXTURES:
+            self.centres, self.deviation = MIXTURES[distribution]()
         self.train = {"x": self._draw(distribution, size, seed=1)}
         self.heldout = {"x": self._draw(distribution, 20_000, seed=2)}
 

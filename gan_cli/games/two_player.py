@@ -43,7 +43,7 @@ class TwoPlayer(Game):
         super().__init__(**order_of_play)
         self.G, self.D, self.loss, self.regularizer = G, D, loss, regularizer
         self.prior = Prior(latent, prior)
-        self.score = score_apart if has_batch_statistics(D) else score_together
+        self.score: Callable[..., tuple[Tensor, Tensor]] = score_apart if has_batch_statistics(D) else score_together
 
     @player(moves="D")
     def discriminator(self, x: Tensor) -> Terms:
@@ -83,6 +83,13 @@ class TwoPlayer(Game):
             return "wasserstein/train", "wasserstein/heldout"
         return "discriminator/score_gap", "discriminator/score_gap_heldout"
 
+    def reading(self) -> str:
+        train, heldout = self.estimate_tags
+        text = f"{train} and {heldout} are E[D(x)] - E[D(G(z))] without any penalty, on training and on held-out data"
+        if train.startswith("wasserstein"):
+            text += f"; under a {self.regularizer.caveat}. Healthy: positive, falling as samples improve, and close"
+        return f"{text}."
+
     def draw(self, generator: torch.Generator) -> Tensor:
         return self.prior.draw(1, generator)[0]
 
@@ -98,7 +105,7 @@ class Prior(nn.Module):
     def __init__(self, latent: int, law: str) -> None:
         super().__init__()
         self.latent = latent
-        self.law: Callable[..., Tensor] = {"normal": torch.randn, "uniform": _symmetric_uniform}[law]
+        self.law = LAWS[law]
         self.register_buffer("device", torch.empty(0), persistent=False)  # moves with the game
 
     def forward(self, n: int) -> Tensor:
@@ -110,6 +117,9 @@ class Prior(nn.Module):
 
 def _symmetric_uniform(*shape: int, **options: Any) -> Tensor:
     return 2 * torch.rand(*shape, **options) - 1
+
+
+LAWS: dict[str, Callable[..., Tensor]] = {"normal": torch.randn, "uniform": _symmetric_uniform}
 
 
 def has_batch_statistics(network: nn.Module) -> bool:

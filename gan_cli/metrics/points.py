@@ -24,6 +24,7 @@ class PointScores:
         n: samples to score.
     """
 
+    scores = ("w1", "w1_floor", "modes", "modes_of", "high_quality", "high_quality_3_std")
     objective = "w1"
     lower_is_better = ("w1",)
 
@@ -50,7 +51,9 @@ def wasserstein_1(a: Tensor, b: Tensor) -> float:
     from scipy.spatial.distance import cdist
 
     count = min(len(a), len(b))
-    a_finite = np.nan_to_num(a[:count].double().numpy(), nan=1e6, posinf=1e6, neginf=-1e6)  # a diverged run scores badly
+    a_finite = np.nan_to_num(
+        a[:count].double().numpy(), nan=1e6, posinf=1e6, neginf=-1e6
+    )  # a diverged run scores badly
     cost = cdist(a_finite, b[:count].double().numpy())
     return float(cost[linear_sum_assignment(cost)].mean())
 

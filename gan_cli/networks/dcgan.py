@@ -1,5 +1,6 @@
 """Strided convolutions up and down, for square images of 4 * 2^k pixels (8 to 256) and 28."""
 
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class Generator(nn.Module):
         base, channels = stages(shape, width)
         outward = [*reversed(channels), shape[0]]
         layers: list[nn.Module] = [nn.Linear(latent, outward[0] * base**2), nn.Unflatten(1, (outward[0], base, base))]
-        for inputs, outputs in zip(outward, outward[1:], strict=False):
+        for inputs, outputs in pairwise(outward):
             layers += [*norm(generator_norm, inputs, spatial=True), nn.ReLU()]
             layers += [nn.ConvTranspose2d(inputs, outputs, kernel_size=4, stride=2, padding=1)]
         self.layers = nn.Sequential(*layers, nn.Tanh())
@@ -86,7 +87,7 @@ class Discriminator(nn.Module):
         super().__init__()
         base, channels = stages(shape, width)
         layers: list[nn.Module] = []
-        for i, (inputs, outputs) in enumerate(zip([shape[0], *channels], channels, strict=False)):
+        for i, (inputs, outputs) in enumerate(pairwise([shape[0], *channels])):
             layers += [nn.Conv2d(inputs, outputs, kernel_size=4, stride=2, padding=1)]
             layers += [*norm(critic_norm if i else "none", outputs, spatial=True), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * base**2, 1), nn.Flatten(0))
