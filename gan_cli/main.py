@@ -117,11 +117,13 @@ def _lower(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:]
 
 
-def _explain_composition(chain: list[BaseException], arguments: list[str]) -> str:
+def _explain_composition(chain: list[BaseException], arguments: list[str]) -> str | None:
     """Hydra's and OmegaConf's complaints, with the closest match; their own advice (`use +key`) misleads."""
     from omegaconf.errors import OmegaConfBaseException
 
     text = "\n".join(str(link) for link in chain)
+    if "raised while resolving interpolation" in text:  # by one of our resolvers, and no UserError: ours to mend
+        return None
     if match := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
         group, option = match.groups()
         known = options(group)

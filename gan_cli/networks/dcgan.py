@@ -45,7 +45,7 @@ class Generator(nn.Module):
         self,
         shape: tuple[int, ...],
         latent: int,
-        width: Count = 64,
+        width: Count = 32,
         generator_norm: Literal["none", "batch", "layer"] = "batch",
         init: Literal["dcgan", "he"] = "dcgan",
     ) -> None:
@@ -79,7 +79,7 @@ class Discriminator(nn.Module):
     def __init__(
         self,
         shape: tuple[int, ...],
-        width: Count = 64,
+        width: Count = 32,
         critic_norm: Literal["none", "batch", "layer"] = "batch",
         init: Literal["dcgan", "he"] = "dcgan",
         squash: Literal["none", "sigmoid"] = "none",

@@ -1,0 +1,81 @@
+"""What the tests share: a configuration from overrides, a tiny trainer, the commands as a user types them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.core.config_store import ConfigStore
+
+from gan_cli import config as configuration
+from gan_cli import guards, job, main, registry
+from gan_cli import train as train_command
+from gan_cli.trainer import Trainer
+
+ROOT = Path(__file__).parent.parent
+MODELS = sorted(path.stem for path in (ROOT / "configs" / "model").glob("*.yaml"))
+TINY = ("batch_size=6", "network.width=8")
+
+
+def compose(*overrides: str) -> dict[str, Any]:
+    """The checked configuration of `gan-train OVERRIDES`."""
+    ConfigStore.instance().store(name="schema", node=configuration.TrainConfig)
+    with initialize_config_module("gan_cli.configs", version_base="1.3"):
+        node = hydra_compose("train", overrides=train_command.open_components(list(overrides)))
+    config = configuration.check(train_command.plain(node))
+    guards.check(config)
+    return config
+
+
+def make_trainer(*overrides: str) -> Trainer:
+    """A trainer of tiny networks on the CPU."""
+    config = compose(*overrides)
+    dataset = registry.datasets.build(config["data"], "data")
+    return job._trainer(config, dataset, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of the tests' own, shared by all of them."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["GAN_CACHE"] = str(folder)
+    os.environ.pop("GAN_DATA_ROOT", None)
+    yield folder
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """`command("gan-train", "steps=3")` in an empty folder: exit code and all that was printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, *arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        code = 0
+        try:
+            {"gan-train": main.train, "gan-sample": main.sample}[name]()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return run
+
+
+def start(arguments: list[str], folder: Path) -> "subprocess.Popen[str]":
+    """`gan-train ARGUMENTS` as a process of its own in `folder`."""
+    code = "from gan_cli.main import train; train()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )

@@ -1,0 +1,236 @@
+"""The commands as a user types them: defaults that yield, mistakes as one sentence, folders, sweeps, start-up."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import MODELS, ROOT, compose
+
+from gan_cli.errors import UserError
+
+Command = Callable[..., tuple[int, str]]
+QUICK = ("steps=2", "batch_size=4", "network.width=4", "evaluate_every=0", "sample_every=0")
+POINTS = ("data=points", "model=gan", *QUICK)
+
+
+# --- what the user types wins ---------------------------------------------------------------------------------------
+
+
+def test_the_model_picks_its_papers_parts() -> None:
+    parts = {model: compose(f"model={model}") for model in MODELS}
+    assert parts["wgan_gp"]["loss"]["name"] == "wasserstein"
+    assert parts["wgan_gp"]["regularizer"] == {"name": "gradient_penalty", "weight": 10.0}
+    assert parts["wgan_gp"]["optimizer"]["betas"] == [0.0, 0.9]
+    assert parts["wgan"]["optimizer"] == {"name": "rmsprop", "lr": 5e-5, "players": {}}
+    assert parts["wgan"]["regularizer"] == {"name": "weight_clip", "clip": 0.01}
+    assert parts["lsgan"]["loss"]["name"] == "least_squares"
+    assert parts["lsgan"]["model"] == parts["dcgan"]["model"]  # inherited
+    assert parts["gan"]["network"]["name"] == "mlp"
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_the_command_line_wins_over_the_model_wherever_it_stands(order: int) -> None:
+    typed = ["model=wgan_gp", "loss=hinge", "optimizer=rmsprop", "network=mlp", "regularizer=none"]
+    config = compose(*(typed if order else reversed(typed)))
+    assert [config[group]["name"] for group in ("loss", "optimizer", "network", "regularizer")] == [
+        "hinge", "rmsprop", "mlp", "none",
+    ]  # fmt: skip
+    assert config["model"]["repeat"]["discriminator"] == 5
+
+
+def test_the_command_line_wins_over_an_inherited_model() -> None:
+    assert compose("model=lsgan", "loss=hinge")["loss"]["name"] == "hinge"
+    assert compose("model=lsgan", "model.critic_norm=layer")["network"]["critic_norm"] == "layer"
+
+
+def test_any_option_of_a_component_can_be_typed_without_a_plus() -> None:
+    config = compose("optimizer.players.generator.lr=1e-3", "network.discriminator.width=7", "regularizer.target=0.5")
+    assert config["optimizer"]["players"]["generator"] == {"lr": 1e-3}
+    assert config["network"]["discriminator"] == {"width": 7}
+    assert config["regularizer"]["target"] == 0.5
+
+
+@pytest.mark.parametrize(("data", "family"), [("digits", "dcgan"), ("points", "mlp")])
+def test_auto_takes_the_family_that_fits(data: str, family: str) -> None:
+    assert compose(f"data={data}")["network"]["name"] == family
+
+
+def test_integers_are_taken_for_floats() -> None:
+    from gan_cli.registry import optimizers, validate
+
+    checked = validate({"lr": 1, "betas": [0, 0.9]}, optimizers.settable("adam", "optimizer"), "optimizer", "adam")
+    assert [type(value) for value in (checked["lr"], *checked["betas"])] == [float, float, float]
+
+
+# --- mistakes -------------------------------------------------------------------------------------------------------
+
+MISTAKES = [
+    (["stepss=3"], "stepss=3: no such key (did you mean steps?)"),
+    (["+stepss=3"], "stepss=3: no such key (did you mean steps?)"),
+    (["los=hinge"], "(did you mean loss?)"),
+    (["steps=abc"], "steps=abc: value 'abc' of type 'str' could not be converted to Integer"),
+    (["batch_size=-1"], "batch_size=-1: must be at least 1"),
+    (["minutes=-1"], "minutes=-1.0: must be at least 0"),
+    (["loss=wassersten"], "loss=wassersten: no such option (did you mean wasserstein?)"),
+    (["hardware.precision=bf17"], "hardware.precision=bf17: invalid value 'bf17', expected one of [fp32, bf16]"),
+    (["hardware.device=mps"], "hardware=cpu"),
+    (["resume=maybe"], "resume=maybe"),
+    (["regularizer.weigth=3"], "regularizer.weigth=3: regularizer=gradient_penalty has no such option (did you mean"),
+    (["regularizer.weight=-3"], "regularizer.weight=-3: input should be greater than 0"),
+    (["regularizer.name=weight_clip"], "take regularizer=weight_clip"),
+    (["optimizer.betas=[0,1]"], "optimizer.betas.1=1: input should be less than 1"),
+    (["optimizer.players.generatr.lr=1"], "(did you mean generator?)"),
+    (["optimizer.players.generator.rl=1"], "optimizer.players.generator.rl=1"),
+    (["model.repeat.generatr=2"], "model.repeat.generatr"),
+    (["model.latent=0"], "model.latent=0: input should be greater than or equal to 1"),
+    (["network.wdth=3"], "(did you mean width?)"),
+    (["network.discriminator.latent=3"], "network.discriminator.latent=3"),
+    (["network=dcgan", "data=points"], "network=mlp"),
+    (["data.image_size=9"], "data.image_size=9: input should be 8, 16 or 32"),
+    (["data.distribution=ring", "data=points"], "data.distribution=ring"),
+    (["objective=fid"], "objective=fid: not a score of this data"),
+    (["experiment=nope"], "the options are"),
+    (["init_from=missing.pt", "steps=1"], "init_from=missing.pt: no such file"),
+    (["foo"], "foo: expected key=value"),
+    (["--config-dir", "/nowhere"], "'/nowhere' not found"),
+    (["loss=wasserstein", "regularizer=none"], "take regularizer=gradient_penalty or regularizer=weight_clip"),
+    (["model=dcgan", "regularizer=gradient_penalty"], "set model.critic_norm=layer or model.critic_norm=none"),
+    (["regularizer.clip=0.01"], "set regularizer.clip=null"),
+    (["network.discriminator.squash=sigmoid"], "set network.discriminator.squash=none"),
+    (["data=mnist", "data.root=/nowhere"], "data=digits works without a download"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES, ids=[" ".join(arguments) for arguments, _ in MISTAKES])
+def test_a_mistake_is_one_sentence(
+    command: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.setattr("torchvision.datasets.MNIST", _no_network)
+    code, printed = command("gan-train", *arguments)
+    assert code == 2
+    assert said in printed
+    assert "Traceback" not in printed
+    assert [line for line in printed.splitlines() if line.startswith("gan-train:")] == printed.splitlines()[-1:]
+
+
+def _no_network(*_: object, **__: object) -> None:
+    raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\n<urlopen error no network>")
+
+
+def test_a_mistake_of_ours_is_not_hidden(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gan_cli.config.check", lambda config: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        command("gan-train")
+
+
+def test_a_guard_may_be_told_to_warn(command: Command) -> None:
+    code, printed = command("gan-train", "model=dcgan", "regularizer=gradient_penalty", "guard=warn", *QUICK)
+    assert code == 0
+    assert "warning: network.critic_norm=batch" in printed
+    with pytest.raises(UserError, match="critic_norm"):
+        compose("model=dcgan", "regularizer=gradient_penalty")
+
+
+def test_a_read_only_folder_is_one_sentence(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("a file where the folder should be")
+    code, printed = command("gan-train", *POINTS)
+    assert code == 2 and "outputs" in printed and "Traceback" not in printed
+
+
+# --- folders and sweeps ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_folder_holds_what_the_readme_says(command: Command, tmp_path: Path) -> None:
+    code, printed = command("gan-train", *POINTS[:-2], "evaluate_every=1", "sample_every=1", "log_every=1")
+    assert code == 0, printed
+    (folder,) = (tmp_path / "outputs" / "gan" / "points").iterdir()
+    for name in (".hydra/config.yaml", ".hydra/overrides.yaml", "checkpoints/last.pt", "checkpoints/best.pt",
+                 "checkpoints/step_00000002.pt", "samples/step_00000001.png", "metrics.jsonl", "train.log", "run.json"):  # fmt: skip
+        assert (folder / name).is_file(), name
+    assert list((folder / "tensorboard").glob("events*"))
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2]
+    assert {"discriminator/adversarial", "generator/adversarial", "discriminator/score_gap", "metrics/w1",
+            "critic/gradient_norm_mean", "performance/steps_per_second"} <= rows[0].keys()  # fmt: skip
+    assert "wasserstein/train" not in rows[0]
+
+
+def test_the_same_command_after_a_finished_run_starts_a_new_one(command: Command, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert command("gan-train", *POINTS)[0] == 0
+    assert len(list((tmp_path / "outputs" / "gan" / "points").iterdir())) == 2
+
+
+def test_more_steps_go_on_with_the_run(command: Command, tmp_path: Path) -> None:
+    command("gan-train", *POINTS)
+    code, printed = command("gan-train", *POINTS, "steps=4")
+    assert code == 0 and "going on at step 2" in printed
+    assert len(list((tmp_path / "outputs" / "gan" / "points").iterdir())) == 1
+
+
+def test_a_sweep_makes_readable_folders_and_is_finished_when_typed_again(command: Command, tmp_path: Path) -> None:
+    line = ("gan-train", "-m", "model=gan,wgan,wgan_gp", "data=points", "seed=1,2", "model.warm_up=null", *QUICK)
+    code, printed = command(*line)
+    assert code == 0, printed
+    (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    cells = sorted(path.name for path in sweep.iterdir() if path.is_dir())
+    assert cells == [f"model={model}+seed={seed}" for model in ("gan", "wgan", "wgan_gp") for seed in (1, 2)]
+    assert all((sweep / cell / "checkpoints" / "last.pt").is_file() for cell in cells)
+    (sweep / "sweep.json").write_text((sweep / "sweep.json").read_text().replace("true", "false"))  # as if killed
+    code, printed = command(*line)
+    assert code == 0 and printed.count("going on at step 2") == 6
+    assert [path.name for path in (tmp_path / "outputs" / "sweeps").iterdir()] == [sweep.name]
+
+
+def test_a_failing_cell_is_told_and_the_others_run_on(command: Command, tmp_path: Path) -> None:
+    code, printed = command("gan-train", "-m", "regularizer=none,gradient_penalty", "data=points", *QUICK)
+    assert code == 2 and "regularizer=none: loss=wasserstein has no optimum" in printed
+    (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    assert (sweep / "regularizer=gradient_penalty" / "checkpoints" / "last.pt").is_file()
+
+
+def test_a_checkpoint_in_a_sweep_can_be_named(command: Command, tmp_path: Path) -> None:
+    command("gan-train", "-m", "seed=1,2", *POINTS)
+    (path, _) = sorted(tmp_path.glob("outputs/sweeps/*/*/checkpoints/last.pt"))
+    code, printed = command("gan-train", *POINTS, f"init_from={path.relative_to(tmp_path)}", "seed=3")
+    assert code == 0 and "starting from the weights" in printed
+    assert command("gan-sample", f"checkpoint={path.relative_to(tmp_path)}", "n=3")[0] == 0
+
+
+def test_a_model_of_ones_own_folder(command: Command, tmp_path: Path) -> None:
+    own = tmp_path / "own" / "model"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("defaults: [wgan_gp, _self_]\nrepeat: {discriminator: 2}\n")
+    code, printed = command("gan-train", "--config-dir", str(tmp_path / "own"), "model=mine", "data=points", *QUICK)
+    assert code == 0, printed
+    assert (tmp_path / "outputs" / "mine" / "points").is_dir()
+
+
+# --- start-up -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["stepss=2"], ["loss=wassersten"],
+                                       ["regularizer.weigth=1"], ["model=dcgan", "regularizer=gradient_penalty"]])  # fmt: skip
+def test_an_answer_comes_before_torch(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom gan_cli.main import train\n"
+        "try:\n    train()\nexcept SystemExit:\n    pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout + done.stderr
+
+
+def test_the_help_names_every_group_option_and_key() -> None:
+    from dataclasses import fields
+
+    from gan_cli.config import TrainConfig
+    from gan_cli.main import train_help
+
+    page = train_help()
+    assert all(path.stem in page for path in (ROOT / "configs").glob("*/*.yaml"))
+    assert all(item.name in page for item in fields(TrainConfig))

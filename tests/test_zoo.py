@@ -1,0 +1,268 @@
+"""The laws of every game, over every file in configs/model."""
+
+import copy
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import MODELS, ROOT, TINY, compose, make_trainer
+
+from gan_cli import hooks, noise
+from gan_cli.errors import UserError
+from gan_cli.trainer import Trainer
+
+CASES = [(model, data) for model in MODELS for data in ("digits", "points")]
+
+
+def tiny(model: str, data: str, *more: str) -> Trainer:
+    warm_up = () if "warm_up" in more else ("model.warm_up=null",)
+    return make_trainer(
+        f"model={model}", f"data={data}", *TINY, *warm_up, *(item for item in more if item != "warm_up")
+    )
+
+
+def parameters(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in trainer.game.named_parameters()}
+
+
+def state_entries(state: object, path: str = "") -> dict[str, object]:
+    """Every leaf of a nested state, by its path."""
+    if isinstance(state, dict):
+        pairs = [state_entries(value, f"{path}/{key}") for key, value in state.items()]
+    elif isinstance(state, list | tuple):
+        pairs = [state_entries(value, f"{path}/{i}") for i, value in enumerate(state)]
+    else:
+        return {path: state}
+    return {key: value for pair in pairs for key, value in pair.items()}
+
+
+def assert_same_state(a: dict[str, object], b: dict[str, object]) -> None:
+    """Bit for bit, but for the seconds."""
+    first, second = state_entries(a), state_entries(b)
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, second[key]), key  # type: ignore[arg-type]
+        elif key != "/seconds":
+            assert value == second[key], key
+
+
+@pytest.mark.parametrize(("model", "data"), CASES)
+def test_only_the_moved_networks_learn(model: str, data: str) -> None:
+    trainer = tiny(model, data)
+    trainer.game.train()
+    for turn in trainer.game.turns(1):
+        before = parameters(trainer)
+        trainer.take_turn(turn, trainer.batches.next())
+        for term in trainer.terms[turn.player.name].values():
+            assert term.dim() == 0 and term.isfinite()
+        for name, value in trainer.game.named_parameters():
+            if name.split(".")[0] in turn.player.moves:
+                assert value.grad is not None, f"{name} got no gradient"
+            else:
+                assert torch.equal(value, before[name]), f"{name} moved in the turn of {turn.player.name}"
+        trainer.game.zero_grad()
+        assert any(not torch.equal(value, before[name]) for name, value in parameters(trainer).items())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_turn_leaves_no_gradient_in_the_others(model: str) -> None:
+    trainer = tiny(model, "digits")
+    for turn in trainer.game.turns(1):
+        trainer.game.zero_grad()
+        trainer.take_turn(turn, trainer.batches.next())
+        for name, value in trainer.game.named_parameters():
+            assert name.split(".")[0] in turn.player.moves or value.grad is None
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_order_of_play(model: str) -> None:
+    game = tiny(model, "points").game
+    names = [turn.player.name for turn in game.turns(1_000_001)]
+    assert names == [name for name in game.players for _ in range(game.repeat[name])]
+    assert names[0] == "discriminator" and names[-1] == "generator"
+
+
+def test_the_warm_up_of_wgan() -> None:
+    game = tiny("wgan", "points", "warm_up").game
+    turns = {step: len(game.turns(step)) for step in (0, 24, 25, 499, 500, 501, 1000)}
+    assert turns == {0: 101, 24: 101, 25: 6, 499: 6, 500: 101, 501: 6, 1000: 101}
+
+
+@pytest.mark.parametrize(("model", "data"), CASES)
+def test_samples_have_the_shape_and_range_of_the_data(model: str, data: str) -> None:
+    trainer = tiny(model, data)
+    spec = trainer.batches.dataset.spec
+    samples = hooks.render(trainer.game, hooks.fixed_latents(trainer.game, 5))
+    assert samples.shape == (5, *spec.shape)
+    assert samples.isfinite().all()
+    if spec.bounded:
+        assert samples.abs().max() <= 1
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_same_seed_gives_the_same_run_and_another_does_not(model: str) -> None:
+    states = []
+    for seed in (3, 3, 4):
+        trainer = tiny(model, "points", f"seed={seed}")
+        for _ in range(2):
+            trainer.play_round()
+        states.append(trainer.state_dict())
+    assert_same_state(states[0], states[1])
+    with pytest.raises(AssertionError):
+        assert_same_state(states[0], states[2])
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "extra", [(), ("++model.ema=0.9", "schedule=linear", "steps=9")], ids=["plain", "ema+schedule"]
+)
+def test_n_steps_are_k_steps_saved_and_n_minus_k(model: str, extra: tuple[str, ...], tmp_path: Path) -> None:
+    options = (f"model={model}", "data=digits", "model.warm_up=null", *TINY, *extra)
+    whole, first, second = make_trainer(*options), make_trainer(*options), make_trainer(*options)
+    ema = hooks.EMA()
+
+    def play(trainer: Trainer, rounds: int) -> None:
+        trainer.game.train()
+        for _ in range(rounds):
+            trainer.play_round()
+            ema.after_round(trainer)
+
+    play(whole, 4)
+    play(first, 2)
+    torch.save(first.state_dict(), tmp_path / "state.pt")
+    torch.rand(100)  # what happened to the generators in between must not matter
+    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    play(second, 2)
+    assert_same_state(whole.state_dict(), second.state_dict())
+
+
+@pytest.mark.parametrize(("model", "data"), CASES)
+def test_looking_does_not_disturb(model: str, data: str) -> None:
+    looked, blind = tiny(model, data), tiny(model, data)
+    for trainer in (looked, blind):
+        trainer.game.train()
+        trainer.play_round()
+    x = looked.batches.dataset.decode({"x": looked.batches.dataset.train["x"][:5]})["x"]
+    noise.begin_turn("observe")
+    with hooks.at_rest(looked.game):
+        observed = looked.game.observe(x, x)
+    assert all(value.isfinite().all() for value in observed.values())
+    hooks.render(looked.game, hooks.fixed_latents(looked.game, 20))
+    for trainer in (looked, blind):
+        trainer.play_round()
+    assert_same_state(looked.state_dict(), blind.state_dict())
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_small_batches_work(model: str, n: int) -> None:
+    """A batch of one too: batch norm over several pixels, or running statistics aside, is the networks' affair."""
+    trainer = tiny(model, "digits", "model.critic_norm=none")
+    x = trainer.batches.dataset.decode({"x": trainer.batches.dataset.train["x"][:n]})["x"]
+    for turn in trainer.game.turns(1):
+        trainer.take_turn(turn, {"x": x})
+        assert all(term.isfinite() for term in trainer.terms[turn.player.name].values())
+
+
+@pytest.mark.parametrize("batch", ["turn", "round"])
+def test_fresh_batches(batch: str) -> None:
+    trainer = tiny("wgan_gp", "points", f"model.fresh_batch={batch}")
+    trainer.play_round()
+    assert trainer.batches.position == {"turn": 6, "round": 1}[batch]
+
+
+def test_per_player_settings_and_schedules() -> None:
+    trainer = tiny("gan", "points", "optimizer.players.generator.lr=1e-3", "schedule=linear", "steps=4")
+    rates = []
+    for _ in range(4):
+        trainer.play_round()
+        rates.append([trainer.optimizers[name].param_groups[0]["lr"] for name in ("discriminator", "generator")])
+    factors = torch.tensor([1, 0.75, 0.5, 0.25])
+    torch.testing.assert_close(torch.tensor(rates), factors[:, None] * torch.tensor([2e-4, 1e-3]))
+
+
+def test_every_weight_of_a_clipped_critic_is_clipped() -> None:
+    trainer = tiny("wgan", "digits")
+    trainer.play_round()
+    assert max(weight.abs().max().item() for weight in trainer.game.get_submodule("D").parameters()) <= 0.01
+
+
+GROUPS = ("model", "loss", "regularizer", "network", "optimizer", "data", "schedule")
+
+
+def options(group: str) -> list[str]:
+    return sorted(
+        path.stem for path in (ROOT / "configs" / group).glob("*.yaml") if (group, path.stem) != ("data", "mnist")
+    )
+
+
+def meetings(row: dict[str, str], group: str, option: str) -> set[frozenset[tuple[str, str]]]:
+    """The pairs that an option would make with those already in the row."""
+    return {frozenset([(group, option), pair]) for pair in row.items()}
+
+
+def pairwise_cover() -> list[tuple[str, ...]]:
+    """Configurations in which every pair of options of two groups meets: greedily, the longest gain first."""
+    wanted = {
+        frozenset([(a, x), (b, y)])
+        for a, b in itertools.combinations(GROUPS, 2)
+        for x in options(a)
+        for y in options(b)
+    }
+    rows = []
+    while wanted:
+        seed = dict(min(wanted, key=sorted))
+        for group in GROUPS:
+            if group not in seed:
+                seed[group] = max(options(group), key=lambda option: len(meetings(seed, group, option) & wanted))
+        wanted -= {frozenset(pair) for pair in itertools.combinations(seed.items(), 2)}
+        rows.append(tuple(f"{group}={seed[group]}" for group in GROUPS))
+    return rows
+
+
+@pytest.mark.parametrize("row", pairwise_cover(), ids=" ".join)
+def test_what_composes_builds_or_is_refused_with_a_reason(row: tuple[str, ...]) -> None:
+    try:
+        trainer = make_trainer(*row, "batch_size=4", "network.width=4", "model.warm_up=null", "steps=5")
+    except UserError as refusal:
+        assert any(f"{group}" in str(refusal) for group in GROUPS)
+        return
+    trainer.play_round()
+    assert all(term.isfinite() for terms in trainer.terms.values() for term in terms.values())
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml")))
+def test_every_experiment_composes_and_plays(experiment: str) -> None:
+    trainer = make_trainer(f"experiment={experiment}", "network.width=4")
+    trainer.play_round()
+    assert compose(f"experiment={experiment}")["minutes"] is not None
+
+
+def test_an_average_follows_its_closed_form() -> None:
+    trainer = tiny("dcgan", "digits", "++model.ema=0.9")
+    assert trainer.ema is not None
+    generator, averaged = trainer.game.get_submodule("G"), trainer.ema.get_submodule("G")
+    expected = {name: value.clone() for name, value in generator.state_dict().items()}
+    ema = hooks.EMA()
+    for _ in range(3):
+        trainer.play_round()
+        ema.after_round(trainer)
+        buffers = dict(generator.named_buffers())
+        for name, value in generator.state_dict().items():
+            expected[name] = value.clone() if name in buffers else 0.9 * expected[name] + 0.1 * value
+    for name, value in averaged.state_dict().items():
+        torch.testing.assert_close(value, expected[name])
+    assert trainer.ema.get_submodule("D") is trainer.game.get_submodule("D")
+    assert copy.deepcopy(averaged).state_dict().keys() == generator.state_dict().keys()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_losses_are_float32_in_any_precision(precision: str) -> None:
+    trainer = tiny("wgan_gp", "digits", f"hardware.precision={precision}", "++model.ema=0.9")
+    trainer.play_round()
+    terms = [term for terms in trainer.terms.values() for term in terms.values()]
+    assert all(term.dtype == torch.float32 and term.isfinite() for term in terms)
+    assert all(weight.dtype == torch.float32 for weight in trainer.game.parameters())
+    assert hooks.render(trainer.rendered, hooks.fixed_latents(trainer.game, 3)).dtype == torch.float32
