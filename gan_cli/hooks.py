@@ -306,6 +306,16 @@ class Progress(Hook):
             self.bar.close()
 
 
+def _refuse_divergence(trainer: Trainer) -> None:
+    """A checkpoint never holds weights that are not numbers."""
+    finite = torch.stack([weight.isfinite().all() for weight in trainer.game.parameters()])
+    if not finite.all():
+        raise UserError(
+            f"the run diverged: weights are not finite at step {trainer.step}; lower optimizer.lr or take a gentler "
+            "loss or regularizer. The checkpoints written before stay."
+        )
+
+
 class Checkpoints(Hook):
     """Saves the run: every so many rounds, at the end, and when a signal asks for it. Keeps the last few and the best.
 
@@ -323,6 +333,7 @@ class Checkpoints(Hook):
             self._save(trainer, improved)
 
     def _save(self, trainer: Trainer, improved: bool) -> None:
+        _refuse_divergence(trainer)
         path = self.files / f"step_{trainer.step:08d}.pt"
         try:
             checkpoint.save({**self.frame, **trainer.state_dict()}, path)

@@ -19,6 +19,8 @@ from gan_cli import train as train_command
 from gan_cli.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
+REAL_DATA = os.environ.pop("GAN_DATA_ROOT", None)
+"""Where real data sets lie, if the environment says so; the tests themselves do without."""
 MODELS = sorted(path.stem for path in (ROOT / "configs" / "model").glob("*.yaml"))
 TINY = ("batch_size=6", "network.width=8")
 
@@ -45,7 +47,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache of the tests' own, shared by all of them."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["GAN_CACHE"] = str(folder)
-    os.environ.pop("GAN_DATA_ROOT", None)
     yield folder
 
 

@@ -121,7 +121,7 @@ def test_the_gradient_of_the_penalty_by_finite_differences() -> None:
         return GradientPenalty(10.0)(Bound(), x, x_fake)["penalty"]
 
     weights = [weight.detach().requires_grad_() for weight in D.parameters()]
-    assert torch.autograd.gradcheck(penalty, weights[:-1] + [weights[-1]], atol=1e-6)
+    assert torch.autograd.gradcheck(penalty, [*weights[:-1], weights[-1]], atol=1e-6)
 
 
 def test_the_penalty_of_a_flat_critic_has_no_nan() -> None:

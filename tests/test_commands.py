@@ -147,8 +147,16 @@ def test_a_run_folder_holds_what_the_readme_says(command: Command, tmp_path: Pat
     code, printed = command("gan-train", *POINTS[:-2], "evaluate_every=1", "sample_every=1", "log_every=1")
     assert code == 0, printed
     (folder,) = (tmp_path / "outputs" / "gan" / "points").iterdir()
-    for name in (".hydra/config.yaml", ".hydra/overrides.yaml", "checkpoints/last.pt", "checkpoints/best.pt",
-                 "checkpoints/step_00000002.pt", "samples/step_00000001.png", "metrics.jsonl", "train.log", "run.json"):  # fmt: skip
+    files = ("last.pt", "best.pt", "step_00000002.pt")
+    for name in (
+        *(f"checkpoints/{file}" for file in files),
+        ".hydra/config.yaml",
+        ".hydra/overrides.yaml",
+        "samples/step_00000001.png",
+        "metrics.jsonl",
+        "train.log",
+        "run.json",
+    ):
         assert (folder / name).is_file(), name
     assert list((folder / "tensorboard").glob("events*"))
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -212,8 +220,17 @@ def test_a_model_of_ones_own_folder(command: Command, tmp_path: Path) -> None:
 # --- start-up -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["stepss=2"], ["loss=wassersten"],
-                                       ["regularizer.weigth=1"], ["model=dcgan", "regularizer=gradient_penalty"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--cfg", "job"],
+        ["stepss=2"],
+        ["loss=wassersten"],
+        ["regularizer.weigth=1"],
+        ["model=dcgan", "regularizer=gradient_penalty"],
+    ],
+)
 def test_an_answer_comes_before_torch(arguments: list[str], tmp_path: Path) -> None:
     code = (
         "import sys\nfrom gan_cli.main import train\n"

@@ -1,0 +1,142 @@
+"""Data sets: exact definitions, files that are read and never written, batches that cover every sample."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import REAL_DATA, compose
+
+from gan_cli import registry
+from gan_cli.data.dataset import Batches, Dataset, Spec
+from gan_cli.data.digits import FILES, MNIST, Digits
+from gan_cli.data.points import Points
+from gan_cli.errors import UserError
+
+
+def test_eight_gaussians() -> None:
+    data = Points("eight_gaussians")
+    assert data.centres is not None
+    torch.testing.assert_close(data.centres.norm(dim=1), torch.full((8,), 2 / 1.414))
+    neighbours = torch.cdist(data.centres, data.centres).sort(dim=1).values[:, 1]
+    torch.testing.assert_close(neighbours, torch.full((8,), 1.0825), atol=1e-3, rtol=0)
+    distance, mode = torch.cdist(data.train["x"], data.centres).min(dim=1)
+    assert distance.square().mean().sqrt() == pytest.approx(2**0.5 * 0.0141, rel=0.02)
+    assert torch.bincount(mode).min() > 0.9 * len(mode) / 8
+
+
+def test_twenty_five_gaussians() -> None:
+    data = Points("twenty_five_gaussians")
+    assert data.centres is not None and len(data.centres) == 25
+    assert torch.pdist(data.centres).min() == pytest.approx(0.7072, abs=1e-3)
+    distance = torch.cdist(data.train["x"], data.centres).min(dim=1).values
+    assert distance.square().mean().sqrt() == pytest.approx(2**0.5 * 0.01768, rel=0.02)
+
+
+@pytest.mark.parametrize("distribution", ["swiss_roll", "moons"])
+def test_curves_fill_the_picture(distribution: str) -> None:
+    data = Points(distribution, size=5000)  # type: ignore[arg-type]
+    assert data.train["x"].shape == (5000, 2) and data.train["x"].abs().max() < data.spec.extent
+    assert not torch.equal(data.train["x"][:100], data.heldout["x"][:100])
+
+
+def test_digits_are_real_and_split_evenly() -> None:
+    data = Digits()
+    assert data.train["x"].shape == (1347, 1, 8, 8) and len(data.heldout["x"]) == 450
+    x = data.decode(data.train)["x"]
+    assert x.min() == -1 and x.max() == 1
+    assert torch.bincount(data.heldout["y"]).min() >= 43
+    assert Digits(image_size=32).spec.shape == (1, 32, 32)
+
+
+class Counted(Dataset):
+    """Samples that are their own numbers."""
+
+    def __init__(self, n: int) -> None:
+        self.spec = Spec("points", (), bounded=False)
+        self.train = self.heldout = {"x": torch.arange(n)}
+
+
+@pytest.mark.parametrize(("n", "size"), [(10, 3), (10, 10), (3, 7), (100, 64)])
+def test_every_sample_is_seen_once_an_epoch(n: int, size: int) -> None:
+    batches = Batches(Counted(n), size, seed=1)
+    drawn = [batches.next()["x"] for _ in range(3 * n)]
+    assert all(len(batch) == size for batch in drawn)
+    stream = torch.cat(drawn)
+    for epoch in range(3):
+        assert stream[epoch * n : (epoch + 1) * n].sort().values.tolist() == list(range(n))
+    resumed = Batches(Counted(n), size, seed=1)
+    resumed.position = 4
+    assert torch.equal(resumed.next()["x"], drawn[4])
+
+
+def write_mnist(root: Path, packed: bool) -> dict[str, np.ndarray]:
+    """Twenty made-up images a split in MNIST's format."""
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    contents = {}
+    for name in FILES:
+        shape = (20, 28, 28) if "images" in name else (20,)
+        values = random.integers(0, 10 if len(shape) == 1 else 256, shape, dtype=np.uint8)
+        head = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">i4").tobytes()
+        content = head + values.tobytes()
+        (raw / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(content) if packed else content)
+        contents[name] = values
+    return contents
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("size", [28, 32])
+def test_mnist_files_are_read_and_nothing_is_written(tmp_path: Path, packed: bool, size: int) -> None:
+    contents = write_mnist(tmp_path, packed)
+    before = sorted(tmp_path.rglob("*"))
+    data = MNIST(str(tmp_path), image_size=size)  # type: ignore[arg-type]
+    assert sorted(tmp_path.rglob("*")) == before
+    border = (size - 28) // 2
+    assert data.train["x"].shape == (20, 1, size, size)
+    inner = data.train["x"][:, 0, border : border + 28, border : border + 28]
+    assert torch.equal(inner, torch.from_numpy(contents["train-images-idx3-ubyte"]))
+    assert data.train["x"].sum() == contents["train-images-idx3-ubyte"].astype(int).sum()
+    assert torch.equal(data.heldout["y"], torch.from_numpy(contents["t10k-labels-idx1-ubyte"]).long())
+
+
+def test_a_damaged_mnist_file_is_named(tmp_path: Path) -> None:
+    write_mnist(tmp_path, packed=True)
+    path = tmp_path / "MNIST" / "raw" / f"{FILES[0]}.gz"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"train-images-idx3-ubyte.gz is damaged"):
+        MNIST(str(tmp_path))
+
+
+def test_missing_mnist_files_are_downloaded_by_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def download(root: str, download: bool) -> None:
+        calls.append((root, download))
+        write_mnist(Path(root), packed=False)
+
+    monkeypatch.setattr("torchvision.datasets.MNIST", download)
+    assert len(MNIST(str(tmp_path / "new")).train["x"]) == 20
+    assert calls == [(str(tmp_path / "new"), True)]
+
+
+def test_the_root_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GAN_DATA_ROOT", "/data/of/mine")
+    assert compose("data=mnist")["data"]["root"] == "/data/of/mine"
+    assert compose("data=mnist", "data.root=/other")["data"]["root"] == "/other"
+    monkeypatch.delenv("GAN_DATA_ROOT")
+    assert compose("data=mnist")["data"]["root"] is None
+
+
+@pytest.mark.skipif(not (REAL_DATA and Path(REAL_DATA, "MNIST").is_dir()), reason="GAN_DATA_ROOT holds no MNIST")
+def test_the_real_mnist() -> None:
+    data = MNIST(REAL_DATA)
+    assert len(data.train["x"]) == 60_000 and len(data.heldout["x"]) == 10_000
+    assert data.train["y"][:5].tolist() == [5, 0, 4, 1, 9]
+
+
+def test_every_data_set_names_registered_metrics() -> None:
+    for component in registry.datasets.components.values():
+        assert set(component.facts["metrics"]) <= registry.metrics.components.keys()

@@ -1,0 +1,97 @@
+"""What a run writes for people to read: honest names, the same figures in TensorBoard and in metrics.jsonl."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from gan_cli import hooks, pictures
+from gan_cli.data.dataset import Spec
+
+Command = Callable[..., tuple[int, str]]
+QUICK = ("steps=4", "batch_size=8", "network.width=8", "log_every=2", "sample_every=2", "evaluate_every=4",
+         "hydra.run.dir=run", "model.warm_up=null")  # fmt: skip
+
+
+@pytest.mark.parametrize("data", ["digits", "points"])
+def test_tensorboard_and_the_rows_agree(command: Command, tmp_path: Path, data: str) -> None:
+    code, printed = command("gan-train", f"data={data}", *QUICK)
+    assert code == 0, printed
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4]
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    assert set(events.Tags()["scalars"]) == rows[-1].keys() - {"step", "seconds"}
+    for tag in events.Tags()["scalars"]:
+        written = {row["step"]: row[tag] for row in rows if tag in row}
+        assert {event.step: event.value for event in events.Scalars(tag)} == pytest.approx(written, rel=1e-6)
+    assert {"scores/real", "scores/fake"} <= set(events.Tags()["distributions"] + events.Tags()["histograms"])
+    assert events.Tags()["images"] == ["samples"]
+    texts = set(events.Tags()["tensors"])
+    assert {"configuration/text_summary", "reading/text_summary"} <= texts
+    for tag in (
+        "discriminator/adversarial",
+        "discriminator/penalty",
+        "generator/adversarial",
+        "wasserstein/train",
+        "wasserstein/heldout",
+        "critic/gradient_norm_mean",
+        "critic/gradient_norm_std",
+        "critic/gradient_norm_max",
+        "performance/steps_per_second",
+        "performance/images_per_second",
+    ):
+        assert tag in rows[-1]
+    assert len(list((tmp_path / "run" / "samples").glob("*.png"))) == 2
+    assert "time to finish" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "estimates", "said"),
+    [
+        (["model=wgan_gp"], True, "proportional to 1/weight"),
+        (["model=wgan", "model.critic_norm=none"], True, "up to an unknown factor"),
+        (["model=dcgan"], False, "discriminator/score_gap"),
+        (["model=wgan_gp", "loss=hinge"], False, "discriminator/score_gap"),
+    ],
+)
+def test_only_a_constrained_wasserstein_loss_estimates_a_distance(
+    command: Command, tmp_path: Path, arguments: list[str], estimates: bool, said: str
+) -> None:
+    code, printed = command("gan-train", *arguments, *QUICK[:-2], "evaluate_every=0", *QUICK[-2:])
+    assert code == 0, printed
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert ("wasserstein/train" in row) is ("wasserstein/heldout" in row) is estimates
+    assert ("discriminator/score_gap" in row) is not estimates
+    assert said in printed
+
+
+def test_rows_after_the_step_and_torn_rows_are_cut(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 5}\n{"step": 10}\n{"step": 15}\n{"step": 2')
+    recorder = hooks.Recorder(tmp_path, 10)
+    recorder.scalars({"a": 1.0})
+    recorder.flush(15, 0.0)
+    recorder.close()
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [5, 10, 15]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_grid_shows_every_image_in_its_place(channels: int) -> None:
+    images = torch.linspace(-1, 1, 4)[:, None, None, None].expand(4, channels, 8, 8)
+    pixels = pictures.picture(images, Spec("image", (channels, 8, 8)))
+    assert pixels.dtype == np.uint8 and pixels.shape[2] == 3
+    half = pixels.shape[0] // 2
+    corners = [pixels[10, 10], pixels[10, half + 10], pixels[half + 10, 10], pixels[half + 10, half + 10]]
+    assert [int(corner[0]) for corner in corners] == [0, 85, 170, 255]
+
+
+def test_a_picture_is_written_whole(tmp_path: Path) -> None:
+    pictures.write(tmp_path / "new" / "a.png", np.zeros((3, 4, 3), np.uint8))
+    assert Image.open(tmp_path / "new" / "a.png").size == (4, 3)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]

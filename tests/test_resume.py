@@ -1,0 +1,279 @@
+"""Nothing is lost: kills, signals, damaged and hostile files, locks."""
+
+import json
+import os
+import pickle
+import random
+import signal
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import start
+from test_zoo import assert_same_state
+
+from gan_cli import checkpoint, rundir
+from gan_cli.errors import UserError
+
+Command = Callable[..., tuple[int, str]]
+RUN = ("data=points", "model=wgan_gp", "batch_size=8", "network.width=8", "log_every=5", "evaluate_every=0",
+       "sample_every=0", "++model.ema=0.9", "schedule=linear", "steps=60", "checkpoint_every=5")  # fmt: skip
+
+
+def final_state(folder: Path) -> dict[str, Any]:
+    state = checkpoint.load(folder / "checkpoints" / "last.pt")
+    return {key: state[key] for key in ("step", "position", "game", "ema", "optimizers")}
+
+
+def rows(folder: Path) -> list[dict[str, float]]:
+    timing = ("seconds", "performance/steps_per_second", "performance/images_per_second")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in timing} for line in lines]
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_killed_at_three_moments_the_same_command_ends_bit_for_bit_the_same(command: Command, tmp_path: Path) -> None:
+    moments = random.Random(0)
+    assert command("gan-train", *RUN, "hydra.run.dir=whole")[0] == 0
+    for _ in range(3):
+        process = start([*RUN, "hydra.run.dir=killed"], tmp_path)
+        reached = rundir.read_card(tmp_path / "killed").get("step", 0)
+        until(lambda at=reached: rundir.read_card(tmp_path / "killed").get("step", 0) > at)  # type: ignore[misc]
+        time.sleep(moments.random() * 0.1)
+        process.kill()
+        process.wait()
+    assert rundir.read_card(tmp_path / "killed")["step"] < 60
+    code, printed = command("gan-train", *RUN, "hydra.run.dir=killed")
+    assert code == 0 and "going on at step" in printed
+    assert_same_state(final_state(tmp_path / "whole"), final_state(tmp_path / "killed"))
+    assert rows(tmp_path / "whole") == rows(tmp_path / "killed")
+
+
+def test_a_killed_run_is_found_by_the_same_command(tmp_path: Path, command: Command) -> None:
+    process = start([*RUN, "steps=100000"], tmp_path)
+    until(lambda: any(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt")))
+    process.kill()
+    process.wait()
+    code, printed = command("gan-train", *RUN[:-2], "checkpoint_every=5", "steps=100000", "minutes=0.001")
+    assert code == 0, printed  # the time is already spent: the run is found, and there is nothing left to do
+    code, printed = command("gan-train", *RUN, "resume=never", "steps=2")
+    assert code == 0 and "new run" in printed
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_exits(number: int, code: int, tmp_path: Path) -> None:
+    process = start([*RUN, "steps=1000000", "hydra.run.dir=run", "checkpoint_every=0"], tmp_path)
+    until(lambda: (tmp_path / "run" / "metrics.jsonl").exists() and bool(rows(tmp_path / "run")))
+    process.send_signal(number)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == code, printed
+    assert "Traceback" not in printed and "stopped by a signal" in printed
+    assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"] >= 5
+
+
+def test_a_run_in_use_is_locked(command: Command, tmp_path: Path) -> None:
+    with rundir.hold(tmp_path / "run"):
+        code, printed = command("gan-train", *RUN, "hydra.run.dir=run")
+    assert code == 2 and "another process is training in this folder" in printed
+    assert rundir.read_card(tmp_path / "run") == {}
+
+
+def test_another_configuration_is_refused_with_the_difference(command: Command, tmp_path: Path) -> None:
+    assert command("gan-train", *RUN, "steps=5", "schedule=constant", "hydra.run.dir=run")[0] == 0
+    changed = (*RUN, "steps=9", "schedule=constant", "hydra.run.dir=run", "optimizer.lr=1e-3")
+    code, printed = command("gan-train", *changed)
+    assert code == 2 and "optimizer.lr: 0.0005 -> 0.001" in printed
+    code, printed = command("gan-train", *changed, "resume=force")
+    assert code == 0 and "going on at step 5" in printed
+    code, printed = command("gan-train", *changed, "resume=never")
+    assert code == 2 and "already holds a run" in printed
+
+
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(command: Command, tmp_path: Path) -> None:
+    command("gan-train", *RUN, "hydra.run.dir=whole")
+    command("gan-train", *RUN, "hydra.run.dir=run")
+    files = tmp_path / "run" / "checkpoints"
+    for name in ("last.pt", "step_00000060.pt"):
+        (files / name).unlink()
+        (files / name).write_bytes(b"torn")
+    code, printed = command("gan-train", *RUN, "hydra.run.dir=run")
+    assert code == 0 and "going on at step 55" in printed and "damaged" in printed
+    assert_same_state(final_state(tmp_path / "whole"), final_state(tmp_path / "run"))
+
+
+def test_no_good_checkpoint_is_not_a_new_start(command: Command, tmp_path: Path) -> None:
+    files = tmp_path / "run" / "checkpoints"
+    files.mkdir(parents=True)
+    (files / "last.pt").write_bytes(b"torn")
+    code, printed = command("gan-train", *RUN, "hydra.run.dir=run")
+    assert code == 2 and "none of its checkpoints can be read" in printed
+    assert (files / "last.pt").read_bytes() == b"torn"
+
+
+def test_weights_of_another_run_with_fresh_optimizers(command: Command, tmp_path: Path) -> None:
+    command("gan-train", *RUN, "hydra.run.dir=first")
+    source = "first/checkpoints/last.pt"
+    code, printed = command("gan-train", *RUN, "steps=1", f"init_from={source}", "hydra.run.dir=second")
+    assert code == 0 and "new run" in printed
+    code, printed = command("gan-train", *RUN, "steps=1", f"init_from={source}", "network.width=4")
+    assert code == 2 and "networks differ" in printed
+
+
+def test_a_run_that_diverges_says_so_and_keeps_its_checkpoint(command: Command, tmp_path: Path) -> None:
+    wild = ("model=lsgan", "data=points", "optimizer=sgd", "optimizer.lr=1e6", "steps=50", "log_every=1",
+            "evaluate_every=0", "sample_every=0", "checkpoint_every=1", "hydra.run.dir=run")  # fmt: skip
+    code, printed = command("gan-train", *wild)
+    assert code == 2 and "the run diverged" in printed and "lower optimizer.lr" in printed
+
+
+def test_a_full_disk_keeps_the_old_checkpoint_and_trains_on(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, calls = torch.save, []
+
+    def full(content: Any, file: Any) -> None:
+        calls.append(content["step"])
+        if len(calls) == 2:
+            file.write(b"half of it")
+            raise OSError(28, "No space left on device")
+        honest(content, file)
+
+    monkeypatch.setattr(torch, "save", full)
+    code, printed = command("gan-train", *RUN, "steps=20", "hydra.run.dir=run")
+    assert code == 0 and "step 10 could not be saved" in printed and "No space left" in printed
+    assert calls == [5, 10, 15, 20]
+    assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == [
+        "last.pt", "step_00000005.pt", "step_00000015.pt", "step_00000020.pt",
+    ]  # fmt: skip
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small checkpoint of a real run."""
+    folder = tmp_path_factory.mktemp("good")
+    process = start(["data=points", "model=gan", "network.width=4", "steps=1", "evaluate_every=0", "sample_every=0",
+                     f"hydra.run.dir={folder / 'run'}"], folder)  # fmt: skip
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, printed
+    return folder / "run" / "checkpoints" / "last.pt"
+
+
+class Hostile:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.marker}",)
+
+
+def spoil_truncate(path: Path, good: bytes, tmp_path: Path) -> None:
+    path.write_bytes(good[: len(good) // 2])
+
+
+def spoil_flip(path: Path, good: bytes, tmp_path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda info: info.file_size)
+    at = largest.header_offset + 200
+    path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+
+
+def spoil_empty(path: Path, good: bytes, tmp_path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def spoil_picture(path: Path, good: bytes, tmp_path: Path) -> None:
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(1000))
+
+
+def spoil_hostile(path: Path, good: bytes, tmp_path: Path) -> None:
+    torch.save({"step": 1, "game": Hostile(tmp_path / "ran")}, path)
+
+
+def spoil_hostile_pickle(path: Path, good: bytes, tmp_path: Path) -> None:
+    path.write_bytes(pickle.dumps(Hostile(tmp_path / "ran")))
+
+
+def spoil_newer(path: Path, good: bytes, tmp_path: Path) -> None:
+    torch.save({**torch.load(path, weights_only=True), "format": 999}, path)
+
+
+def spoil_other(path: Path, good: bytes, tmp_path: Path) -> None:
+    torch.save({"weights": torch.zeros(3)}, path)
+
+
+def spoil_configuration(path: Path, good: bytes, tmp_path: Path) -> None:
+    state = torch.load(path, weights_only=True)
+    hostile = f"!!python/object/apply:os.system ['touch {tmp_path / 'ran'}']"
+    torch.save({**state, "config": state["config"] + f"\nextra: {hostile}\n"}, path)
+
+
+def spoil_component(path: Path, good: bytes, tmp_path: Path) -> None:
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "config": state["config"].replace("name: non_saturating", "name: os.system")}, path)
+
+
+def spoil_weights(path: Path, good: bytes, tmp_path: Path) -> None:
+    state = torch.load(path, weights_only=True)
+    state["game"].popitem()
+    torch.save(state, path)
+
+
+SPOILED = [spoil_truncate, spoil_flip, spoil_empty, spoil_picture, spoil_hostile, spoil_hostile_pickle, spoil_newer,
+           spoil_other, spoil_configuration, spoil_component, spoil_weights]  # fmt: skip
+
+
+@pytest.mark.parametrize("spoil", SPOILED, ids=lambda spoil: spoil.__name__[6:])
+def test_a_bad_file_is_one_sentence_and_runs_nothing(
+    command: Command, good: Path, tmp_path: Path, spoil: Callable[[Path, bytes, Path], None]
+) -> None:
+    path = tmp_path / "bad.pt"
+    path.write_bytes(good.read_bytes())
+    spoil(path, good.read_bytes(), tmp_path)
+    code, printed = command("gan-sample", "checkpoint=bad.pt")
+    assert code == 2 and "Traceback" not in printed
+    assert len(printed.splitlines()) == 1 and printed.startswith("gan-sample: checkpoint=bad.pt: ")
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "samples.png").exists()
+
+
+def test_a_missing_file_is_one_sentence(command: Command) -> None:
+    code, printed = command("gan-sample", "checkpoint=missing.pt")
+    assert code == 2 and printed == "gan-sample: checkpoint=missing.pt: no such file.\n"
+
+
+def test_a_failing_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint.save({"step": 1}, tmp_path / "a.pt")
+
+    def fail(content: Any, file: Any) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save({"step": 2}, tmp_path / "a.pt")
+    assert torch.load(tmp_path / "a.pt", weights_only=True) == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_the_checkpoint_holds_plain_types_and_the_step(good: Path) -> None:
+    state = torch.load(good, weights_only=True)
+    assert state["step"] == 1
+    assert isinstance(state["config"], str)
+    with pytest.raises(UserError, match="damaged"):
+        checkpoint.load(Path(__file__))
