@@ -99,11 +99,11 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
 
     Returns the configuration that is run, saved and compared. Raises UserError for the first mistake.
     """
-    known = [item.name for item in fields(TrainConfig)]
+    keys = [item.name for item in fields(TrainConfig)]
     for name in config:
-        if name not in known:
+        if name not in keys:
             raise UserError(
-                f"{name}={config[name]}: no such key{closest(name, known)}; gan-train --help lists the keys."
+                f"{name}={config[name]}: no such key{closest(name, keys)}; gan-train --help lists the keys."
             )
     _check_ranges(TrainConfig, config, "")
     _check_ranges(Hardware, config["hardware"], "hardware.")

@@ -194,7 +194,8 @@ def train_help() -> str:
     for item in fields(TrainConfig):
         if item.name not in groups():
             default = getattr(item.default, "value", item.default)
-            lines.append(f"  {item.name}={'null' if default is None else default:<12} {item.metadata['help']}")
+            shown = f"{item.name}={'null' if default is None else default}"
+            lines.append(f"  {shown:<24}{item.metadata['help']}")
     lines += ["", "Hydra's own flags work too: --multirun, --config-dir, --info, --cfg, hydra.run.dir=FOLDER."]
     return "\n".join(lines)
 

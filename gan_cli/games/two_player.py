@@ -1,6 +1,7 @@
 """The game of 2014, which most GANs still play; they differ in loss, regularizer, networks and order of play."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -43,7 +44,7 @@ class TwoPlayer(Game):
         super().__init__(**order_of_play)
         self.G, self.D, self.loss, self.regularizer = G, D, loss, regularizer
         self.prior = Prior(latent, prior)
-        self.score: Callable[..., tuple[Tensor, Tensor]] = score_apart if has_batch_statistics(D) else score_together
+        self.score: Callable[..., tuple[Tensor, Tensor]] = score_apart if batch_norms(D) else score_together
 
     @player(moves="D")
     def discriminator(self, x: Tensor) -> Terms:
@@ -61,7 +62,7 @@ class TwoPlayer(Game):
         self.regularizer.project(self.D)
 
     def observe(self, x: Tensor, heldout: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad():
+        with torch.no_grad(), batch_statistics(self.D):
             x_fake = self.G(self.prior(len(x)))
             real, unseen, fake = self.D(x), self.D(heldout), self.D(x_fake)
         slope = input_gradient(self.D, on_the_line(x, x_fake), create_graph=False).flatten(1).norm(dim=1)
@@ -122,9 +123,26 @@ def _symmetric_uniform(*shape: int, **options: Any) -> Tensor:
 LAWS: dict[str, Callable[..., Tensor]] = {"normal": torch.randn, "uniform": _symmetric_uniform}
 
 
-def has_batch_statistics(network: nn.Module) -> bool:
-    """Whether a network's output for one sample depends on the others in the batch."""
-    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The layers through which a network's output for one sample depends on the others in the batch."""
+    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+@contextmanager
+def batch_statistics(network: nn.Module) -> Iterator[None]:
+    """Let batch norm use each batch's own statistics, as in training, and leave the running ones as they are.
+
+    A critic scores real and fake batches apart; running statistics, which mix both, would tell another gap.
+    """
+    layers = batch_norms(network)
+    before = [(layer.training, layer.track_running_stats) for layer in layers]
+    for layer in layers:
+        layer.training, layer.track_running_stats = True, False
+    try:
+        yield
+    finally:
+        for layer, (training, tracking) in zip(layers, before, strict=True):
+            layer.training, layer.track_running_stats = training, tracking
 
 
 def score_together(D: nn.Module, x: Tensor, x_fake: Tensor) -> tuple[Tensor, Tensor]:
