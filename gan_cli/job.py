@@ -70,17 +70,18 @@ def load_game(path: Path, weights: str) -> tuple[Game, Spec, dict[str, Any]]:
         weights: `ema`, `raw`, or `auto`: the average if there is one.
     """
     state = checkpoint.load(path)
+    averaged = state.get("ema") or {}
+    if weights == "ema" and not averaged:
+        raise UserError(f"weights=ema: {path} holds no average (model.ema was null); take weights=raw.")
     try:
-        config, spec = yaml.safe_load(state["config"]), Spec.restore(state["data"])
-        game = build_game(config, spec)
+        spec = Spec.restore(state["data"])
+        game = build_game(yaml.safe_load(state["config"]), spec)
         game.load_state_dict(state["game"])
-        averaged = state.get("ema")
-        if weights == "ema" and not averaged:
-            raise UserError(f"weights=ema: {path} holds no average (model.ema was null); take weights=raw.")
-        for name, value in (averaged or {}).items() if weights != "raw" else ():
+        for name, value in averaged.items() if weights != "raw" else ():
             game.get_submodule(name).load_state_dict(value)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, yaml.YAMLError) as error:
-        raise UserError(f"checkpoint={path}: does not describe a game this gan-cli can build ({error}).") from None
+    except (UserError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"checkpoint={path}: does not describe a game that this gan-cli builds: {reason}") from None
     return game.eval().requires_grad_(False), spec, state
 
 

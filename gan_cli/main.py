@@ -119,6 +119,7 @@ def _lower(sentence: str) -> str:
 
 def _explain_composition(chain: list[BaseException], arguments: list[str]) -> str | None:
     """Hydra's and OmegaConf's complaints, with the closest match; their own advice (`use +key`) misleads."""
+    from hydra.errors import OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
     text = "\n".join(str(link) for link in chain)
@@ -136,8 +137,9 @@ def _explain_composition(chain: list[BaseException], arguments: list[str]) -> st
     if match := re.search(r"Error merging override ([^\n]+)", text):
         reason = next(link for link in chain if isinstance(link, OmegaConfBaseException))
         return f"{match.group(1)}: {_lower(_first_line(reason))}."
-    if match := re.search(r"Error parsing override '([^\n]*)'", text):
-        return f"{match.group(1)}: expected key=value; gan-train --help lists the keys."
+    override = next((link.override for link in chain if isinstance(link, OverrideParseException)), None)
+    if override is not None:
+        return f"{override}: expected key=value, with the value in quotes if it holds = , [ or {{ as plain characters."
     return f"{_first_line(chain[-1])}."
 
 

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 OUTPUTS = Path("outputs")
 COMPONENT = re.compile(rf"({'|'.join(configuration.GROUPS)})\.[\w.]+=")
-
+PATHS = ("init_from", "data.root", "hydra.run.dir", "hydra.sweep.dir")
 
 mistakes: list[UserError] = []
 
@@ -41,7 +41,15 @@ def open_components(arguments: list[str]) -> list[str]:
             raise UserError(
                 f"{argument}: would leave the options of another component behind; take {match[1]}={match[2]}."
             )
-    return [f"++{argument}" if COMPONENT.match(argument) else argument for argument in arguments]
+    return [_quoted(f"++{argument}" if COMPONENT.match(argument) else argument) for argument in arguments]
+
+
+def _quoted(argument: str) -> str:
+    """A path with `=` in it, such as that of a sweep's cell, in the quotes that Hydra's grammar asks for."""
+    key, _, value = argument.partition("=")
+    return (
+        f"{key}='{value}'" if key.lstrip("+") in PATHS and "=" in value and not set(",'\"") & set(value) else argument
+    )
 
 
 def run_folder(*, _root_: DictConfig) -> str:

@@ -31,6 +31,7 @@ class ClassifierScores:
     - classes_covered: classes that get at least 3 in 10 of their fair share of the samples.
     - frechet_classifier_distance: between Gaussians fitted to the classifier's features of the samples and of the
       training split (Heusel et al., 2017, likewise); `_floor` is that of equally many held-out images.
+    - classifier_accuracy: share of the held-out images that the classifier names rightly; scored_samples: how many.
 
     Args:
         n: samples to score; at most as many as there are held-out images.
@@ -38,7 +39,7 @@ class ClassifierScores:
 
     scores = (
         "classifier_score", "classifier_score_real", "classes_covered",
-        "frechet_classifier_distance", "frechet_classifier_distance_floor",
+        "frechet_classifier_distance", "frechet_classifier_distance_floor", "classifier_accuracy", "scored_samples",
     )  # fmt: skip
     objective = "frechet_classifier_distance"
     lower_is_better = ("frechet_classifier_distance",)
@@ -62,6 +63,8 @@ class ClassifierScores:
             "classes_covered": float((shares >= 0.3 / self.classes).sum()),
             "frechet_classifier_distance": frechet_distance(features, self.reference),
             "frechet_classifier_distance_floor": self.floor,
+            "classifier_accuracy": self.accuracy,
+            "scored_samples": float(len(features)),
         }
 
     def describe(self) -> str:
@@ -109,17 +112,16 @@ class Classifier(nn.Module):
 def load_or_train(dataset: Dataset, device: torch.device) -> Classifier:
     """The classifier of this data set from the cache, or a new one; the cache key is the training data itself."""
     path = cache_folder() / "classifiers" / f"{_digest(dataset)}.pt"
-    network = Classifier(dataset.spec.shape, dataset.spec.classes)
-    try:
-        network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-        return network.to(device).eval()
-    except FileNotFoundError:
-        log.info("training the classifier for the scores (once; kept in %s)", path)
-    except Exception as error:
-        log.warning("%s is damaged (%s); training the classifier again", path, type(error).__name__)
-    network = _train(network.to(device), dataset)
-    _keep(network, path)
-    return network
+    with torch.random.fork_rng():
+        network = Classifier(dataset.spec.shape, dataset.spec.classes)
+        try:
+            network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+            return network.to(device).eval().requires_grad_(False)
+        except FileNotFoundError:
+            log.info("training the classifier for the scores (once; kept in %s)", path)
+        except Exception as error:
+            log.warning("%s is damaged (%s); training the classifier again", path, type(error).__name__)
+        return _trained(dataset, device, path)
 
 
 def _digest(dataset: Dataset) -> str:
@@ -129,22 +131,20 @@ def _digest(dataset: Dataset) -> str:
     return digest.hexdigest()[:16]
 
 
-def _train(network: Classifier, dataset: Dataset) -> Classifier:
+def _trained(dataset: Dataset, device: torch.device, path: Path) -> Classifier:
     """Adam with a linear decay to zero; everything random follows from the data set alone."""
-    with torch.random.fork_rng():
-        noise.begin_turn("classifier")
-        for module in network.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                module.reset_parameters()
-        optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, STEPS)
-        batches = Batches(dataset, BATCH, seed=0)
-        for _ in range(STEPS):
-            batch = batches.next()
-            optimizer.zero_grad()
-            cross_entropy(network(batch["x"]), batch["y"]).backward()
-            optimizer.step()
-            schedule.step()
+    noise.begin_turn("classifier")
+    network = Classifier(dataset.spec.shape, dataset.spec.classes).to(device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, STEPS)
+    batches = Batches(dataset, BATCH, seed=0)
+    for _ in range(STEPS):
+        batch = batches.next()
+        optimizer.zero_grad()
+        cross_entropy(network(batch["x"]), batch["y"]).backward()
+        optimizer.step()
+        schedule.step()
+    _keep(network, path)
     return network.eval().requires_grad_(False)
 
 
