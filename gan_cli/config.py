@@ -18,7 +18,7 @@ GROUPS = ("model", "network", "loss", "regularizer", "data", "optimizer", "sched
 
 HARMLESS = {
     "steps", "minutes", "log_every", "sample_every", "checkpoint_every", "evaluate_every", "evaluate_samples",
-    "keep_checkpoints", "resume", "guard", "objective", "data.root", "hardware.threads",
+    "keep_checkpoints", "resume", "guard", "data.root", "hardware.device", "hardware.threads",
 }  # fmt: skip
 """Keys that do not change what a run learns: a run may be resumed with others. (A schedule that reads `steps` copies
 its value, and that copy counts.)"""

@@ -88,6 +88,22 @@ def hold(folder: Path) -> Iterator[None]:
         yield
 
 
+def agreement(folder: Path, score: str) -> str:
+    """How well the critic's held-out estimate followed a score over the evaluations: Spearman's rank correlation."""
+    tag = "wasserstein/heldout"
+    try:
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError):
+        return ""
+    pairs = [(row[tag], row[f"metrics/{score}"]) for row in rows if tag in row and f"metrics/{score}" in row]
+    if len(pairs) < 4:
+        return ""
+    from scipy.stats import spearmanr
+
+    value = spearmanr(*zip(*pairs, strict=True)).statistic
+    return f"Spearman correlation of {tag} with {score} over {len(pairs)} evaluations: {value:.2f}"
+
+
 def summary(folder: Path) -> str:
     """What a run came to: its scores and where its files are."""
     card = read_card(folder)
@@ -96,6 +112,7 @@ def summary(folder: Path) -> str:
     lines = [
         f"{folder}: {card.get('step', 0)} steps in {card.get('seconds', 0.0):.0f} s",
         *scores,
+        *filter(None, [agreement(folder, card.get("objective", ""))]),
         *(f"picture      {path}" for path in pictures),
         f"checkpoint   {folder / 'checkpoints' / 'last.pt'}",
         f"TensorBoard  tensorboard --logdir {folder / 'tensorboard'}",
