@@ -91,6 +91,9 @@ class TrainConfig:
     resume: Resume = key(Resume.auto, help="auto, never (start anew), force (go on with a changed configuration)")
     init_from: str | None = key(None, help="checkpoint whose weights to start from, with fresh optimizers")
     guard: Guard = key(Guard.error, help="error or warn, for configurations whose mathematics is void")
+    plugins: list[str] = field(
+        default_factory=list, metadata={"help": "modules or .py files whose components may be named", "least": None}
+    )
     objective: str | None = key(None, help="the score that best.pt and searches go by; null takes the data's own")
 
 
@@ -99,6 +102,8 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
 
     Returns the configuration that is run, saved and compared. Raises UserError for the first mistake.
     """
+    for plugin in config.get("plugins") or ():
+        registry.add_plugin(plugin)
     keys = [item.name for item in fields(TrainConfig)]
     for name in config:
         if name not in keys:

@@ -268,8 +268,8 @@ class Progress(Hook):
         self.first, self.began, self.turns = trainer.step, time.monotonic(), 0
         self.said, self.announced = self.began, False
         if sys.stderr.isatty():
-            layout = "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {rate_fmt}{postfix}"
-            self.bar = tqdm(total=trainer.steps, initial=trainer.step, unit="step", bar_format=layout)
+            layout = "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {rate_noinv_fmt}{postfix}"
+            self.bar = tqdm(total=trainer.steps, initial=trainer.step, unit=" steps", bar_format=layout)
 
     def after_round(self, trainer: Trainer) -> None:
         now = time.monotonic()

@@ -3,7 +3,7 @@
 import copy
 import logging
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,19 +63,21 @@ def build_game(config: Mapping[str, Any], spec: Spec) -> Game:
     return registry.games.build(config["model"], "model", loss=loss, regularizer=regularizer, **parts)
 
 
-def load_game(path: Path, weights: str) -> tuple[Game, Spec, dict[str, Any]]:
+def load_game(path: Path, weights: str, plugins: Sequence[str] = ()) -> tuple[Game, Spec, dict[str, Any]]:
     """The game in a checkpoint, ready to render; needs nothing but the file.
 
     Args:
         weights: `ema`, `raw`, or `auto`: the average if there is one.
+        plugins: plug-ins that the caller trusts. A checkpoint never imports one by itself.
     """
     state = checkpoint.load(path)
     averaged = state.get("ema") or {}
     if weights == "ema" and not averaged:
         raise UserError(f"weights=ema: {path} holds no average (model.ema was null); take weights=raw.")
     try:
-        spec = Spec.restore(state["data"])
-        game = build_game(yaml.safe_load(state["config"]), spec)
+        config, spec = yaml.safe_load(state["config"]), Spec.restore(state["data"])
+        _trust(config.get("plugins") or [], plugins)
+        game = build_game(config, spec)
         game.load_state_dict(state["game"])
         for name, value in averaged.items() if weights != "raw" else ():
             game.get_submodule(name).load_state_dict(value)
@@ -83,6 +85,15 @@ def load_game(path: Path, weights: str) -> tuple[Game, Spec, dict[str, Any]]:
         reason = " ".join(str(error).split())
         raise UserError(f"checkpoint={path}: does not describe a game that this gan-cli builds: {reason}") from None
     return game.eval().requires_grad_(False), spec, state
+
+
+def _trust(needed: Sequence[str], named: Sequence[str]) -> None:
+    """Let the named plug-ins be found; a plug-in that a checkpoint needs must be among them."""
+    for plugin in named:
+        registry.add_plugin(plugin)
+    missing = [plugin for plugin in needed if Path(plugin).stem not in {Path(item).stem for item in named}]
+    if missing:
+        raise UserError(f"it needs plug-ins, which run code: if you trust them, add plugins=[{','.join(missing)}].")
 
 
 def _trainer(config: Mapping[str, Any], dataset: Dataset, device: torch.device) -> Trainer:

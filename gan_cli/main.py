@@ -44,7 +44,7 @@ def _train(arguments: list[str]) -> None:
         return
     from gan_cli import train
 
-    with train.sweep_folder(train.open_components(arguments)) as complete:
+    with train.sweep_folder(train.flags_last(train.open_components(arguments))) as complete:
         sys.argv[1:] = complete
         train.main()
 
@@ -70,7 +70,7 @@ def parse(schema: type, arguments: list[str]) -> Any:
         if not equals or key not in known:
             raise UserError(f"{argument}: expected key=value{closest(key, known)}; the keys are {', '.join(known)}.")
         try:
-            config[key] = None if value == "null" else value
+            config[key] = _value(value)
         except OmegaConfBaseException as error:
             raise UserError(f"{argument}: {_first_line(error)}.") from None
     for item in fields(schema):
@@ -80,6 +80,13 @@ def parse(schema: type, arguments: list[str]) -> Any:
         if least is not None and config[item.name] < least:
             raise UserError(f"{item.name}={config[item.name]}: must be at least {least}.")
     return OmegaConf.to_object(config)
+
+
+def _value(text: str) -> Any:
+    """The value right of `=`: null, a [list, of, words], or the text as it is, whatever characters a path has."""
+    if text.startswith("[") and text.endswith("]"):
+        return [item.strip() for item in text[1:-1].split(",") if item.strip()]
+    return None if text == "null" else text
 
 
 # --- mistakes as sentences ------------------------------------------------------------------------------------------
@@ -195,7 +202,7 @@ def train_help() -> str:
     ]
     for item in fields(TrainConfig):
         if item.name not in groups():
-            default = getattr(item.default, "value", item.default)
+            default = [] if item.default is MISSING else getattr(item.default, "value", item.default)
             shown = f"{item.name}={'null' if default is None else default}"
             lines.append(f"  {shown:<24}{item.metadata['help']}")
     lines += ["", "Hydra's own flags work too: --multirun, --config-dir, --info, --cfg, hydra.run.dir=FOLDER."]

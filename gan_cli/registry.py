@@ -14,6 +14,7 @@ import functools
 import importlib
 import importlib.util
 import pkgutil
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -81,16 +82,21 @@ class Registry:
 
         return remember
 
-    @functools.cached_property
+    @property
     def components(self) -> dict[str, Component]:
-        """Every component of this registry, read from the source without importing it."""
+        """Every component of this registry, plug-ins included, read from the source without importing it."""
+        found: dict[str, Component] = {}
+        for module in [*_modules(self.where), *PLUGINS]:
+            found |= self._scan(module)
+        return found
+
+    @functools.cache  # noqa: B019 - registries live as long as the program
+    def _scan(self, module: str) -> dict[str, Component]:
         found = {}
-        for module in _modules(self.where):
-            for node in _source(module).body:
-                if isinstance(node, ast.ClassDef | ast.FunctionDef):
-                    for name in _registered_names(node, self.variable):
-                        arguments = _arguments(module, node)
-                        found[name] = Component(name, module, arguments, _facts(module, node))
+        for node in _source(module).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                for name in _registered_names(node, self.variable):
+                    found[name] = Component(name, module, _arguments(module, node), _facts(module, node))
         return found
 
     def component(self, name: str, path: str) -> Component:
@@ -117,7 +123,7 @@ class Registry:
         """The component that `node` describes, built from its checked arguments and what the program offers."""
         arguments = self.check(node, path)
         component = self.component(node["name"], path)
-        importlib.import_module(component.module)
+        _load(component.module)
         wanted = {key: value for key, value in offered.items() if key in component.arguments}
         return self._built[component.name](**arguments, **wanted)
 
@@ -151,11 +157,59 @@ def _lower(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:]
 
 
+# --- plug-ins -------------------------------------------------------------------------------------------------------
+
+PLUGINS: dict[str, Path] = {}
+"""Modules outside the package whose components count, and their files. Only the command line puts one here."""
+
+
+def add_plugin(named: str) -> None:
+    """Let the components of a module on the path, or of a .py file, be found. It is imported when one is built.
+
+    Raises:
+        UserError: there is no such module or file, or it is not Python.
+    """
+    file = Path(named)
+    try:
+        spec = None if named.endswith(".py") else importlib.util.find_spec(named)
+    except (ImportError, ValueError):
+        spec = None
+    path = file.resolve() if named.endswith(".py") else Path(spec.origin) if spec and spec.origin else None
+    if path is None or not path.is_file():
+        raise UserError(f"plugins={named}: no such module on the path, and no such .py file.")
+    module = f"gan_plugin_{file.stem}" if named.endswith(".py") else named
+    if PLUGINS.get(module) == path:
+        return
+    PLUGINS[module] = path
+    try:
+        _source(module)
+    except (SyntaxError, UnicodeDecodeError) as error:
+        del PLUGINS[module]
+        raise UserError(f"plugins={named}: not readable as Python ({error}).") from None
+
+
+def _load(module: str) -> None:
+    """Import the module of a component, so that it registers what it defines."""
+    if module not in PLUGINS or module in sys.modules:
+        importlib.import_module(module)
+        return
+    spec = importlib.util.spec_from_file_location(module, PLUGINS[module])
+    assert spec is not None and spec.loader is not None
+    sys.modules[module] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(sys.modules[module])
+    except BaseException:
+        del sys.modules[module]
+        raise
+
+
 # --- reading the source ---------------------------------------------------------------------------------------------
 
 
 @functools.cache
 def _origin(module: str) -> Path:
+    if module in PLUGINS:
+        return PLUGINS[module]
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise UserError(f"{module}: no such Python module.")

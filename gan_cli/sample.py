@@ -1,5 +1,6 @@
 """`gan-sample`: render what a checkpoint has learnt. Needs nothing but the file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -41,6 +42,7 @@ class SampleConfig:
     mode: Mode = field(default=Mode.grid, metadata={"help": "grid, images (a folder) or npz"})
     output: str | None = field(default=None, metadata={"help": "PATH to write; named after the mode if not given"})
     weights: Weights = field(default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"})
+    plugins: list[str] = field(default_factory=list, metadata={"help": "plug-ins of the checkpoint that you trust"})
 
 
 class Generator:
@@ -49,6 +51,7 @@ class Generator:
     Args:
         path: a checkpoint that gan-train wrote.
         weights: `ema`, `raw`, or `auto`: the average if there is one.
+        plugins: plug-ins that the checkpoint needs and you trust.
 
     Attributes:
         spec: kind and shape of a sample.
@@ -58,10 +61,10 @@ class Generator:
         UserError: missing, damaged or hostile file; no average where `ema` is asked for.
     """
 
-    def __init__(self, path: str | Path, weights: str = "auto") -> None:
+    def __init__(self, path: str | Path, weights: str = "auto", plugins: Sequence[str] = ()) -> None:
         from gan_cli.job import load_game
 
-        self.game, self.spec, state = load_game(Path(path), weights)
+        self.game, self.spec, state = load_game(Path(path), weights, plugins)
         self.step: int = state["step"]
 
     def sample(self, n: int, seed: int = 0) -> "Tensor":
@@ -79,7 +82,7 @@ class Generator:
 
 def run(config: SampleConfig) -> None:
     """Render and write what the configuration asks for; prints where it is."""
-    generator = Generator(config.checkpoint, config.weights.value)
+    generator = Generator(config.checkpoint, config.weights.value, config.plugins)
     suffix = {Mode.grid: ".png", Mode.images: "", Mode.npz: ".npz"}[config.mode]
     output = Path(config.output or f"samples{suffix}")
     if suffix and output.suffix != suffix:

@@ -17,12 +17,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from gan_cli import config as configuration
 from gan_cli import guards, rundir
-from gan_cli.errors import UserError
+from gan_cli.errors import UserError, closest
 
 log = logging.getLogger(__name__)
 
 OUTPUTS = Path("outputs")
 COMPONENT = re.compile(rf"({'|'.join(configuration.GROUPS)})\.[\w.]+=")
+FLAGS = {
+    "--multirun": False, "-m": False, "--run": False, "-r": False, "--cfg": True, "-c": True, "--resolve": False,
+    "--package": True, "-p": True, "--config-dir": True, "-cd": True, "--config-name": True, "-cn": True,
+    "--config-path": True, "-cp": True, "--info": False, "-i": False, "--hydra-help": False, "--version": False,
+    "--shell-completion": False, "-sc": False, "--experimental-rerun": True,
+}  # fmt: skip
+"""Hydra's flags, and whether a value follows."""
 PATHS = ("init_from", "data.root", "hydra.run.dir", "hydra.sweep.dir")
 
 mistakes: list[UserError] = []
@@ -42,6 +49,27 @@ def open_components(arguments: list[str]) -> list[str]:
                 f"{argument}: would leave the options of another component behind; take {match[1]}={match[2]}."
             )
     return [_quoted(f"++{argument}" if COMPONENT.match(argument) else argument) for argument in arguments]
+
+
+def flags_last(arguments: list[str]) -> list[str]:
+    """Overrides first, then Hydra's flags with their values, in whatever order they were typed.
+
+    Raises:
+        UserError: a flag that Hydra does not have.
+    """
+    overrides, flags = [], []
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("-"):
+            overrides.append(argument)
+            continue
+        name, _, value = argument.partition("=")
+        if name not in FLAGS:
+            raise UserError(
+                f"{argument}: no such flag{closest(name, FLAGS)}; gan-train --help shows what can be typed."
+            )
+        flags += [argument, *([next(rest, "")] if FLAGS[name] and not value else [])]
+    return [*overrides, *flags]
 
 
 def _quoted(argument: str) -> str:
@@ -79,11 +107,11 @@ def sweep_folder(arguments: list[str]) -> Iterator[list[str]]:
     constant = ",".join(str(o.key_or_group) for o in overrides if not o.is_sweep_override())
     extra = [f"hydra.job.config.override_dirname.exclude_keys=[{constant}]"]
     if any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
-        yield [*arguments, *extra]
+        yield [*extra, *arguments]
         return
     folder = _unfinished_sweep(typed) or rundir.new_folder(OUTPUTS / "sweeps")
     rundir.write_json(folder / "sweep.json", {"overrides": typed, "finished": False})
-    yield [*arguments, *extra, f"hydra.sweep.dir={folder}"]
+    yield [*extra, f"hydra.sweep.dir={folder}", *arguments]
     rundir.write_json(folder / "sweep.json", {"overrides": typed, "finished": True})
 
 

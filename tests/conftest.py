@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tiny networks lose by threads, most of all on a busy machine
+
 import torch
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module

@@ -1,6 +1,7 @@
 """The commands as a user types them: defaults that yield, mistakes as one sentence, folders, sweeps, start-up."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -95,7 +96,8 @@ MISTAKES = [
     (["experiment=nope"], "the options are"),
     (["init_from=missing.pt", "steps=1"], "init_from=missing.pt: no such file"),
     (["foo"], "foo: expected key=value"),
-    (["--config-dir", "/nowhere"], "'/nowhere' not found"),
+    (["--multrun"], "--multrun: no such flag (did you mean --multirun?)"),
+    (["seed=1", "--config-dir", "/nowhere", "steps=1"], "'/nowhere' not found"),
     (["loss=wasserstein", "regularizer=none"], "take regularizer=gradient_penalty or regularizer=weight_clip"),
     (["model=dcgan", "regularizer=gradient_penalty"], "set model.critic_norm=layer or model.critic_norm=none"),
     (["regularizer.clip=0.01"], "set regularizer.clip=null"),
@@ -170,6 +172,13 @@ def test_the_same_command_after_a_finished_run_starts_a_new_one(command: Command
     for _ in range(2):
         assert command("gan-train", *POINTS)[0] == 0
     assert len(list((tmp_path / "outputs" / "gan" / "points").iterdir())) == 2
+
+
+def test_signal_handlers_are_as_before(command: Command) -> None:
+    """A multirun plays its cells in one process: each must leave Ctrl-C as it found it."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert command("gan-train", "-m", "seed=1,2", *POINTS)[0] == 0
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_more_steps_go_on_with_the_run(command: Command, tmp_path: Path) -> None:

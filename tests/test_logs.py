@@ -1,6 +1,12 @@
 """What a run writes for people to read: honest names, the same figures in TensorBoard and in metrics.jsonl."""
 
+import fcntl
 import json
+import os
+import struct
+import subprocess
+import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,3 +101,30 @@ def test_a_picture_is_written_whole(tmp_path: Path) -> None:
     pictures.write(tmp_path / "new" / "a.png", np.zeros((3, 4, 3), np.uint8))
     assert Image.open(tmp_path / "new" / "a.png").size == (4, 3)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
+
+
+def test_plain_lines_where_there_is_no_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks.Progress, "PLAIN_EVERY", 0.0)
+    code, printed = command("gan-train", "data=points", *QUICK)
+    assert code == 0
+    lines = [line for line in printed.splitlines() if line.startswith("step 2/4, ")]
+    assert len(lines) == 1 and "steps/s" in lines[0] and "left, until" in lines[0] and "wasserstein/train" in lines[0]
+
+
+def test_a_live_line_on_a_terminal(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 150, 0, 0))
+    code = "from gan_cli.main import train; train()"
+    typed = ["data=points", *QUICK, "steps=400", "log_every=10", "evaluate_every=0", "sample_every=0"]
+    process = subprocess.Popen([sys.executable, "-c", code, *typed], cwd=tmp_path, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    printed = b""
+    while True:
+        try:
+            printed += os.read(ours, 10_000)
+        except OSError:  # the other end is closed
+            break
+    assert process.wait() == 0
+    bars = [part for part in printed.decode().split("\r") if "%|" in part]
+    assert "0/400" in bars[0] and "400/400" in bars[-1]
+    assert any("left, until" in bar and "wasserstein/train" in bar for bar in bars)
