@@ -8,7 +8,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from pathlib import Path
 from typing import Any
+
+from omegaconf import OmegaConf
 
 from gan_cli import registry
 from gan_cli.errors import UserError, closest
@@ -22,6 +25,33 @@ HARMLESS = {
 }  # fmt: skip
 """Keys that do not change what a run learns: a run may be resumed with others. (A schedule that reads `steps` copies
 its value, and that copy counts.)"""
+
+
+PACKAGED = Path(__file__).parent / "configs"
+
+
+def configs() -> Path:
+    """Where the configuration tree lies: in the package when installed, at the top of a source tree."""
+    return PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def groups() -> list[str]:
+    """The groups of the configuration: the folders of its tree."""
+    return sorted(path.name for path in configs().iterdir() if path.is_dir() and not path.name.startswith("_"))
+
+
+def options(group: str) -> list[str]:
+    """The options of a group: the YAML files in its folder."""
+    return sorted(path.stem for path in (configs() / group).glob("*.yaml"))
+
+
+def option(group: str, name: str) -> dict[str, Any]:
+    """One option of a group by itself, resolved. Raises UserError for an unknown one."""
+    if name not in options(group):
+        known = options(group)
+        raise UserError(f"{group}={name}: no such option{closest(name, known)}; the options are {', '.join(known)}.")
+    node: Any = OmegaConf.to_container(OmegaConf.load(configs() / group / f"{name}.yaml"), resolve=True)
+    return node
 
 
 class Resume(Enum):

@@ -5,12 +5,9 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields
-from pathlib import Path
 from typing import Any
 
 from gan_cli.errors import UserError, closest
-
-PACKAGED = Path(__file__).parent / "configs"
 
 
 def train() -> None:
@@ -21,6 +18,11 @@ def train() -> None:
 def sample() -> None:
     """`gan-sample`."""
     _run("gan-sample", _sample, sys.argv[1:])
+
+
+def evaluate() -> None:
+    """`gan-evaluate`."""
+    _run("gan-evaluate", _evaluate, sys.argv[1:])
 
 
 def _run(name: str, command: Callable[[list[str]], None], arguments: list[str]) -> None:
@@ -58,6 +60,17 @@ def _sample(arguments: list[str]) -> None:
     sample.run(parse(sample.SampleConfig, arguments))
 
 
+def _evaluate(arguments: list[str]) -> None:
+    from gan_cli import evaluate
+
+    if {"-h", "--help"} & set(arguments) or not arguments:
+        print(_keys_help("gan-evaluate checkpoint=FILE|RUN [key=value ...]", evaluate.EvaluateConfig))
+        return
+    data_options = [argument for argument in arguments if argument.startswith("data.")]
+    rest = [argument for argument in arguments if argument not in data_options]
+    evaluate.run(parse(evaluate.EvaluateConfig, rest), data_options)
+
+
 def parse(schema: type, arguments: list[str]) -> Any:
     """`key=value` arguments as an instance of a dataclass; values after the first `=` are taken as they are."""
     from omegaconf import OmegaConf
@@ -77,8 +90,9 @@ def parse(schema: type, arguments: list[str]) -> Any:
         least = item.metadata.get("least")
         if item.default == "???" and OmegaConf.is_missing(config, item.name):
             raise UserError(f"{item.name}: missing; add {item.name}=...")
-        if least is not None and config[item.name] < least:
-            raise UserError(f"{item.name}={config[item.name]}: must be at least {least}.")
+        value = config[item.name]
+        if least is not None and value is not None and value < least:
+            raise UserError(f"{item.name}={value}: must be at least {least}.")
     return OmegaConf.to_object(config)
 
 
@@ -134,6 +148,8 @@ def _explain_composition(chain: list[BaseException], arguments: list[str]) -> st
         return None
     if match := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
         group, option = match.groups()
+        from gan_cli.config import options
+
         known = options(group)
         return f"{group}={option}: no such option{closest(option, known)}; the options are {', '.join(known)}."
     if match := re.search(r"Could not override '([\w.@/]+)'|Key '([\w.]+)' (?:is )?not in", text):
@@ -150,24 +166,9 @@ def _explain_composition(chain: list[BaseException], arguments: list[str]) -> st
     return f"{_first_line(chain[-1])}."
 
 
-def options(group: str) -> list[str]:
-    """The options of a group: the YAML files in its folder."""
-    return sorted(path.stem for path in (configs() / group).glob("*.yaml"))
-
-
-def configs() -> Path:
-    """Where the configuration tree lies: in the package when installed, at the top of a source tree."""
-    return PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
-
-
-def groups() -> list[str]:
-    """The groups of the configuration: the folders of its tree."""
-    return sorted(path.name for path in configs().iterdir() if path.is_dir() and not path.name.startswith("_"))
-
-
 def known_keys() -> list[str]:
     """What may stand left of `=`: groups, root keys, and the keys of the hardware."""
-    from gan_cli.config import Hardware, TrainConfig
+    from gan_cli.config import Hardware, TrainConfig, groups
 
     hardware = [f"hardware.{item.name}" for item in fields(Hardware)]
     return [*dict.fromkeys([*groups(), *(item.name for item in fields(TrainConfig))]), *hardware]
@@ -178,7 +179,7 @@ def known_keys() -> list[str]:
 
 def train_help() -> str:
     """The page of `gan-train --help`, made from the tree of options and the typed root."""
-    from gan_cli.config import TrainConfig
+    from gan_cli.config import TrainConfig, groups, options
 
     lines = [
         "gan-train: train a GAN. Every group and key has a default; what you type wins.",

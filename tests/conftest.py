@@ -64,7 +64,7 @@ def command(
         monkeypatch.setattr(sys, "argv", [name, *arguments])
         code = 0
         try:
-            {"gan-train": main.train, "gan-sample": main.sample}[name]()
+            {"gan-train": main.train, "gan-sample": main.sample, "gan-evaluate": main.evaluate}[name]()
         except SystemExit as stop:
             code = int(stop.code or 0)
         printed = capsys.readouterr()

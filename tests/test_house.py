@@ -24,6 +24,7 @@ GROUND = [
     "train.py",
     "__init__.py",
     "sample.py",
+    "evaluate.py",
 ]
 MATHEMATICS = [*sorted(PACKAGE.glob("games/*.py")), *sorted(PACKAGE.glob("networks/*.py")), PACKAGE / "losses.py",
                PACKAGE / "regularizers.py", PACKAGE / "game.py", PACKAGE / "noise.py"]  # fmt: skip

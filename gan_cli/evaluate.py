@@ -1,0 +1,78 @@
+"""`gan-evaluate`: the scores of a checkpoint, the same figures that its run logged."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from gan_cli import registry
+from gan_cli.config import option
+from gan_cli.errors import UserError
+from gan_cli.sample import Weights
+
+
+@dataclass
+class EvaluateConfig:
+    """The keys of `gan-evaluate`."""
+
+    checkpoint: str = field(default="???", metadata={"help": "FILE that gan-train wrote, or a run's folder (its last)"})
+    n: int | None = field(
+        default=None, metadata={"least": 2, "help": "samples to score; each metric has its own number"}
+    )
+    metrics: list[str] = field(default_factory=list, metadata={"help": "[names]; those of the data if not given"})
+    data: str | None = field(default=None, metadata={"help": "another data set, with data.KEY=VALUE for its options"})
+    weights: Weights = field(default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"})
+    plugins: list[str] = field(default_factory=list, metadata={"help": "plug-ins of the checkpoint that you trust"})
+
+
+def run(config: EvaluateConfig, data_options: list[str]) -> None:
+    """Score the checkpoint: a table on a terminal, JSON elsewhere."""
+    from gan_cli import hooks
+    from gan_cli.job import load_game
+
+    path = Path(config.checkpoint)
+    path = path / "checkpoints" / "last.pt" if path.is_dir() else path
+    game, spec, state = load_game(path, config.weights.value, config.plugins)
+    node = _data_node(yaml.safe_load(state["config"])["data"], config.data, data_options)
+    dataset = registry.datasets.build(node, "data")
+    if dataset.spec.shape != spec.shape:
+        raise UserError(f"data={node['name']}: its samples are {dataset.spec.shape}, the checkpoint's {spec.shape}.")
+    scores: dict[str, float] = {}
+    for metric in _metrics(config, dataset):
+        scores |= metric(hooks.render(game, hooks.fixed_latents(game, metric.samples)))
+    _show({"checkpoint": str(path), "step": state["step"], "data": node, "scores": scores})
+
+
+def _data_node(own: Mapping[str, Any], other: str | None, options: list[str]) -> dict[str, Any]:
+    """The data node of the checkpoint, or of the option named instead, with `data.KEY=VALUE` laid over it."""
+    node = dict(own) if other is None else option("data", other)
+    changes: Any = OmegaConf.to_container(OmegaConf.from_dotlist([item.removeprefix("data.") for item in options]))
+    return {**node, **changes}
+
+
+def _metrics(config: EvaluateConfig, dataset: Any) -> list[Any]:
+    import torch
+
+    known = dataset.metrics
+    for name in config.metrics:
+        if name not in known:
+            raise UserError(f"metrics=[{name}]: not a metric of this data; its metrics are {', '.join(known)}.")
+    options = {} if config.n is None else {"n": config.n}
+    return [
+        registry.metrics.build({"name": name, **options}, "metrics", dataset=dataset, device=torch.device("cpu"))
+        for name in config.metrics or known
+    ]
+
+
+def _show(result: dict[str, Any]) -> None:
+    if not sys.stdout.isatty():
+        print(json.dumps(result, indent=1))
+        return
+    print(f"{result['checkpoint']}, step {result['step']}")
+    for name, value in result["scores"].items():
+        print(f"  {name:<36}{value:.4g}")
