@@ -92,6 +92,7 @@ class Hardware:
 
     device: Device = Device.auto
     precision: Precision = Precision.fp32
+    shards: int = key(1, least=1, help="equal parts of a batch, played one after the other: less memory")
     threads: int | None = key(None, least=1, help="CPU threads; null leaves it to torch")
 
 

@@ -12,7 +12,7 @@ import torch
 import yaml
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from gan_cli import checkpoint, hooks, noise, registry, rundir
+from gan_cli import checkpoint, hooks, noise, registry, rundir, shards
 from gan_cli.config import differences, fingerprint, players, role_nodes
 from gan_cli.data.dataset import Batches, Dataset, Spec
 from gan_cli.errors import UserError
@@ -109,7 +109,9 @@ def _trainer(config: Mapping[str, Any], dataset: Dataset, device: torch.device) 
     batches = Batches(dataset, config["batch_size"], config["seed"])
     rate = Rate(dict(config["schedule"]))
     ema = None if game.ema is None else _averaged_copy(game)
-    return Trainer(game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema)
+    parts = config["hardware"]["shards"]
+    shards.check(config["batch_size"], parts)
+    return Trainer(game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema, parts)
 
 
 def _averaged_copy(game: Game) -> Game:

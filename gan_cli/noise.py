@@ -5,6 +5,9 @@ where the run is, and from nothing that happened before: a resumed run draws wha
 drawn, and evaluation or sampling in between cannot disturb it.
 """
 
+from collections.abc import Callable
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor
 
@@ -23,12 +26,38 @@ def mix(*position: int | str) -> int:
     return state
 
 
-def begin_turn(*position: int | str) -> None:
-    """Seed every default generator from a position such as ("turn", seed, step, turn)."""
+class _Share:
+    """Which rows of the whole batch's numbers the shard in play takes."""
+
+    index, count, seed = 0, 1, 0
+    whole: ClassVar[dict[torch.device, torch.Generator]] = {}
+
+
+def begin_turn(*position: int | str, shard: int = 0, shards: int = 1) -> None:
+    """Seed every default generator from a position such as ("turn", seed, step, turn).
+
+    With several shards, `rows` draws from generators that all shards seed alike, and only what follows the default
+    generators (dropout) differs from shard to shard.
+    """
     seed = mix(*position) & 0xFFFFFFFF  # the CPU generator uses 32 bits
-    torch.default_generator.manual_seed(seed)
+    _Share.index, _Share.count = shard, shards
+    for device_generator in _Share.whole.values():
+        device_generator.manual_seed(seed)
+    _Share.seed = seed
+    own = seed if shards == 1 else mix(*position, "shard", shard) & 0xFFFFFFFF
+    torch.default_generator.manual_seed(own)
     if torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(seed)
+        torch.cuda.manual_seed_all(own)
+
+
+def rows(law: Callable[..., Tensor], n: int, *shape: int, device: torch.device, **options: Any) -> Tensor:
+    """`law(n, *shape)`: of the numbers that the whole batch draws, the rows of the shard in play."""
+    if _Share.count == 1:
+        return law(n, *shape, device=device, **options)
+    if device not in _Share.whole:
+        _Share.whole[device] = torch.Generator(device).manual_seed(_Share.seed)
+    drawn = law(n * _Share.count, *shape, device=device, generator=_Share.whole[device], **options)
+    return drawn[n * _Share.index : n * (_Share.index + 1)]
 
 
 def generator(*position: int | str) -> torch.Generator:
@@ -38,4 +67,4 @@ def generator(*position: int | str) -> torch.Generator:
 
 def per_sample_uniform(x: Tensor) -> Tensor:
     """One number in [0, 1) a sample, shaped (N, 1, ..., 1) to broadcast against `x` of any rank."""
-    return torch.rand(len(x), *[1] * (x.dim() - 1), device=x.device, dtype=x.dtype)
+    return rows(torch.rand, len(x), *[1] * (x.dim() - 1), device=x.device, dtype=x.dtype)

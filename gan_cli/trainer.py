@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gan_cli import noise
-from gan_cli.data.dataset import Batches, Fields
-from gan_cli.game import Game, Player, Turn
+from gan_cli import noise, shards
+from gan_cli.data.dataset import Batches
+from gan_cli.game import Game, Player, Terms, Turn
 from gan_cli.optimizers import Rate
 
 
@@ -38,6 +38,7 @@ class Trainer:
         seed: of everything random in a turn.
         steps: rounds to play in all.
         minutes: time to play in all, restarts included; None sets no limit.
+        shards: equal parts of a batch that a turn plays one after the other.
         ema: a copy of the game whose averaged networks follow an exponential moving average, if the model wants one.
     """
 
@@ -51,9 +52,11 @@ class Trainer:
         steps: int,
         minutes: float | None = None,
         ema: Game | None = None,
+        shards: int = 1,
     ) -> None:
         self.game, self.optimizers, self.rate, self.batches, self.ema = game, optimizers, rate, batches, ema
         self.seed, self.steps, self.minutes = seed, steps, minutes
+        self.shards = shards
         self.step, self.seconds = 0, 0.0
         self.interrupted: int | None = None  # the signal that asked the run to stop
         self.terms: dict[str, dict[str, Tensor]] = {}  # each player's terms in its last turn, on the device
@@ -61,7 +64,7 @@ class Trainer:
         self.best: float | None = None  # of the objective, over all evaluations
         self._base_rates = {name: [group["lr"] for group in o.param_groups] for name, o in optimizers.items()}
         self._moving: Player | None = None
-        self._shared_batch: Fields = {}
+        self._rows = torch.empty(0)
 
     @property
     def finished(self) -> bool:
@@ -97,21 +100,30 @@ class Trainer:
                 group["lr"] = base * factor
         for turn in self.game.turns(self.step):
             if turn.fresh_batch:
-                self._shared_batch = self.batches.next()
-            self.take_turn(turn, self._shared_batch)
+                self._rows = self.batches.next_rows()
+            self.take_turn(turn, self._rows)
         self.step += 1
 
-    def take_turn(self, turn: Turn, batch: Fields) -> None:
-        """Forward, backward, step: only the networks that the player moves learn."""
-        noise.begin_turn("turn", self.seed, self.step, turn.index)
+    def take_turn(self, turn: Turn, rows: Tensor) -> None:
+        """Forward, backward, step: only the networks that the player moves learn.
+
+        Args:
+            rows: where in the training data the turn's batch lies.
+        """
         self._let_move(turn.player)
-        terms = self.game.play(turn, batch)
         optimizer = self.optimizers[turn.player.name]
         optimizer.zero_grad()
-        torch.stack(list(terms.values())).sum().backward()
+        parts = rows.chunk(self.shards)
+
+        def part(shard: int) -> Terms:
+            noise.begin_turn("turn", self.seed, self.step, turn.index, shard=shard, shards=self.shards)
+            terms = self.game.play(turn, self.batches.take(parts[shard]))
+            torch.stack(list(terms.values())).sum().backward()
+            return {name: term.detach() for name, term in terms.items()}
+
+        self.terms[turn.player.name] = shards.play(self.shards, self.game, _weights(optimizer), part)
         optimizer.step()
         self.game.moved(turn)
-        self.terms[turn.player.name] = {name: term.detach() for name, term in terms.items()}
 
     def _let_move(self, player: Player) -> None:
         """Freeze the networks that stay: no gradient is computed for them, and none is left in them."""
@@ -148,3 +160,7 @@ class Trainer:
             network.load_state_dict(state["ema"][name])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+
+
+def _weights(optimizer: Optimizer) -> list[Tensor]:
+    return [weight for group in optimizer.param_groups for weight in group["params"]]

@@ -54,7 +54,7 @@ def test_only_the_moved_networks_learn(model: str, data: str) -> None:
     trainer.game.train()
     for turn in trainer.game.turns(1):
         before = parameters(trainer)
-        trainer.take_turn(turn, trainer.batches.next())
+        trainer.take_turn(turn, trainer.batches.next_rows())
         for term in trainer.terms[turn.player.name].values():
             assert term.dim() == 0 and term.isfinite()
         for name, value in trainer.game.named_parameters():
@@ -71,7 +71,7 @@ def test_a_turn_leaves_no_gradient_in_the_others(model: str) -> None:
     trainer = tiny(model, "digits")
     for turn in trainer.game.turns(1):
         trainer.game.zero_grad()
-        trainer.take_turn(turn, trainer.batches.next())
+        trainer.take_turn(turn, trainer.batches.next_rows())
         for name, value in trainer.game.named_parameters():
             assert name.split(".")[0] in turn.player.moves or value.grad is None
 
@@ -160,9 +160,8 @@ def test_looking_does_not_disturb(model: str, data: str) -> None:
 def test_small_batches_work(model: str, n: int) -> None:
     """A batch of one too: batch norm over several pixels, or running statistics aside, is the networks' affair."""
     trainer = tiny(model, "digits", "model.critic_norm=none")
-    x = trainer.batches.dataset.decode({"x": trainer.batches.dataset.train["x"][:n]})["x"]
     for turn in trainer.game.turns(1):
-        trainer.take_turn(turn, {"x": x})
+        trainer.take_turn(turn, torch.arange(n))
         assert all(term.isfinite() for term in trainer.terms[turn.player.name].values())
 
 
@@ -171,6 +170,42 @@ def test_fresh_batches(batch: str) -> None:
     trainer = tiny("wgan_gp", "points", f"model.fresh_batch={batch}")
     trainer.play_round()
     assert trainer.batches.position == {"turn": 6, "round": 1}[batch]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_shards_give_the_turn_of_the_whole_batch(model: str) -> None:
+    """Law B: to rounding, over 5 rounds, without batch statistics. SGD, since Adam divides rounding by rounding."""
+    no_statistics = ("model.critic_norm=none", "++network.generator_norm=none", "optimizer=sgd", "optimizer.lr=1e-3")
+    whole, parts = tiny(model, "digits", *no_statistics), tiny(model, "digits", *no_statistics, "hardware.shards=3")
+    for trainer in (whole, parts):
+        trainer.game.train()
+        for _ in range(5):
+            trainer.play_round()
+    for name, value in whole.game.state_dict().items():
+        torch.testing.assert_close(parts.game.state_dict()[name], value, rtol=1e-5, atol=1e-6)
+    for player, terms in whole.terms.items():
+        torch.testing.assert_close(parts.terms[player], terms, rtol=1e-4, atol=1e-6)
+
+
+def test_shards_average_the_running_statistics_and_differ_in_dropout() -> None:
+    trainer = tiny("dcgan", "digits", "hardware.shards=2")
+    trainer.game.train()
+    norm = next(module for module in trainer.game.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    trainer.play_round()
+    counted = norm.num_batches_tracked
+    assert counted is not None and counted.item() == 2  # once in each player's turn
+    drawn = []
+    for shard in range(2):
+        noise.begin_turn("turn", shard=shard, shards=2)
+        drawn.append((noise.rows(torch.randn, 3, 2, device=torch.device("cpu")), torch.rand(3)))
+    noise.begin_turn("turn")
+    assert torch.equal(torch.cat([drawn[0][0], drawn[1][0]]), noise.rows(torch.randn, 6, 2, device=torch.device("cpu")))
+    assert not torch.equal(drawn[0][1], drawn[1][1])
+
+
+def test_unequal_shards_are_refused() -> None:
+    with pytest.raises(UserError, match=r"hardware\.shards=4: does not divide batch_size=6"):
+        tiny("gan", "points", "hardware.shards=4")
 
 
 def test_per_player_settings_and_schedules() -> None:

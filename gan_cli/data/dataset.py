@@ -87,6 +87,14 @@ class Batches:
 
     def next(self) -> Fields:
         """The next batch, decoded."""
+        return self.take(self.next_rows())
+
+    def take(self, rows: Tensor) -> Fields:
+        """These rows of the training data, decoded."""
+        return self.dataset.decode({name: values[rows] for name, values in self.dataset.train.items()})
+
+    def next_rows(self) -> Tensor:
+        """Where in the training data the next batch lies."""
         first, last = self.position * self.batch_size, (self.position + 1) * self.batch_size
         parts = []
         while first < last:
@@ -95,8 +103,7 @@ class Batches:
             parts.append(self._permutation(epoch)[start:stop])
             first += stop - start
         self.position += 1
-        rows = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return self.dataset.decode({name: values[rows] for name, values in self.dataset.train.items()})
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _permutation(self, epoch: int) -> Tensor:
         if epoch != self._epoch:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from gan_cli import noise
 from gan_cli.game import Game, Terms, Turn, player
 from gan_cli.registry import Count, games
 from gan_cli.regularizers import input_gradient, on_the_line
@@ -110,7 +111,7 @@ class Prior(nn.Module):
         self.register_buffer("device", torch.empty(0), persistent=False)  # moves with the game
 
     def forward(self, n: int) -> Tensor:
-        return self.law(n, self.latent, device=self.device.device)
+        return noise.rows(self.law, n, self.latent, device=self.device.device)
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         return self.law(n, self.latent, generator=generator)
