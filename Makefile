@@ -22,7 +22,7 @@ $(READY): pyproject.toml
 demo: $(READY)  ## the main job: WGAN-GP on real handwritten digits, at most 3 minutes, then a grid of samples
 	$(BIN)/gan-train experiment=demo hydra.run.dir=outputs/demo
 	$(BIN)/gan-sample checkpoint=outputs/demo/checkpoints/last.pt n=64 seed=0 mode=grid output=outputs/demo/grid.png
-	@$(BIN)/python -m gan_cli.rundir outputs/demo
+	@$(BIN)/python -m gan_cli.report outputs/demo
 
 test: $(READY)  ## the tests (under 8 minutes on 2 cores)
 	$(BIN)/python -m pytest

@@ -6,7 +6,7 @@ Nothing here imports torch: a mistake is answered before it loads.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ class TrainConfig:
     hardware: Hardware = field(default_factory=Hardware)
 
     steps: int = key(100_000, least=1, help="rounds to play")
-    minutes: float | None = key(None, least=0, help="time to train in all, restarts included; whichever ends first")
+    minutes: float | None = key(None, least=0.001, help="time to train in all, restarts included; whichever ends first")
     seed: int = key(0, least=0, help="of everything random")
     batch_size: int = key(64, least=1, help="samples a turn, over all devices")
     log_every: int = key(50, help="rounds between rows of metrics.jsonl and TensorBoard")
@@ -126,6 +126,16 @@ class TrainConfig:
         default_factory=list, metadata={"help": "modules or .py files whose components may be named", "least": None}
     )
     objective: str | None = key(None, help="the score that best.pt and searches go by; null takes the data's own")
+
+
+def _defaults(schema: type) -> dict[str, Any]:
+    """The keys of a dataclass with their defaults, enums by name."""
+    known = {item.name: [] if item.default is MISSING else item.default for item in fields(schema)}
+    return {name: getattr(value, "value", value) for name, value in known.items() if name not in (*GROUPS, "hardware")}
+
+
+DEFAULTS: dict[str, Any] = {**_defaults(TrainConfig), "hardware": _defaults(Hardware)}
+"""The root's keys with their defaults, groups aside."""
 
 
 def check(config: dict[str, Any]) -> dict[str, Any]:
@@ -146,39 +156,61 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
     for group in GROUPS:
         if not isinstance(config[group], Mapping):
             raise UserError(f"{group}={config[group]}: choose an option of the group, such as {group}=NAME.")
-    for group, known in (("model", registry.games), ("loss", registry.losses), ("data", registry.datasets),
-                         ("regularizer", registry.regularizers), ("schedule", registry.schedules)):  # fmt: skip
-        known.check(config[group], group)
+    settled = {group: known.settle(config[group], group) for group, known in SIMPLE.items()}
     game = registry.games.component(config["model"]["name"], "model")
     players(config["optimizer"], game.facts["players"])
+    family = {**config["network"], "name": _family(config)}
+    networks = role_nodes(family, game.facts["roles"].values())
+    settled["network"] = {"name": family["name"], **{role: _own(node, family) for role, node in networks.items()}}
     _check_objective(config)
-    settled = {**config, "network": _settle(config["network"], registry.datasets, config["data"])}
-    role_nodes(settled["network"], game.facts["roles"].values())
-    return settled
+    if config["init_from"] and not Path(config["init_from"]).is_file():
+        raise UserError(f"init_from={config['init_from']}: no such file.")
+    return {**config, **settled}
+
+
+SIMPLE = {
+    "model": registry.games,
+    "loss": registry.losses,
+    "regularizer": registry.regularizers,
+    "data": registry.datasets,
+    "schedule": registry.schedules,
+}
 
 
 def _check_objective(config: Mapping[str, Any]) -> None:
-    """An objective must be a score that the data's metrics give."""
+    """An objective must be a score that the data's metrics give, and one that can get better."""
     names = registry.datasets.component(config["data"]["name"], "data").facts["metrics"]
-    known = [score for name in names for score in registry.metrics.component(name, "metrics").facts["scores"]]
+    known = [score for name in names for score in registry.metrics.component(name, "metrics").facts["objectives"]]
     objective = config["objective"]
     if objective is not None and objective not in known:
-        raise UserError(f"objective={objective}: not a score of this data; the scores are {', '.join(known)}.")
+        raise UserError(f"objective={objective}: not an objective of this data; take one of {', '.join(known)}.")
 
 
 def _check_ranges(schema: type, config: Mapping[str, Any], prefix: str) -> None:
     for item in fields(schema):
         least, value = item.metadata.get("least"), config.get(item.name)
-        if least is not None and isinstance(value, int | float) and value < least:
+        if least is not None and isinstance(value, int | float) and not least <= value < float("inf"):
             raise UserError(f"{prefix}{item.name}={value}: must be at least {least}.")
 
 
-def _settle(network: Mapping[str, Any], datasets: registry.Registry, data: Mapping[str, Any]) -> dict[str, Any]:
-    """`network=auto` becomes the family that fits the data's kind."""
-    if network.get("name") != "auto":
-        return dict(network)
-    kind = datasets.component(data["name"], "data").facts["kind"]
-    return {**network, "name": {"points": "mlp", "image": "dcgan"}[kind]}
+def _family(config: Mapping[str, Any]) -> str:
+    """The family of networks; `auto` is the one that fits the data's kind."""
+    if config["network"].get("name") != "auto":
+        return str(config["network"].get("name"))
+    kind = registry.datasets.component(config["data"]["name"], "data").facts.get("kind")
+    if kind not in FITS:
+        raise UserError(f"network=auto: knows no family for data of kind {kind}; name one with network=NAME.")
+    return FITS[kind]
+
+
+FITS = {"points": "mlp", "image": "dcgan"}
+
+
+def _own(node: Mapping[str, Any], family: Mapping[str, Any]) -> dict[str, Any]:
+    """A role's node as it stands inside the network's: its family is named where it is another one."""
+    name, _, _ = node["name"].rpartition(".")
+    rest = {key: value for key, value in node.items() if key != "name"}
+    return rest if name == family["name"] else {"name": name, **rest}
 
 
 def role_nodes(network: Mapping[str, Any], roles: Any) -> dict[str, dict[str, Any]]:
@@ -191,40 +223,50 @@ def role_nodes(network: Mapping[str, Any], roles: Any) -> dict[str, dict[str, An
     roles = list(dict.fromkeys(roles))
     family = network.get("name")
     shared = {key: value for key, value in network.items() if key not in ("name", *roles)}
-    nodes, used = {}, set()
-    for role in roles:
-        own = dict(network.get(role) or {})
-        name = f"{own.pop('name', family)}.{role}"
-        options = registry.networks.settable(name, "network")
-        inherited = {key: value for key, value in shared.items() if key in options and name == f"{family}.{role}"}
-        used |= set(inherited)
-        registry.networks.check({"name": name, **own}, f"network.{role}")
-        nodes[role] = {"name": name, **inherited, **own}
-        registry.networks.check(nodes[role], "network")
+    known = sorted({option for role in roles for option in registry.networks.settable(f"{family}.{role}", "network")})
     for key in shared:
-        if key not in used:
-            known = sorted({option for role in roles for option in registry.networks.settable(f"{family}.{role}", "")})
+        if key not in known:
             raise UserError(
                 f"network.{key}={shared[key]}: network={family} has no such option{closest(key, known)}; "
                 f"its options are {', '.join(known)}."
             )
-    return nodes
+    return {role: _role_node(family, role, shared, network.get(role)) for role in roles}
+
+
+def _role_node(family: Any, role: str, shared: Mapping[str, Any], own: Any) -> dict[str, Any]:
+    """One role's node, settled."""
+    own = _mapping(own, f"network.{role}")
+    name = f"{own.pop('name', family)}.{role}"
+    options = registry.networks.settable(name, f"network.{role}")
+    inherited = {key: value for key, value in shared.items() if key in options and name == f"{family}.{role}"}
+    registry.networks.check({"name": name, **own}, f"network.{role}")
+    return registry.networks.settle({"name": name, **inherited, **own}, "network")
+
+
+def _mapping(value: Any, path: str) -> dict[str, Any]:
+    """A node of options; nothing is an empty one."""
+    if value is not None and not isinstance(value, Mapping):
+        raise UserError(f"{path}={value}: expected options, such as {path}.KEY=VALUE.")
+    return dict(value or {})
 
 
 def players(optimizer: Mapping[str, Any], names: Any) -> dict[str, dict[str, Any]]:
     """The optimizer node of each player: the shared settings, overlaid by `optimizer.players.<player>`."""
     shared = {key: value for key, value in optimizer.items() if key != "players"}
-    own = optimizer.get("players") or {}
+    own = _mapping(optimizer.get("players"), "optimizer.players")
     for player in own:
         if player not in names:
             raise UserError(
                 f"optimizer.players.{player}: no such player{closest(player, names)}; "
                 f"the players are {', '.join(names)}."
             )
-    nodes = {player: {**shared, **(own.get(player) or {})} for player in names}
-    for player, node in nodes.items():
-        registry.optimizers.check(node, f"optimizer.players.{player}" if own.get(player) else "optimizer")
-    return nodes
+    paths = {player: f"optimizer.players.{player}" for player in names}
+    return {
+        player: registry.optimizers.settle(
+            {**shared, **_mapping(own.get(player), path)}, path if own.get(player) else "optimizer"
+        )
+        for player, path in paths.items()
+    }
 
 
 # --- what makes two runs the same -----------------------------------------------------------------------------------
@@ -239,7 +281,15 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def essence(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaves of a configuration that decide what is learnt."""
+    """The leaves of a configuration that decide what is learnt; a root key counts where it is not its default.
+
+    So a key that a later version adds does not part old runs from their configuration.
+    """
+    usual = flatten(DEFAULTS)
+    return {key: value for key, value in _telling(config).items() if key not in usual or value != usual[key]}
+
+
+def _telling(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in flatten(config).items() if key not in HARMLESS}
 
 
@@ -251,6 +301,6 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """`key: old -> new` for every leaf that decides what is learnt and has changed."""
-    before, after = essence(old), essence(new)
+    before, after = _telling(old), _telling(new)
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys]

@@ -11,7 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from gan_cli import registry
-from gan_cli.config import option
+from gan_cli.config import option, options
 from gan_cli.errors import UserError
 from gan_cli.sample import Weights
 
@@ -35,9 +35,7 @@ def run(config: EvaluateConfig, data_options: list[str]) -> None:
     from gan_cli import hooks
     from gan_cli.job import load_game
 
-    path = Path(config.checkpoint)
-    path = path / "checkpoints" / "last.pt" if path.is_dir() else path
-    game, spec, state = load_game(path, config.weights.value, config.plugins)
+    game, spec, state = load_game(Path(config.checkpoint), config.weights.value, config.plugins)
     node = _data_node(yaml.safe_load(state["config"])["data"], config.data, data_options)
     dataset = registry.datasets.build(node, "data")
     if dataset.spec.shape != spec.shape:
@@ -45,13 +43,15 @@ def run(config: EvaluateConfig, data_options: list[str]) -> None:
     scores: dict[str, float] = {}
     for metric in _metrics(config, dataset):
         scores |= metric(hooks.render(game, hooks.fixed_latents(game, metric.samples)))
-    _show({"checkpoint": str(path), "step": state["step"], "data": node, "scores": scores})
+    _show({"checkpoint": config.checkpoint, "step": state["step"], "data": node, "scores": scores})
 
 
-def _data_node(own: Mapping[str, Any], other: str | None, options: list[str]) -> dict[str, Any]:
+def _data_node(own: Mapping[str, Any], other: str | None, changed: list[str]) -> dict[str, Any]:
     """The data node of the checkpoint, or of the option named instead, with `data.KEY=VALUE` laid over it."""
     node = dict(own) if other is None else option("data", other)
-    changes: Any = OmegaConf.to_container(OmegaConf.from_dotlist([item.removeprefix("data.") for item in options]))
+    if other is None and "root" in node:  # where files lie is for this machine to say, not for the checkpoint
+        node["root"] = option("data", node["name"]).get("root") if node["name"] in options("data") else None
+    changes: Any = OmegaConf.to_container(OmegaConf.from_dotlist([item.removeprefix("data.") for item in changed]))
     return {**node, **changes}
 
 

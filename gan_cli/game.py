@@ -81,6 +81,9 @@ class Game(nn.Module):
             for name in named:
                 if name not in self.players:
                     raise UserError(f"model.{option}.{name}: no such player; they are {', '.join(self.players)}.")
+        for name, special in self.warm_up.items():
+            if "repeat" not in special or not {"rounds", "every"} & special.keys():
+                raise UserError(f"model.warm_up.{name}={special}: needs `repeat`, and `rounds` or `every`.")
         self.repeat: dict[str, int] = {name: (repeat or {}).get(name, 1) for name in self.players}
         self._rounds: dict[tuple[int, ...], tuple[Turn, ...]] = {}
 
@@ -99,7 +102,7 @@ class Game(nn.Module):
             return self.repeat[name]
         early = step < special.get("rounds", 0)
         again = "every" in special and step % special["every"] == 0
-        return special.get("repeat", self.repeat[name]) if early or again else self.repeat[name]
+        return special["repeat"] if early or again else self.repeat[name]
 
     def play(self, turn: Turn, batch: Mapping[str, Tensor]) -> Terms:
         """The terms of one turn."""

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gan_cli import registry
-from gan_cli.config import role_nodes
 from gan_cli.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -23,8 +22,7 @@ def _facts(config: Config, group: str) -> dict[str, Any]:
 
 
 def _critic(config: Config) -> dict[str, Any]:
-    roles = _facts(config, "model")["roles"].values()
-    return role_nodes(config["network"], roles).get("discriminator", {})
+    return config["network"].get("discriminator", {})
 
 
 def sigmoid_score(config: Config) -> str | None:
@@ -73,11 +71,26 @@ def unconstrained_critic(config: Config) -> str | None:
     )
 
 
+def batch_of_one(config: Config) -> str | None:
+    """Batch norm over a single value has no variance."""
+    rows = config["batch_size"] // config["hardware"]["shards"]
+    norms = {config["network"].get(role, {}).get(f"{who}_norm") for role, who in ROLES_WITH_NORM}
+    if rows > 1 or "batch" not in norms or config["network"]["name"] != "mlp":
+        return None
+    return (
+        f"batch_size={config['batch_size']}: batch norm needs at least two samples a shard; take a larger batch or "
+        "model.critic_norm=none."
+    )
+
+
+ROLES_WITH_NORM = (("generator", "generator"), ("discriminator", "critic"))
+
 GUARDS: tuple[Callable[[Config], str | None], ...] = (
     sigmoid_score,
     batch_statistics,
     clipping_with_penalty,
     unconstrained_critic,
+    batch_of_one,
 )
 
 

@@ -12,8 +12,6 @@ from gan_cli.errors import UserError
 def choose_device(hardware: Mapping[str, Any]) -> torch.device:
     """The device that `hardware` asks for. Raises UserError if this machine has none of that kind."""
     wanted = hardware["device"]
-    if hardware.get("threads"):
-        torch.set_num_threads(hardware["threads"])
     if wanted == "mps":
         raise UserError("hardware.device=mps: Apple's GPU is not supported yet; set hardware=cpu.")
     if wanted == "gpu" and not torch.cuda.is_available():

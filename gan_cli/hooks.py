@@ -94,7 +94,7 @@ class Recorder:
         self.path = folder / "metrics.jsonl"
         self._cut(step)
         self.file = self.path.open("a", encoding="utf-8")
-        self.writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        self.writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         self.row: dict[str, float] = {}
 
     def _cut(self, step: int) -> None:
@@ -211,6 +211,7 @@ class Scores(Hook):
         self.recorder, self.metric, self.every = recorder, metric, every
         self.objective = objective or metric.objective
         self.improved_at = -1
+        self.previous_best: float | None = None
         self.latents: Tensor | None = None
 
     def after_round(self, trainer: Trainer) -> None:
@@ -222,7 +223,7 @@ class Scores(Hook):
         if self.objective not in trainer.scores:
             raise UserError(f"objective={self.objective}: this distribution has no modes to count; take w1.")
         self.recorder.scalars({f"metrics/{name}": value for name, value in trainer.scores.items()})
-        value = trainer.scores[self.objective]
+        value, self.previous_best = trainer.scores[self.objective], trainer.best
         sign = -1 if self.objective in self.metric.lower_is_better else 1
         if trainer.best is None or sign * value > sign * trainer.best:
             trainer.best, self.improved_at = value, trainer.step
@@ -253,6 +254,13 @@ class Rows(Hook):
 
     def close(self) -> None:
         self.recorder.close()
+
+
+def until(seconds: float) -> str:
+    """Time left, and the clock at its end; a year stands for all that is longer."""
+    left = timedelta(seconds=min(max(0, round(seconds)), 365 * 24 * 3600))
+    end = datetime.now() + left
+    return f"{left} left, until {end:%H:%M}" if left < timedelta(hours=20) else f"{left} left, until {end:%Y-%m-%d}"
 
 
 class Progress(Hook):
@@ -294,8 +302,7 @@ class Progress(Hook):
         seconds = ahead * (now - self.began) / self.turns
         if trainer.minutes is not None:
             seconds = min(seconds, 60 * trainer.minutes - trainer.seconds)
-        left = timedelta(seconds=max(0, round(seconds)))
-        return f"{left} left, until {datetime.now() + left:%H:%M}"
+        return until(seconds)
 
     def _estimate(self) -> str:
         shown = ("wasserstein/train", "wasserstein/heldout", "discriminator/score_gap")
@@ -329,7 +336,7 @@ class Checkpoints(Hook):
 
     def after_round(self, trainer: Trainer) -> None:
         improved = self.scores is not None and self.scores.improved_at == trainer.step
-        if due(self.every, trainer) or trainer.finished or trainer.interrupted or improved:
+        if due(self.every, trainer) or trainer.ending or improved:
             self._save(trainer, improved)
 
     def _save(self, trainer: Trainer, improved: bool) -> None:
@@ -337,11 +344,18 @@ class Checkpoints(Hook):
         path = self.files / f"step_{trainer.step:08d}.pt"
         try:
             checkpoint.save({**self.frame, **trainer.state_dict()}, path)
-            checkpoint.link(path, self.files / "last.pt")
-            if improved:
+            if improved:  # before last.pt, which says what the best was
                 checkpoint.link(path, self.files / "best.pt")
+            checkpoint.link(path, self.files / "last.pt")
             self._write_card(trainer)
         except OSError as error:
+            if improved and self.scores:
+                trainer.best = self.scores.previous_best
+            if trainer.ending:
+                raise UserError(
+                    f"step {trainer.step} could not be saved ({error}); make room and type the same command again, "
+                    "which goes on from the last checkpoint."
+                ) from None
             log.error("step %d could not be saved (%s); training goes on and will try again", trainer.step, error)
             return
         for old in sorted(self.files.glob("step_*.pt"))[: -self.keep]:

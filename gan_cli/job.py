@@ -12,8 +12,8 @@ import torch
 import yaml
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from gan_cli import checkpoint, hooks, noise, registry, rundir, shards
-from gan_cli.config import differences, fingerprint, players, role_nodes
+from gan_cli import checkpoint, hooks, noise, registry, report, rundir, shards
+from gan_cli.config import DEFAULTS, check, differences, fingerprint, players, role_nodes
 from gan_cli.data.dataset import Batches, Dataset, Spec
 from gan_cli.errors import UserError
 from gan_cli.game import Game
@@ -31,14 +31,14 @@ def run(config: dict[str, Any], folder: Path, overrides: list[str]) -> float | N
         UserError: something the user can mend.
         SystemExit: a signal stopped the run after it was saved; 130 for Ctrl-C, 143 for SIGTERM.
     """
-    with rundir.hold(folder):
+    with rundir.hold(folder), _threads(config["hardware"]["threads"]):
         state = _earlier(config, folder)
         _write_down(config, folder, overrides)
         device = choose_device(config["hardware"])
         dataset = registry.datasets.build(config["data"], "data").to(device)
         trainer = _trainer(config, dataset, device)
         if state:
-            trainer.load_state_dict(state)
+            _go_on(trainer, state, config, folder)
         elif config["init_from"]:
             _start_from(trainer, Path(config["init_from"]))
         _introduce(config, folder, trainer, bool(state), device)
@@ -47,7 +47,7 @@ def run(config: dict[str, Any], folder: Path, overrides: list[str]) -> float | N
         if trainer.interrupted:
             log.info("stopped by a signal at step %d and saved; the same command goes on from there", trainer.step)
             raise SystemExit(128 + trainer.interrupted)
-        log.info(rundir.summary(folder))
+        log.info(report.summary(folder))
         card = rundir.read_card(folder)
         return card.get("scores", {}).get(card.get("objective"))
 
@@ -70,6 +70,7 @@ def load_game(path: Path, weights: str, plugins: Sequence[str] = ()) -> tuple[Ga
         weights: `ema`, `raw`, or `auto`: the average if there is one.
         plugins: plug-ins that the caller trusts. A checkpoint never imports one by itself.
     """
+    path = path / "checkpoints" / "last.pt" if path.is_dir() else path
     state = checkpoint.load(path)
     averaged = state.get("ema") or {}
     if weights == "ema" and not averaged:
@@ -129,7 +130,7 @@ def _earlier(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
         return None
     if config["resume"] == "never":
         raise UserError(f"resume=never: {folder} already holds a run; choose another hydra.run.dir or resume=auto.")
-    changed = differences(yaml.safe_load(found["config"]), config)
+    changed = differences(_completed(yaml.safe_load(found["config"])), config)
     if changed and config["resume"] != "force":
         raise UserError(
             f"hydra.run.dir={folder} holds a run of another configuration ({'; '.join(changed)}); "
@@ -138,8 +139,32 @@ def _earlier(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
     return found
 
 
+def _completed(config: dict[str, Any]) -> dict[str, Any]:
+    """A saved configuration with the defaults of keys and options that it did not know."""
+    try:
+        defaults = yaml.safe_load(yaml.safe_dump({**DEFAULTS, **config}))
+        return check({**defaults, "hardware": {**DEFAULTS["hardware"], **config["hardware"]}})
+    except UserError:
+        return config
+
+
+def _go_on(trainer: Trainer, state: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> None:
+    """Load the state of the run; under `resume=force` it may be one that does not fit."""
+    try:
+        trainer.load_state_dict(state)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"resume={config['resume']}: the state in {folder} does not fit this configuration: {reason}"
+        ) from None
+    if yaml.safe_load(state["config"]).get("objective") != config["objective"]:
+        trainer.best = None
+
+
 def _write_down(config: Mapping[str, Any], folder: Path, overrides: list[str]) -> None:
     """The composed configuration and what was typed, and the card by which the same command finds this run."""
+    for left in (folder / "checkpoints").glob(".*.part"):  # of a process that was killed while it wrote
+        left.unlink()
     (folder / ".hydra").mkdir(exist_ok=True)
     (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
     (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(overrides), encoding="utf-8")
@@ -152,8 +177,8 @@ def _start_from(trainer: Trainer, path: Path) -> None:
     state = checkpoint.load(path, "init_from")
     try:
         trainer.game.load_state_dict(state["game"])
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+    except (RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())
         raise UserError(f"init_from={path}: its networks differ from this configuration's ({reason})") from None
     if trainer.ema:
         for name in trainer.game.averaged:
@@ -164,7 +189,8 @@ def _start_from(trainer: Trainer, path: Path) -> None:
 def _introduce(config: Mapping[str, Any], folder: Path, trainer: Trainer, resumed: bool, device: torch.device) -> None:
     budget = f"{trainer.steps} steps"
     if trainer.minutes is not None:
-        budget += f" or {trainer.minutes:g} minutes, whichever comes first"
+        left = hooks.until(60 * trainer.minutes - trainer.seconds)
+        budget += f" or {trainer.minutes:g} minutes, whichever comes first (at most {left})"
     spent = f"going on at step {trainer.step} after {trainer.seconds:.0f} s" if resumed else "new run"
     precision = config["hardware"]["precision"]
     log.info("%s in %s: %s, on %s in %s", spent, folder, budget, device, precision)
@@ -207,6 +233,17 @@ def _notes(trainer: Trainer, config: str) -> dict[str, str]:
     reading = trainer.game.reading()
     log.info(reading)
     return {"configuration": f"```yaml\n{config}\n```", "reading": reading}
+
+
+@contextmanager
+def _threads(threads: int | None) -> Iterator[None]:
+    """So many CPU threads, for this run alone: a multirun plays its cells in one process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -5,6 +5,8 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from gan_cli.errors import UserError, closest
@@ -44,9 +46,9 @@ def _train(arguments: list[str]) -> None:
     if {"-h", "--help"} & set(arguments):
         print(train_help())
         return
-    from gan_cli import train
+    from gan_cli import commandline, train
 
-    with train.sweep_folder(train.flags_last(train.open_components(arguments))) as complete:
+    with commandline.sweep(commandline.flags_last(commandline.overrides(arguments))) as complete:
         sys.argv[1:] = complete
         train.main()
 
@@ -134,29 +136,38 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
 
 
+def _is_ours(error: BaseException) -> bool:
+    """Whether code of this package raised it (in a resolver, where Hydra catches it): ours to mend."""
+    return any(Path(frame.filename).parent == Path(__file__).parent for frame in extract_tb(error.__traceback__))
+
+
 def _lower(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:]
 
 
 def _explain_composition(chain: list[BaseException], arguments: list[str]) -> str | None:
     """Hydra's and OmegaConf's complaints, with the closest match; their own advice (`use +key`) misleads."""
-    from hydra.errors import OverrideParseException
+    from hydra.errors import HydraException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
+    known = (HydraException, OmegaConfBaseException)
+
     text = "\n".join(str(link) for link in chain)
-    if "raised while resolving interpolation" in text:  # by one of our resolvers, and no UserError: ours to mend
+    if not isinstance(chain[-1], known) and _is_ours(chain[-1]):
         return None
     if match := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
         group, option = match.groups()
         from gan_cli.config import options
 
-        known = options(group)
-        return f"{group}={option}: no such option{closest(option, known)}; the options are {', '.join(known)}."
+        choices = options(group)
+        if not choices:  # a group of Hydra's own
+            return f"{group}={option}: no such option; if it comes with a Hydra plug-in, install that first."
+        return f"{group}={option}: no such option{closest(option, choices)}; the options are {', '.join(choices)}."
     if match := re.search(r"Could not override '([\w.@/]+)'|Key '([\w.]+)' (?:is )?not in", text):
         key = match.group(1) or match.group(2)
-        known = known_keys()
+        keys = known_keys()
         typed = next((a for a in arguments if a.lstrip("+~").split("=")[0].endswith(key)), key)
-        return f"{typed}: no such key{closest(key, known)}; gan-train --help lists the keys."
+        return f"{typed}: no such key{closest(key, keys)}; gan-train --help lists the keys."
     if match := re.search(r"Error merging override ([^\n]+)", text):
         reason = next(link for link in chain if isinstance(link, OmegaConfBaseException))
         return f"{match.group(1)}: {_lower(_first_line(reason))}."

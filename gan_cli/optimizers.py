@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Len
+from annotated_types import Gt, Le, Len
 from torch.optim import Optimizer, lr_scheduler
 
-from gan_cli.registry import Count, Fraction, NonNegative, Positive, optimizers, schedules
+from gan_cli.registry import Count, Fraction, NonNegative, Positive, Share, optimizers, schedules
 
 
 @optimizers.register("adam")
@@ -59,13 +59,13 @@ def constant(optimizer: Any) -> Any:
 
 
 @schedules.register("linear")
-def linear(optimizer: Any, total: Count, start: Positive = 1.0, end: NonNegative = 0.0) -> Any:
+def linear(optimizer: Any, total: Count, start: Annotated[float, Gt(0), Le(1)] = 1.0, end: Share = 0.0) -> Any:
     """From `start` to `end` times the learning rate over `total` rounds."""
     return lr_scheduler.LinearLR(optimizer, start_factor=start, end_factor=end, total_iters=total)
 
 
 @schedules.register("cosine")
-def cosine(optimizer: Any, total: Count, end: NonNegative = 0.0) -> Any:
+def cosine(optimizer: Any, total: Count, end: Share = 0.0) -> Any:
     """Half a cosine from 1 to `end` times the learning rate over `total` rounds."""
     return lr_scheduler.CosineAnnealingLR(optimizer, T_max=total, eta_min=end)
 
@@ -99,7 +99,8 @@ class Rate:
         self._round = 0
 
     def __call__(self, step: int) -> float:
-        """The factor of round `step` (from 0)."""
+        """The factor of round `step` (from 0); after `total` rounds it stays (torch's cosine would climb again)."""
+        step = min(step, self._node.get("total", step))
         if step < self._round:
             self._restart()
         while self._round < step:

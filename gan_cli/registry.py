@@ -11,6 +11,7 @@ Hints of registered constructors may use builtins, `typing`, `annotated_types` a
 import ast
 import builtins
 import functools
+import hashlib
 import importlib
 import importlib.util
 import pkgutil
@@ -33,6 +34,7 @@ Fraction = Annotated[float, Ge(0), Lt(1)]
 Share = Annotated[float, Ge(0), Le(1)]
 
 REQUIRED = object()
+COMPUTED = object()  # a default that only the running program knows
 HINTS = {
     **vars(builtins),
     **vars(typing),
@@ -119,6 +121,12 @@ class Registry:
         settings = {key: value for key, value in node.items() if key != "name"}
         return validate(settings, self.settable(name, path), path, f"{self.group}={name}")
 
+    def settle(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
+        """The checked node with every default written out: what is run and saved does not hang on this version."""
+        arguments = self.settable(node.get("name", ""), path) if node.get("name") else {}
+        defaults = {key: value for key, (_, value) in arguments.items() if value not in (REQUIRED, COMPUTED)}
+        return {"name": node.get("name"), **_plain(defaults), **_plain(self.check(node, path))}
+
     def build(self, node: Mapping[str, Any], path: str, **offered: Any) -> Any:
         """The component that `node` describes, built from its checked arguments and what the program offers."""
         arguments = self.check(node, path)
@@ -126,6 +134,11 @@ class Registry:
         _load(component.module)
         wanted = {key: value for key, value in offered.items() if key in component.arguments}
         return self._built[component.name](**arguments, **wanted)
+
+
+def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Tuples as lists, as YAML has them."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in arguments.items()}
 
 
 def validate(settings: Mapping[str, Any], arguments: Mapping[str, tuple[Any, Any]], path: str, owner: str) -> dict:
@@ -139,10 +152,13 @@ def validate(settings: Mapping[str, Any], arguments: Mapping[str, tuple[Any, Any
                 f"{path}.{key}={settings[key]}: {owner} has no such option"
                 f"{closest(key, arguments)}; its options are {known}."
             )
+        if isinstance(settings[key], bool) and not _takes_truth(arguments[key][0]):  # pydantic would read it as 1
+            raise UserError(f"{path}.{key}={settings[key]}: not a truth value.")
     fields: dict[str, Any] = {
         key: (hint, ... if default is REQUIRED else default) for key, (hint, default) in arguments.items()
     }
-    model = create_model("Settings", __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields)
+    strictness = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+    model = create_model("Settings", __config__=strictness, **fields)
     try:
         checked = model.model_validate(dict(settings))
     except ValidationError as error:
@@ -151,6 +167,10 @@ def validate(settings: Mapping[str, Any], arguments: Mapping[str, tuple[Any, Any
         value = "" if first["type"] == "missing" else f"={first['input']}"
         raise UserError(f"{place}{value}: {_lower(first['msg'])}.") from None
     return {key: getattr(checked, key) for key in settings}
+
+
+def _takes_truth(hint: Any) -> bool:
+    return hint in (Any, bool) or any(_takes_truth(part) for part in typing.get_args(hint))
 
 
 def _lower(sentence: str) -> str:
@@ -172,12 +192,13 @@ def add_plugin(named: str) -> None:
     file = Path(named)
     try:
         spec = None if named.endswith(".py") else importlib.util.find_spec(named)
-    except (ImportError, ValueError):
+    except Exception:  # of a.b, the package a is imported to find b: whatever that raises
         spec = None
     path = file.resolve() if named.endswith(".py") else Path(spec.origin) if spec and spec.origin else None
     if path is None or not path.is_file():
         raise UserError(f"plugins={named}: no such module on the path, and no such .py file.")
-    module = f"gan_plugin_{file.stem}" if named.endswith(".py") else named
+    known = hashlib.sha256(str(path).encode()).hexdigest()[:8]  # two files may have the same name
+    module = f"gan_plugin_{file.stem}_{known}" if named.endswith(".py") else named
     if PLUGINS.get(module) == path:
         return
     PLUGINS[module] = path
@@ -289,7 +310,10 @@ def _hint(argument: ast.arg) -> Any:
 
 
 def _literal(default: ast.expr | None) -> Any:
-    return REQUIRED if default is None else ast.literal_eval(default)
+    try:
+        return REQUIRED if default is None else ast.literal_eval(default)
+    except ValueError:
+        return COMPUTED
 
 
 def _is_turn(method: ast.FunctionDef) -> bool:

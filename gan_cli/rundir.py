@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -50,75 +49,39 @@ def unfinished(card: Mapping[str, Any], steps: int, minutes: float | None) -> bo
     return card.get("step", 0) < steps and (minutes is None or card.get("seconds", 0.0) < 60 * minutes)
 
 
-def find(parent: Path, fingerprint: str, steps: int, minutes: float | None) -> Path | None:
-    """The newest unfinished run below `parent` with this fingerprint that no process holds."""
+def find(parent: Path, fingerprint: str | None, steps: int, minutes: float | None) -> Path | None:
+    """The newest unfinished run below `parent` with this fingerprint (None: any) that no process holds."""
     cards = sorted(parent.glob(f"*/{CARD}"), key=lambda path: path.parent.name, reverse=True)
     for path in cards:
         card = read_card(path.parent)
-        same = card.get("fingerprint") == fingerprint
+        same = fingerprint in (None, card.get("fingerprint"))
         if same and unfinished(card, steps, minutes) and not is_held(path.parent):
             return path.parent
     return None
 
 
-def is_held(folder: Path) -> bool:
+def is_held(folder: Path, lock: str = ".lock") -> bool:
     """Whether a running process holds the folder."""
     try:
-        with hold(folder):
+        with hold(folder, lock):
             return False
     except UserError:
         return True
 
 
 @contextmanager
-def hold(folder: Path) -> Iterator[None]:
+def hold(folder: Path, lock: str = ".lock") -> Iterator[None]:
     """Hold a run folder for this process; the system lets go of it however the process ends.
 
     Raises:
         UserError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
+    with (folder / lock).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"hydra.run.dir={folder}: another process is training in this folder; wait for it, or choose another."
+                f"{folder}: another process is training in this folder; wait for it, or choose another."
             ) from None
         yield
-
-
-def agreement(folder: Path, score: str) -> str:
-    """How well the critic's held-out estimate followed a score over the evaluations: Spearman's rank correlation."""
-    tag = "wasserstein/heldout"
-    try:
-        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError):
-        return ""
-    pairs = [(row[tag], row[f"metrics/{score}"]) for row in rows if tag in row and f"metrics/{score}" in row]
-    if len(pairs) < 4:
-        return ""
-    from scipy.stats import spearmanr
-
-    value = spearmanr(*zip(*pairs, strict=True)).statistic
-    return f"Spearman correlation of {tag} with {score} over {len(pairs)} evaluations: {value:.2f}"
-
-
-def summary(folder: Path) -> str:
-    """What a run came to: its scores and where its files are."""
-    card = read_card(folder)
-    scores = [f"  {name:<36}{value:.4g}" for name, value in card.get("scores", {}).items()]
-    pictures = sorted((folder / "samples").glob("*.png"))[-1:] + sorted(folder.glob("*.png"))
-    lines = [
-        f"{folder}: {card.get('step', 0)} steps in {card.get('seconds', 0.0):.0f} s",
-        *scores,
-        *filter(None, [agreement(folder, card.get("objective", ""))]),
-        *(f"picture      {path}" for path in pictures),
-        f"checkpoint   {folder / 'checkpoints' / 'last.pt'}",
-        f"TensorBoard  tensorboard --logdir {folder / 'tensorboard'}",
-    ]
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(summary(Path(sys.argv[1])))

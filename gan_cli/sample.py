@@ -36,7 +36,7 @@ class Weights(Enum):
 class SampleConfig:
     """The keys of `gan-sample`."""
 
-    checkpoint: str = field(default="???", metadata={"help": "FILE that gan-train wrote"})
+    checkpoint: str = field(default="???", metadata={"help": "FILE that gan-train wrote, or a run's folder (its last)"})
     n: int = field(default=64, metadata={"least": 1, "help": "how many samples"})
     seed: int = field(default=0, metadata={"least": 0, "help": "sample i of seed s is sample 0 of seed s + i"})
     mode: Mode = field(default=Mode.grid, metadata={"help": "grid, images (a folder) or npz"})
@@ -49,7 +49,7 @@ class Generator:
     """A trained generator, for notebooks: `gan_cli.load(FILE).sample(n, seed)`.
 
     Args:
-        path: a checkpoint that gan-train wrote.
+        path: a checkpoint that gan-train wrote, or a run's folder (its last).
         weights: `ema`, `raw`, or `auto`: the average if there is one.
         plugins: plug-ins that the checkpoint needs and you trust.
 
@@ -64,6 +64,8 @@ class Generator:
     def __init__(self, path: str | Path, weights: str = "auto", plugins: Sequence[str] = ()) -> None:
         from gan_cli.job import load_game
 
+        if weights not in Weights.__members__:
+            raise UserError(f"weights={weights}: expected one of {', '.join(Weights.__members__)}.")
         self.game, self.spec, state = load_game(Path(path), weights, plugins)
         self.step: int = state["step"]
 
@@ -73,6 +75,8 @@ class Generator:
 
         from gan_cli import noise
 
+        if n < 1:
+            raise UserError(f"n={n}: must be at least 1.")
         latents = torch.stack([self.game.draw(noise.generator("sample", seed + i)) for i in range(n)])
         padding = latents[-1:].expand(-n % CHUNK, *latents.shape[1:])
         with torch.no_grad():
@@ -87,6 +91,8 @@ def run(config: SampleConfig) -> None:
     output = Path(config.output or f"samples{suffix}")
     if suffix and output.suffix != suffix:
         raise UserError(f"output={output}: mode={config.mode.value} writes a {suffix} file; name one.")
+    if suffix and output.is_dir():
+        raise UserError(f"output={output}: a folder of that name is there; name a file.")
     samples = generator.sample(config.n, config.seed)
     WRITERS[config.mode](samples, generator, output)
     print(f"{config.n} samples of {config.checkpoint} (step {generator.step}) in {output}")

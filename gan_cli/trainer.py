@@ -59,6 +59,7 @@ class Trainer:
         self.shards = shards
         self.step, self.seconds = 0, 0.0
         self.interrupted: int | None = None  # the signal that asked the run to stop
+        self.ending = False  # the round just played is the last
         self.terms: dict[str, dict[str, Tensor]] = {}  # each player's terms in its last turn, on the device
         self.scores: dict[str, float] = {}  # of the last evaluation
         self.best: float | None = None  # of the objective, over all evaluations
@@ -83,9 +84,11 @@ class Trainer:
         try:
             for hook in hooks:
                 hook.start(self)
-            while not (self.finished or self.interrupted):
+            self.ending = self.finished
+            while not self.ending:
                 self.play_round()
                 self.seconds = time.monotonic() - started
+                self.ending = self.finished or self.interrupted is not None  # once a round: the hooks must see the same
                 for hook in hooks:
                     hook.after_round(self)
         finally:
@@ -157,9 +160,18 @@ class Trainer:
         self.batches.position = state["position"]
         self.game.load_state_dict(state["game"])
         for name, network in self._averages().items():
-            network.load_state_dict(state["ema"][name])
+            network.load_state_dict(state["ema"].get(name, self.game.get_submodule(name).state_dict()))
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            settings = [{key: group[key] for key in group if key != "params"} for group in optimizer.param_groups]
+            saved = state["optimizers"][name]
+            if any(
+                group.keys() - own.keys() - {"params"}
+                for group, own in zip(saved["param_groups"], settings, strict=True)
+            ):
+                raise ValueError(f"the {name}'s state is that of another optimizer")
+            optimizer.load_state_dict(saved)
+            for group, own in zip(optimizer.param_groups, settings, strict=True):
+                group.update(own)  # torch restores the saved settings; this run's configuration holds
 
 
 def _weights(optimizer: Optimizer) -> list[Tensor]:

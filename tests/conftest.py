@@ -16,8 +16,8 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.config_store import ConfigStore
 
+from gan_cli import commandline, guards, job, main, registry
 from gan_cli import config as configuration
-from gan_cli import guards, job, main, registry
 from gan_cli import train as train_command
 from gan_cli.trainer import Trainer
 
@@ -32,7 +32,7 @@ def compose(*overrides: str) -> dict[str, Any]:
     """The checked configuration of `gan-train OVERRIDES`."""
     ConfigStore.instance().store(name="schema", node=configuration.TrainConfig)
     with initialize_config_module("gan_cli.configs", version_base="1.3"):
-        node = hydra_compose("train", overrides=train_command.open_components(list(overrides)))
+        node = hydra_compose("train", overrides=commandline.overrides(list(overrides)))
     config = configuration.check(train_command.plain(node))
     guards.check(config)
     return config

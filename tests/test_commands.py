@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import MODELS, ROOT, compose
 
 from gan_cli.errors import UserError
@@ -23,7 +24,7 @@ POINTS = ("data=points", "model=gan", *QUICK)
 def test_the_model_picks_its_papers_parts() -> None:
     parts = {model: compose(f"model={model}") for model in MODELS}
     assert parts["wgan_gp"]["loss"]["name"] == "wasserstein"
-    assert parts["wgan_gp"]["regularizer"] == {"name": "gradient_penalty", "weight": 10.0}
+    assert parts["wgan_gp"]["regularizer"] == {"name": "gradient_penalty", "weight": 10, "target": 1, "clip": None}
     assert parts["wgan_gp"]["optimizer"]["betas"] == [0.0, 0.9]
     assert parts["wgan"]["optimizer"] == {"name": "rmsprop", "lr": 5e-5, "players": {}}
     assert parts["wgan"]["regularizer"] == {"name": "weight_clip", "clip": 0.01}
@@ -44,13 +45,14 @@ def test_the_command_line_wins_over_the_model_wherever_it_stands(order: int) -> 
 
 def test_the_command_line_wins_over_an_inherited_model() -> None:
     assert compose("model=lsgan", "loss=hinge")["loss"]["name"] == "hinge"
-    assert compose("model=lsgan", "model.critic_norm=layer")["network"]["critic_norm"] == "layer"
+    assert compose("model=lsgan", "model.critic_norm=layer")["network"]["discriminator"]["critic_norm"] == "layer"
 
 
 def test_any_option_of_a_component_can_be_typed_without_a_plus() -> None:
     config = compose("optimizer.players.generator.lr=1e-3", "network.discriminator.width=7", "regularizer.target=0.5")
     assert config["optimizer"]["players"]["generator"] == {"lr": 1e-3}
-    assert config["network"]["discriminator"] == {"width": 7}
+    assert config["network"]["discriminator"]["width"] == 7
+    assert config["network"]["generator"]["width"] == 32
     assert config["regularizer"]["target"] == 0.5
 
 
@@ -92,8 +94,25 @@ MISTAKES = [
     (["network=dcgan", "data=points"], "network=mlp"),
     (["data.image_size=9"], "data.image_size=9: input should be 8, 16 or 32"),
     (["data.distribution=ring", "data=points"], "data.distribution=ring"),
-    (["objective=fid"], "objective=fid: not a score of this data"),
+    (["objective=fid"], "objective=fid: not an objective of this data"),
     (["experiment=nope"], "the options are"),
+    (["network=null"], "network=null: needs an option; they are auto"),
+    (["model="], "model=: needs an option"),
+    (["~model"], "node `model` is not a container"),
+    (["optimizer.players=3"], "optimizer.players=3: expected options"),
+    (["optimizer.players.generator=3"], "optimizer.players.generator=3: expected options"),
+    (["network.generator=[1]"], "network.generator=[1]: expected options"),
+    (["network.width=true"], "network.width=True: not a truth value"),
+    (["regularizer.weight=inf"], "regularizer.weight=inf"),
+    (["minutes=0"], "minutes=0.0: must be at least"),
+    (["minutes=nan"], "minutes=nan: must be at least"),
+    (["model.warm_up={discriminator:{repeat:100}}"], "needs `repeat`, and `rounds` or `every`"),
+    (["schedule=linear", "schedule.start=2"], "schedule.start=2: input should be less than or equal to 1"),
+    (["objective=w1_floor", "data=points"], "take one of w1"),
+    (["seed=${oc.env:NOPE}"], "NOPE"),
+    (["hydra/launcher=nope"], "hydra/launcher=nope"),
+    (["network=mlp", "network.discriminator.name=dcgan", "data=points"], "network.critic_norm=batch"),
+    (["network.width=100000000"], "network.width=100000000"),
     (["init_from=missing.pt", "steps=1"], "init_from=missing.pt: no such file"),
     (["foo"], "foo: expected key=value"),
     (["--multrun"], "--multrun: no such flag (did you mean --multirun?)"),
@@ -207,6 +226,25 @@ def test_a_failing_cell_is_told_and_the_others_run_on(command: Command, tmp_path
     assert code == 2 and "regularizer=none: loss=wasserstein has no optimum" in printed
     (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
     assert (sweep / "regularizer=gradient_penalty" / "checkpoints" / "last.pt").is_file()
+
+
+def test_a_sweep_that_never_began_leaves_nothing(command: Command, tmp_path: Path) -> None:
+    for typed, code in ((["stepss=1,2"], 2), (["loss=wassersten,hinge"], 2), (["seed=1,2", "--cfg", "job"], 2)):
+        found, printed = command("gan-train", "-m", *typed)
+        assert found == code and "Traceback" not in printed
+        assert not list(tmp_path.glob("outputs/sweeps/*"))
+
+
+def test_cells_are_named_by_what_differs(command: Command, tmp_path: Path) -> None:
+    assert command("gan-train", "-m", "optimizer.lr=1e-3,1e-4", "seed=0", *POINTS)[0] == 0
+    cells = sorted(path.name for path in tmp_path.glob("outputs/sweeps/*/*") if path.is_dir())
+    assert cells == ["optimizer.lr=0.0001", "optimizer.lr=0.001"]
+
+
+def test_threads_are_for_one_cell_alone(command: Command) -> None:
+    before = torch.get_num_threads()
+    assert command("gan-train", "hardware.threads=3", *POINTS)[0] == 0
+    assert torch.get_num_threads() == before
 
 
 def test_a_checkpoint_in_a_sweep_can_be_named(command: Command, tmp_path: Path) -> None:

@@ -110,6 +110,17 @@ def test_a_damaged_mnist_file_is_named(tmp_path: Path) -> None:
         MNIST(str(tmp_path))
 
 
+def test_a_flipped_byte_in_a_packed_file_is_named(tmp_path: Path) -> None:
+    write_mnist(tmp_path, packed=True)
+    path = tmp_path / "MNIST" / "raw" / f"{FILES[0]}.gz"
+    content = bytearray(path.read_bytes())
+    for at in range(200, 260):
+        content[at] ^= 255
+    path.write_bytes(bytes(content))
+    with pytest.raises(UserError, match=r"train-images-idx3-ubyte.gz is damaged"):
+        MNIST(str(tmp_path))
+
+
 def test_missing_mnist_files_are_downloaded_by_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 

@@ -25,6 +25,8 @@ GROUND = [
     "__init__.py",
     "sample.py",
     "evaluate.py",
+    "commandline.py",
+    "report.py",
 ]
 MATHEMATICS = [*sorted(PACKAGE.glob("games/*.py")), *sorted(PACKAGE.glob("networks/*.py")), PACKAGE / "losses.py",
                PACKAGE / "regularizers.py", PACKAGE / "game.py", PACKAGE / "noise.py"]  # fmt: skip

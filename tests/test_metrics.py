@@ -27,6 +27,12 @@ def test_w1_of_a_shift_and_of_a_diverged_generator() -> None:
     assert wasserstein_1(torch.full((50, 2), float("nan")), x) > 1e5
 
 
+def test_the_floor_is_at_the_same_n() -> None:
+    few = PointScores(Points(size=300), n=100)
+    assert few.floor == pytest.approx(wasserstein_1(Points(size=300).train["x"][:100], few.heldout))
+    assert len(few.heldout) == 100 and "100 samples" in few.describe()
+
+
 def test_scores_of_mixtures() -> None:
     data = Points("eight_gaussians")
     scores = PointScores(data)

@@ -27,7 +27,8 @@ def page(tmp_path: Path) -> Iterator[Path]:
         (tmp_path / name).write_text(text)
     yield tmp_path / "my_gan"
     registry.PLUGINS.clear()
-    sys.modules.pop("gan_plugin_my_gan", None)
+    for name in [name for name in sys.modules if name.startswith("gan_plugin")]:
+        del sys.modules[name]
     registry.games._built.pop("relativistic", None)
 
 
@@ -54,7 +55,23 @@ def test_a_checkpoint_never_imports_a_plugin_by_itself(command: Command, page: P
 def test_a_mistake_in_a_plugin_answers_before_it_is_imported(command: Command, page: Path) -> None:
     code, printed = command("gan-train", *TYPED, "model.latnt=3")
     assert code == 2 and "(did you mean latent?)" in printed
-    assert "gan_plugin_my_gan" not in sys.modules
+    assert not [name for name in sys.modules if name.startswith("gan_plugin")]
+
+
+def test_two_plugins_of_one_name_and_a_computed_default(tmp_path: Path) -> None:
+    source = (
+        "from gan_cli.registry import losses\nX = 1.0\n"
+        "@losses.register('{0}')\nclass A:\n    def __init__(self, a: float = X): ...\n"
+    )
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "same.py").write_text(source.format(f"mine_{folder}"))
+        registry.add_plugin(str(tmp_path / folder / "same.py"))
+    try:
+        assert {"mine_a", "mine_b"} <= registry.losses.components.keys()
+        assert registry.losses.settle({"name": "mine_b"}, "loss") == {"name": "mine_b"}
+    finally:
+        registry.PLUGINS.clear()
 
 
 @pytest.mark.parametrize("named", ["nowhere", "nowhere.py", "README.md", "broken.py"])

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from conftest import start
 from test_zoo import assert_same_state
 
@@ -60,14 +61,17 @@ def test_killed_at_three_moments_the_same_command_ends_bit_for_bit_the_same(comm
 
 
 def test_a_killed_run_is_found_by_the_same_command(tmp_path: Path, command: Command) -> None:
-    process = start([*RUN, "steps=100000"], tmp_path)
+    process = start([*RUN, "steps=1000000", "schedule.total=100000"], tmp_path)
     until(lambda: any(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt")))
     process.kill()
     process.wait()
-    code, printed = command("gan-train", *RUN[:-2], "checkpoint_every=5", "steps=100000", "minutes=0.001")
-    assert code == 0, printed  # the time is already spent: the run is found, and there is nothing left to do
-    code, printed = command("gan-train", *RUN, "resume=never", "steps=2")
+    (folder,) = tmp_path.glob("outputs/*/*/*")
+    reached = rundir.read_card(folder)["step"]
+    code, printed = command("gan-train", *RUN, f"steps={reached + 5}", "schedule.total=100000")
+    assert code == 0 and f"going on at step {reached}" in printed
+    code, printed = command("gan-train", *RUN, f"steps={reached + 5}", "schedule.total=100000", "resume=never")
     assert code == 0 and "new run" in printed
+    assert len(list(tmp_path.glob("outputs/*/*/*"))) == 2
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -134,6 +138,76 @@ def test_a_run_that_diverges_says_so_and_keeps_its_checkpoint(command: Command, 
             "evaluate_every=0", "sample_every=0", "checkpoint_every=1", "hydra.run.dir=run")  # fmt: skip
     code, printed = command("gan-train", *wild)
     assert code == 2 and "the run diverged" in printed and "lower optimizer.lr" in printed
+
+
+@pytest.mark.parametrize("change", ["network.width=4", "model.ema=null", "optimizer=sgd", "optimizer.betas=[0.1,0.2]"])
+def test_a_forced_resume_goes_on_or_says_why_not(command: Command, tmp_path: Path, change: str) -> None:
+    plain = (*RUN, "schedule=constant")
+    assert command("gan-train", *plain, "steps=5")[0] == 0
+    code, printed = command("gan-train", *plain, "steps=10", "resume=force", change)
+    if change in ("network.width=4", "optimizer=sgd"):
+        assert code == 2 and "does not fit this configuration" in printed and "Traceback" not in printed
+        return
+    assert code == 0 and "going on at step 5" in printed, printed
+    (folder,) = tmp_path.glob("outputs/*/*/*")
+    if "betas" in change:
+        groups = final_state(folder)["optimizers"]["generator"]["param_groups"]
+        assert list(groups[0]["betas"]) == [0.1, 0.2]
+
+
+def test_keys_that_a_later_version_adds_do_not_part_a_run_from_its_configuration(
+    command: Command, tmp_path: Path
+) -> None:
+    plain = (*RUN, "schedule=constant", "hydra.run.dir=run")
+    assert command("gan-train", *plain, "steps=5")[0] == 0
+    for path in (tmp_path / "run" / "checkpoints").glob("*.pt"):
+        state = torch.load(path, weights_only=True)
+        old = yaml.safe_load(state["config"])
+        del old["plugins"], old["hardware"]["shards"], old["regularizer"]["target"]
+        checkpoint.save({**state, "config": yaml.safe_dump(old)}, path)
+    code, printed = command("gan-train", *plain, "steps=10")
+    assert code == 0 and "going on at step 5" in printed
+
+
+def test_a_last_checkpoint_that_cannot_be_written_is_an_error(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(content: Any, file: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    code, printed = command("gan-train", *RUN, "steps=3", "hydra.run.dir=run")
+    assert code == 2 and "step 3 could not be saved" in printed and "saved;" not in printed
+
+
+def test_the_best_is_kept_when_the_process_dies_between_the_two_links(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([3.0, 2.0, 2.0, 4.0])
+    monkeypatch.setattr(
+        "gan_cli.metrics.points.PointScores.__call__", lambda self, samples: {"w1": next(values), "w1_floor": 0.0}
+    )
+    honest, calls = checkpoint.link, []
+
+    def dying(source: Path, target: Path) -> None:
+        calls.append(target.name)
+        if len(calls) == 4:  # best, last; best, and here
+            raise KeyboardInterrupt
+        honest(source, target)
+
+    monkeypatch.setattr(checkpoint, "link", dying)
+    typed = (*RUN, "steps=6", "evaluate_every=2", "checkpoint_every=2", "hydra.run.dir=run")
+    assert command("gan-train", *typed)[0] == 130
+    assert calls == ["best.pt", "last.pt", "best.pt", "last.pt"]
+    assert command("gan-train", *typed)[0] == 0
+    assert checkpoint.load(tmp_path / "run" / "checkpoints" / "best.pt")["step"] == 4
+
+
+def test_what_a_killed_write_left_is_removed(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / ".step_00000005.pt.123.part").write_bytes(b"half")
+    assert command("gan-train", *RUN, "steps=3", "hydra.run.dir=run")[0] == 0
+    assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
 
 
 def test_a_full_disk_keeps_the_old_checkpoint_and_trains_on(

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import gan_cli
+from gan_cli.errors import UserError
 
 Command = Callable[..., tuple[int, str]]
 QUICK = ("steps=2", "batch_size=8", "network.width=8", "evaluate_every=0", "sample_every=0", "hydra.run.dir=run")
@@ -54,6 +55,18 @@ def test_a_grid_and_a_folder_of_images(digits: Command) -> None:
     assert digits("gan-sample", FILE, "n=3", "mode=images", "output=pictures")[0] == 0
     assert sorted(path.name for path in Path("pictures").iterdir()) == ["00000.png", "00001.png", "00002.png"]
     assert Image.open("pictures/00000.png").size == (8, 8)
+
+
+def test_a_run_folder_is_its_last_checkpoint(digits: Command) -> None:
+    assert digits("gan-sample", "checkpoint=run", "n=2")[0] == 0
+    code, printed = digits("gan-sample", "checkpoint=run", "output=run.png")
+    Path("folder.png").mkdir()
+    code, printed = digits("gan-sample", "checkpoint=run", "output=folder.png")
+    assert code == 2 and "output=folder.png: a folder of that name is there" in printed
+    with pytest.raises(UserError, match="n=0"):
+        gan_cli.load("run").sample(0)
+    with pytest.raises(UserError, match="weights=emma"):
+        gan_cli.load("run", "emma")
 
 
 def test_points_are_scattered(command: Command) -> None:

@@ -119,7 +119,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(model: str) -> No
     "extra", [(), ("++model.ema=0.9", "schedule=linear", "steps=9")], ids=["plain", "ema+schedule"]
 )
 def test_n_steps_are_k_steps_saved_and_n_minus_k(model: str, extra: tuple[str, ...], tmp_path: Path) -> None:
-    options = (f"model={model}", "data=digits", "model.warm_up=null", *TINY, *extra)
+    options = (f"model={model}", "data=digits", "data.image_size=16", "model.warm_up=null", *TINY, *extra)
     whole, first, second = make_trainer(*options), make_trainer(*options), make_trainer(*options)
     ema = hooks.EMA()
 
@@ -163,6 +163,11 @@ def test_small_batches_work(model: str, n: int) -> None:
     for turn in trainer.game.turns(1):
         trainer.take_turn(turn, torch.arange(n))
         assert all(term.isfinite() for term in trainer.terms[turn.player.name].values())
+
+
+def test_batch_norm_over_one_sample_is_refused_in_words() -> None:
+    with pytest.raises(UserError, match="batch_size=1: batch norm needs at least two samples"):
+        tiny("dcgan", "points", "batch_size=1")
 
 
 @pytest.mark.parametrize("batch", ["turn", "round"])
@@ -257,15 +262,47 @@ def pairwise_cover() -> list[tuple[str, ...]]:
     return rows
 
 
+def refusals(row: tuple[str, ...]) -> list[str]:
+    """What a combination must be refused for, by the setting that the sentence begins with."""
+    penalty = any(item.startswith("regularizer=gradient_penalty") for item in row)
+    batch_norm = bool({"model=dcgan", "model=lsgan", "model=wgan"} & set(row))
+    return [
+        *(["network=dcgan"] if {"network=dcgan", "data=points"} <= set(row) else []),
+        *(["regularizer=none"] if {"loss=wasserstein", "regularizer=none"} <= set(row) else []),
+        *(["network.critic_norm=batch"] if penalty and batch_norm else []),
+    ]
+
+
 @pytest.mark.parametrize("row", pairwise_cover(), ids=" ".join)
 def test_what_composes_builds_or_is_refused_with_a_reason(row: tuple[str, ...]) -> None:
-    try:
-        trainer = make_trainer(*row, "batch_size=4", "network.width=4", "model.warm_up=null", "steps=5")
-    except UserError as refusal:
-        assert any(f"{group}" in str(refusal) for group in GROUPS)
+    expected = refusals(row)
+    options = ("batch_size=4", "network.width=4", "model.warm_up=null", "steps=5")
+    if expected:
+        with pytest.raises(UserError) as refusal:
+            make_trainer(*row, *options)
+        assert str(refusal.value).startswith(tuple(expected))
         return
+    trainer = make_trainer(*row, *options)
     trainer.play_round()
     assert all(term.isfinite() for terms in trainer.terms.values() for term in terms.values())
+
+
+@pytest.mark.slow
+def test_the_full_product_builds_or_is_refused_with_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    groups = [group for group in GROUPS if group != "schedule"]
+    counts = {"built": 0, "refused": 0}
+    for row in itertools.product(*([f"{group}={option}" for option in options(group)] for group in groups)):
+        size = "data.size=100" if "data=points" in row else "steps=5"
+        try:
+            make_trainer(*row, "batch_size=4", "network.width=2", size)
+            assert not refusals(row), row
+            counts["built"] += 1
+        except UserError as refusal:
+            assert refusals(row) and str(refusal).startswith(tuple(refusals(row))), (row, refusal)
+            counts["refused"] += 1
+    with capsys.disabled():
+        print(f"\n{counts}")
+    assert counts["built"] > counts["refused"] > 0
 
 
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml")))

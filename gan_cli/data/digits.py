@@ -1,6 +1,8 @@
 """Handwritten digits: scikit-learn's bundled 8x8 scans, and MNIST."""
 
 import gzip
+import zlib
+from http.client import HTTPException
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -89,7 +91,7 @@ def _read_idx(folder: Path, name: str) -> Tensor:
         rank = content[3]
         shape = np.frombuffer(content, ">i4", count=rank, offset=4).astype(int)
         values = np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
-    except (OSError, EOFError, ValueError, IndexError) as error:
+    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
         raise UserError(f"data=mnist: {path} is damaged ({error}); delete it to have it downloaded again.") from None
     return torch.from_numpy(values.copy())
 
@@ -99,7 +101,7 @@ def _download(folder: Path) -> None:
 
     try:
         Download(str(folder), download=True)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, HTTPException) as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise UserError(
             f"data=mnist: no files in {folder / 'MNIST' / 'raw'} and no download ({reason}); put the four files "

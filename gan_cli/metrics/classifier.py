@@ -41,6 +41,7 @@ class ClassifierScores:
         "classifier_score", "classifier_score_real", "classes_covered",
         "frechet_classifier_distance", "frechet_classifier_distance_floor", "classifier_accuracy", "scored_samples",
     )  # fmt: skip
+    objectives = ("frechet_classifier_distance", "classifier_score", "classes_covered")
     objective = "frechet_classifier_distance"
     lower_is_better = ("frechet_classifier_distance",)
 

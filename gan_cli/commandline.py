@@ -1,0 +1,114 @@
+"""What is typed after `gan-train`, made ready for Hydra: options without `+`, flags in any order, a sweep's folder."""
+
+import contextlib
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from gan_cli import rundir
+from gan_cli.config import GROUPS, options
+from gan_cli.errors import UserError, closest
+
+OUTPUTS = Path("outputs")
+GROUP = "|".join(GROUPS)
+PATHS = ("init_from", "data.root", "hydra.run.dir", "hydra.sweep.dir")
+FLAGS = {
+    "--multirun": 0, "-m": 0, "--run": 0, "-r": 0, "--cfg": 1, "-c": 1, "--resolve": 0, "--package": 1, "-p": 1,
+    "--config-dir": 1, "-cd": 1, "--config-name": 1, "-cn": 1, "--config-path": 1, "-cp": 1, "--info": "?", "-i": "?",
+    "--hydra-help": 0, "--version": 0, "--shell-completion": 0, "-sc": 0, "--experimental-rerun": 1,
+}  # fmt: skip
+"""Hydra's flags, and how many values follow."""
+SHOWING = {"--cfg", "-c", "--info", "-i", "--hydra-help", "--version"}
+"""Flags that show something and run nothing."""
+
+
+def overrides(arguments: list[str]) -> list[str]:
+    """Let any option of a component be typed without `+`: the registries know every one and check them all.
+
+    Raises:
+        UserError: an argument that would leave half a component behind, or a group without a value.
+    """
+    for argument in arguments:
+        if match := re.match(rf"({GROUP})\.name=(.*)", argument):
+            raise UserError(
+                f"{argument}: would leave the options of another component behind; take {match[1]}={match[2]}."
+            )
+        if match := re.fullmatch(rf"({GROUP}|hardware)=(null)?", argument):
+            raise UserError(f"{argument}: needs an option; they are {', '.join(options(match[1]))}.")
+    return [_quoted(f"++{item}" if re.match(rf"({GROUP})\.[\w.]+=", item) else item) for item in arguments]
+
+
+def _quoted(argument: str) -> str:
+    """A path with characters that Hydra's grammar does not take as they are, in quotes; lists are left alone."""
+    key, _, value = argument.partition("=")
+    plain = re.fullmatch(r"[\w./:+%@?|$\\-]*", value, re.ASCII)
+    return f"{key}='{value}'" if key.lstrip("+") in PATHS and not plain and not set(",'\"") & set(value) else argument
+
+
+def flags_last(arguments: list[str]) -> list[str]:
+    """Overrides first, then Hydra's flags with their values, in whatever order they were typed.
+
+    Raises:
+        UserError: a flag that Hydra does not have, or two that do not go together.
+    """
+    typed, flags = [], []
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if not argument.startswith("-"):
+            typed.append(argument)
+            continue
+        name, _, value = argument.partition("=")
+        if name not in FLAGS:
+            raise UserError(f"{argument}: no such flag{closest(name, FLAGS)}; gan-train --help shows the usual ones.")
+        follows = FLAGS[name] == 1 or (FLAGS[name] == "?" and rest and not re.search("=|^-", rest[0]))
+        flags += [argument, *([rest.pop(0)] if follows and rest and not value else [])]
+    modes = [
+        flag for flag in flags if flag in SHOWING | {"--multirun", "-m", "--run", "-r", "--shell-completion", "-sc"}
+    ]
+    if len(modes) > 1:
+        raise UserError(f"{' '.join(modes)}: these do not go together; take one of them.")
+    return [*typed, *flags]
+
+
+@contextlib.contextmanager
+def sweep(arguments: list[str]) -> Iterator[list[str]]:
+    """Under `--multirun`: arguments that make the cells' names short, and the folder the same when typed again."""
+    flags = {argument.partition("=")[0] for argument in arguments}
+    if not {"-m", "--multirun"} & flags:
+        yield arguments
+        return
+    typed = [argument for argument in arguments if "=" in argument and not argument.startswith(("hydra", "-"))]
+    parsed = OverridesParser.create().parse_overrides(typed)
+    swept = {str(item.key_or_group) for item in parsed if item.is_sweep_override()}
+    constant = ",".join({str(item.key_or_group): "" for item in parsed if str(item.key_or_group) not in swept})
+    extra = [f"hydra.job.config.override_dirname.exclude_keys=[{constant}]"]
+    if any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
+        yield [*extra, *arguments]
+        return
+    folder = _unfinished_sweep(typed) or rundir.new_folder(OUTPUTS / "sweeps")
+    with rundir.hold(folder, ".sweep.lock"):
+        rundir.write_json(folder / "sweep.json", {"overrides": typed, "finished": False})
+        try:
+            yield [*extra, f"hydra.sweep.dir={folder}", *arguments]
+        except BaseException:
+            if not any(folder.rglob(rundir.CARD)):  # not one cell has begun
+                shutil.rmtree(folder)
+            raise
+        rundir.write_json(folder / "sweep.json", {"overrides": typed, "finished": True})
+
+
+def _unfinished_sweep(typed: list[str]) -> Path | None:
+    if "resume=never" in typed:
+        return None
+    for path in sorted(OUTPUTS.glob("sweeps/*/sweep.json"), reverse=True):
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads(path.read_text(encoding="utf-8"))
+            same = found == {"overrides": typed, "finished": False}
+            if same and not rundir.is_held(path.parent, ".sweep.lock"):
+                return path.parent
+    return None
