@@ -16,7 +16,7 @@ WIDEST = 8  # channels stop doubling at 8 * width, the paper's 1024 for a width 
 def stages(shape: tuple[int, ...], width: int) -> tuple[int, list[int]]:
     """The side of the smallest feature map, and the channels of each map from the image's side inward.
 
-    32x32 at width 64 is (4, [64, 128, 256]); 28x28 is (7, [64, 128]).
+    32x32 at width 64 is (4, [64, 128, 256]); 28x28 is (7, [64, 128]); 8x8 is (2, [64, 128]).
     """
     if len(shape) != 3 or shape[1] != shape[2] or shape[1] not in SIZES:
         known = ", ".join(str(size) for size in SIZES)
@@ -24,7 +24,8 @@ def stages(shape: tuple[int, ...], width: int) -> tuple[int, list[int]]:
             f"network=dcgan: cannot make samples of shape {tuple(shape)}; it takes square images of side {known}. "
             "Take network=mlp, or set data.image_size where the data has it."
         )
-    base, count = (7, 2) if shape[1] == 28 else (4, (shape[1] // 4).bit_length() - 1)
+    base = {28: 7, 8: 2}.get(shape[1], 4)  # 8x8 goes down to 2x2: one stage alone makes a critic too weak to learn from
+    count = (shape[1] // base).bit_length() - 1
     return base, [width * min(2**i, WIDEST) for i in range(count)]
 
 
