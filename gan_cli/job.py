@@ -44,7 +44,7 @@ def run(config: dict[str, Any], folder: Path, overrides: list[str]) -> float | N
         _introduce(config, folder, trainer, bool(state), device)
         if not trainer.finished:
             _fit(config, folder, trainer, dataset, device)
-        if trainer.interrupted:
+        if trainer.interrupted and not trainer.finished:
             log.info("stopped by a signal at step %d and saved; the same command goes on from there", trainer.step)
             raise SystemExit(128 + trainer.interrupted)
         log.info(report.summary(folder))

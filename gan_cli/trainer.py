@@ -148,9 +148,7 @@ class Trainer:
             "position": self.batches.position,
             "best": self.best,
             "game": self.game.state_dict(),
-            "ema": {name: self.ema.get_submodule(name).state_dict() for name in self.game.averaged}
-            if self.ema
-            else None,
+            "ema": {name: network.state_dict() for name, network in self._averages().items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
         }
 
@@ -162,16 +160,18 @@ class Trainer:
         for name, network in self._averages().items():
             network.load_state_dict(state["ema"].get(name, self.game.get_submodule(name).state_dict()))
         for name, optimizer in self.optimizers.items():
-            settings = [{key: group[key] for key in group if key != "params"} for group in optimizer.param_groups]
-            saved = state["optimizers"][name]
-            if any(
-                group.keys() - own.keys() - {"params"}
-                for group, own in zip(saved["param_groups"], settings, strict=True)
-            ):
-                raise ValueError(f"the {name}'s state is that of another optimizer")
-            optimizer.load_state_dict(saved)
-            for group, own in zip(optimizer.param_groups, settings, strict=True):
-                group.update(own)  # torch restores the saved settings; this run's configuration holds
+            _restore(optimizer, state["optimizers"][name])
+
+
+def _restore(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Load an optimizer's state, but keep the settings it was built with: torch would take the saved ones."""
+    settings = [{key: group[key] for key in group if key != "params"} for group in optimizer.param_groups]
+    for saved, own in zip(state["param_groups"], settings, strict=True):
+        if saved.keys() - own.keys() - {"params"}:
+            raise ValueError(f"it is not the state of {type(optimizer).__name__}")
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
 
 
 def _weights(optimizer: Optimizer) -> list[Tensor]:

@@ -140,10 +140,13 @@ def test_a_run_that_diverges_says_so_and_keeps_its_checkpoint(command: Command, 
     assert code == 2 and "the run diverged" in printed and "lower optimizer.lr" in printed
 
 
-@pytest.mark.parametrize("change", ["network.width=4", "model.ema=null", "optimizer=sgd", "optimizer.betas=[0.1,0.2]"])
+@pytest.mark.parametrize(
+    "change", ["network.width=4", "model.ema=null", "optimizer=sgd", "optimizer.betas=[0.1,0.2]", "model.ema=0.5"]
+)
 def test_a_forced_resume_goes_on_or_says_why_not(command: Command, tmp_path: Path, change: str) -> None:
     plain = (*RUN, "schedule=constant")
-    assert command("gan-train", *plain, "steps=5")[0] == 0
+    first = ("model.ema=null",) if change == "model.ema=0.5" else ()
+    assert command("gan-train", *plain, *first, "steps=5")[0] == 0
     code, printed = command("gan-train", *plain, "steps=10", "resume=force", change)
     if change in ("network.width=4", "optimizer=sgd"):
         assert code == 2 and "does not fit this configuration" in printed and "Traceback" not in printed
