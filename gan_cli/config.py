@@ -163,8 +163,6 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
     networks = role_nodes(family, game.facts["roles"].values())
     settled["network"] = {"name": family["name"], **{role: _own(node, family) for role, node in networks.items()}}
     _check_objective(config)
-    if config["init_from"] and not Path(config["init_from"]).is_file():
-        raise UserError(f"init_from={config['init_from']}: no such file.")
     return {**config, **settled}
 
 

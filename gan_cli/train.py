@@ -45,6 +45,8 @@ def run_folder(*, _root_: DictConfig) -> str:
         found = rundir.find(parent, name, config["steps"], config["minutes"])
         if found:
             return str(found)
+    if config["init_from"] and not Path(config["init_from"]).is_file():  # a run that goes on no longer needs it
+        raise UserError(f"init_from={config['init_from']}: no such file.")
     return str(rundir.new_folder(parent))
 
 

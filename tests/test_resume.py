@@ -129,6 +129,12 @@ def test_weights_of_another_run_with_fresh_optimizers(command: Command, tmp_path
     source = "first/checkpoints/last.pt"
     code, printed = command("gan-train", *RUN, "steps=1", f"init_from={source}", "hydra.run.dir=second")
     assert code == 0 and "new run" in printed
+    typed = ("gan-train", *RUN, "schedule=constant", f"init_from={source}")
+    assert command(*typed, "steps=1")[0] == 0
+    (tmp_path / source).rename(tmp_path / "moved.pt")
+    code, printed = command(*typed, "steps=2")
+    assert code == 0 and "going on at step 1" in printed  # the source is no longer needed
+    (tmp_path / "moved.pt").rename(tmp_path / source)
     code, printed = command("gan-train", *RUN, "steps=1", f"init_from={source}", "network.width=4")
     assert code == 2 and "networks differ" in printed
 
