@@ -122,7 +122,8 @@ def explain(error: BaseException, arguments: list[str]) -> str | None:
         if any(isinstance(link, HydraException | OmegaConfBaseException | YAMLError) for link in chain):
             return _explain_composition(chain, arguments)
     if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
+        wanted = re.sub(r"\.([^/]+?)(\.\d+)?\.part$", r"\1", str(error.filename))  # not the name it is written under
+        return f"{wanted}: {error.strerror}." if error.filename else f"{error}."
     return None
 
 
