@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -268,8 +268,8 @@ class Progress(Hook):
 
     PLAIN_EVERY = 15.0  # seconds between plain lines
 
-    def __init__(self, logs: Logs) -> None:
-        self.logs = logs
+    def __init__(self, logs: Logs, introduction: str, notes: Sequence[str]) -> None:
+        self.logs, self.introduction, self.notes = logs, introduction, notes
         self.bar: Any = None
 
     def start(self, trainer: Trainer) -> None:
@@ -284,9 +284,11 @@ class Progress(Hook):
         self.turns += len(trainer.game.turns(trainer.step - 1))
         if self.bar is not None:
             self.bar.update()
-        if not self.announced and (now - self.began > 1 or trainer.finished):
-            self.announced = True
-            log.info("time to finish: %s", self._left(trainer, now))
+        if not self.announced and (now - self.began > 1 or trainer.step - self.first == 50 or trainer.ending):
+            self.announced = True  # as soon as a turn's time is known: the run's first line says when it will end
+            log.info("%s; %s", self.introduction, self._left(trainer, now))
+            for note in self.notes:
+                log.info(note)
         if self.bar is not None and now - self.said > 0.5:
             self.said = now
             self.bar.set_postfix_str(f"{self._left(trainer, now)}{self._estimate()}")

@@ -41,9 +41,11 @@ def run(config: dict[str, Any], folder: Path, overrides: list[str]) -> float | N
             _go_on(trainer, state, config, folder)
         elif config["init_from"]:
             _start_from(trainer, Path(config["init_from"]))
-        _introduce(config, folder, trainer, bool(state), device)
-        if not trainer.finished:
-            _fit(config, folder, trainer, dataset, device)
+        introduction = _introduction(config, folder, trainer, bool(state), device)
+        if trainer.finished:
+            log.info("%s; nothing is left to do", introduction)
+        else:
+            _fit(config, folder, trainer, dataset, introduction)
         if trainer.interrupted and not trainer.finished:
             log.info("stopped by a signal at step %d and saved; the same command goes on from there", trainer.step)
             raise SystemExit(128 + trainer.interrupted)
@@ -186,53 +188,46 @@ def _start_from(trainer: Trainer, path: Path) -> None:
     log.info("starting from the weights of %s (step %d)", path, state["step"])
 
 
-def _introduce(config: Mapping[str, Any], folder: Path, trainer: Trainer, resumed: bool, device: torch.device) -> None:
+def _introduction(
+    config: Mapping[str, Any], folder: Path, trainer: Trainer, resumed: bool, device: torch.device
+) -> str:
     budget = f"{trainer.steps} steps"
     if trainer.minutes is not None:
-        left = hooks.until(60 * trainer.minutes - trainer.seconds)
-        budget += f" or {trainer.minutes:g} minutes, whichever comes first (at most {left})"
+        budget += f" or {trainer.minutes:g} minutes, whichever comes first"
     spent = f"going on at step {trainer.step} after {trainer.seconds:.0f} s" if resumed else "new run"
-    precision = config["hardware"]["precision"]
-    log.info("%s in %s: %s, on %s in %s", spent, folder, budget, device, precision)
+    return f"{spent} in {folder}: {budget}, on {device} in {config['hardware']['precision']}"
 
 
-def _fit(config: Mapping[str, Any], folder: Path, trainer: Trainer, dataset: Dataset, device: torch.device) -> None:
+def _fit(config: Mapping[str, Any], folder: Path, trainer: Trainer, dataset: Dataset, introduction: str) -> None:
     with _signals(trainer), logging_redirect_tqdm([logging.getLogger()]):
-        trainer.fit(_hooks(config, folder, trainer, dataset, device))
+        trainer.fit(_hooks(config, folder, trainer, dataset, introduction))
 
 
 def _hooks(
-    config: Mapping[str, Any], folder: Path, trainer: Trainer, dataset: Dataset, device: torch.device
+    config: Mapping[str, Any], folder: Path, trainer: Trainer, dataset: Dataset, introduction: str
 ) -> list[hooks.Hook]:
-    text = yaml.safe_dump(dict(config), sort_keys=False)
+    text, reading = yaml.safe_dump(dict(config), sort_keys=False), trainer.game.reading()
     recorder = hooks.Recorder(folder, trainer.step)
-    logs = hooks.Logs(recorder, dataset, config["log_every"], config["sample_every"], _notes(trainer, text))
-    scores = []
+    texts = {"configuration": f"```yaml\n{text}\n```", "reading": reading}
+    logs = hooks.Logs(recorder, dataset, config["log_every"], config["sample_every"], texts)
+    scores, notes = [], [reading]
     if config["evaluate_every"] and dataset.metrics:
-        options = {"n": config["evaluate_samples"]} if config["evaluate_samples"] else {}
-        metric = registry.metrics.build(
-            {"name": dataset.metrics[0], **options}, "metrics", dataset=dataset, device=device
-        )
-        log.info("scores: %s", metric.describe())
+        node = {"name": dataset.metrics[0]} | ({"n": config["evaluate_samples"]} if config["evaluate_samples"] else {})
+        device = dataset.train["x"].device
+        metric = registry.metrics.build(node, "metrics", dataset=dataset, device=device)
+        notes.append(f"scores: {metric.describe()}")
         scores = [hooks.Scores(recorder, metric, config["evaluate_every"], config["objective"])]
     frame = {"format": checkpoint.FORMAT, "config": text, "data": dataset.spec.plain()}
     every, keep = config["checkpoint_every"], config["keep_checkpoints"]
     return [
         hooks.EMA(),
         logs,
+        hooks.Progress(logs, introduction, notes),
         hooks.Pictures(recorder, dataset, config["sample_every"], folder / "samples"),
         *scores,
         hooks.Rows(recorder, config["batch_size"]),
-        hooks.Progress(logs),
         hooks.Checkpoints(folder, every, keep, scores[0] if scores else None, frame),
     ]
-
-
-def _notes(trainer: Trainer, config: str) -> dict[str, str]:
-    """Texts for TensorBoard: the configuration, and how its curves are to be read."""
-    reading = trainer.game.reading()
-    log.info(reading)
-    return {"configuration": f"```yaml\n{config}\n```", "reading": reading}
 
 
 @contextmanager

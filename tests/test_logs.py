@@ -54,7 +54,8 @@ def test_tensorboard_and_the_rows_agree(command: Command, tmp_path: Path, data: 
     ):
         assert tag in rows[-1]
     assert len(list((tmp_path / "run" / "samples").glob("*.png"))) == 2
-    assert "time to finish" in printed
+    (first,) = [line for line in printed.splitlines() if line.startswith("new run in run: 4 steps")]
+    assert "left, until" in first
 
 
 @pytest.mark.parametrize(
