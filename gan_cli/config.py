@@ -5,6 +5,8 @@ Nothing here imports torch: a mistake is answered before it loads.
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
@@ -21,10 +23,11 @@ GROUPS = ("model", "network", "loss", "regularizer", "data", "optimizer", "sched
 
 HARMLESS = {
     "steps", "minutes", "log_every", "sample_every", "checkpoint_every", "evaluate_every", "evaluate_samples",
-    "keep_checkpoints", "resume", "guard", "data.root", "hardware.device", "hardware.threads",
+    "keep_checkpoints", "resume", "guard", "data.root", "hardware.device", "hardware.devices", "hardware.nodes",
+    "hardware.rendezvous", "hardware.threads",
 }  # fmt: skip
 """Keys that do not change what a run learns: a run may be resumed with others. (A schedule that reads `steps` copies
-its value, and that copy counts.)"""
+its value, and that copy counts. Of many processes the number of shards counts.)"""
 
 
 PACKAGED = Path(__file__).parent / "configs"
@@ -79,6 +82,7 @@ class Device(Enum):
 class Precision(Enum):
     fp32 = "fp32"
     bf16 = "bf16"
+    fp16 = "fp16"
 
 
 def key(default: Any, help: str, least: float = 0) -> Any:
@@ -92,7 +96,10 @@ class Hardware:
 
     device: Device = Device.auto
     precision: Precision = Precision.fp32
-    shards: int = key(1, least=1, help="equal parts of a batch, played one after the other: less memory")
+    devices: int | str = key(1, least=1, help="processes on this machine, each with a GPU; `all` of them")
+    nodes: int = key(1, least=1, help="machines; on each the same command, with hydra.run.dir on a common disk")
+    rendezvous: str | None = key(None, help="HOST:PORT of the first machine, where the nodes meet")
+    shards: int = key(1, least=1, help="equal parts of a batch, at least one a process; more need less memory")
     threads: int | None = key(None, least=1, help="CPU threads; null leaves it to torch")
 
 
@@ -163,7 +170,7 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
     networks = role_nodes(family, game.facts["roles"].values())
     settled["network"] = {"name": family["name"], **{role: _own(node, family) for role, node in networks.items()}}
     _check_objective(config)
-    return {**config, **settled}
+    return {**config, **settled, "hardware": _processes(config["hardware"], config["batch_size"])}
 
 
 SIMPLE = {
@@ -173,6 +180,33 @@ SIMPLE = {
     "data": registry.datasets,
     "schedule": registry.schedules,
 }
+
+
+def _processes(hardware: Mapping[str, Any], batch_size: int) -> dict[str, Any]:
+    """The hardware with its processes counted, and with a shard for each of them at least."""
+    devices = os.environ.get("LOCAL_WORLD_SIZE", hardware["devices"])  # of torchrun, if that started this process
+    if devices == "all":
+        from gan_cli.hardware import count_devices  # loads torch
+
+        devices = count_devices(hardware["device"])
+    if not str(devices).isdecimal():
+        raise UserError(f"hardware.devices={devices}: expected a number of processes, or all.")
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", hardware["nodes"]))
+    if hardware["nodes"] > 1 and not re.fullmatch(r".+:\d+", hardware["rendezvous"] or ""):
+        raise UserError(
+            f"hardware.rendezvous={hardware['rendezvous']}: hardware.nodes={nodes} meet at the first of them; "
+            "name it as HOST:PORT."
+        )
+    processes = nodes * int(devices)
+    shards = max(hardware["shards"], processes)
+    if shards % processes:
+        raise UserError(f"hardware.shards={shards}: cannot be shared by {processes} processes; take a multiple.")
+    if batch_size % shards:
+        raise UserError(
+            f"batch_size={batch_size}: cannot be cut into {shards} equal shards; take a multiple, or change "
+            f"hardware.{'shards' if shards > processes else 'devices'}."
+        )
+    return {**hardware, "devices": int(devices), "nodes": nodes, "shards": shards}
 
 
 def _check_objective(config: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_cli.errors import UserError
+from gan_cli.networks.layers import couplings
 from gan_cli.registry import Count, Fraction
 
 Terms = dict[str, Tensor]
@@ -110,6 +111,10 @@ class Game(nn.Module):
 
     def moved(self, turn: Turn) -> None:
         """Called after the step of a turn: the place for projections such as weight clipping."""
+
+    def couplings(self) -> list[str]:
+        """What makes a turn depend on how its batch is cut into shards, such as `batch norm in D`; mostly nothing."""
+        return [f"{what} in {name}" for name in self.roles for what in couplings(self.get_submodule(name))]
 
     def observe(self, x: Tensor, heldout: Tensor) -> dict[str, Tensor]:
         """Diagnostics to log, in evaluation mode: scalars, and vectors for histograms. Tags are complete names."""

@@ -1,5 +1,6 @@
 """Where a run computes, and in which precision. Games and networks know nothing of either."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,18 +10,42 @@ from torch import Tensor, nn
 from gan_cli.errors import UserError
 
 
-def choose_device(hardware: Mapping[str, Any]) -> torch.device:
-    """The device that `hardware` asks for. Raises UserError if this machine has none of that kind."""
+def count_devices(wanted: str) -> int:
+    """How many processes `hardware.devices=all` is: one for each GPU, or a single one on the CPU."""
+    return 1 if wanted == "cpu" else max(1, torch.cuda.device_count())
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def choose_device(hardware: Mapping[str, Any], local_rank: int = 0) -> torch.device:
+    """The device that `hardware` asks for; of several GPUs, that of this process.
+
+    Raises:
+        UserError: this machine has none of that kind, or too few.
+    """
     wanted = hardware["device"]
     if wanted == "mps":
         raise UserError("hardware.device=mps: Apple's GPU is not supported yet; set hardware=cpu.")
     if wanted == "gpu" and not torch.cuda.is_available():
         raise UserError("hardware=gpu: torch sees no CUDA device on this machine; set hardware=cpu or hardware=auto.")
-    return torch.device("cpu" if wanted == "cpu" or not torch.cuda.is_available() else "cuda")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    found = torch.cuda.device_count()
+    if hardware["devices"] > found:
+        raise UserError(
+            f"hardware.devices={hardware['devices']}: torch sees {found} on this machine; set hardware.devices=all."
+        )
+    return torch.device("cuda", local_rank)
 
 
 def with_precision(network: nn.Module, device: torch.device, precision: str) -> nn.Module:
-    """Let a network compute in bfloat16 and return float32, so that losses, norms and means stay float32.
+    """Let a network compute in half precision and return float32, so that losses, norms and means stay float32.
+
+    Under float16, whose range is small, a penalty on the gradient with respect to an input is computed in float32: an
+    input that is itself to have a gradient is known by being a leaf that requires one.
 
     The network's class is replaced by a subclass whose forward is wrapped: names in its `state_dict` stay, and copies
     of it behave alike.
@@ -28,10 +53,11 @@ def with_precision(network: nn.Module, device: torch.device, precision: str) -> 
     if precision == "fp32":
         return network
 
-    plain = type(network)
+    plain, dtype = type(network), {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
     def forward(self: nn.Module, *inputs: Tensor) -> Any:
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        exact = dtype is torch.float16 and any(x.is_leaf and x.requires_grad for x in inputs)
+        with torch.autocast(device.type, dtype=dtype, enabled=not exact):
             outputs = plain.forward(self, *inputs)
         return outputs.float()
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import RLock
 from typing import Any, ClassVar
 
 import torch
@@ -25,6 +26,8 @@ from gan_cli.game import Game
 from gan_cli.trainer import Trainer
 
 log = logging.getLogger(__name__)
+
+tqdm.set_lock(RLock())  # its usual lock, between processes, would leave a semaphore behind when this one is killed
 
 
 def due(every: int, trainer: Trainer) -> bool:

@@ -4,7 +4,7 @@ import copy
 import logging
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,46 +12,79 @@ import torch
 import yaml
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from gan_cli import checkpoint, hooks, noise, registry, report, rundir, shards
+from gan_cli import checkpoint, hooks, noise, processes, registry, report, rundir
 from gan_cli.config import DEFAULTS, check, differences, fingerprint, players, role_nodes
 from gan_cli.data.dataset import Batches, Dataset, Spec
 from gan_cli.errors import UserError
 from gan_cli.game import Game
-from gan_cli.hardware import choose_device, with_precision
+from gan_cli.hardware import choose_device, cores, with_precision
 from gan_cli.optimizers import Rate
+from gan_cli.processes import World
+from gan_cli.shards import Shards
 from gan_cli.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
 
-def run(config: dict[str, Any], folder: Path, overrides: list[str]) -> float | None:
-    """Train the checked configuration in its folder; returns the objective, for searches.
+def run(config: dict[str, Any], folder: Path, overrides: list[str], logs: Mapping[str, Any]) -> float | None:
+    """Train the checked configuration in its folder, here or in as many processes as it asks for.
+
+    Args:
+        overrides: what was typed.
+        logs: the configuration of Python's logging, for other processes.
+
+    Returns:
+        The objective, for searches.
 
     Raises:
         UserError: something the user can mend.
         SystemExit: a signal stopped the run after it was saved; 130 for Ctrl-C, 143 for SIGTERM.
     """
-    with rundir.hold(folder), _threads(config["hardware"]["threads"]):
+    hardware = config["hardware"]
+    if hardware["devices"] * hardware["nodes"] == 1 or processes.launched():
+        return play(config, folder, overrides)
+    choose_device(hardware)  # refuses what this machine does not have
+    from gan_cli import launch
+
+    return launch.run(play, (config, folder, overrides), fingerprint(config), hardware, logs)
+
+
+def play(config: dict[str, Any], folder: Path, overrides: list[str]) -> float | None:
+    """One process's share of a run; the first process holds the folder and keeps the records."""
+    for plugin in config["plugins"]:
+        registry.add_plugin(plugin)
+    world = processes.join()
+    first = world.rank == 0
+    with rundir.hold(folder) if first else nullcontext(), _threads(config, world), _enough_memory(config):
         state = _earlier(config, folder)
-        _write_down(config, folder, overrides)
-        device = choose_device(config["hardware"])
-        dataset = registry.datasets.build(config["data"], "data").to(device)
-        trainer = _trainer(config, dataset, device)
+        if first:
+            _write_down(config, folder, overrides)
+        device = choose_device(config["hardware"], world.local_rank)
+        with world.first_on_this_machine():
+            dataset = registry.datasets.build(config["data"], "data").to(device)
+        trainer = _trainer(config, dataset, device, world)
         if state:
             _go_on(trainer, state, config, folder)
         elif config["init_from"]:
             _start_from(trainer, Path(config["init_from"]))
         introduction = _introduction(config, folder, trainer, bool(state), device)
-        if trainer.finished:
+        if not trainer.finished:
+            with _signals(trainer), logging_redirect_tqdm([logging.getLogger()]):
+                trainer.fit(_hooks(config, folder, trainer, dataset, introduction) if first else [])
+        elif first:
             log.info("%s; nothing is left to do", introduction)
-        else:
-            _fit(config, folder, trainer, dataset, introduction)
+        processes.leave()
         if trainer.interrupted and not trainer.finished:
-            log.info("stopped by a signal at step %d and saved; the same command goes on from there", trainer.step)
+            if first:
+                log.info("stopped by a signal at step %d and saved; the same command goes on from there", trainer.step)
             raise SystemExit(128 + trainer.interrupted)
-        log.info(report.summary(folder))
-        card = rundir.read_card(folder)
-        return card.get("scores", {}).get(card.get("objective"))
+        return _conclusion(folder) if first else None
+
+
+def _conclusion(folder: Path) -> float | None:
+    log.info(report.summary(folder))
+    card = rundir.read_card(folder)
+    return card.get("scores", {}).get(card.get("objective"))
 
 
 def build_game(config: Mapping[str, Any], spec: Spec) -> Game:
@@ -99,7 +132,7 @@ def _trust(needed: Sequence[str], named: Sequence[str]) -> None:
         raise UserError(f"it needs plug-ins, which run code: if you trust them, add plugins=[{','.join(missing)}].")
 
 
-def _trainer(config: Mapping[str, Any], dataset: Dataset, device: torch.device) -> Trainer:
+def _trainer(config: Mapping[str, Any], dataset: Dataset, device: torch.device, world: World | None = None) -> Trainer:
     noise.begin_turn("weights", config["seed"])
     game = build_game(config, dataset.spec).to(device)
     for name in game.roles:
@@ -112,9 +145,11 @@ def _trainer(config: Mapping[str, Any], dataset: Dataset, device: torch.device) 
     batches = Batches(dataset, config["batch_size"], config["seed"])
     rate = Rate(dict(config["schedule"]))
     ema = None if game.ema is None else _averaged_copy(game)
-    parts = config["hardware"]["shards"]
-    shards.check(config["batch_size"], parts)
-    return Trainer(game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema, parts)
+    shards = Shards(config["hardware"]["shards"], world)
+    scaled = config["hardware"]["precision"] == "fp16"
+    return Trainer(
+        game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema, shards, scaled
+    )
 
 
 def _averaged_copy(game: Game) -> Game:
@@ -145,7 +180,8 @@ def _completed(config: dict[str, Any]) -> dict[str, Any]:
     """A saved configuration with the defaults of keys and options that it did not know."""
     try:
         defaults = yaml.safe_load(yaml.safe_dump({**DEFAULTS, **config}))
-        return check({**defaults, "hardware": {**DEFAULTS["hardware"], **config["hardware"]}})
+        hardware = {**DEFAULTS["hardware"], **config["hardware"]}  # as it was: this run may have other processes
+        return {**check({**defaults, "hardware": hardware}), "hardware": hardware}
     except UserError:
         return config
 
@@ -191,16 +227,16 @@ def _start_from(trainer: Trainer, path: Path) -> None:
 def _introduction(
     config: Mapping[str, Any], folder: Path, trainer: Trainer, resumed: bool, device: torch.device
 ) -> str:
+    where, size = str(device), trainer.shards.world.size
+    if size > 1:
+        where = f"{size} processes of {device.type}"
+    elif device.type == "cuda":
+        where = torch.cuda.get_device_name(device)
     budget = f"{trainer.steps} steps"
     if trainer.minutes is not None:
         budget += f" or {trainer.minutes:g} minutes, whichever comes first"
     spent = f"going on at step {trainer.step} after {trainer.seconds:.0f} s" if resumed else "new run"
-    return f"{spent} in {folder}: {budget}, on {device} in {config['hardware']['precision']}"
-
-
-def _fit(config: Mapping[str, Any], folder: Path, trainer: Trainer, dataset: Dataset, introduction: str) -> None:
-    with _signals(trainer), logging_redirect_tqdm([logging.getLogger()]):
-        trainer.fit(_hooks(config, folder, trainer, dataset, introduction))
+    return f"{spent} in {folder}: {budget}, on {where} in {config['hardware']['precision']}"
 
 
 def _hooks(
@@ -210,7 +246,7 @@ def _hooks(
     recorder = hooks.Recorder(folder, trainer.step)
     texts = {"configuration": f"```yaml\n{text}\n```", "reading": reading}
     logs = hooks.Logs(recorder, dataset, config["log_every"], config["sample_every"], texts)
-    scores, notes = [], [reading]
+    scores, notes = [], [reading, *_shard_notes(trainer)]
     if config["evaluate_every"] and dataset.metrics:
         node = {"name": dataset.metrics[0]} | ({"n": config["evaluate_samples"]} if config["evaluate_samples"] else {})
         device = dataset.train["x"].device
@@ -230,11 +266,37 @@ def _hooks(
     ]
 
 
+def _shard_notes(trainer: Trainer) -> list[str]:
+    """What a run whose batches are cut must say, if its game is not the same for it."""
+    count, couplings = trainer.shards.count, trainer.game.couplings()
+    if count == 1 or not couplings:
+        return []
+    rows = trainer.batches.batch_size // count
+    return [f"{count} shards of {rows} samples learn differently from one of all: {', '.join(couplings)}."]
+
+
 @contextmanager
-def _threads(threads: int | None) -> Iterator[None]:
-    """So many CPU threads, for this run alone: a multirun plays its cells in one process."""
+def _enough_memory(config: Mapping[str, Any]) -> Iterator[None]:
+    """An allocation that fails is the user's to mend: the sentence names what can be made smaller."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "memory" not in str(error).lower():
+            raise
+        nodes = [node for node in config["network"].values() if isinstance(node, dict)]
+        widths = {f"network.width={node['width']}" for node in nodes if "width" in node}
+        raise UserError(
+            f"batch_size={config['batch_size']} {' '.join(sorted(widths))}: not enough memory; make one of them "
+            "smaller, or play a batch in parts with hardware.shards=2."
+        ) from None
+
+
+@contextmanager
+def _threads(config: Mapping[str, Any], world: World) -> Iterator[None]:
+    """CPU threads for this run alone: a multirun plays its cells in one process, and processes share the cores."""
     before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
+    share = before if world.size == 1 else max(1, cores() // world.local_size)
+    torch.set_num_threads(config["hardware"]["threads"] or share)
     try:
         yield
     finally:
@@ -243,12 +305,16 @@ def _threads(threads: int | None) -> Iterator[None]:
 
 @contextmanager
 def _signals(trainer: Trainer) -> Iterator[None]:
-    """Ctrl-C and SIGTERM let the round end and save; a second one acts at once. Restored afterwards."""
+    """Ctrl-C and SIGTERM let the round end and save; a second one acts at once. Restored afterwards.
+
+    One of several processes may get a Ctrl-C twice, from the terminal and from its launcher, and waits for the end.
+    """
     before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def stop(number: int, _frame: Any) -> None:
-        trainer.interrupted = number
-        signal.signal(number, before[number])
+        trainer.signalled = number
+        if trainer.shards.world.size == 1:
+            signal.signal(number, before[number])
 
     try:
         for number in before:

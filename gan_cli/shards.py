@@ -1,53 +1,98 @@
-"""A batch in equal parts, played one after the other: the turn of a large batch in little memory.
+"""A batch in equal parts: a large batch in little memory, or a part for each of several processes.
 
 What a turn computes over a batch is the mean of what it computes over its shards: gradients, terms, and how far each
 float buffer moved. Every shard starts from the same buffers, and draws its own rows of the numbers that the whole batch
-draws, so that with per-sample means, and without batch statistics or dropout, S shards give the turn of one.
+draws, so that with per-sample means, and without batch statistics or dropout, S shards give the turn of one (law B).
+Two processes give, bit for bit, what one process gives that plays the shards of both (law A).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from gan_cli.errors import UserError
+from gan_cli.processes import World
 
 Terms = dict[str, Tensor]
 
 
-def check(batch_size: int, shards: int) -> None:
-    """Shards must be equal. Raises UserError."""
-    if batch_size % shards:
-        raise UserError(
-            f"hardware.shards={shards}: does not divide batch_size={batch_size}; choose another of the two."
-        )
-
-
-def play(shards: int, network: nn.Module, weights: Iterable[Tensor], part: Callable[[int], Terms]) -> Terms:
-    """Play every shard and leave the means in the weights' gradients and the network's float buffers.
+class Shards:
+    """The parts of a batch, and which of them this process plays.
 
     Args:
-        shards: how many there are.
-        network: holds the buffers that a turn may change.
-        weights: those that learn; their gradients must be empty.
-        part: plays one shard, backward included, and returns its terms.
+        count: how many there are, over all processes; a multiple of their number.
+        world: the processes.
     """
-    if shards == 1:
-        return part(0)
-    buffers = list(network.buffers())
-    before = [buffer.clone() for buffer in buffers]
-    moved = [torch.zeros_like(buffer) for buffer in buffers]
-    played = []
-    for shard in range(shards):
-        for buffer, start in zip(buffers, before, strict=True):
-            buffer.copy_(start)
-        played.append(part(shard))
-        for total, buffer, start in zip(moved, buffers, before, strict=True):
-            total += buffer - start
-    for buffer, start, total in zip(buffers, before, moved, strict=True):
-        if buffer.is_floating_point():  # counters, which every shard moves alike, stay as the last shard left them
-            buffer.copy_(start + total / shards)
-    for weight in weights:
-        if weight.grad is not None:
-            weight.grad /= shards
-    return {name: torch.stack([terms[name] for terms in played]).mean() for name in played[0]}
+
+    def __init__(self, count: int = 1, world: World | None = None) -> None:
+        self.count, self.world = count, world or World()
+        each = count // self.world.size
+        self.own = range(self.world.rank * each, (self.world.rank + 1) * each)
+
+    def play(self, network: nn.Module, weights: Sequence[Tensor], part: Callable[[int], Terms]) -> Terms:
+        """Play this process's shards; leave the means over all shards in the gradients and in the float buffers.
+
+        Args:
+            network: holds the buffers that a turn may change. Integer ones are counters: every shard moves them alike.
+            weights: those that learn; their gradients must be empty.
+            part: plays one shard, backward included, and returns its terms.
+
+        Raises:
+            PeerLostError: another process is gone.
+        """
+        if self.count == 1:
+            return part(0)
+        buffers = list(network.buffers())
+        before = [buffer.clone() for buffer in buffers]
+        drifting = [(buffer, start) for buffer, start in zip(buffers, before, strict=True) if start.is_floating_point()]
+        total, terms = PairwiseSum(), Terms()
+        for shard in self.own:
+            for weight in weights:
+                weight.grad = None
+            torch._foreach_copy_(buffers, before)
+            terms = part(shard)
+            drift = [buffer - start for buffer, start in drifting]
+            total.add(_flat([*_gradients(weights), *terms.values(), *drift]))
+        mean = self.world.sum(total.value()) / self.count
+        pieces = _cut(mean, [*_gradients(weights), *terms.values(), *(start for _, start in drifting)])
+        for weight in weights:
+            weight.grad = None if weight.grad is None else next(pieces)
+        averaged = {name: next(pieces) for name in terms}
+        for buffer, start in drifting:
+            buffer.copy_(start + next(pieces))
+        return averaged
+
+
+class PairwiseSum:
+    """A sum in the order of a binary tree, whose halves are the sums of two processes that hold half of it each."""
+
+    def __init__(self) -> None:
+        self._by_level: dict[int, Tensor] = {}  # the sum of 2**level values each, at most one a level
+
+    def add(self, value: Tensor) -> None:
+        """One more value."""
+        level = 0
+        while level in self._by_level:
+            value = self._by_level.pop(level) + value
+            level += 1
+        self._by_level[level] = value
+
+    def value(self) -> Tensor:
+        """The sum of all that was added."""
+        first, *rest = (self._by_level[level] for level in sorted(self._by_level))
+        return sum(rest, start=first)
+
+
+def _gradients(weights: Sequence[Tensor]) -> list[Tensor]:
+    return [weight.grad for weight in weights if weight.grad is not None]
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    """All of them end to end: one message to the other processes instead of hundreds."""
+    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+
+
+def _cut(flat: Tensor, like: Sequence[Tensor]) -> Iterator[Tensor]:
+    """The inverse of `_flat`: views of `flat` in these tensors' shapes."""
+    pieces = flat.split([tensor.numel() for tensor in like])
+    return iter([piece.view_as(tensor) for piece, tensor in zip(pieces, like, strict=True)])

@@ -2,8 +2,8 @@
 
 import contextlib
 import logging
+import os
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def plain(node: DictConfig) -> dict[str, Any]:
 
 
 def run_folder(*, _root_: DictConfig) -> str:
-    """Resolver of `hydra.run.dir`: the newest unfinished run of this configuration, or a new folder.
+    """The newest unfinished run of this configuration, or a new folder.
 
     Under `resume=force`, of any configuration of this model and data.
     """
@@ -38,6 +38,8 @@ def run_folder(*, _root_: DictConfig) -> str:
     config = configuration.check(plain(root))
     if config["guard"] == "error":
         guards.check(config)  # before a folder is made
+    if config["hardware"]["rendezvous"]:
+        raise UserError("hardware.rendezvous: several machines need hydra.run.dir=FOLDER on a disk that they share.")
     choices = _root_.hydra.runtime.choices
     parent = OUTPUTS / str(choices.get("model")) / str(choices.get("data"))
     if config["resume"] != "never":
@@ -50,25 +52,18 @@ def run_folder(*, _root_: DictConfig) -> str:
     return str(rundir.new_folder(parent))
 
 
+def common_folder(*, _root_: DictConfig) -> str:
+    """Resolver of `hydra.run.dir`: `run_folder`, decided by the first of the processes that torchrun has started."""
+    if "RANK" not in os.environ:
+        return run_folder(_root_=_root_)
+    from gan_cli import processes
+
+    return processes.decided_by_the_first(lambda: run_folder(_root_=_root_))
+
+
 def cell_folder(dirname: str) -> str:
     """Resolver of `hydra.sweep.subdir`: what differs in this cell, without the `++` of an open option."""
     return dirname.replace("++", "")
-
-
-@contextlib.contextmanager
-def enough_memory(config: dict[str, Any]) -> Iterator[None]:
-    """An allocation that fails is the user's to mend: the sentence names what can be made smaller."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "memory" not in str(error).lower():
-            raise
-        nodes = [node for node in config["network"].values() if isinstance(node, dict)]
-        widths = {f"network.width={node['width']}" for node in nodes if "width" in node}
-        raise UserError(
-            f"batch_size={config['batch_size']} {' '.join(sorted(widths))}: not enough memory; make one of them "
-            "smaller, or play a batch in parts with hardware.shards=2."
-        ) from None
 
 
 def _job(node: DictConfig) -> float | None:
@@ -82,8 +77,8 @@ def _job(node: DictConfig) -> float | None:
         folder = Path(runtime.runtime.output_dir)
         with contextlib.suppress(ValueError):
             folder = folder.relative_to(Path.cwd())
-        with enough_memory(config):
-            return job.run(config, folder, list(runtime.overrides.task))
+        logs: Any = OmegaConf.to_container(runtime.job_logging, resolve=True)
+        return job.run(config, folder, list(runtime.overrides.task), logs)
     except Exception as error:
         if HydraConfig.get().mode is RunMode.MULTIRUN:  # Hydra tells of the first failing cell only, and at the end
             told = error if isinstance(error, UserError | OSError) else traceback.format_exc()
@@ -98,7 +93,7 @@ def _job(node: DictConfig) -> float | None:
 def main() -> None:
     """Compose the configuration from the command line and run it."""
     ConfigStore.instance().store(name="schema", node=configuration.TrainConfig)
-    OmegaConf.register_new_resolver("gan.run_folder", run_folder, replace=True)
+    OmegaConf.register_new_resolver("gan.run_folder", common_folder, replace=True)
     OmegaConf.register_new_resolver("gan.cell_folder", cell_folder, replace=True)
     mistakes.clear()
     hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="train")(_job)()

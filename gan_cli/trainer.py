@@ -6,12 +6,14 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from gan_cli import noise, shards
+from gan_cli import noise
 from gan_cli.data.dataset import Batches
 from gan_cli.game import Game, Player, Terms, Turn
 from gan_cli.optimizers import Rate
+from gan_cli.shards import Shards
 
 
 class Hook(Protocol):
@@ -38,8 +40,10 @@ class Trainer:
         seed: of everything random in a turn.
         steps: rounds to play in all.
         minutes: time to play in all, restarts included; None sets no limit.
-        shards: equal parts of a batch that a turn plays one after the other.
         ema: a copy of the game whose averaged networks follow an exponential moving average, if the model wants one.
+        shards: the equal parts of a batch, and those that this process plays; one part if not given.
+        scaled: scale every loss before it goes backward, as float16 needs it (Micikevicius et al., 2018, arXiv
+            1710.03740); a turn whose gradients overflow does not step.
     """
 
     def __init__(
@@ -52,13 +56,17 @@ class Trainer:
         steps: int,
         minutes: float | None = None,
         ema: Game | None = None,
-        shards: int = 1,
+        shards: Shards | None = None,
+        scaled: bool = False,
     ) -> None:
         self.game, self.optimizers, self.rate, self.batches, self.ema = game, optimizers, rate, batches, ema
         self.seed, self.steps, self.minutes = seed, steps, minutes
-        self.shards = shards
+        self.shards = shards or Shards()
+        device = next(game.parameters()).device.type
+        self.scalers = {name: GradScaler(device, enabled=scaled) for name in optimizers}
         self.step, self.seconds = 0, 0.0
-        self.interrupted: int | None = None  # the signal that asked the run to stop
+        self.signalled: int | None = None  # the signal that asked this process to stop
+        self.interrupted: int | None = None  # the signal that stops the run, in all its processes
         self.ending = False  # the round just played is the last
         self.terms: dict[str, dict[str, Tensor]] = {}  # each player's terms in its last turn, on the device
         self.scores: dict[str, float] = {}  # of the last evaluation
@@ -78,7 +86,7 @@ class Trainer:
         return self.ema or self.game
 
     def fit(self, hooks: Sequence[Hook]) -> None:
-        """Play until the rounds or the time are used up, or a signal has set `interrupted`."""
+        """Play until the rounds or the time are used up, or a signal has set `signalled` in any process."""
         started = time.monotonic() - self.seconds
         self.game.train()
         try:
@@ -87,7 +95,8 @@ class Trainer:
             self.ending = self.finished
             while not self.ending:
                 self.play_round()
-                self.seconds = time.monotonic() - started
+                elapsed = time.monotonic() - started
+                self.seconds, self.interrupted = self.shards.world.latest(elapsed, self.signalled)
                 self.ending = self.finished or self.interrupted is not None  # once a round: the hooks must see the same
                 for hook in hooks:
                     hook.after_round(self)
@@ -116,16 +125,18 @@ class Trainer:
         self._let_move(turn.player)
         optimizer = self.optimizers[turn.player.name]
         optimizer.zero_grad()
-        parts = rows.chunk(self.shards)
+        scaler, weights = self.scalers[turn.player.name], _weights(optimizer)
+        parts = rows.chunk(self.shards.count)
 
         def part(shard: int) -> Terms:
-            noise.begin_turn("turn", self.seed, self.step, turn.index, shard=shard, shards=self.shards)
+            noise.begin_turn("turn", self.seed, self.step, turn.index, shard=shard, shards=self.shards.count)
             terms = self.game.play(turn, self.batches.take(parts[shard]))
-            torch.stack(list(terms.values())).sum().backward()
+            scaler.scale(torch.stack(list(terms.values())).sum()).backward()
             return {name: term.detach() for name, term in terms.items()}
 
-        self.terms[turn.player.name] = shards.play(self.shards, self.game, _weights(optimizer), part)
-        optimizer.step()
+        self.terms[turn.player.name] = self.shards.play(self.game, weights, part)
+        scaler.step(optimizer)
+        scaler.update()
         self.game.moved(turn)
 
     def _let_move(self, player: Player) -> None:
@@ -150,6 +161,7 @@ class Trainer:
             "game": self.game.state_dict(),
             "ema": {name: network.state_dict() for name, network in self._averages().items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -161,6 +173,8 @@ class Trainer:
             network.load_state_dict(state["ema"].get(name, self.game.get_submodule(name).state_dict()))
         for name, optimizer in self.optimizers.items():
             _restore(optimizer, state["optimizers"][name])
+            if saved := state.get("scalers", {}).get(name):
+                self.scalers[name].load_state_dict(saved)
 
 
 def _restore(optimizer: Optimizer, state: dict[str, Any]) -> None:

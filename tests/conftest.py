@@ -19,6 +19,7 @@ from hydra.core.config_store import ConfigStore
 from gan_cli import commandline, guards, job, main, registry
 from gan_cli import config as configuration
 from gan_cli import train as train_command
+from gan_cli.processes import World
 from gan_cli.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
@@ -38,11 +39,11 @@ def compose(*overrides: str) -> dict[str, Any]:
     return config
 
 
-def make_trainer(*overrides: str) -> Trainer:
+def make_trainer(*overrides: str, world: World | None = None) -> Trainer:
     """A trainer of tiny networks on the CPU."""
     config = compose(*overrides)
     dataset = registry.datasets.build(config["data"], "data")
-    return job._trainer(config, dataset, torch.device("cpu"))
+    return job._trainer(config, dataset, torch.device("cpu"), world)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -73,7 +74,7 @@ def command(
     return run
 
 
-def start(arguments: list[str], folder: Path) -> "subprocess.Popen[str]":
+def start(arguments: list[str], folder: Path, start_new_session: bool = False) -> "subprocess.Popen[str]":
     """`gan-train ARGUMENTS` as a process of its own in `folder`."""
     code = "from gan_cli.main import train; train()"
     return subprocess.Popen(
@@ -82,4 +83,5 @@ def start(arguments: list[str], folder: Path) -> "subprocess.Popen[str]":
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        start_new_session=start_new_session,
     )

@@ -10,6 +10,7 @@ from conftest import MODELS, ROOT, TINY, compose, make_trainer
 
 from gan_cli import hooks, noise
 from gan_cli.errors import UserError
+from gan_cli.regularizers import input_gradient
 from gan_cli.trainer import Trainer
 
 CASES = [(model, data) for model in MODELS for data in ("digits", "points")]
@@ -209,7 +210,7 @@ def test_shards_average_the_running_statistics_and_differ_in_dropout() -> None:
 
 
 def test_unequal_shards_are_refused() -> None:
-    with pytest.raises(UserError, match=r"hardware\.shards=4: does not divide batch_size=6"):
+    with pytest.raises(UserError, match="batch_size=6: cannot be cut into 4 equal shards"):
         tiny("gan", "points", "hardware.shards=4")
 
 
@@ -330,7 +331,41 @@ def test_an_average_follows_its_closed_form() -> None:
     assert copy.deepcopy(averaged).state_dict().keys() == generator.state_dict().keys()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_under_float16_a_penalty_is_computed_in_float32() -> None:
+    """To the last bit, that of the same critic in fp32; what is not a penalty is computed in half precision."""
+    trainer, exact = (tiny("wgan_gp", "digits", f"hardware.precision={p}") for p in ("fp16", "fp32"))
+    x = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    critics = [t.game.get_submodule("D") for t in (trainer, exact)]
+    slopes = [input_gradient(critic, x) for critic in critics]
+    assert torch.equal(*slopes)
+    scores = [critic(x) for critic in critics]
+    assert scores[0].dtype == torch.float32 and not torch.equal(*scores)
+    torch.testing.assert_close(*scores, rtol=0.01, atol=0.01)
+
+
+def test_under_float16_losses_are_scaled_and_an_overflow_is_no_step() -> None:
+    slow = ("optimizer=sgd", "optimizer.lr=0.01")
+    trainer, exact = (tiny("gan", "digits", *slow, f"hardware.precision={p}") for p in ("fp16", "fp32"))
+    rescale(trainer, 1024.0)
+    for t in (trainer, exact):
+        t.play_round()
+    for name, value in exact.game.named_parameters():
+        torch.testing.assert_close(trainer.game.get_parameter(name), value, rtol=0.01, atol=2e-4)
+    before = parameters(trainer)
+    rescale(trainer, 1e38)
+    trainer.play_round()
+    assert all(torch.equal(value, before[name]) for name, value in trainer.game.named_parameters())
+    assert trainer.state_dict()["scalers"]["generator"]["scale"] == pytest.approx(5e37)
+
+
+def rescale(trainer: Trainer, scale: float) -> None:
+    """Go on with another scale of the losses."""
+    state = trainer.state_dict()
+    scalers = {name: {**scaler, "scale": scale} for name, scaler in state["scalers"].items()}
+    trainer.load_state_dict({**state, "scalers": scalers})
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_losses_are_float32_in_any_precision(precision: str) -> None:
     trainer = tiny("wgan_gp", "digits", f"hardware.precision={precision}", "++model.ema=0.9")
     trainer.play_round()

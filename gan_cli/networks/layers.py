@@ -32,6 +32,17 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+COUPLING: dict[str, type[nn.Module]] = {
+    "batch norm": nn.modules.batchnorm._BatchNorm,
+    "dropout": nn.modules.dropout._DropoutNd,
+}
+
+
+def couplings(network: nn.Module) -> list[str]:
+    """Layers whose output for a sample depends on how its batch is cut: by statistics, or by random numbers."""
+    return [name for name, kind in COUPLING.items() if any(isinstance(module, kind) for module in network.modules())]
+
+
 def norm(name: str, channels: int, spatial: bool) -> list[nn.Module]:
     """A norm layer for (N, C) or (N, C, H, W), in a list so that `none` adds no layer.
 

@@ -1,0 +1,232 @@
+"""Many processes: they learn what one learns, stop as one, and end with one sentence."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import MODELS, TINY, make_trainer, start
+from test_resume import RUN, final_state, rows, until
+from test_zoo import assert_same_state
+
+from gan_cli import checkpoint, launch, processes, rundir
+from gan_cli.shards import PairwiseSum
+
+Command = Callable[..., tuple[int, str]]
+TWO = {"devices": 2, "nodes": 1, "rendezvous": None}
+EXACT = [
+    *((f"model={model}", "data=digits", "data.image_size=16", "model.warm_up=null", *TINY) for model in MODELS),
+    *((f"model={model}", "data=points", "model.warm_up=null", *TINY) for model in MODELS),
+    ("model=gan", "data=points", "network=mlp_maxout", "batch_size=6", "network.generator.width=8",
+     "network.discriminator.width=8"),
+    ("model=wgan_gp", "data=digits", "batch_size=8", "network.width=8", "hardware.shards=4"),
+    ("model=dcgan", "data=digits", "batch_size=8", "network.width=8", "hardware.precision=bf16"),
+]  # fmt: skip
+"""Law A: two processes are one that plays the shards of both, bit for bit."""
+CLOSE = [
+    (f"model={model}", "data=digits", "data.image_size=16", "model.warm_up=null", "model.critic_norm=none",
+     "++network.generator_norm=none", "optimizer=sgd", "optimizer.lr=1e-3", *TINY)
+    for model in MODELS
+]  # fmt: skip
+"""Law B: two processes are one that plays the whole batch at once, to rounding, where nothing couples the samples."""
+
+
+def played(overrides: tuple[str, ...], rounds: int, world: processes.World | None = None) -> dict[str, Any]:
+    """The state after so many rounds, and the terms of the last."""
+    trainer = make_trainer(*overrides, world=world)
+    trainer.game.train()
+    for _ in range(rounds):
+        trainer.play_round()
+    return {"terms": trainer.terms, **trainer.state_dict()}
+
+
+def play_as_one_of_two(folder: Path) -> list[int]:
+    """In each of two processes: every case, and the states written down."""
+    world = processes.join()
+    states = [played(case, 3, world) for case in EXACT] + [played(case, 20, world) for case in CLOSE]
+    torch.save(states, folder / f"states_{world.rank}.pt")
+    torch.save(rows_seen(world), folder / f"rows_{world.rank}.pt")
+    processes.leave()
+    return [world.rank, world.size]
+
+
+def rows_seen(world: processes.World) -> list[int]:
+    """Which rows of the training data a process takes in 20 rounds."""
+    trainer = make_trainer(*EXACT[0], world=world)
+    seen: list[int] = []
+    take = trainer.batches.take
+
+    def watched(part: torch.Tensor) -> dict[str, torch.Tensor]:
+        seen.extend(part.tolist())
+        return take(part)
+
+    trainer.batches.take = watched  # type: ignore[method-assign]
+    for _ in range(20):
+        trainer.play_round()
+    return seen
+
+
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("two")
+    assert launch.run(play_as_one_of_two, (folder,), "laws", TWO, {"version": 1}) == [0, 2]
+    return folder
+
+
+@pytest.mark.parametrize("case", range(len(EXACT)), ids=lambda i: " ".join(EXACT[i][:3]))
+def test_law_a_two_processes_are_one_with_their_shards_bit_for_bit(by_two: Path, case: int) -> None:
+    shards = () if any("shards" in item for item in EXACT[case]) else ("hardware.shards=2",)
+    expected = played((*EXACT[case], *shards), 3)
+    for rank in (0, 1):
+        assert_same_state(expected, torch.load(by_two / f"states_{rank}.pt")[case])
+
+
+@pytest.mark.parametrize("case", range(len(CLOSE)), ids=lambda i: CLOSE[i][0])
+def test_law_b_two_processes_are_one_with_the_whole_batch(by_two: Path, case: int) -> None:
+    trainer = make_trainer(*CLOSE[case])
+    assert trainer.game.couplings() == []
+    expected, state = played(CLOSE[case], 20), torch.load(by_two / "states_0.pt")[len(EXACT) + case]
+    for name, value in expected["game"].items():
+        torch.testing.assert_close(state["game"][name], value, rtol=1e-5, atol=1e-5)
+
+
+def test_the_two_see_disjoint_data(by_two: Path) -> None:
+    """digits has 1347 training images; 20 rounds of two turns of 6 are not a whole epoch."""
+    seen = [torch.load(by_two / f"rows_{rank}.pt") for rank in (0, 1)]
+    assert len(seen[0]) == len(seen[1]) == len({*seen[0], *seen[1]}) / 2
+
+
+def test_a_sum_of_halves_is_the_sum() -> None:
+    values = torch.randn(8, 1000, generator=torch.Generator().manual_seed(0)) * torch.logspace(-4, 4, 8)[:, None]
+    sums = []
+    for part in (values, values[:4], values[4:]):
+        total = PairwiseSum()
+        for value in part:
+            total.add(value)
+        sums.append(total.value())
+    assert torch.equal(sums[0], sums[1] + sums[2])
+    torch.testing.assert_close(sums[0], values.double().sum(dim=0).float(), rtol=1e-5, atol=1e-3)
+
+
+def test_games_that_couple_samples_say_so() -> None:
+    assert make_trainer("model=dcgan", "data=digits", *TINY).game.couplings() == ["batch norm in G", "batch norm in D"]
+    maxout = make_trainer("model=gan", "data=points", "network=mlp_maxout")
+    assert maxout.game.couplings() == ["dropout in D"]
+
+
+def workers(parent: "subprocess.Popen[str]") -> list[int]:
+    """The processes that a command has started, in their order."""
+    found = subprocess.run(["pgrep", "-P", str(parent.pid)], capture_output=True, text=True).stdout.split()
+    return sorted(int(pid) for pid in found if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text())
+
+
+def test_a_run_of_two_processes_resumes_as_one_with_two_shards(command: Command, tmp_path: Path) -> None:
+    two, one = "hardware.devices=2", "hardware.shards=2"
+    code, printed = command("gan-train", *RUN, two, "steps=30", "schedule.total=60", "hydra.run.dir=run")
+    assert code == 0
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert log.count("new run in run: 30 steps, on 2 processes of cpu") == 1
+    code, printed = command("gan-train", *RUN, one, "hydra.run.dir=run")
+    assert code == 0 and "going on at step 30" in printed, printed
+    assert command("gan-train", *RUN, one, "hydra.run.dir=whole")[0] == 0
+    assert_same_state(final_state(tmp_path / "whole"), final_state(tmp_path / "run"))
+    assert rows(tmp_path / "whole") == rows(tmp_path / "run")
+    code, printed = command("gan-train", *RUN, "steps=70", "hydra.run.dir=run")
+    assert code == 2 and "hardware.shards: 2 -> 1" in printed
+
+
+ENDLESS = (*RUN, "steps=1000000", "schedule=constant", "hardware.devices=2", "hydra.run.dir=run")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_reaches_all_and_they_save_once(number: int, code: int, tmp_path: Path) -> None:
+    process = start([*ENDLESS, "checkpoint_every=0"], tmp_path, start_new_session=True)
+    until(lambda: (tmp_path / "run" / "metrics.jsonl").exists() and bool(rows(tmp_path / "run")))
+    running = workers(process)
+    if number == signal.SIGINT:  # a terminal tells the whole group, and the launcher tells the workers again
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == code, printed
+    assert "Traceback" not in printed and printed.count("stopped by a signal") == 1
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").glob("step_*")] == [
+        f"step_{checkpoint.load(tmp_path / 'run' / 'checkpoints' / 'last.pt')['step']:08d}.pt"
+    ]
+    assert len(running) == 2 and not any(Path(f"/proc/{pid}").exists() for pid in running)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_dead_process_ends_the_others_with_one_sentence(rank: int, tmp_path: Path) -> None:
+    process = start([*ENDLESS], tmp_path)
+    until(lambda: rundir.read_card(tmp_path / "run").get("step", 0) >= 5)
+    os.kill(workers(process)[rank], signal.SIGKILL)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 2 and "Traceback" not in printed
+    said = [line for line in printed.splitlines() if line.startswith("gan-train: ")]
+    assert len(said) == 1 and f"process {rank} of this machine was killed by SIGKILL" in said[0]
+    again = start([*ENDLESS, "minutes=0.02"], tmp_path)
+    printed, _ = again.communicate(timeout=60)
+    assert again.returncode == 0 and "going on at step" in printed
+
+
+def test_a_users_mistake_in_a_process_is_one_sentence(command: Command, tmp_path: Path) -> None:
+    with rundir.hold(tmp_path / "run"):
+        code, printed = command("gan-train", *ENDLESS)
+    assert code == 2 and printed.splitlines()[-1].startswith("gan-train: run: another process is training")
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["hardware.devices=many"], "hardware.devices=many: expected a number of processes, or all"),
+        (["hardware.devices=0"], "hardware.devices=0: must be at least 1"),
+        (["hardware.devices=3"], "batch_size=8: cannot be cut into 3 equal shards"),
+        (["hardware.devices=2", "hardware.shards=3"], "hardware.shards=3: cannot be shared by 2 processes"),
+        (["hardware.nodes=2"], "name it as HOST:PORT"),
+        (["hardware.nodes=2", "hardware.rendezvous=localhost:29500"], "need hydra.run.dir=FOLDER on a disk"),
+    ],
+)
+def test_a_mistake_about_processes_is_one_sentence(command: Command, arguments: list[str], said: str) -> None:
+    code, printed = command("gan-train", *RUN, *arguments)
+    assert code == 2 and said in printed and len(printed.splitlines()) == 1
+
+
+def test_all_devices_of_a_machine_without_a_gpu_are_one_process(command: Command) -> None:
+    code, printed = command("gan-train", *RUN, "hardware=cpu", "hardware.devices=all", "steps=2")
+    assert code == 0 and "on cpu in fp32" in printed
+
+
+def test_two_nodes_meet(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    typed = (*RUN, "steps=10", "hardware.nodes=2", f"hardware.rendezvous=localhost:{port}", "hydra.run.dir=run")
+    nodes = [start([*typed], tmp_path) for _ in range(2)]
+    printed = "".join(node.communicate(timeout=120)[0] for node in nodes)
+    assert [node.returncode for node in nodes] == [0, 0], printed
+    assert printed.count("new run in run: 10 steps, on 2 processes of cpu") == 1
+    assert rows(tmp_path / "run")[-1]["step"] == 10
+
+
+def test_a_sweep_of_runs_of_two_processes(command: Command, tmp_path: Path) -> None:
+    code, printed = command("gan-train", "-m", *RUN, "steps=5", "hardware.devices=2", "seed=1,2")
+    assert code == 0, printed
+    assert [path.parent.name for path in sorted(tmp_path.glob("outputs/sweeps/*/*/run.json"))] == ["seed=1", "seed=2"]
+
+
+def test_torchrun_is_joined(tmp_path: Path) -> None:
+    code = "from gan_cli.main import train; train()"
+    typed = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python",
+             sys.executable, "-c", code, *RUN, "steps=10"]  # fmt: skip
+    done = subprocess.run(typed, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("new run in outputs/wgan_gp/points/") == 1
+    assert len(list(tmp_path.glob("outputs/*/*/*/run.json"))) == 1
