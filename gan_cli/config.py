@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from gan_cli import registry
 from gan_cli.errors import UserError, closest
 
-GROUPS = ("model", "network", "loss", "regularizer", "data", "optimizer", "schedule")
+GROUPS = ("model", "network", "loss", "regularizer", "augmentation", "data", "optimizer", "schedule")
 """The groups whose nodes a registry builds."""
 
 HARMLESS = {
@@ -111,6 +111,7 @@ class TrainConfig:
     network: Any = None
     loss: Any = None
     regularizer: Any = None
+    augmentation: Any = None
     data: Any = None
     optimizer: Any = None
     schedule: Any = None
@@ -141,8 +142,12 @@ def _defaults(schema: type) -> dict[str, Any]:
     return {name: getattr(value, "value", value) for name, value in known.items() if name not in (*GROUPS, "hardware")}
 
 
-DEFAULTS: dict[str, Any] = {**_defaults(TrainConfig), "hardware": _defaults(Hardware)}
-"""The root's keys with their defaults, groups aside."""
+DEFAULTS: dict[str, Any] = {
+    **_defaults(TrainConfig),
+    "hardware": _defaults(Hardware),
+    "augmentation": {"name": "none"},
+}
+"""The root's keys with their defaults, and the groups that the first versions did not have."""
 
 
 def check(config: dict[str, Any]) -> dict[str, Any]:
@@ -177,6 +182,7 @@ SIMPLE = {
     "model": registry.games,
     "loss": registry.losses,
     "regularizer": registry.regularizers,
+    "augmentation": registry.augmentations,
     "data": registry.datasets,
     "schedule": registry.schedules,
 }

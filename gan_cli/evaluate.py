@@ -58,7 +58,7 @@ def _data_node(own: Mapping[str, Any], other: str | None, changed: list[str]) ->
 def _metrics(config: EvaluateConfig, dataset: Any) -> list[Any]:
     import torch
 
-    known = dataset.metrics
+    known = dataset.scored_by
     for name in config.metrics:
         if name not in known:
             raise UserError(f"metrics=[{name}]: not a metric of this data; its metrics are {', '.join(known)}.")

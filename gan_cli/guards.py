@@ -21,6 +21,19 @@ def _facts(config: Config, group: str) -> dict[str, Any]:
     return known.component(config[group]["name"], group).facts
 
 
+def useless_augmentation(config: Config) -> str | None:
+    """An augmentation that the game does not know, or that cannot change this kind of data."""
+    name = config["augmentation"]["name"]
+    game = registry.games.component(config["model"]["name"], "model")
+    kind = registry.datasets.component(config["data"]["name"], "data").facts.get("kind")
+    kinds = registry.augmentations.component(name, "augmentation").facts["kinds"]
+    if name == "none" or ("augmentation" in game.arguments and kind in kinds):
+        return None
+    if "augmentation" not in game.arguments:
+        return f"augmentation={name}: model={config['model']['name']} does not use one; set augmentation=none."
+    return f"augmentation={name}: changes {' and '.join(kinds)}, not {kind}; set augmentation=none."
+
+
 def _critic(config: Config) -> dict[str, Any]:
     return config["network"].get("discriminator", {})
 
@@ -91,6 +104,7 @@ GUARDS: tuple[Callable[[Config], str | None], ...] = (
     clipping_with_penalty,
     unconstrained_critic,
     batch_of_one,
+    useless_augmentation,
 )
 
 

@@ -146,12 +146,8 @@ class Logs(Hook):
 
     def __init__(self, recorder: Recorder, dataset: Dataset, every: int, sample_every: int, notes: Mapping[str, str]):
         self.recorder, self.every, self.sample_every, self.notes = recorder, every, sample_every, notes
-        self.seen = [self._some(dataset, fields) for fields in (dataset.train, dataset.heldout)]
+        self.seen = [dataset.some(fields, self.SEEN, "observed") for fields in (dataset.train, dataset.heldout)]
         self.latest: dict[str, float] = {}
-
-    def _some(self, dataset: Dataset, fields: dict[str, Tensor]) -> Tensor:
-        rows = torch.randperm(len(fields["x"]), generator=noise.generator("observed"))[: self.SEEN]
-        return dataset.decode({"x": fields["x"][rows.to(fields["x"].device)]})["x"]
 
     def start(self, trainer: Trainer) -> None:
         for tag, text in self.notes.items():
@@ -224,7 +220,7 @@ class Scores(Hook):
             self.latents = fixed_latents(trainer.game, self.metric.samples)
         trainer.scores = self.metric(render(trainer.rendered, self.latents))
         if self.objective not in trainer.scores:
-            raise UserError(f"objective={self.objective}: this distribution has no modes to count; take w1.")
+            raise UserError(f"objective={self.objective}: this data gives no such score; take {self.metric.objective}.")
         self.recorder.scalars({f"metrics/{name}": value for name, value in trainer.scores.items()})
         value, self.previous_best = trainer.scores[self.objective], trainer.best
         sign = -1 if self.objective in self.metric.lower_is_better else 1

@@ -95,7 +95,9 @@ def build_game(config: Mapping[str, Any], spec: Spec) -> Game:
     parts = {name: registry.networks.build(nodes[role], f"network.{role}", **offered) for name, role in roles.items()}
     loss = registry.losses.build(config["loss"], "loss")
     regularizer = registry.regularizers.build(config["regularizer"], "regularizer")
-    return registry.games.build(config["model"], "model", loss=loss, regularizer=regularizer, **parts)
+    augmentation = registry.augmentations.build(config.get("augmentation", DEFAULTS["augmentation"]), "augmentation")
+    rules = {"loss": loss, "regularizer": regularizer, "augmentation": augmentation}
+    return registry.games.build(config["model"], "model", **rules, **parts)
 
 
 def load_game(path: Path, weights: str, plugins: Sequence[str] = ()) -> tuple[Game, Spec, dict[str, Any]]:
@@ -142,7 +144,7 @@ def _trainer(config: Mapping[str, Any], dataset: Dataset, device: torch.device, 
         name: registry.optimizers.build(node, "optimizer", parameters=[p for m in moves[name] for p in m.parameters()])
         for name, node in players(config["optimizer"], game.players).items()
     }
-    batches = Batches(dataset, config["batch_size"], config["seed"])
+    batches = Batches(dataset, config["batch_size"], config["seed"], mirrored=dataset.flip)
     rate = Rate(dict(config["schedule"]))
     ema = None if game.ema is None else _averaged_copy(game)
     shards = Shards(config["hardware"]["shards"], world)
@@ -246,9 +248,11 @@ def _hooks(
     recorder = hooks.Recorder(folder, trainer.step)
     texts = {"configuration": f"```yaml\n{text}\n```", "reading": reading}
     logs = hooks.Logs(recorder, dataset, config["log_every"], config["sample_every"], texts)
-    scores, notes = [], [reading, *_shard_notes(trainer)]
-    if config["evaluate_every"] and dataset.metrics:
-        node = {"name": dataset.metrics[0]} | ({"n": config["evaluate_samples"]} if config["evaluate_samples"] else {})
+    scores, notes = [], [*filter(None, [dataset.note]), reading, *_shard_notes(trainer)]
+    if config["evaluate_every"] and dataset.scored_by:
+        node = {"name": dataset.scored_by[0]} | (
+            {"n": config["evaluate_samples"]} if config["evaluate_samples"] else {}
+        )
         device = dataset.train["x"].device
         metric = registry.metrics.build(node, "metrics", dataset=dataset, device=device)
         notes.append(f"scores: {metric.describe()}")

@@ -26,7 +26,7 @@ def picture(samples: Tensor, spec: Spec, real: Tensor | None = None) -> np.ndarr
         samples: (n, *spec.shape).
         real: points to show in grey behind the samples.
     """
-    return _scatter(samples, spec.extent, real) if spec.kind == "points" else _grid(samples)
+    return _scatter(samples, spec, real) if spec.kind == "points" else _grid(samples)
 
 
 def enlarged(images: Tensor) -> Tensor:
@@ -54,17 +54,23 @@ def _grid(images: Tensor) -> np.ndarray:
     return pixels_of(make_grid(enlarged(images), nrow=ceil(sqrt(len(images))), padding=2, pad_value=128))
 
 
-def _scatter(points: Tensor, extent: float, real: Tensor | None) -> np.ndarray:
+def _scatter(points: Tensor, spec: Spec, real: Tensor | None) -> np.ndarray:
+    """The first two coordinates, or a histogram where there is one only."""
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # no word about fonts
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 5), dpi=100, layout="tight")
     canvas = FigureCanvasAgg(figure)
-    axes = figure.add_subplot(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal")
+    axes = figure.add_subplot(xlim=(-spec.extent, spec.extent))
     for values, colour, label in ((real, "0.7", "held out"), (points, "tab:blue", "samples")):
-        if values is not None:
+        if values is not None and spec.shape[0] == 1:
+            axes.hist(values[:, 0].numpy(), bins=60, density=True, histtype="step", color=colour, label=label)
+        elif values is not None:
             axes.scatter(values[:, 0], values[:, 1], s=3, c=colour, linewidths=0, label=label)
+    if spec.shape[0] > 1:
+        axes.set(ylim=(-spec.extent, spec.extent), aspect="equal")
+    axes.set(**{f"{axis}label": name for axis, (name, *_) in zip("xy", spec.units, strict=False)})
     axes.legend(loc="upper right", markerscale=3)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

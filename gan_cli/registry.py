@@ -164,8 +164,9 @@ def validate(settings: Mapping[str, Any], arguments: Mapping[str, tuple[Any, Any
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in (path, *first["loc"]))
-        value = "" if first["type"] == "missing" else f"={first['input']}"
-        raise UserError(f"{place}{value}: {_lower(first['msg'])}.") from None
+        if first["type"] == "missing":
+            raise UserError(f"{place}: missing; add {place}=VALUE.") from None
+        raise UserError(f"{place}={first['input']}: {_lower(first['msg'])}.") from None
     return {key: getattr(checked, key) for key in settings}
 
 
@@ -345,10 +346,11 @@ def _facts(module: str, node: ast.ClassDef | ast.FunctionDef) -> dict[str, Any]:
 # --- the groups -----------------------------------------------------------------------------------------------------
 # What each group is offered is listed here and nowhere else.
 
-games = Registry("model", "games", "gan_cli.games", offers=("G", "D", "loss", "regularizer"))
+games = Registry("model", "games", "gan_cli.games", offers=("G", "D", "loss", "regularizer", "augmentation"))
 networks = Registry("network", "networks", "gan_cli.networks", offers=("shape", "latent", "bounded"))
 losses = Registry("loss", "losses", "gan_cli.losses")
 regularizers = Registry("regularizer", "regularizers", "gan_cli.regularizers")
+augmentations = Registry("augmentation", "augmentations", "gan_cli.augmentations")
 datasets = Registry("data", "datasets", "gan_cli.data")
 optimizers = Registry("optimizer", "optimizers", "gan_cli.optimizers", offers=("parameters",))
 schedules = Registry("schedule", "schedules", "gan_cli.optimizers", offers=("optimizer",))

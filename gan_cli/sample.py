@@ -21,7 +21,7 @@ class Mode(Enum):
 
     grid = "grid"  # one PNG of all samples
     images = "images"  # a folder of PNGs; for points, one scatter
-    npz = "npz"  # one array `samples`, (n, ...)
+    npz = "npz"  # one array `samples`, (n, ...); a table's in its own units
 
 
 class Weights(Enum):
@@ -118,7 +118,7 @@ def _write_npz(samples: "Tensor", generator: Generator, output: Path) -> None:
     import numpy as np
 
     output.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(output, samples=samples.numpy())
+    np.savez_compressed(output, samples=generator.spec.in_units(samples).numpy())
 
 
 WRITERS = {Mode.grid: _write_grid, Mode.images: _write_images, Mode.npz: _write_npz}

@@ -20,7 +20,7 @@ from gan_cli.errors import UserError
 
 log = logging.getLogger(__name__)
 
-mistakes: list[UserError] = []
+mistakes: list[UserError | OSError] = []
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _job(node: DictConfig) -> float | None:
             told = error if isinstance(error, UserError | OSError) else traceback.format_exc()
             log.error("%s: %s", cell_folder(HydraConfig.get().job.override_dirname), told)
             raise
-        if not isinstance(error, UserError):
+        if not isinstance(error, UserError | OSError):
             raise
         mistakes.append(error)  # Hydra would print more than the sentence
         return None

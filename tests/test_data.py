@@ -1,16 +1,21 @@
 """Data sets: exact definitions, files that are read and never written, batches that cover every sample."""
 
+import bz2
 import gzip
+import pickle
+import urllib.error
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 import torch
-from conftest import REAL_DATA, compose
+from conftest import REAL_DATA, compose, make_trainer
 
 from gan_cli import registry
+from gan_cli.data.benchmarks import CIFAR10, KMNIST, MNIST, SVHN, USPS, FashionMNIST
 from gan_cli.data.dataset import Batches, Dataset, Spec
-from gan_cli.data.digits import FILES, MNIST, Digits
+from gan_cli.data.digits import Digits
 from gan_cli.data.points import Points
 from gan_cli.errors import UserError
 
@@ -71,9 +76,12 @@ def test_every_sample_is_seen_once_an_epoch(n: int, size: int) -> None:
     assert torch.equal(resumed.next()["x"], drawn[4])
 
 
-def write_mnist(root: Path, packed: bool) -> dict[str, np.ndarray]:
+FILES = MNIST.files
+
+
+def write_mnist(root: Path, packed: bool, name: str = "MNIST") -> dict[str, np.ndarray]:
     """Twenty made-up images a split in MNIST's format."""
-    raw = root / "MNIST" / "raw"
+    raw = root / name / "raw"
     raw.mkdir(parents=True)
     random = np.random.default_rng(0)
     contents = {}
@@ -139,6 +147,76 @@ def test_the_root_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     assert compose("data=mnist", "data.root=/other")["data"]["root"] == "/other"
     monkeypatch.delenv("GAN_DATA_ROOT")
     assert compose("data=mnist")["data"]["root"] is None
+
+
+@pytest.mark.parametrize(("data", "folder"), [(FashionMNIST, "FashionMNIST"), (KMNIST, "KMNIST")])
+def test_relatives_of_mnist_lie_in_folders_of_their_own(tmp_path: Path, data: type[MNIST], folder: str) -> None:
+    contents = write_mnist(tmp_path, packed=True, name=folder)
+    images = data(str(tmp_path), image_size=28).train["x"][:, 0]
+    assert torch.equal(images, torch.from_numpy(contents["train-images-idx3-ubyte"]))
+
+
+def test_usps_is_read(tmp_path: Path) -> None:
+    (tmp_path / "usps").mkdir()
+    for name, count in (("usps.bz2", 12), ("usps.t.bz2", 5)):
+        lines = [
+            f"{i % 10 + 1} " + " ".join(f"{j + 1}:{-1 + 2 * (j == i):.1f}" for j in range(256)) for i in range(count)
+        ]
+        (tmp_path / "usps" / name).write_bytes(bz2.compress("\n".join(lines).encode()))
+    data = USPS(str(tmp_path))
+    assert data.train["x"].shape == (12, 1, 16, 16) and data.heldout["y"].tolist() == [0, 1, 2, 3, 4]
+    assert data.train["x"][3].flatten().argmax() == 3 and data.train["x"].max() == 255
+    assert USPS(str(tmp_path), image_size=32).spec.shape == (1, 32, 32)
+
+
+def test_svhn_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "svhn").mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (32, 32, 3, 7), dtype=np.uint8)
+    labels = np.array([[1], [2], [3], [4], [5], [6], [10]], dtype=np.uint8)  # 10 stands for the digit 0
+    for name in ("train_32x32.mat", "test_32x32.mat"):
+        scipy.io.savemat(tmp_path / "svhn" / name, {"X": images, "y": labels})
+    monkeypatch.setattr("torchvision.datasets.SVHN._check_integrity", lambda self: True)
+    data = SVHN(str(tmp_path))
+    assert data.train["y"].tolist() == [1, 2, 3, 4, 5, 6, 0]
+    assert torch.equal(data.train["x"][2], torch.from_numpy(images[..., 2].transpose(2, 0, 1)))
+
+
+def test_cifar10_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        content = {"data": pixels.reshape(4, -1), "labels": [3, 1, 4, 1]}
+        (folder / name).write_bytes(pickle.dumps(content))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    data = CIFAR10(str(tmp_path), flip=True)
+    assert data.train["x"].shape == (20, 3, 32, 32) and data.heldout["y"].tolist() == [3, 1, 4, 1]
+    assert torch.equal(data.heldout["x"], torch.from_numpy(pixels))
+    assert CIFAR10(str(tmp_path), image_size=16).spec.shape == (3, 16, 16)
+
+
+@pytest.mark.parametrize("data", ["mnist", "fashion_mnist", "kmnist", "usps", "cifar10", "svhn"])
+def test_without_files_or_network_there_is_one_sentence(
+    tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    with pytest.raises(UserError, match=rf"data={data}: no files in .* no download .* set data.root .* data=digits"):
+        registry.datasets.build({"name": data, "root": str(tmp_path)}, "data")
+
+
+def test_mirror_images_double_an_epoch() -> None:
+    data = Digits()
+    plain, batches = Batches(data, 100, seed=0), Batches(data, 100, seed=0, mirrored=True)
+    count = len(data.train["x"])
+    assert (plain.size, batches.size) == (count, 2 * count)
+    both = batches.take(torch.tensor([5, count + 5]))
+    assert torch.equal(both["x"][0].flip(-1), both["x"][1]) and both["y"][0] == both["y"][1]
+    assert torch.equal(both["x"][0], plain.take(torch.tensor([5]))["x"][0])
+    assert make_trainer("data=digits").batches.mirrored is False
 
 
 @pytest.mark.skipif(not (REAL_DATA and Path(REAL_DATA, "MNIST").is_dir()), reason="GAN_DATA_ROOT holds no MNIST")

@@ -24,7 +24,8 @@ def test_a_checkpoint_scores_what_its_run_logged(command: Command, data: str) ->
     assert result["scores"] != logged
 
 
-def test_another_data_set(command: Command, tmp_path: Path) -> None:
+def test_another_data_set(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gan_cli.metrics.classifier.STEPS", 20)
     assert command("gan-train", "data.image_size=32", *QUICK)[0] == 0
     write_mnist(tmp_path / "root", packed=True)
     code, printed = command("gan-evaluate", "checkpoint=run", "data=mnist", f"data.root={tmp_path / 'root'}", "n=10")

@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 import torch
 from platformdirs import user_cache_dir
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from gan_cli import noise
+from gan_cli.registry import metrics
 
 Fields = dict[str, Tensor]
 
@@ -29,6 +31,7 @@ class Spec:
         classes: how many labels there are; 0 for unlabelled data.
         bounded: whether samples lie in [-1, 1].
         extent: half the side of the square that a picture of points shows.
+        units: for each column of a table its name, offset and scale: value = offset + scale * sample.
     """
 
     kind: str
@@ -36,15 +39,33 @@ class Spec:
     classes: int = 0
     bounded: bool = True
     extent: float = 1.0
+    units: tuple[tuple[str, float, float], ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """As plain types, for a checkpoint."""
-        return {**asdict(self), "shape": list(self.shape)}
+        return {**asdict(self), "shape": list(self.shape), "units": [list(unit) for unit in self.units]}
 
     @classmethod
     def restore(cls, plain: dict[str, Any]) -> "Spec":
         """The inverse of `plain`."""
-        return cls(**{**plain, "shape": tuple(plain["shape"])})
+        units = tuple(tuple(unit) for unit in plain.get("units", ()))
+        return cls(**{**plain, "shape": tuple(plain["shape"]), "units": units})
+
+    def in_units(self, samples: Tensor) -> Tensor:
+        """Samples as the data has them: a table's columns in their own units."""
+        if not self.units:
+            return samples
+        offset, scale = (torch.tensor([unit[i] for unit in self.units]) for i in (1, 2))
+        return offset + scale * samples
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """Images (N, C, H, W) with values in [0, 255] as bytes of side `size`, by (antialiased) bilinear interpolation."""
+    if images.shape[-1] == size:
+        return images.round().to(torch.uint8) if images.is_floating_point() else images
+    shrinks = images.shape[-1] > size
+    chunks = [interpolate(part.float(), size=size, mode="bilinear", antialias=shrinks) for part in images.split(5000)]
+    return torch.cat([chunk.round().clamp(0, 255).to(torch.uint8) for chunk in chunks])
 
 
 class Dataset:
@@ -59,11 +80,24 @@ class Dataset:
     spec: Spec
     train: Fields
     heldout: Fields
+    flip: bool = False  # whether training sees every image's mirror image too
+    note: str = ""  # what a run should say of its data
+
+    @property
+    def scored_by(self) -> list[str]:
+        """The metrics that this data allows: without classes, those that need no labels."""
+        needs = {name: metrics.component(name, "metrics").facts.get("needs_labels") for name in self.metrics}
+        return [name for name in self.metrics if self.spec.classes > 1 or not needs[name]]
 
     def decode(self, stored: Fields) -> Fields:
         """A batch as the networks see it: float32, images in [-1, 1]."""
         x = stored["x"]
         return {**stored, "x": x.float() / 127.5 - 1 if x.dtype == torch.uint8 else x}
+
+    def some(self, fields: Fields, n: int, purpose: str = "scored") -> Tensor:
+        """At most n samples of a split, decoded; always the same ones for a purpose."""
+        rows = torch.randperm(len(fields["x"]), generator=noise.generator(purpose))[:n]
+        return self.decode({"x": fields["x"][rows.to(fields["x"].device)]})["x"]
 
     def to(self, device: torch.device) -> "Dataset":
         """Move every field to the device, where batches are then cut without a copy from the host."""
@@ -77,11 +111,15 @@ class Batches:
 
     Batch k holds the entries k * batch_size ... (k + 1) * batch_size of the joined permutations, so that no sample is
     left out and none is seen twice in an epoch, whatever the sizes. `position`, one integer, is its whole state.
+
+    Args:
+        mirrored: rows from the number of samples on are the mirror images of the samples: an epoch holds both.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, seed: int) -> None:
-        self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
-        self.size = len(dataset.train["x"])
+    def __init__(self, dataset: Dataset, batch_size: int, seed: int, mirrored: bool = False) -> None:
+        self.dataset, self.batch_size, self.seed, self.mirrored = dataset, batch_size, seed, mirrored
+        self.samples = len(dataset.train["x"])
+        self.size = 2 * self.samples if mirrored else self.samples
         self.position = 0
         self._epoch, self._order = -1, torch.empty(0)
 
@@ -91,7 +129,11 @@ class Batches:
 
     def take(self, rows: Tensor) -> Fields:
         """These rows of the training data, decoded."""
-        return self.dataset.decode({name: values[rows] for name, values in self.dataset.train.items()})
+        if not self.mirrored:
+            return self.dataset.decode({name: values[rows] for name, values in self.dataset.train.items()})
+        stored = {name: values[rows % self.samples] for name, values in self.dataset.train.items()}
+        turned = (rows >= self.samples).view(-1, 1, 1, 1)
+        return self.dataset.decode({**stored, "x": torch.where(turned, stored["x"].flip(-1), stored["x"])})
 
     def next_rows(self) -> Tensor:
         """Where in the training data the next batch lies."""

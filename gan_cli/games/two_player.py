@@ -25,6 +25,7 @@ class TwoPlayer(Game):
         D: discriminator or critic, (N, *shape) -> (N,), unbounded.
         loss: both sides of the objective, see `gan_cli.losses`.
         regularizer: what constrains D, see `gan_cli.regularizers`.
+        augmentation: T, what D sees of real and fake samples, see `gan_cli.augmentations`.
         latent: width of z.
         prior: law of z: standard normal, or uniform on [-1, 1).
     """
@@ -38,12 +39,14 @@ class TwoPlayer(Game):
         D: nn.Module,
         loss: Any,
         regularizer: Any,
+        augmentation: nn.Module,
         latent: Count = 128,
         prior: Literal["normal", "uniform"] = "normal",
         **order_of_play: Any,
     ) -> None:
         super().__init__(**order_of_play)
         self.G, self.D, self.loss, self.regularizer = G, D, loss, regularizer
+        self.T = augmentation
         self.prior = Prior(latent, prior)
         self.score: Callable[..., tuple[Tensor, Tensor]] = score_apart if batch_norms(D) else score_together
 
@@ -51,13 +54,14 @@ class TwoPlayer(Game):
     def discriminator(self, x: Tensor) -> Terms:
         with torch.no_grad():
             x_fake = self.G(self.prior(len(x)))
+        x, x_fake = self.T(x), self.T(x_fake)
         real, fake = self.score(self.D, x, x_fake)
         return {"adversarial": self.loss.discriminator(real, fake), **self.regularizer(self.D, x, x_fake)}
 
     @player(moves="G")
     def generator(self, x: Tensor) -> Terms:
         x_fake = self.G(self.prior(len(x)))
-        return {"adversarial": self.loss.generator(self.D(x_fake))}
+        return {"adversarial": self.loss.generator(self.D(self.T(x_fake)))}
 
     def moved(self, turn: Turn) -> None:
         self.regularizer.project(self.D)

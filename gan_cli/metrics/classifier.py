@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gan_cli import checkpoint, noise
-from gan_cli.data.dataset import Batches, Dataset, Fields, cache_folder
+from gan_cli.data.dataset import Batches, Dataset, cache_folder
 from gan_cli.registry import Count, metrics
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class ClassifierScores:
         "classifier_score", "classifier_score_real", "classes_covered",
         "frechet_classifier_distance", "frechet_classifier_distance_floor", "classifier_accuracy", "scored_samples",
     )  # fmt: skip
+    needs_labels = True
     objectives = ("frechet_classifier_distance", "classifier_score", "classes_covered")
     objective = "frechet_classifier_distance"
     lower_is_better = ("frechet_classifier_distance",)
@@ -49,8 +50,8 @@ class ClassifierScores:
         self.samples, self.device, self.classes = min(n, len(dataset.heldout["x"])), device, dataset.spec.classes
         self.network = load_or_train(dataset, device)
         self.accuracy = accuracy(self.network, dataset)
-        self.reference = self._features(_some(dataset, dataset.train, 20_000))
-        heldout = self._features(_some(dataset, dataset.heldout, self.samples))
+        self.reference = self._features(dataset.some(dataset.train, 20_000))
+        heldout = self._features(dataset.some(dataset.heldout, self.samples))
         self.floor = frechet_distance(heldout, self.reference)
         self.real_score = float(self._score(heldout))
 
@@ -84,12 +85,6 @@ class ClassifierScores:
         logs = self.network.head(features).log_softmax(dim=1).double()
         marginal = logs.exp().mean(dim=0).clamp_min(1e-12).log()
         return (logs.exp() * (logs - marginal)).sum(dim=1).mean().exp()
-
-
-def _some(dataset: Dataset, fields: Fields, n: int) -> Tensor:
-    """At most n samples of a split, always the same."""
-    rows = torch.randperm(len(fields["x"]), generator=noise.generator("scored"))[:n]
-    return dataset.decode({"x": fields["x"][rows.to(fields["x"].device)]})["x"]
 
 
 class Classifier(nn.Module):

@@ -1,9 +1,10 @@
-"""Scores of points in the plane, against laws that are known exactly."""
+"""Scores of points, against held-out ones and laws that are known exactly."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gan_cli.data.dataset import Dataset
 from gan_cli.data.points import Points
 from gan_cli.registry import Count, metrics
 
@@ -29,16 +30,16 @@ class PointScores:
     objective = "w1"
     lower_is_better = ("w1",)
 
-    def __init__(self, dataset: Points, n: Count = 10_000) -> None:
+    def __init__(self, dataset: Dataset, n: Count = 10_000) -> None:
         self.dataset, self.samples = dataset, n
         matched = min(n, MATCHED, len(dataset.train["x"]), len(dataset.heldout["x"]))
         self.heldout = dataset.heldout["x"][:matched].cpu()
         self.floor = wasserstein_1(dataset.train["x"][:matched].cpu(), self.heldout)
 
     def __call__(self, samples: Tensor) -> dict[str, float]:
-        """Scores of `samples`, (n, 2)."""
+        """Scores of `samples`, (n, d)."""
         scores = {"w1": wasserstein_1(samples, self.heldout), "w1_floor": self.floor}
-        if self.dataset.centres is not None:
+        if isinstance(self.dataset, Points) and self.dataset.centres is not None:
             scores |= _modes(samples, self.dataset.centres, self.dataset.deviation)
         return scores
 

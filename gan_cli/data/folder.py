@@ -1,0 +1,234 @@
+"""A folder of images of any kind, packed once into one file of bytes that later runs map into memory."""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+from annotated_types import Gt, Lt
+from PIL import Image, ImageOps
+from torch import Tensor
+from tqdm import tqdm
+
+from gan_cli.data.dataset import Dataset, Spec, cache_folder
+from gan_cli.errors import UserError
+from gan_cli.registry import Count, datasets
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Version of the packed file; part of its name."""
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+TRAIN, HELD_OUT = {"train", "training"}, {"test", "val", "valid", "validation"}
+AT_ONCE = 512  # images decoded before they are written
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image file: its class, and whether it is held out."""
+
+    path: Path
+    label: int
+    heldout: bool
+
+
+@datasets.register("image_folder")
+class ImageFolder(Dataset):
+    """Every image below a folder: RGB, grey, palette, 16 bits, with alpha (shown on white); resized and cropped.
+
+    The folders right below are the classes, if there are two or more; files right in the folder have none. Folders
+    called `train` and `test` (or `val`) are the split instead, with the classes below them. Without such folders a
+    share of every class is held out, always the same files.
+
+    The first use packs the images into the cache folder ($GAN_CACHE), a byte a value; later runs map that file. A file
+    that is added, changed or removed makes a new one.
+
+    Args:
+        folder: where the images are.
+        image_size: side; the shorter side is resized to it and the middle of the longer one kept.
+        channels: 3 for colour, 1 for grey.
+        classes: false takes no notice of class folders.
+        flip: add every image's mirror image to the training set.
+        heldout: share held out, where the folder has no split of its own.
+    """
+
+    kind: ClassVar[str] = "image"
+    metrics: ClassVar[tuple[str, ...]] = ("classifier", "patches")
+
+    def __init__(
+        self,
+        folder: str,
+        image_size: Count = 32,
+        channels: Annotated[int, Gt(0), Lt(4)] = 3,
+        classes: bool = True,
+        flip: bool = False,
+        heldout: Annotated[float, Gt(0), Lt(1)] = 0.1,
+    ) -> None:
+        if channels == 2:
+            raise UserError("data.channels=2: take 1 (grey) or 3 (colour).")
+        names, entries = listing(Path(folder).expanduser(), classes, heldout)
+        images, readable = packed(entries, Path(folder).expanduser(), (channels, image_size, image_size))
+        entries = [entry for entry, good in zip(entries, readable, strict=True) if good]
+        first = sum(not entry.heldout for entry in entries)
+        if not 0 < first < len(entries):
+            raise UserError(f"data.folder={folder}: needs at least one image to learn from and one to hold out.")
+        y = torch.tensor([entry.label for entry in entries])
+        self.train, self.heldout = {"x": images[:first], "y": y[:first]}, {"x": images[first:], "y": y[first:]}
+        self.spec, self.flip = Spec("image", tuple(images.shape[1:]), classes=len(names)), flip
+        self.note = f"{first} images of {len(names)} classes to learn from, {len(entries) - first} held out"
+        if not names:
+            self.note = (
+                f"{first} images to learn from, {len(entries) - first} held out; without class folders the scores "
+                "that need labels (classifier_score, classes_covered, frechet_classifier_distance) are left out and "
+                "sliced_wasserstein remains"
+            )
+
+
+def listing(folder: Path, classes: bool, share: float) -> tuple[list[str], list[Entry]]:
+    """The names of the classes, and every image below the folder, those to learn from first.
+
+    Raises:
+        UserError: no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"data.folder={folder}: no such folder.")
+    folder = _inmost(folder)
+    parts = {part: [path for path in folder.iterdir() if path.is_dir() and path.name.lower() in part_names]
+             for part, part_names in ((False, TRAIN), (True, HELD_OUT))}  # fmt: skip
+    split = bool(parts[False] and parts[True])
+    roots = {_inmost(root): part for part, found in parts.items() for root in found} if split else {folder: None}
+    found = [(path, root) for root in sorted(roots) for path in _images(root)]
+    if not found:
+        raise UserError(f"data.folder={folder}: no images in it ({', '.join(sorted(SUFFIXES))}).")
+    tops = {path: path.relative_to(root).parts[0] if path.parent != root else "" for path, root in found}
+    names = sorted(set(tops.values()))
+    names = names if classes and len(names) > 1 and "" not in names else []
+    labels = {path: names.index(tops[path]) if names else 0 for path, _ in found}
+    held = _held_out(folder, labels, share) if not split else {path for path, root in found if roots[root]}
+    entries = [Entry(path, labels[path], path in held) for path, _ in found]
+    return names, sorted(entries, key=lambda entry: entry.heldout)
+
+
+def _inmost(folder: Path) -> Path:
+    """Past folders that hold nothing but one folder, as archives unpack."""
+    while len(inside := [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]) == 1:
+        if not inside[0].is_dir():
+            break
+        folder = inside[0]
+    return folder
+
+
+def _images(root: Path) -> Iterator[Path]:
+    """Image files below a folder, in the order of their names; hidden ones and what macOS puts into archives aside."""
+    for place, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        for name in sorted(files):
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                yield Path(place, name)
+
+
+def _held_out(folder: Path, labels: dict[Path, int], share: float) -> set[Path]:
+    """A share of every class, at least one image of each that has two, chosen by their names alone."""
+    by_label: dict[int, list[Path]] = {}
+    for path in sorted(labels, key=lambda path: hashlib.sha256(str(path.relative_to(folder)).encode()).digest()):
+        by_label.setdefault(labels[path], []).append(path)
+    counts = {label: max(1, round(share * len(paths))) if len(paths) > 1 else 0 for label, paths in by_label.items()}
+    return {path for label, paths in by_label.items() for path in paths[: counts[label]]}
+
+
+# --- the packed file --------------------------------------------------------------------------------------------------
+
+
+def packed(entries: list[Entry], folder: Path, shape: tuple[int, int, int]) -> tuple[Tensor, list[bool]]:
+    """All images as bytes (n, *shape), mapped from the cache, and which of the entries could be read.
+
+    Raises:
+        UserError: not one can be read, or the disk is full.
+    """
+    key = hashlib.sha256(f"{FORMAT} {shape}".encode())
+    for entry in entries:
+        state = entry.path.stat()
+        key.update(f"{entry.path.relative_to(folder)} {entry.heldout} {state.st_size} {state.st_mtime_ns}\n".encode())
+    target = cache_folder() / "packed" / key.hexdigest()[:16]
+    with _held(target.with_suffix(".lock")):
+        if not (target / "index.json").is_file():
+            _pack(entries, folder, shape, target)
+    readable = json.loads((target / "index.json").read_text(encoding="utf-8"))["readable"]
+    mapped: Any = np.memmap(target / "images.bin", np.uint8, mode="c", shape=(sum(readable), *shape))
+    return torch.from_numpy(mapped), readable
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """One process packs; others that want the same file wait for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _pack(entries: list[Entry], folder: Path, shape: tuple[int, int, int], target: Path) -> None:
+    """Write the packed file beside its place and move it there whole."""
+    part = target.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+    part.mkdir()
+    log.info("packing %d images of %s (once; kept in %s)", len(entries), folder, target)
+    readable: list[bool] = []
+    try:
+        with (part / "images.bin").open("wb") as file, ThreadPoolExecutor() as pool:
+            for first in tqdm(range(0, len(entries), AT_ONCE), desc="packing", unit=f" x {AT_ONCE}", disable=None):
+                for image in pool.map(lambda entry: _read(entry.path, shape), entries[first : first + AT_ONCE]):
+                    readable.append(image is not None)
+                    if image is not None:
+                        file.write(image)
+        if not any(readable):
+            raise UserError(f"data.folder={folder}: none of its {len(entries)} images can be read.")
+        (part / "index.json").write_text(json.dumps({"readable": readable}), encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
+        part.replace(target)
+    except OSError as error:
+        raise UserError(
+            f"data.folder={folder}: the packed images cannot be kept in {target.parent} ({error.strerror}); make room, "
+            "or set the environment variable GAN_CACHE to a folder on another disk."
+        ) from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _read(path: Path, shape: tuple[int, int, int]) -> bytes | None:
+    """An image as bytes of the shape, or None, with a warning, for a file that cannot be read."""
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            plain = _on_white(_eight_bits(upright)).convert("L" if shape[0] == 1 else "RGB")
+            fitted = np.asarray(ImageOps.fit(plain, shape[1:], Image.Resampling.LANCZOS))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        log.warning("%s is left out: it cannot be read (%s)", path, error)
+        return None
+    return np.ascontiguousarray(fitted.reshape(*shape[1:], shape[0]).transpose(2, 0, 1)).tobytes()
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Pillow cuts 16 bits off at 255 instead of scaling them; values with a point lie in [0, 1] or in [0, 255]."""
+    if image.mode not in ("F", "I") and not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image, dtype=np.float64)
+    scale = 1 / 257 if image.mode != "F" else 255 if values.max() <= 1 else 1
+    return Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return image
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
