@@ -108,6 +108,14 @@ class Recorder:
         temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         temporary.replace(self.path)
 
+    def hparams(self, settings: Mapping[str, Any], metrics: Sequence[str]) -> None:
+        """The row of TensorBoard's table of runs: settings, and the last values of these scalars."""
+        from torch.utils.tensorboard.summary import hparams
+
+        plain = {key: value for key, value in settings.items() if isinstance(value, bool | int | float | str)}
+        for summary in hparams(plain, dict.fromkeys(metrics, 0)):
+            self.writer.file_writer.add_summary(summary)
+
     def scalars(self, values: Mapping[str, float]) -> None:
         """Values of the current round, under their complete tags."""
         self.row |= values
@@ -162,11 +170,11 @@ class Logs(Hook):
         noise.begin_turn("observe", trainer.seed, trainer.step)
         with at_rest(trainer.game):
             observed = trainer.game.observe(*(seen[:count] for seen in self.seen))
-        scalars = terms | {tag: value for tag, value in observed.items() if value.dim() == 0}
+        scalars = terms | {tag: value for tag, value in observed.items() if value.dim() == 0} | _distance(trainer)
         self.latest = dict(zip(scalars, torch.stack(list(scalars.values())).tolist(), strict=True))
         self._refuse_divergence(trainer.step)
         if due(self.every, trainer):
-            self.recorder.scalars(self.latest)
+            self.recorder.scalars(self.latest | _learning_rates(trainer))
         if histograms:
             for tag, value in observed.items():
                 if value.dim():
@@ -179,6 +187,26 @@ class Logs(Hook):
                     f"the run diverged: {tag} is {value} at step {step}; lower optimizer.lr or take a gentler loss or "
                     "regularizer. The checkpoints written before stay."
                 )
+
+
+def _learning_rates(trainer: Trainer) -> dict[str, float]:
+    """Each player's learning rate in the round just played."""
+    return {f"{name}/learning_rate": o.param_groups[0]["lr"] for name, o in trainer.optimizers.items()}
+
+
+def _distance(trainer: Trainer) -> dict[str, Tensor]:
+    """How far the averaged weights are from the trained ones, relative to these: |average - trained| / |trained|."""
+    if trainer.ema is None:
+        return {}
+    trained, averaged = (
+        torch.cat([weight.detach().flatten() for name in game.averaged for weight in _weights(game, name)])
+        for game in (trainer.game, trainer.ema)
+    )
+    return {"ema/distance": (averaged - trained).norm() / trained.norm()}
+
+
+def _weights(game: Game, name: str) -> Iterator[Tensor]:
+    return game.get_submodule(name).parameters()
 
 
 class Pictures(Hook):

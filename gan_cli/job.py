@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -13,7 +14,7 @@ import yaml
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gan_cli import checkpoint, hooks, noise, processes, registry, report, rundir
-from gan_cli.config import DEFAULTS, check, differences, fingerprint, players, role_nodes
+from gan_cli.config import DEFAULTS, GROUPS, check, differences, fingerprint, flatten, players, role_nodes
 from gan_cli.data.dataset import Batches, Dataset, Spec
 from gan_cli.errors import UserError
 from gan_cli.game import Game
@@ -246,6 +247,7 @@ def _hooks(
 ) -> list[hooks.Hook]:
     text, reading = yaml.safe_dump(dict(config), sort_keys=False), trainer.game.reading()
     recorder = hooks.Recorder(folder, trainer.step)
+    recorder.hparams(*_table(config, dataset))
     texts = {"configuration": f"```yaml\n{text}\n```", "reading": reading}
     logs = hooks.Logs(recorder, dataset, config["log_every"], config["sample_every"], texts)
     scores, notes = [], [*filter(None, [dataset.note]), reading, *_shard_notes(trainer)]
@@ -268,6 +270,17 @@ def _hooks(
         hooks.Rows(recorder, config["batch_size"]),
         hooks.Checkpoints(folder, every, keep, scores[0] if scores else None, frame),
     ]
+
+
+def _table(config: Mapping[str, Any], dataset: Dataset) -> tuple[dict[str, Any], list[str]]:
+    """What TensorBoard's table of runs shows: the settings that decide what is learnt, and the scores."""
+    names = [name for metric in dataset.scored_by[:1] for name in registry.metrics.components[metric].facts["scores"]]
+    leaves = {key: value for key, value in flatten(config).items() if key.split(".")[0] in (*GROUPS, *TABLE)}
+    settings = {re.sub(rf"^({'|'.join(GROUPS)})\.name$", r"\1", key): value for key, value in leaves.items()}
+    return settings, [f"metrics/{name}" for name in names]
+
+
+TABLE = ("seed", "batch_size", "steps")  # the root's keys in the table, beside the groups
 
 
 def _shard_notes(trainer: Trainer) -> list[str]:
