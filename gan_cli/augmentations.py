@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from gan_cli import noise
-from gan_cli.registry import augmentations
+from gan_cli.optimizers import Rate
+from gan_cli.registry import Count, Positive, augmentations
 
 
 @augmentations.register("none")
@@ -23,6 +24,9 @@ class Augmentation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.changed(x) if self.training else x
+
+    def begin_round(self, step: int) -> None:
+        """Called before the turns of round `step`."""
 
     def changed(self, x: Tensor) -> Tensor:
         """The batch as the discriminator sees it in training, in the shape of `x`."""
@@ -96,3 +100,35 @@ def _index(size: int, shift: Tensor) -> Tensor:
 
 
 POLICIES = {"color": color, "translation": translation, "cutout": cutout}
+
+
+@augmentations.register("instance_noise")
+class InstanceNoise(Augmentation):
+    """x + sigma * N(0, I), with sigma falling to zero over the run: real and fake samples share a support at last.
+
+    Reference: Arjovsky and Bottou, 2017, arXiv 1701.04862, section 3; Sonderby et al., 2016, arXiv 1610.04490, section
+    3.3. The critic's diagnostics are taken of noisy samples too.
+
+    Args:
+        sigma: deviation in the first round, in the units of the samples.
+        schedule: how it falls: its factor as a function of the round, by the learning-rate schedule of that name.
+        total: rounds until it is zero.
+    """
+
+    sigma: Tensor
+
+    def __init__(
+        self,
+        total: Count,
+        sigma: Positive = 0.1,
+        schedule: Literal["linear", "cosine"] = "linear",
+    ) -> None:
+        super().__init__()
+        self.first, self.rate = sigma, Rate({"name": schedule, "total": total})
+        self.register_buffer("sigma", torch.tensor(float(sigma)))
+
+    def begin_round(self, step: int) -> None:
+        self.sigma.fill_(self.first * self.rate(step))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.sigma * noise.rows(torch.randn, *x.shape, device=x.device)

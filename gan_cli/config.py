@@ -260,7 +260,8 @@ def role_nodes(network: Mapping[str, Any], roles: Any) -> dict[str, dict[str, An
     """
     roles = list(dict.fromkeys(roles))
     family = network.get("name")
-    shared = {key: value for key, value in network.items() if key not in ("name", *roles)}
+    others = [key for key in network if f"{family}.{key}" in registry.networks.components]  # roles of other games
+    shared = {key: value for key, value in network.items() if key not in ("name", *roles, *others)}
     known = sorted({option for role in roles for option in registry.networks.settable(f"{family}.{role}", "network")})
     for key in shared:
         if key not in known:

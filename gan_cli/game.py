@@ -29,11 +29,15 @@ class Player:
 
 @dataclass(frozen=True)
 class Turn:
-    """One player's turn: its place in the round, and whether it wants a batch of its own."""
+    """One player's turn: its place in the round, whether it wants a batch of its own, whether its lazy terms are due.
+
+    These are values of the host: every kind of turn is a computation of its own.
+    """
 
     player: Player
     index: int
     fresh_batch: bool
+    due: bool = True
 
 
 def player(moves: str) -> Callable[[Callable[..., Terms]], Callable[..., Terms]]:
@@ -65,6 +69,7 @@ class Game(nn.Module):
 
     roles: ClassVar[dict[str, str]] = {}  # attribute -> the role of the network it holds
     averaged: ClassVar[tuple[str, ...]] = ()  # the networks an EMA follows
+    own_objective: ClassVar[bool] = False  # whether it takes no loss of the group `loss`
 
     def __init__(
         self,
@@ -72,7 +77,7 @@ class Game(nn.Module):
         warm_up: dict[str, dict[Literal["repeat", "rounds", "every"], Count]] | None = None,
         fresh_batch: Literal["turn", "round"] = "turn",
         ema: Fraction | None = None,
-        critic_norm: Literal["none", "batch", "layer"] = "none",
+        critic_norm: Literal["none", "batch", "layer", "instance", "weight", "spectral"] = "none",
     ) -> None:
         super().__init__()
         self.ema, self.critic_norm, self.fresh_batch = ema, critic_norm, fresh_batch
@@ -86,16 +91,26 @@ class Game(nn.Module):
             if "repeat" not in special or not {"rounds", "every"} & special.keys():
                 raise UserError(f"model.warm_up.{name}={special}: needs `repeat`, and `rounds` or `every`.")
         self.repeat: dict[str, int] = {name: (repeat or {}).get(name, 1) for name in self.players}
-        self._rounds: dict[tuple[int, ...], tuple[Turn, ...]] = {}
+        self.every: dict[str, int] = {}  # players whose lazy terms are due in every so many-th turn
+        self.due = True  # whether they are in the turn being played
+        self._rounds: dict[tuple[tuple[int, int], ...], tuple[Turn, ...]] = {}
 
     def turns(self, step: int) -> tuple[Turn, ...]:
         """The turns of round `step`, in order of play; steps count from 0."""
-        counts = tuple(self._count(name, step) for name in self.players)
-        if counts not in self._rounds:
-            played = [who for who, times in zip(self.players.values(), counts, strict=True) for _ in range(times)]
+        kinds = tuple((self._count(name, step), self._phase(name, step)) for name in self.players)
+        if kinds not in self._rounds:
+            played = [
+                (who, (phase + i) % self.every.get(name, 1) == 0)
+                for (name, who), (times, phase) in zip(self.players.items(), kinds, strict=True)
+                for i in range(times)
+            ]
             fresh = self.fresh_batch == "turn"
-            self._rounds[counts] = tuple(Turn(who, i, fresh or i == 0) for i, who in enumerate(played))
-        return self._rounds[counts]
+            self._rounds[kinds] = tuple(Turn(who, i, fresh or i == 0, due) for i, (who, due) in enumerate(played))
+        return self._rounds[kinds]
+
+    def _phase(self, name: str, step: int) -> int:
+        """How many turns, modulo `every`, the player has had before this round; special rounds count as any other."""
+        return step * self.repeat[name] % self.every.get(name, 1)
 
     def _count(self, name: str, step: int) -> int:
         special = self.warm_up.get(name)
@@ -107,7 +122,11 @@ class Game(nn.Module):
 
     def play(self, turn: Turn, batch: Mapping[str, Tensor]) -> Terms:
         """The terms of one turn."""
+        self.due = turn.due
         return getattr(self, turn.player.name)(*(batch[name] for name in turn.player.fields))
+
+    def begin_round(self, step: int) -> None:
+        """Called before the turns of a round: the place for what is a function of the round, such as annealed noise."""
 
     def moved(self, turn: Turn) -> None:
         """Called after the step of a turn: the place for projections such as weight clipping."""

@@ -76,12 +76,24 @@ def unconstrained_critic(config: Config) -> str | None:
     """A Wasserstein loss whose critic may grow without bound."""
     if not _facts(config, "loss")["needs_lipschitz_critic"] or _facts(config, "regularizer")["lipschitz"]:
         return None
-    if config["regularizer"].get("clip") is not None:
+    if config["regularizer"].get("clip") is not None or _critic(config).get("critic_norm") == "spectral":
         return None
     return (
         f"regularizer={config['regularizer']['name']}: loss={config['loss']['name']} has no optimum without a "
-        "Lipschitz constraint on the critic; take regularizer=gradient_penalty or regularizer=weight_clip."
+        "Lipschitz constraint on the critic; take regularizer=gradient_penalty, regularizer=weight_clip or "
+        "model.critic_norm=spectral."
     )
+
+
+def wrong_objective(config: Config) -> str | None:
+    """A loss for a game that has its own, or none for a game that needs one."""
+    model, loss = config["model"]["name"], config["loss"]["name"]
+    own = _facts(config, "model").get("own_objective", False)
+    if own == (loss == "own"):
+        return None
+    if own:
+        return f"loss={loss}: model={model} has an objective of its own; leave loss=own."
+    return f"loss=own: model={model} has no objective of its own; take another loss, such as loss=non_saturating."
 
 
 def batch_of_one(config: Config) -> str | None:
@@ -102,6 +114,7 @@ GUARDS: tuple[Callable[[Config], str | None], ...] = (
     sigmoid_score,
     batch_statistics,
     clipping_with_penalty,
+    wrong_objective,
     unconstrained_critic,
     batch_of_one,
     useless_augmentation,

@@ -7,16 +7,20 @@ Class attributes, read by the guard rails before torch loads:
     lipschitz: a Wasserstein loss may be used with it.
 """
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from gan_cli import noise
-from gan_cli.registry import NonNegative, Positive, regularizers
+from gan_cli.registry import Count, NonNegative, Positive, regularizers
+
+Critic = Callable[[Tensor], Tensor]
+"""Samples to scores, (N, ...) -> (N,): a network, or what a game makes of one."""
 
 
-def input_gradient(D: nn.Module, x: Tensor, create_graph: bool = True) -> Tensor:
+def input_gradient(D: Critic, x: Tensor, create_graph: bool = True) -> Tensor:
     """The gradient of each sample's score with respect to that sample, in the shape of `x`.
 
     Valid where no batch statistics couple the samples. With `create_graph` the result can be differentiated again.
@@ -41,6 +45,7 @@ class Regularizer:
 
     per_sample: ClassVar[bool] = False
     lipschitz: ClassVar[bool] = False
+    every: int = 1  # turns from one penalty to the next
 
     def __init__(self, clip: Positive | None = None) -> None:
         self.clip = clip
@@ -50,7 +55,8 @@ class Regularizer:
         """How the Wasserstein estimate under this constraint must be read; empty where there is no constraint."""
         return "" if self.clip is None else "weight clipping: equals the Wasserstein distance up to an unknown factor"
 
-    def __call__(self, D: nn.Module, x: Tensor, x_fake: Tensor) -> dict[str, Tensor]:
+    def __call__(self, D: Critic, x: Tensor, x_fake: Tensor) -> dict[str, Tensor]:
+        """Named terms; in a turn where `every` leaves them out it is not called."""
         return {}
 
     @torch.no_grad()
@@ -77,16 +83,88 @@ class WeightClip(Regularizer):
 
 @regularizers.register("gradient_penalty")
 class GradientPenalty(Regularizer):
-    """weight * E (|grad D(x_hat)| - target)^2 with x_hat uniform on the line between a real and a fake sample.
+    """weight * E rho(|grad D(x_hat)| - target): where x_hat lies, which norm, which rho. Most penalties are one of it.
 
     Reference: Gulrajani et al., 2017, "Improved Training of Wasserstein GANs", arXiv 1704.00028, equation 3: one
-    epsilon a sample, the Euclidean norm over all dimensions of the sample, two-sided. Under this penalty the gap
-    E D(x) - E D(G(z)) exceeds the Wasserstein distance by an amount proportional to 1 / weight.
+    epsilon a sample, the norm over all dimensions of the sample, two-sided. Under it the gap E D(x) - E D(G(z))
+    exceeds the Wasserstein distance by an amount proportional to 1 / weight. DRAGAN, R1, R2 and the zero-centred
+    penalties are options of the group `regularizer`.
 
     Args:
         weight: lambda; 10 in the paper, 0.1 in the authors' code for 2-D toys.
         target: the norm that the gradient is drawn to.
+        where: `line` between a real and a fake sample, `real`, `fake`, or `around_real`.
+        order: of the norm: 2, 1 or inf. The dual norm decides which Lipschitz constant is meant.
+        sides: `two` punishes slopes above and below the target, `one` only those above.
+        power: 2 squares the excess, 1 takes it as it is.
+        every: the penalty is added in every so many-th turn, that many times as strong (Karras et al., 2020, arXiv
+            1912.04958, section 3.1).
+        spread: of `around_real`, in deviations of the batch.
         clip: see `Regularizer`; refused by a guard rail, since it works against the penalty.
+    """
+
+    per_sample: ClassVar[bool] = True
+    lipschitz: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        weight: Positive = 10.0,
+        target: NonNegative = 1.0,
+        where: Literal["line", "real", "fake", "around_real"] = "line",
+        order: Literal[1, 2, "inf"] = 2,
+        sides: Literal["two", "one"] = "two",
+        power: Literal[1, 2] = 2,
+        every: Count = 1,
+        spread: Positive = 0.5,
+        clip: Positive | None = None,
+    ) -> None:
+        super().__init__(clip)
+        self.weight, self.target, self.every = weight, target, every
+        self.where, self.order, self.sides, self.power, self.spread = where, float(order), sides, power, spread
+
+    @property
+    def caveat(self) -> str:
+        if self.where != "line" or not self.target:
+            return ""
+        return (
+            f"gradient penalty of weight {self.weight:g}: overestimates the Wasserstein distance by an amount "
+            "proportional to 1/weight (N(0,1) against N(1,1), true distance 1: 1.05 at 10, 1.54 at 1, 6.4 at 0.1)"
+        )
+
+    def __call__(self, D: Critic, x: Tensor, x_fake: Tensor) -> dict[str, Tensor]:
+        places = {"line": on_the_line, "real": _real, "fake": _fake, "around_real": self._around_real}
+        gradient = input_gradient(D, places[self.where](x, x_fake)).flatten(1)
+        slope = torch.linalg.vector_norm(gradient, ord=self.order, dim=1)
+        return {"penalty": self.every * self.weight * self._excess(slope - self.target).mean()}
+
+    def _excess(self, excess: Tensor) -> Tensor:
+        excess = excess.relu() if self.sides == "one" else excess.abs() if self.power == 1 else excess
+        return excess if self.power == 1 else excess.square()
+
+    def _around_real(self, x: Tensor, x_fake: Tensor) -> Tensor:
+        """Between x and x + spread * std(batch) * U(0, 1)^d, as the authors of DRAGAN's code has it."""
+        moved = x + self.spread * x.std() * noise.rows(torch.rand, *x.shape, device=x.device)
+        return on_the_line(moved, x)
+
+
+def _real(x: Tensor, x_fake: Tensor) -> Tensor:
+    return x
+
+
+def _fake(x: Tensor, x_fake: Tensor) -> Tensor:
+    return x_fake
+
+
+@regularizers.register("finite_difference")
+class FiniteDifference(Regularizer):
+    """weight * E (|D(x_1) - D(x_2)| / |x_1 - x_2| - target)^2 for two points between the same real and fake sample.
+
+    Needs no second derivative. It sees the slope along the line only, so the gradient itself may be steeper.
+
+    Reference: the first form of Gulrajani et al., 2017, arXiv 1704.00028; Petzka et al., 2017, arXiv 1709.08894.
+
+    Args:
+        weight, target, clip: as the gradient penalty's.
     """
 
     per_sample: ClassVar[bool] = True
@@ -98,11 +176,11 @@ class GradientPenalty(Regularizer):
 
     @property
     def caveat(self) -> str:
-        return (
-            f"gradient penalty of weight {self.weight:g}: overestimates the Wasserstein distance by an amount "
-            "proportional to 1/weight (N(0,1) against N(1,1), true distance 1: 1.05 at 10, 1.54 at 1, 6.4 at 0.1)"
-        )
+        return f"finite-difference penalty of weight {self.weight:g}: overestimates the distance, more at small weights"
 
-    def __call__(self, D: nn.Module, x: Tensor, x_fake: Tensor) -> dict[str, Tensor]:
-        slope = torch.linalg.vector_norm(input_gradient(D, on_the_line(x, x_fake)).flatten(1), dim=1)
-        return {"penalty": self.weight * (slope - self.target).square().mean()}
+    def __call__(self, D: Critic, x: Tensor, x_fake: Tensor) -> dict[str, Tensor]:
+        first, second = on_the_line(x, x_fake), on_the_line(x, x_fake)
+        distance = torch.linalg.vector_norm((first - second).flatten(1), dim=1)
+        slope = (D(first) - D(second)).abs() / distance.clamp_min(1e-8)
+        apart = distance > 1e-4 * torch.linalg.vector_norm((x - x_fake).flatten(1), dim=1)  # else rounding is divided
+        return {"penalty": self.weight * ((slope - self.target).square() * apart).mean()}

@@ -110,6 +110,7 @@ class Trainer:
         for name, optimizer in self.optimizers.items():
             for group, base in zip(optimizer.param_groups, self._base_rates[name], strict=True):
                 group["lr"] = base * factor
+        self.game.begin_round(self.step)
         for turn in self.game.turns(self.step):
             if turn.fresh_batch:
                 self._rows = self.batches.next_rows()
@@ -134,7 +135,8 @@ class Trainer:
             scaler.scale(torch.stack(list(terms.values())).sum()).backward()
             return {name: term.detach() for name, term in terms.items()}
 
-        self.terms[turn.player.name] = self.shards.play(self.game, weights, part)
+        terms = self.shards.play(self.game, weights, part)
+        self.terms[turn.player.name] = {**self.terms.get(turn.player.name, {}), **terms}  # lazy terms: their last value
         scaler.step(optimizer)
         scaler.update()
         self.game.moved(turn)
@@ -158,6 +160,7 @@ class Trainer:
             "seconds": self.seconds,
             "position": self.batches.position,
             "best": self.best,
+            "terms": self.terms,
             "game": self.game.state_dict(),
             "ema": {name: network.state_dict() for name, network in self._averages().items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
@@ -168,6 +171,9 @@ class Trainer:
         """Go on where `state_dict` was taken, bit for bit."""
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         self.batches.position = state["position"]
+        device = next(self.game.parameters()).device
+        saved = state.get("terms", {})
+        self.terms = {who: {name: term.to(device) for name, term in terms.items()} for who, terms in saved.items()}
         self.game.load_state_dict(state["game"])
         for name, network in self._averages().items():
             network.load_state_dict(state["ema"].get(name, self.game.get_submodule(name).state_dict()))

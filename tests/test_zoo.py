@@ -3,6 +3,7 @@
 import copy
 import itertools
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -265,11 +266,17 @@ def pairwise_cover() -> list[tuple[str, ...]]:
 
 def refusals(row: tuple[str, ...]) -> list[str]:
     """What a combination must be refused for, by the setting that the sentence begins with."""
-    penalty = any(item.startswith("regularizer=gradient_penalty") for item in row)
-    batch_norm = bool({"model=dcgan", "model=lsgan", "model=wgan"} & set(row))
+    chosen = dict(item.split("=", 1) for item in row)
+    model, loss, regularizer = chosen["model"], chosen["loss"], chosen["regularizer"]
+    penalty = regularizer not in ("none", "weight_clip")
+    own = model in ("ebgan", "began", "loss_sensitive")
+    no_norm = chosen["network"] == "dcgan_no_norm"
+    batch_norm = model in ("dcgan", "lsgan", "wgan", "bgan", "rpgan", "loss_sensitive") and not no_norm
+    spectral = model == "sngan" and not no_norm
     return [
-        *(["network=dcgan"] if {"network=dcgan", "data=points"} <= set(row) else []),
-        *(["regularizer=none"] if {"loss=wasserstein", "regularizer=none"} <= set(row) else []),
+        *(["network=dcgan"] if chosen["network"].startswith("dcgan") and chosen["data"] == "points" else []),
+        *(["loss="] if own != (loss == "own") else []),
+        *(["regularizer=none"] if (loss, regularizer) == ("wasserstein", "none") and not spectral else []),
         *(["network.critic_norm=batch"] if penalty and batch_norm else []),
         *(["augmentation=diff_augment"] if {"augmentation=diff_augment", "data=points"} <= set(row) else []),
     ]
@@ -290,10 +297,13 @@ def test_what_composes_builds_or_is_refused_with_a_reason(row: tuple[str, ...]) 
 
 
 @pytest.mark.slow
-def test_the_full_product_builds_or_is_refused_with_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sample_of_the_full_product_builds_or_is_refused_with_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    """The full product is of 10^5 and more combinations: a seeded sample of it."""
     groups = [group for group in GROUPS if group not in ("schedule", "augmentation")]
     counts = {"built": 0, "refused": 0}
-    for row in itertools.product(*([f"{group}={option}" for option in options(group)] for group in groups)):
+    random = Random(0)
+    for _ in range(4000):
+        row = tuple(f"{group}={random.choice(options(group))}" for group in groups)
         size = "data.size=100" if "data=points" in row else "steps=5"
         try:
             make_trainer(*row, "batch_size=4", "network.width=2", size)
@@ -304,7 +314,7 @@ def test_the_full_product_builds_or_is_refused_with_a_reason(capsys: pytest.Capt
             counts["refused"] += 1
     with capsys.disabled():
         print(f"\n{counts}")
-    assert counts["built"] > counts["refused"] > 0
+    assert min(counts.values()) > 500
 
 
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml")))

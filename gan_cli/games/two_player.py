@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from gan_cli import noise
+from gan_cli.augmentations import Augmentation
 from gan_cli.game import Game, Terms, Turn, player
+from gan_cli.networks.layers import couplings
 from gan_cli.registry import Count, games
-from gan_cli.regularizers import input_gradient, on_the_line
+from gan_cli.regularizers import Critic, input_gradient, on_the_line
 
 
 @games.register("two_player")
@@ -39,38 +41,51 @@ class TwoPlayer(Game):
         D: nn.Module,
         loss: Any,
         regularizer: Any,
-        augmentation: nn.Module,
+        augmentation: Augmentation,
         latent: Count = 128,
         prior: Literal["normal", "uniform"] = "normal",
         **order_of_play: Any,
     ) -> None:
         super().__init__(**order_of_play)
         self.G, self.D, self.loss, self.regularizer = G, D, loss, regularizer
-        self.T = augmentation
+        self.T: Augmentation = augmentation
         self.prior = Prior(latent, prior)
-        self.score: Callable[..., tuple[Tensor, Tensor]] = score_apart if batch_norms(D) else score_together
+        self.score: Callable[..., tuple[Tensor, Tensor]] = score_apart if couples_samples(D) else score_together
+        self.every = {"discriminator": regularizer.every}
 
     @player(moves="D")
     def discriminator(self, x: Tensor) -> Terms:
         with torch.no_grad():
             x_fake = self.G(self.prior(len(x)))
         x, x_fake = self.T(x), self.T(x_fake)
-        real, fake = self.score(self.D, x, x_fake)
-        return {"adversarial": self.loss.discriminator(real, fake), **self.regularizer(self.D, x, x_fake)}
+        real, fake = self.score(self.value, x, x_fake)
+        return {"adversarial": self.loss.discriminator(real, fake), **self.penalty(x, x_fake)}
 
     @player(moves="G")
     def generator(self, x: Tensor) -> Terms:
-        x_fake = self.G(self.prior(len(x)))
-        return {"adversarial": self.loss.generator(self.D(self.T(x_fake)))}
+        x_fake = self.T(self.G(self.prior(len(x))))
+        real = self.value(self.T(x)) if self.loss.uses_real else None
+        return {"adversarial": self.loss.generator(self.value(x_fake), real)}
+
+    def value(self, x: Tensor) -> Tensor:
+        """What D says of samples, (N,): high for real ones."""
+        return self.D(x)
+
+    def penalty(self, x: Tensor, x_fake: Tensor) -> Terms:
+        """What constrains D, in the turns in which it is due."""
+        return self.regularizer(self.value, x, x_fake) if self.due else {}
+
+    def begin_round(self, step: int) -> None:
+        self.T.begin_round(step)
 
     def moved(self, turn: Turn) -> None:
         self.regularizer.project(self.D)
 
     def observe(self, x: Tensor, heldout: Tensor) -> dict[str, Tensor]:
         with torch.no_grad(), batch_statistics(self.D):
-            x_fake = self.G(self.prior(len(x)))
-            real, unseen, fake = self.D(x), self.D(heldout), self.D(x_fake)
-        slope = input_gradient(self.D, on_the_line(x, x_fake), create_graph=False).flatten(1).norm(dim=1)
+            x, heldout, x_fake = self.T(x), self.T(heldout), self.T(self.G(self.prior(len(x))))
+            real, unseen, fake = self.value(x), self.value(heldout), self.value(x_fake)
+        slope = input_gradient(self.value, on_the_line(x, x_fake), create_graph=False).flatten(1).norm(dim=1)
         train, held_out = self.estimate_tags
         return {
             train: real.mean() - fake.mean(),
@@ -128,8 +143,13 @@ def _symmetric_uniform(*shape: int, **options: Any) -> Tensor:
 LAWS: dict[str, Callable[..., Tensor]] = {"normal": torch.randn, "uniform": _symmetric_uniform}
 
 
+def couples_samples(D: nn.Module) -> bool:
+    """Whether the score of a sample depends on the others in its batch, so that real and fake must come apart."""
+    return bool({"batch norm", "minibatch discrimination"} & set(couplings(D)))
+
+
 def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    """The layers through which a network's output for one sample depends on the others in the batch."""
+    """The layers with running statistics of a batch."""
     return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
@@ -150,12 +170,12 @@ def batch_statistics(network: nn.Module) -> Iterator[None]:
             layer.training, layer.track_running_stats = training, tracking
 
 
-def score_together(D: nn.Module, x: Tensor, x_fake: Tensor) -> tuple[Tensor, Tensor]:
+def score_together(D: Critic, x: Tensor, x_fake: Tensor) -> tuple[Tensor, Tensor]:
     """One forward for real and fake: nothing couples the samples, and one large batch is faster than two."""
     real, fake = D(torch.cat([x, x_fake])).split([len(x), len(x_fake)])
     return real, fake
 
 
-def score_apart(D: nn.Module, x: Tensor, x_fake: Tensor) -> tuple[Tensor, Tensor]:
+def score_apart(D: Critic, x: Tensor, x_fake: Tensor) -> tuple[Tensor, Tensor]:
     """Two forwards: batch statistics must be those of real or of fake samples, never of their mixture."""
     return D(x), D(x_fake)

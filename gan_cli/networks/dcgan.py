@@ -1,12 +1,13 @@
 """Strided convolutions up and down, for square images of 4 * 2^k pixels (8 to 256) and 28."""
 
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from gan_cli.errors import UserError
-from gan_cli.networks.layers import initialise, norm
+from gan_cli.networks.layers import ACTIVATIONS, UNITS, constrain, initialise, norm, score
 from gan_cli.registry import Count, networks
 
 SIZES = (8, 16, 28, 32, 64, 128, 256)
@@ -38,6 +39,9 @@ class Generator(nn.Module):
 
     Args:
         width: channels beside the image; they double with each halving of the side.
+        constant: keep the channels at `width` instead, at every side.
+        activation: after every layer but the last.
+        convolutions: layers at each side: one changes the side, the others are 3x3.
         generator_norm: `none` drops the batch norm.
         init: `dcgan` is N(0, 0.02), `he` has variance 2 / fan_in.
     """
@@ -47,16 +51,27 @@ class Generator(nn.Module):
         shape: tuple[int, ...],
         latent: int,
         width: Count = 32,
+        constant: bool = False,
+        activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "gated"] = "relu",
+        convolutions: Count = 1,
         generator_norm: Literal["none", "batch", "layer"] = "batch",
         init: Literal["dcgan", "he"] = "dcgan",
     ) -> None:
         super().__init__()
         base, channels = stages(shape, width)
-        outward = [*reversed(channels), shape[0]]
-        layers: list[nn.Module] = [nn.Linear(latent, outward[0] * base**2), nn.Unflatten(1, (outward[0], base, base))]
-        for inputs, outputs in pairwise(outward):
-            layers += [*norm(generator_norm, inputs, spatial=True), nn.ReLU()]
-            layers += [nn.ConvTranspose2d(inputs, outputs, kernel_size=4, stride=2, padding=1)]
+        outward = [*reversed([width] * len(channels) if constant else channels), shape[0]]
+        units = UNITS.get(activation, 1)
+
+        def hidden(features: int) -> list[nn.Module]:
+            return [*norm(generator_norm, units * features, spatial=True), ACTIVATIONS[activation]()]
+
+        first = units * outward[0]
+        layers: list[nn.Module] = [nn.Linear(latent, first * base**2), nn.Unflatten(1, (first, base, base))]
+        for i, (inputs, outputs) in enumerate(pairwise(outward)):
+            for _ in range(convolutions - 1):
+                layers += [*hidden(inputs), nn.Conv2d(inputs, units * inputs, kernel_size=3, padding=1)]
+            outputs *= units if i < len(outward) - 2 else 1
+            layers += [*hidden(inputs), nn.ConvTranspose2d(inputs, outputs, kernel_size=4, stride=2, padding=1)]
         self.layers = nn.Sequential(*layers, nn.Tanh())
         initialise(self, init)
 
@@ -72,8 +87,10 @@ class Discriminator(nn.Module):
     but the first layer. (The paper's batch norm couples the samples; WGAN-GP needs `critic_norm` none or layer.)
 
     Args:
-        width, init: as the generator's.
-        critic_norm: the norm after each convolution but the first.
+        width, convolutions, init: as the generator's.
+        activation: after every convolution.
+        critic_norm: the norm after each convolution but the first; `weight` and `spectral` are norms of the weights.
+        minibatch: features of minibatch discrimination before the score; 0 is none.
         squash: `sigmoid` turns the score into a probability; the losses expect the raw score.
     """
 
@@ -81,20 +98,63 @@ class Discriminator(nn.Module):
         self,
         shape: tuple[int, ...],
         width: Count = 32,
-        critic_norm: Literal["none", "batch", "layer"] = "batch",
+        activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "gated"] = "leaky_relu",
+        convolutions: Count = 1,
+        critic_norm: Literal["none", "batch", "layer", "instance", "weight", "spectral"] = "batch",
+        minibatch: Annotated[int, Ge(0)] = 0,
         init: Literal["dcgan", "he"] = "dcgan",
         squash: Literal["none", "sigmoid"] = "none",
     ) -> None:
         super().__init__()
         base, channels = stages(shape, width)
+        units = UNITS.get(activation, 1)
         layers: list[nn.Module] = []
         for i, (inputs, outputs) in enumerate(pairwise([shape[0], *channels])):
-            layers += [nn.Conv2d(inputs, outputs, kernel_size=4, stride=2, padding=1)]
-            layers += [*norm(critic_norm if i else "none", outputs, spatial=True), nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * base**2, 1), nn.Flatten(0))
-        if squash == "sigmoid":
-            self.layers.append(nn.Sigmoid())
+            for again in range(convolutions):
+                size, stride = (3, 1) if again else (4, 2)
+                layers += [nn.Conv2d(inputs, units * outputs, size, stride, padding=1)]
+                layers += norm(critic_norm if i else "none", units * outputs, spatial=True)
+                layers += [ACTIVATIONS[activation]()]
+                inputs = outputs
+        self.layers = nn.Sequential(*layers, nn.Flatten(), *score(channels[-1] * base**2, minibatch, squash))
         initialise(self, init)
+        constrain(self, critic_norm)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
+
+
+@networks.register("dcgan.autoencoder")
+class Autoencoder(nn.Module):
+    """(N, C, S, S) -> (reconstruction in [-1, 1], code (N, code)): the discriminator's layers, then the generator.
+
+    Args:
+        width, init: as the generator's.
+        code: width of the code.
+        activation: after every convolution of the encoder.
+        critic_norm: the norm after each convolution of the encoder but the first, and before those of the decoder.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        width: Count = 32,
+        code: Count = 64,
+        activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "gated"] = "leaky_relu",
+        critic_norm: Literal["none", "batch", "layer"] = "batch",
+        init: Literal["dcgan", "he"] = "dcgan",
+    ) -> None:
+        super().__init__()
+        base, channels = stages(shape, width)
+        units = UNITS.get(activation, 1)
+        layers: list[nn.Module] = []
+        for i, (inputs, outputs) in enumerate(pairwise([shape[0], *channels])):
+            layers += [nn.Conv2d(inputs, units * outputs, kernel_size=4, stride=2, padding=1)]
+            layers += [*norm(critic_norm if i else "none", units * outputs, spatial=True), ACTIVATIONS[activation]()]
+        self.encoder = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * base**2, code))
+        self.decoder = Generator(shape, code, width, generator_norm=critic_norm, init=init)
+        initialise(self.encoder, init)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        code = self.encoder(x)
+        return self.decoder(code), code

@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from gan_cli.errors import UserError
 
 GAIN = 2.0**0.5  # He et al., 2015: variance 2 / fan_in keeps the scale through a ReLU
 
@@ -22,6 +25,46 @@ class Maxout(nn.Module):
         return x.unflatten(1, (-1, self.pieces)).amax(dim=2)
 
 
+class Gated(nn.Module):
+    """sigmoid(a) * tanh(b) of the two halves of the features: (N, 2 C, ...) -> (N, C, ...).
+
+    Reference: van den Oord et al., 2016, "Conditional Image Generation with PixelCNN Decoders", arXiv 1606.05328,
+    equation 2.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = x.chunk(2, dim=1)
+        return a.sigmoid() * b.tanh()
+
+
+class SmoothELU(nn.Module):
+    """softplus(2 x + 2) / 2 - 1: an ELU that can be differentiated twice, which a gradient penalty needs.
+
+    Reference: Gulrajani et al., 2017, arXiv 1704.00028, appendix D.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.softplus(2 * x + 2) / 2 - 1
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Tells each sample how near the others of its batch are: (N, A) -> (N, A + features).
+
+    Reference: Salimans et al., 2016, "Improved Techniques for Training GANs", arXiv 1606.03498, section 3.2:
+    o_b(x_i) = sum over j != i of exp(-|M_ib - M_jb|_1), with M = x T of shape (features, inner).
+    """
+
+    def __init__(self, inputs: int, features: int, inner: int = 5) -> None:
+        super().__init__()
+        self.project = nn.Linear(inputs, features * inner, bias=False)
+        self.features, self.inner = features, inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        m = self.project(x).unflatten(1, (self.features, self.inner))
+        distance = (m[:, None] - m[None]).abs().sum(dim=3)
+        return torch.cat([x, (-distance).exp().sum(dim=1) - 1], dim=1)  # -1: of the sample itself
+
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": lambda: nn.LeakyReLU(0.2),
@@ -29,12 +72,18 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "elu": nn.ELU,
     "softplus": nn.Softplus,
     "maxout": Maxout,
+    "gated": Gated,
+    "smooth_elu": SmoothELU,
 }
+UNITS = {"maxout": 5, "gated": 2}
+"""How many features an activation takes for each that it gives, where more than one."""
 
 
 COUPLING: dict[str, type[nn.Module]] = {
     "batch norm": nn.modules.batchnorm._BatchNorm,
     "dropout": nn.modules.dropout._DropoutNd,
+    "minibatch discrimination": MinibatchDiscrimination,
+    "spectral norm's power iteration": parametrizations._SpectralNorm,
 }
 
 
@@ -44,7 +93,7 @@ def couplings(network: nn.Module) -> list[str]:
 
 
 def norm(name: str, channels: int, spatial: bool) -> list[nn.Module]:
-    """A norm layer for (N, C) or (N, C, H, W), in a list so that `none` adds no layer.
+    """A norm layer for (N, C) or (N, C, H, W), in a list so that `none` adds no layer; see `constrain` for the others.
 
     `layer` of images normalises over (C, H, W) with one scale and offset a channel, as the WGAN-GP authors' code does.
     """
@@ -52,14 +101,41 @@ def norm(name: str, channels: int, spatial: bool) -> list[nn.Module]:
         return [nn.BatchNorm2d(channels) if spatial else nn.BatchNorm1d(channels)]
     if name == "layer":
         return [nn.GroupNorm(1, channels) if spatial else nn.LayerNorm(channels)]
+    if name == "instance":
+        if not spatial:
+            raise UserError("critic_norm=instance: normalises over pixels, and points have none; take layer.")
+        return [nn.InstanceNorm2d(channels, affine=True)]
     return []
+
+
+def score(inputs: int, minibatch: int, squash: str) -> list[nn.Module]:
+    """The end of a discriminator: (N, inputs) -> (N,), through minibatch discrimination if it has features."""
+    told = [MinibatchDiscrimination(inputs, minibatch)] if minibatch else []
+    squashed = [nn.Sigmoid()] if squash == "sigmoid" else []
+    return [*told, nn.Linear(inputs + minibatch, 1), nn.Flatten(0), *squashed]
+
+
+def constrain(network: nn.Module, name: str) -> None:
+    """Put `weight` or `spectral` norm on every linear and convolutional layer; other names change nothing.
+
+    Reference: Salimans and Kingma, 2016, arXiv 1602.07868; Miyato et al., 2018, "Spectral Normalization for GANs",
+    arXiv 1802.05957, algorithm 1: one power iteration a forward in training, the matrix of a convolution is
+    (out, in * k * k).
+    """
+    changes: dict[str, Callable[[nn.Module], nn.Module]] = {
+        "weight": parametrizations.weight_norm,
+        "spectral": parametrizations.spectral_norm,
+    }
+    for module in list(network.modules()):
+        if name in changes and isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d):
+            changes[name](module)
 
 
 @torch.no_grad()
 def initialise(network: nn.Module, scheme: str) -> None:
     """Set every weight by `he` (normal, variance 2 / fan_in) or `dcgan` (N(0, 0.02), batch-norm scales N(1, 0.02))."""
     for module in network.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d):
             std = 0.02 if scheme == "dcgan" else GAIN / _fan_in(module) ** 0.5
             nn.init.normal_(module.weight, 0.0, std)
             if module.bias is not None:
@@ -68,7 +144,7 @@ def initialise(network: nn.Module, scheme: str) -> None:
             nn.init.normal_(module.weight, 1.0, 0.02)
 
 
-def _fan_in(module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> float:
+def _fan_in(module: nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d) -> float:
     """How many inputs each output of the layer sums over."""
     if isinstance(module, nn.ConvTranspose2d):  # weight (in, out, k, k); each output sees k / stride taps an axis
         taps = module.weight[0, 0].numel() / (module.stride[0] * module.stride[1])

@@ -1,11 +1,12 @@
 """Multi-layer perceptrons: for points, and for images as the 2014 paper treated them."""
 
 from math import prod
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from gan_cli.networks.layers import ACTIVATIONS, initialise, norm
+from gan_cli.networks.layers import ACTIVATIONS, UNITS, constrain, initialise, norm, score
 from gan_cli.registry import Count, Fraction, networks
 
 
@@ -25,7 +26,7 @@ class Generator(nn.Module):
         bounded: bool,
         width: Count = 256,
         depth: Count = 3,
-        activation: Literal["relu", "leaky_relu", "tanh", "elu", "softplus", "maxout"] = "relu",
+        activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "maxout", "gated"] = "relu",
         dropout: Fraction = 0.0,
         generator_norm: Literal["none", "batch", "layer"] = "none",
     ) -> None:
@@ -46,7 +47,8 @@ class Discriminator(nn.Module):
     Args:
         width, depth, activation: as the generator's.
         dropout, input_dropout: share of hidden, and of input, features that a forward leaves out.
-        critic_norm: a norm after each hidden layer.
+        critic_norm: a norm after each hidden layer; `weight` and `spectral` are norms of the weights.
+        minibatch: features of minibatch discrimination before the score; 0 is none.
         squash: `sigmoid` turns the score into a probability; the losses expect the raw score.
     """
 
@@ -55,29 +57,60 @@ class Discriminator(nn.Module):
         shape: tuple[int, ...],
         width: Count = 256,
         depth: Count = 3,
-        activation: Literal["relu", "leaky_relu", "tanh", "elu", "softplus", "maxout"] = "relu",
+        activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "maxout", "gated"] = "relu",
         dropout: Fraction = 0.0,
         input_dropout: Fraction = 0.0,
-        critic_norm: Literal["none", "batch", "layer"] = "none",
+        critic_norm: Literal["none", "batch", "layer", "instance", "weight", "spectral"] = "none",
+        minibatch: Annotated[int, Ge(0)] = 0,
         squash: Literal["none", "sigmoid"] = "none",
     ) -> None:
         super().__init__()
         first: list[nn.Module] = [nn.Flatten(), *([nn.Dropout(input_dropout)] if input_dropout else [])]
         hidden = _hidden(prod(shape), width, depth, activation, critic_norm, dropout)
-        self.layers = nn.Sequential(*first, *hidden, nn.Linear(width, 1), nn.Flatten(0))
-        if squash == "sigmoid":
-            self.layers.append(nn.Sigmoid())
+        self.layers = nn.Sequential(*first, *hidden, *score(width, minibatch, squash))
         initialise(self, "he")
+        constrain(self, critic_norm)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
 
 
+@networks.register("mlp.autoencoder")
+class Autoencoder(nn.Module):
+    """(N, *shape) -> (reconstruction, code (N, code)), through tanh where the data is bounded to [-1, 1].
+
+    Args:
+        width, depth, activation: as the generator's, for both halves.
+        code: width of the code.
+        critic_norm: a norm after each hidden layer.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        bounded: bool,
+        width: Count = 256,
+        depth: Count = 2,
+        code: Count = 32,
+        activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "maxout", "gated"] = "relu",
+        critic_norm: Literal["none", "batch", "layer"] = "none",
+    ) -> None:
+        super().__init__()
+        hidden = _hidden(prod(shape), width, depth, activation, critic_norm, 0.0)
+        self.encoder = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width, code))
+        initialise(self.encoder, "he")
+        self.decoder = Generator(shape, code, bounded, width, depth, activation, generator_norm=critic_norm)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        code = self.encoder(x)
+        return self.decoder(code), code
+
+
 def _hidden(inputs: int, width: int, depth: int, activation: str, norm_name: str, dropout: float) -> list[nn.Module]:
-    """`depth` times: linear, norm, activation, dropout. A maxout layer computes five pieces for each unit it keeps."""
+    """`depth` times: linear, norm, activation, dropout. Some activations take several features for each they give."""
     layers: list[nn.Module] = []
     for _ in range(depth):
-        units = 5 * width if activation == "maxout" else width
+        units = UNITS.get(activation, 1) * width
         layers += [nn.Linear(inputs, units), *norm(norm_name, units, spatial=False), ACTIVATIONS[activation]()]
         layers += [nn.Dropout(dropout)] if dropout else []
         inputs = width
