@@ -51,6 +51,11 @@ class Regularizer:
         self.clip = clip
 
     @property
+    def coupling(self) -> str:
+        """What in it depends on the whole batch, or nothing."""
+        return ""
+
+    @property
     def caveat(self) -> str:
         """How the Wasserstein estimate under this constraint must be read; empty where there is no constraint."""
         return "" if self.clip is None else "weight clipping: equals the Wasserstein distance up to an unknown factor"
@@ -121,6 +126,10 @@ class GradientPenalty(Regularizer):
         super().__init__(clip)
         self.weight, self.target, self.every = weight, target, every
         self.where, self.order, self.sides, self.power, self.spread = where, float(order), sides, power, spread
+
+    @property
+    def coupling(self) -> str:
+        return "the deviation of the batch in the penalty" if self.where == "around_real" else ""
 
     @property
     def caveat(self) -> str:

@@ -32,7 +32,7 @@ EXACT = [
 CLOSE = [
     (f"model={model}", "data=digits", "data.image_size=16", "model.warm_up=null", "model.critic_norm=none",
      "++network.generator_norm=none", "optimizer=sgd", "optimizer.lr=1e-3", *TINY)
-    for model in MODELS
+    for model in MODELS if model != "dragan"  # its penalty depends on the deviation of the batch
 ]  # fmt: skip
 """Law B: two processes are one that plays the whole batch at once, to rounding, where nothing couples the samples."""
 

@@ -75,6 +75,9 @@ class TwoPlayer(Game):
         """What constrains D, in the turns in which it is due."""
         return self.regularizer(self.value, x, x_fake) if self.due else {}
 
+    def couplings(self) -> list[str]:
+        return [*super().couplings(), *filter(None, [self.regularizer.coupling])]
+
     def begin_round(self, step: int) -> None:
         self.T.begin_round(step)
 
