@@ -58,7 +58,8 @@ class IdxImages(Benchmark):
 
     Args:
         root: see `Benchmark`.
-        image_size: 28, or 32 with a border of two black pixels, which halves evenly down to 4.
+        image_size: 28, or 32 with a border of two black pixels, which halves evenly down to 4; 16 and 8 are 32 made
+            smaller by bilinear interpolation.
         flip: add every image's mirror image.
     """
 
@@ -66,23 +67,23 @@ class IdxImages(Benchmark):
         "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte",
     )  # fmt: skip
 
-    def __init__(self, root: str | None = None, image_size: Literal[28, 32] = 32, flip: bool = False) -> None:
+    def __init__(self, root: str | None = None, image_size: Literal[8, 16, 28, 32] = 32, flip: bool = False) -> None:
         folder = self._at(root)
         if not all(_stored(folder, name) for name in self.files):
             import torchvision.datasets
 
             source = getattr(torchvision.datasets, self.source)
             self._download(lambda: source(str(folder.parent.parent), download=True), folder)
-        border = (image_size - 28) // 2
-        self.train, self.heldout = self._fields(folder, "train", border), self._fields(folder, "t10k", border)
+        self.train, self.heldout = (self._fields(folder, part, image_size) for part in ("train", "t10k"))
         self.spec, self.flip = Spec("image", (1, image_size, image_size), classes=10), flip
 
-    def _fields(self, folder: Path, part: str, border: int) -> Fields:
+    def _fields(self, folder: Path, part: str, size: int) -> Fields:
         images = self._read(folder, f"{part}-images-idx3-ubyte")
         labels = self._read(folder, f"{part}-labels-idx1-ubyte")
         if images.dim() != 3 or len(images) != len(labels):
             raise UserError(f"data={self.name}: {part} images and labels in {folder} do not belong together.")
-        return {"x": pad(images[:, None], [border] * 4), "y": labels.long()}
+        bordered = images[:, None] if size == 28 else pad(images[:, None], [2] * 4)
+        return {"x": resized(bordered, size), "y": labels.long()}
 
     def _read(self, folder: Path, name: str) -> Tensor:
         """An idx file: two zero bytes, type 8 (unsigned byte), rank, the sizes as big-endian int32, the values."""

@@ -1,0 +1,237 @@
+"""Residual networks: the small one of the CIFAR-10 experiments, and the 101-layer one of the robustness grid."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate
+
+from gan_cli.errors import UserError
+from gan_cli.networks.layers import constrain, initialise, norm
+from gan_cli.registry import Count, networks
+
+SIZES = (8, 16, 28, 32, 64, 128, 256)
+
+
+def doublings(shape: tuple[int, ...]) -> tuple[int, int]:
+    """The side of the smallest feature map, and how often it doubles to the image's: (4, 3) for 32, (7, 2) for 28."""
+    if len(shape) != 3 or shape[1] != shape[2] or shape[1] not in SIZES:
+        known = ", ".join(str(size) for size in SIZES)
+        raise UserError(
+            f"network=resnet: cannot make samples of shape {tuple(shape)}; it takes squares of side {known}."
+        )
+    base = 7 if shape[1] == 28 else 4
+    return base, (shape[1] // base).bit_length() - 1
+
+
+class Block(nn.Module):
+    """x -> shortcut(x) + residual(x), of two 3x3 convolutions each after a norm and a ReLU.
+
+    Args:
+        resize: `up` doubles the side before the first convolution, `down` halves it after the second.
+        first: the block that sees the image: no norm and no ReLU before its first convolution.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, norm_name: str, resize: Literal["up", "down", ""] = "", first: bool = False
+    ) -> None:
+        super().__init__()
+        before = [] if first else [*norm(norm_name, inputs, spatial=True), nn.ReLU()]
+        self.before = nn.Sequential(*before)
+        middle = [*norm("none" if first else norm_name, outputs, spatial=True), nn.ReLU()]
+        self.first = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1)
+        self.second = nn.Sequential(*middle, nn.Conv2d(outputs, outputs, kernel_size=3, padding=1))
+        plain = inputs == outputs and not resize
+        self.shortcut = nn.Identity() if plain else nn.Conv2d(inputs, outputs, kernel_size=1)
+        self.resize = resize
+
+    def forward(self, x: Tensor) -> Tensor:
+        grown = (lambda h: interpolate(h, scale_factor=2.0)) if self.resize == "up" else (lambda h: h)
+        halved = (lambda h: avg_pool2d(h, 2)) if self.resize == "down" else (lambda h: h)
+        residual = self.second(self.first(grown(self.before(x))))
+        return self.shortcut(grown(halved(x))) + halved(residual)
+
+
+@networks.register("resnet.generator")
+class Generator(nn.Module):
+    """(N, latent) -> (N, C, S, S) in [-1, 1]: a linear map to the smallest maps, then a block for each doubling.
+
+    Reference: Gulrajani et al., 2017, arXiv 1704.00028, appendix F (width 128); Miyato et al., 2018, arXiv 1802.05957,
+    table 4 (width 256).
+
+    Args:
+        width: channels everywhere.
+        generator_norm: before every convolution but those of the shortcuts.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        latent: int,
+        width: Count = 128,
+        generator_norm: Literal["none", "batch", "layer"] = "batch",
+    ) -> None:
+        super().__init__()
+        base, count = doublings(shape)
+        self.layers = nn.Sequential(
+            nn.Linear(latent, width * base**2),
+            nn.Unflatten(1, (width, base, base)),
+            *(Block(width, width, generator_norm, "up") for _ in range(count)),
+            *norm(generator_norm, width, spatial=True),
+            nn.ReLU(),
+            nn.Conv2d(width, shape[0], kernel_size=3, padding=1),
+            nn.Tanh(),
+        )
+        initialise(self, "he")
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(z)
+
+
+@networks.register("resnet.discriminator")
+class Discriminator(nn.Module):
+    """(N, C, S, S) -> (N,): blocks that halve the side down to 8, two more, the features pooled, a linear score.
+
+    Reference: as the generator's.
+
+    Args:
+        width: channels everywhere.
+        critic_norm: before every convolution but those of the first block and of the shortcuts.
+        pool: `mean` over the pixels (WGAN-GP) or `sum` (SNGAN).
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        width: Count = 128,
+        critic_norm: Literal["none", "batch", "layer", "instance", "weight", "spectral"] = "none",
+        pool: Literal["mean", "sum"] = "mean",
+    ) -> None:
+        super().__init__()
+        _, count = doublings(shape)
+        halvings = max(1, count - 1)
+        self.blocks = nn.Sequential(
+            Block(shape[0], width, critic_norm, "down", first=True),
+            *(Block(width, width, critic_norm, "down") for _ in range(halvings - 1)),
+            *(Block(width, width, critic_norm) for _ in range(2)),
+            nn.ReLU(),
+        )
+        self.score, self.pool = nn.Linear(width, 1), pool
+        initialise(self, "he")
+        constrain(self, critic_norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.blocks(x)
+        pooled = features.mean(dim=(2, 3)) if self.pool == "mean" else features.sum(dim=(2, 3))
+        return self.score(pooled)[:, 0]
+
+
+# --- 101 layers -------------------------------------------------------------------------------------------------------
+
+SCALED = 0.3  # of every residual, so that 33 of them do not drown the input
+FLATTENED = 5.0  # divides what comes before the tanh, and the score
+
+
+class Bottleneck(nn.Module):
+    """x -> shortcut(x) + 0.3 * norm(residual(x)), of 1x1, 3x3 and 1x1 convolutions each after a ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, norm_name: str, resize: Literal["up", "down", ""] = "") -> None:
+        super().__init__()
+        half_in, half_out = max(1, inputs // 2), max(1, outputs // 2)
+        middle: dict[str, nn.Module] = {
+            "": nn.Conv2d(half_in, half_out, kernel_size=3, padding=1),
+            "down": nn.Conv2d(half_in, half_out, kernel_size=4, stride=2, padding=1),
+            "up": nn.ConvTranspose2d(half_in, half_out, kernel_size=4, stride=2, padding=1),
+        }
+        shortcut: dict[str, nn.Module] = {
+            "": nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, kernel_size=1),
+            "down": nn.Conv2d(inputs, outputs, kernel_size=2, stride=2),
+            "up": nn.Sequential(nn.Conv2d(inputs, 4 * outputs, kernel_size=1), nn.PixelShuffle(2)),
+        }
+        self.shortcut = shortcut[resize]
+        self.residual = nn.Sequential(
+            nn.ReLU(), nn.Conv2d(inputs, half_in, kernel_size=1),
+            nn.ReLU(), middle[resize],
+            nn.ReLU(), nn.Conv2d(half_out, outputs, kernel_size=1),
+            *norm(norm_name, outputs, spatial=True),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shortcut(x) + SCALED * self.residual(x)
+
+
+def scales(shape: tuple[int, ...], width: int, blocks: int) -> tuple[int, list[int], list[int]]:
+    """The side of the coarsest maps, and for each scale from there: its channels, and its blocks that keep the side.
+
+    64x64 at width 64 and 33 blocks is (4, [512, 256, 128, 64, 32], [6, 6, 6, 6, 5]), as in the authors' code.
+    """
+    base, count = doublings(shape)
+    if blocks < count:
+        raise UserError(f"network.blocks={blocks}: an image of side {shape[1]} needs at least {count}.")
+    channels = [max(2, width * 2**i // 2) for i in reversed(range(count + 1))]
+    each, extra = divmod(blocks - count, count + 1)
+    return base, channels, [each + (i < extra) for i in range(count + 1)]
+
+
+@networks.register("resnet101.generator")
+class DeepGenerator(nn.Module):
+    """(N, latent) -> (N, C, S, S) in [-1, 1]: a linear map, 33 bottleneck blocks of three convolutions, a convolution.
+
+    Reference: Gulrajani et al., 2017, arXiv 1704.00028, section 5.1 and the authors' code for 64x64 (width 64).
+
+    Args:
+        width: twice the channels at the image's side; they double with each halving.
+        blocks: 33 makes 101 layers; they are shared out over the scales.
+        generator_norm: at the end of every block.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        latent: int,
+        width: Count = 16,
+        blocks: Count = 33,
+        generator_norm: Literal["none", "batch", "layer"] = "batch",
+    ) -> None:
+        super().__init__()
+        base, channels, plain = scales(shape, width, blocks)
+        layers: list[nn.Module] = []
+        for i, (features, count) in enumerate(zip(channels, plain, strict=True)):
+            layers += [Bottleneck(channels[i - 1], features, generator_norm, "up")] if i else []
+            layers += [Bottleneck(features, features, generator_norm) for _ in range(count)]
+        self.start = nn.Sequential(nn.Linear(latent, channels[0] * base**2), nn.Unflatten(1, (channels[0], base, base)))
+        self.blocks, self.end = nn.Sequential(*layers), nn.Conv2d(channels[-1], shape[0], kernel_size=1)
+        initialise(self, "he")
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.tanh(self.end(self.blocks(self.start(z))) / FLATTENED)
+
+
+@networks.register("resnet101.discriminator")
+class DeepDiscriminator(nn.Module):
+    """(N, C, S, S) -> (N,): the generator's blocks in the opposite order, a linear score.
+
+    Args:
+        width, blocks: as the generator's.
+        critic_norm: at the end of every block; layer norm in the paper.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        width: Count = 16,
+        blocks: Count = 33,
+        critic_norm: Literal["none", "batch", "layer", "instance", "weight", "spectral"] = "layer",
+    ) -> None:
+        super().__init__()
+        base, channels, plain = scales(shape, width, blocks)
+        layers: list[nn.Module] = [nn.Conv2d(shape[0], channels[-1], kernel_size=1)]
+        for i, (features, count) in reversed(list(enumerate(zip(channels, plain, strict=True)))):
+            layers += [Bottleneck(features, features, critic_norm) for _ in range(count)]
+            layers += [Bottleneck(features, channels[i - 1], critic_norm, "down")] if i else []
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[0] * base**2, 1), nn.Flatten(0))
+        initialise(self, "he")
+        constrain(self, critic_norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x) / FLATTENED
