@@ -20,7 +20,7 @@ from gan_cli.registry import Count, Positive, augmentations
 class Augmentation(nn.Module):
     """No change. The base of the others."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("image", "points")
+    kinds: ClassVar[tuple[str, ...]] = ("image", "points", "text")
 
     def forward(self, x: Tensor) -> Tensor:
         return self.changed(x) if self.training else x

@@ -241,7 +241,7 @@ def _family(config: Mapping[str, Any]) -> str:
     return FITS[kind]
 
 
-FITS = {"points": "mlp", "image": "dcgan"}
+FITS = {"points": "mlp", "image": "dcgan", "text": "text_resnet"}
 
 
 def _own(node: Mapping[str, Any], family: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,20 +262,32 @@ def role_nodes(network: Mapping[str, Any], roles: Any) -> dict[str, dict[str, An
     family = network.get("name")
     others = [key for key in network if f"{family}.{key}" in registry.networks.components]  # roles of other games
     shared = {key: value for key, value in network.items() if key not in ("name", *roles, *others)}
-    known = sorted({option for role in roles for option in registry.networks.settable(f"{family}.{role}", "network")})
+    nodes = {role: _role_node(family, role, shared, network.get(role)) for role in roles}
+    families = [f"{family}.{role}" for role in roles if f"{family}.{role}" in registry.networks.components]
+    known = sorted({option for name in families for option in registry.networks.settable(name, "network")})
     for key in shared:
         if key not in known:
             raise UserError(
                 f"network.{key}={shared[key]}: network={family} has no such option{closest(key, known)}; "
                 f"its options are {', '.join(known)}."
             )
-    return {role: _role_node(family, role, shared, network.get(role)) for role in roles}
+    return nodes
+
+
+def _check_role(family: str, role: str) -> None:
+    """A family must have a network for the role, if it is one that has networks at all."""
+    pairs = [name.split(".") for name in registry.networks.components]
+    able = sorted({name for name, part in pairs if part == role})
+    if family in {name for name, _ in pairs} and family not in able:
+        raise UserError(f"network={family}: has no network for the {role}; {', '.join(able)} have one.")
 
 
 def _role_node(family: Any, role: str, shared: Mapping[str, Any], own: Any) -> dict[str, Any]:
     """One role's node, settled."""
     own = _mapping(own, f"network.{role}")
-    name = f"{own.pop('name', family)}.{role}"
+    family_of_role = own.pop("name", family)
+    _check_role(family_of_role, role)
+    name = f"{family_of_role}.{role}"
     options = registry.networks.settable(name, f"network.{role}")
     inherited = {key: value for key, value in shared.items() if key in options and name == f"{family}.{role}"}
     registry.networks.check({"name": name, **own}, f"network.{role}")

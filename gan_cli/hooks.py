@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from gan_cli import checkpoint, noise, pictures, rundir
 from gan_cli.data.dataset import Dataset
+from gan_cli.data.text import lines
 from gan_cli.errors import UserError
 from gan_cli.game import Game
 from gan_cli.trainer import Trainer
@@ -210,9 +211,9 @@ def _weights(game: Game, name: str) -> Iterator[Tensor]:
 
 
 class Pictures(Hook):
-    """The same samples again and again, from the latents of `gan-sample seed=0`."""
+    """The same samples again and again, from the latents of `gan-sample seed=0`: pictures, or lines of text."""
 
-    COUNT: ClassVar[dict[str, int]] = {"image": 64, "points": 2000}
+    COUNT: ClassVar[dict[str, int]] = {"image": 64, "points": 2000, "text": 32}
 
     def __init__(self, recorder: Recorder, dataset: Dataset, every: int, folder: Path) -> None:
         self.recorder, self.dataset, self.every, self.folder = recorder, dataset, every, folder
@@ -225,10 +226,18 @@ class Pictures(Hook):
         if self.latents is None:
             self.latents = fixed_latents(trainer.game, self.COUNT[spec.kind])
         samples = render(trainer.rendered, self.latents)
+        if spec.kind == "text":
+            self._write_text(lines(samples, spec.vocabulary), trainer.step)
+            return
         real = self.dataset.heldout["x"][:2000].cpu() if spec.kind == "points" else None
         pixels = pictures.picture(samples, spec, real)
         pictures.write(self.folder / f"step_{trainer.step:08d}.png", pixels)
         self.recorder.writer.add_image("samples", pixels, trainer.step, dataformats="HWC")
+
+    def _write_text(self, samples: list[str], step: int) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / f"step_{step:08d}.txt").write_text("\n".join(samples) + "\n", encoding="utf-8")
+        self.recorder.writer.add_text("samples", "\n".join(f"    {line}" for line in samples), step)  # as code
 
 
 class Scores(Hook):

@@ -21,6 +21,7 @@ class Mode(Enum):
 
     grid = "grid"  # one PNG of all samples
     images = "images"  # a folder of PNGs; for points, one scatter
+    text = "text"  # lines of text, printed or written to a .txt file
     npz = "npz"  # one array `samples`, (n, ...); a table's in its own units
 
 
@@ -39,7 +40,7 @@ class SampleConfig:
     checkpoint: str = field(default="???", metadata={"help": "FILE that gan-train wrote, or a run's folder (its last)"})
     n: int = field(default=64, metadata={"least": 1, "help": "how many samples"})
     seed: int = field(default=0, metadata={"least": 0, "help": "sample i of seed s is sample 0 of seed s + i"})
-    mode: Mode = field(default=Mode.grid, metadata={"help": "grid, images (a folder) or npz"})
+    mode: Mode = field(default=Mode.grid, metadata={"help": "grid, images (a folder), npz, or text"})
     output: str | None = field(default=None, metadata={"help": "PATH to write; named after the mode if not given"})
     weights: Weights = field(default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"})
     plugins: list[str] = field(default_factory=list, metadata={"help": "plug-ins of the checkpoint that you trust"})
@@ -87,7 +88,13 @@ class Generator:
 def run(config: SampleConfig) -> None:
     """Render and write what the configuration asks for; prints where it is."""
     generator = Generator(config.checkpoint, config.weights.value, config.plugins)
-    suffix = {Mode.grid: ".png", Mode.images: "", Mode.npz: ".npz"}[config.mode]
+    mode = config.mode
+    if (generator.spec.kind == "text") != (mode is Mode.text) and mode is not Mode.npz:
+        raise UserError(f"mode={mode.value}: the checkpoint makes {generator.spec.kind}; take {_fitting(generator)}.")
+    if mode is Mode.text and config.output is None:
+        print("\n".join(_lines(generator, generator.sample(config.n, config.seed))))
+        return
+    suffix = {Mode.grid: ".png", Mode.images: "", Mode.npz: ".npz", Mode.text: ".txt"}[config.mode]
     output = Path(config.output or f"samples{suffix}")
     if suffix and output.suffix != suffix:
         raise UserError(f"output={output}: mode={config.mode.value} writes a {suffix} file; name one.")
@@ -96,6 +103,21 @@ def run(config: SampleConfig) -> None:
     samples = generator.sample(config.n, config.seed)
     WRITERS[config.mode](samples, generator, output)
     print(f"{config.n} samples of {config.checkpoint} (step {generator.step}) in {output}")
+
+
+def _fitting(generator: Generator) -> str:
+    return "mode=text or mode=npz" if generator.spec.kind == "text" else "mode=grid, mode=images or mode=npz"
+
+
+def _lines(generator: Generator, samples: "Tensor") -> list[str]:
+    from gan_cli.data.text import lines
+
+    return lines(samples, generator.spec.vocabulary)
+
+
+def _write_text(samples: "Tensor", generator: Generator, output: Path) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text("\n".join(_lines(generator, samples)) + "\n", encoding="utf-8")
 
 
 def _write_grid(samples: "Tensor", generator: Generator, output: Path) -> None:
@@ -121,4 +143,4 @@ def _write_npz(samples: "Tensor", generator: Generator, output: Path) -> None:
     np.savez_compressed(output, samples=generator.spec.in_units(samples).numpy())
 
 
-WRITERS = {Mode.grid: _write_grid, Mode.images: _write_images, Mode.npz: _write_npz}
+WRITERS = {Mode.grid: _write_grid, Mode.images: _write_images, Mode.npz: _write_npz, Mode.text: _write_text}

@@ -27,6 +27,13 @@ REAL_DATA = os.environ.pop("GAN_DATA_ROOT", None)
 """Where real data sets lie, if the environment says so; the tests themselves do without."""
 MODELS = sorted(path.stem for path in (ROOT / "configs" / "model").glob("*.yaml"))
 TINY = ("batch_size=6", "network.width=8")
+TEXT = ("wgan_gp_text",)
+"""Models of characters; the laws of the others are tried on images and points."""
+
+
+def fitting(model: str, *data: str) -> tuple[str, ...]:
+    """`model=` with these data overrides, or with text for a model of characters."""
+    return (f"model={model}", *(("data=text",) if model in TEXT else data))
 
 
 def compose(*overrides: str) -> dict[str, Any]:

@@ -26,12 +26,13 @@ class Spec:
     """What a game must know of the data. It travels in the checkpoint, so that sampling needs no data.
 
     Args:
-        kind: `points` or `image`.
+        kind: `points`, `image` or `text`.
         shape: of one sample, without the batch.
         classes: how many labels there are; 0 for unlabelled data.
         bounded: whether samples lie in [-1, 1].
         extent: half the side of the square that a picture of points shows.
         units: for each column of a table its name, offset and scale: value = offset + scale * sample.
+        vocabulary: the characters of a text, in the order of their one-hot places.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Spec:
     bounded: bool = True
     extent: float = 1.0
     units: tuple[tuple[str, float, float], ...] = ()
+    vocabulary: str = ""
 
     def plain(self) -> dict[str, Any]:
         """As plain types, for a checkpoint."""

@@ -1,0 +1,74 @@
+"""How alike two texts are in their short sequences of characters."""
+
+import torch
+from torch import Tensor
+
+from gan_cli import noise
+from gan_cli.data.dataset import Dataset
+from gan_cli.data.text import characters
+from gan_cli.registry import Count, metrics
+
+ORDERS = (1, 2, 3, 4)
+
+
+@metrics.register("ngrams")
+class NgramScores:
+    """Jensen-Shannon divergence, in bits, between the n-grams of samples and of held-out text, n = 1 to 4.
+
+    Reference: Gulrajani et al., 2017, arXiv 1704.00028, section 5.3.
+
+    - js_1 ... js_4: of samples decoded to their most likely characters; `_floor` is that of as many training windows.
+    - js_4_shuffled: of the training windows with their characters in random order, which a model must beat.
+    - distinct: share of the samples that are different from each other.
+
+    Args:
+        n: samples to score; at most as many as there are windows.
+    """
+
+    scores = (
+        "js_1", "js_2", "js_3", "js_4", "js_1_floor", "js_2_floor", "js_3_floor", "js_4_floor", "js_4_shuffled",
+        "distinct",
+    )  # fmt: skip
+    objectives = ("js_4", "js_3", "js_2", "js_1")
+    objective = "js_4"
+    lower_is_better = ("js_1", "js_2", "js_3", "js_4")
+
+    def __init__(self, dataset: Dataset, n: Count = 4000) -> None:
+        self.samples, self.size = min(n, len(dataset.train["x"])), dataset.spec.shape[0]
+        heldout = dataset.heldout["x"].cpu().long()
+        self.reference = {order: self._grams(heldout, order) for order in ORDERS}
+        random = noise.generator("ngrams")
+        windows = dataset.train["x"].cpu()
+        real = windows[torch.randperm(len(windows), generator=random)[: self.samples]].long()
+        shuffled = real.flatten()[torch.randperm(real.numel(), generator=random)].view_as(real)
+        self.fixed = {f"js_{order}_floor": self._divergence(real, order) for order in ORDERS}
+        self.fixed["js_4_shuffled"] = self._divergence(shuffled, 4)
+
+    def __call__(self, samples: Tensor) -> dict[str, float]:
+        """Scores of `samples`, (n, V, length)."""
+        rows = characters(torch.nan_to_num(samples)).cpu()
+        scores = {f"js_{order}": self._divergence(rows, order) for order in ORDERS}
+        return {**scores, **self.fixed, "distinct": len(rows.unique(dim=0)) / len(rows)}
+
+    def describe(self) -> str:
+        """One line on how the figures are made."""
+        floors = ", ".join(f"{self.fixed[f'js_{order}_floor']:.3f}" for order in ORDERS)
+        return (
+            f"divergence of n-grams in bits, {self.samples} samples; real against real, n = 1 to 4: {floors}; "
+            f"shuffled characters, n = 4: {self.fixed['js_4_shuffled']:.3f}"
+        )
+
+    def _grams(self, rows: Tensor, order: int) -> tuple[Tensor, Tensor]:
+        """The n-grams of (N, length) as numbers, each once, and their shares."""
+        powers = self.size ** torch.arange(order)
+        grams, counts = (rows.unfold(1, order, 1) * powers).sum(dim=2).unique(return_counts=True)
+        return grams, counts.double() / counts.sum()
+
+    def _divergence(self, rows: Tensor, order: int) -> float:
+        grams, shares = self._grams(rows, order)
+        every, places = torch.cat([grams, self.reference[order][0]]).unique(return_inverse=True)
+        p, q = torch.zeros(2, len(every), dtype=torch.double).unbind()
+        p[places[: len(grams)]], q[places[len(grams) :]] = shares, self.reference[order][1]
+        middle = (p + q) / 2
+        bits = [(part * (part / middle).clamp_min(1e-300).log2()).sum() for part in (p, q)]
+        return float(0.5 * (bits[0] + bits[1]))
