@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -82,6 +83,8 @@ def sweep(arguments: list[str]) -> Iterator[list[str]]:
     if not {"-m", "--multirun"} & flags:
         yield arguments
         return
+    if "RANK" in os.environ:
+        raise UserError("--multirun: torchrun starts one run; sweep without it, by hardware.devices=N.")
     typed = [argument for argument in arguments if "=" in argument and not argument.startswith(("hydra", "-"))]
     parsed = OverridesParser.create().parse_overrides(typed)
     swept = {str(item.key_or_group) for item in parsed if item.is_sweep_override()}

@@ -64,6 +64,8 @@ def play(config: dict[str, Any], folder: Path, overrides: list[str]) -> float | 
         with world.first_on_this_machine():
             dataset = registry.datasets.build(config["data"], "data").to(device)
         trainer = _trainer(config, dataset, device, world)
+        if not world.same(state["step"] if state else 0):
+            raise UserError(f"hydra.run.dir={folder}: the processes find different checkpoints; all must see one disk.")
         if state:
             _go_on(trainer, state, config, folder)
         elif config["init_from"]:
@@ -74,6 +76,7 @@ def play(config: dict[str, Any], folder: Path, overrides: list[str]) -> float | 
                 trainer.fit(_hooks(config, folder, trainer, dataset, introduction) if first else [])
         elif first:
             log.info("%s; nothing is left to do", introduction)
+        world.meet()  # so that none is taken for dead while another still saves
         processes.leave()
         if trainer.interrupted and not trainer.finished:
             if first:
@@ -336,6 +339,7 @@ def _signals(trainer: Trainer) -> Iterator[None]:
     try:
         for number in before:
             signal.signal(number, stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, before)  # held back while the process started
         yield
     finally:
         for number, handler in before.items():

@@ -9,7 +9,7 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
-from gan_cli.errors import UserError, closest
+from gan_cli.errors import UserError, closest, explain_os
 
 
 def train() -> None:
@@ -122,8 +122,7 @@ def explain(error: BaseException, arguments: list[str]) -> str | None:
         if any(isinstance(link, HydraException | OmegaConfBaseException | YAMLError) for link in chain):
             return _explain_composition(chain, arguments)
     if isinstance(error, OSError):
-        wanted = re.sub(r"\.([^/]+?)(\.\d+)?\.part$", r"\1", str(error.filename))  # not the name it is written under
-        return f"{wanted}: {error.strerror}." if error.filename else f"{error}."
+        return explain_os(error)
     return None
 
 

@@ -45,7 +45,8 @@ def sgd(
     weight_decay: NonNegative = 0.0,
 ) -> Optimizer:
     """Stochastic gradient descent with momentum, as Goodfellow et al., 2014, used it."""
-    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
+    # not fused: a scaler that skips the first step would leave the fused one's momentum uninitialised
+    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, foreach=True)
 
 
 # --- schedules ------------------------------------------------------------------------------------------------------

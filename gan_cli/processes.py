@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from gan_cli.errors import UserError
 
 PATIENCE = timedelta(hours=12)
 """How long a process waits for the others, which may be scoring samples or packing data. A dead one is heard of at
@@ -44,8 +46,17 @@ class World:
 
     @classmethod
     def from_environment(cls) -> "World":
-        """As the launcher named this process; a world of its own where there is no launcher."""
+        """As the launcher named this process; a world of its own where there is no launcher.
+
+        Raises:
+            UserError: the environment names a part of what torchrun names.
+        """
         names = {"rank": "RANK", "size": "WORLD_SIZE", "local_rank": "LOCAL_RANK", "local_size": "LOCAL_WORLD_SIZE"}
+        if launched() and (missing := [name for name in names.values() if name not in os.environ]):
+            raise UserError(
+                f"the environment sets RANK and WORLD_SIZE but not {', '.join(missing)}: start the processes by "
+                "torchrun or by hardware.devices, which set all of them."
+            )
         return cls(**{key: int(os.environ[name]) for key, name in names.items()}) if launched() else cls()
 
     def sum(self, values: Tensor) -> Tensor:
@@ -62,22 +73,37 @@ class World:
         seen = self._reduce(torch.tensor([seconds, signalled or 0], dtype=torch.float64), dist.ReduceOp.MAX)
         return float(seen[0]), int(seen[1]) or None
 
+    def same(self, number: int) -> bool:
+        """Whether all processes name the same number. Raises PeerLostError."""
+        ends = self._reduce(torch.tensor([number, -number]), dist.ReduceOp.MAX)
+        return int(ends[0]) == -int(ends[1])
+
+    def meet(self) -> None:
+        """Wait for all processes. Raises PeerLostError."""
+        if self.size > 1:
+            _heard(dist.barrier)
+
     def _reduce(self, values: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
         if self.size > 1:
-            try:
-                dist.all_reduce(values, operation)
-            except RuntimeError as error:
-                raise PeerLostError(str(error)) from None
+            _heard(lambda: dist.all_reduce(values, operation))
         return values
 
     @contextmanager
     def first_on_this_machine(self) -> Iterator[None]:
         """The first process of a machine goes first, the others after it: one downloads, the others find the files."""
-        if self.local_rank and self.size > 1:
-            dist.barrier()
+        if self.local_rank:
+            self.meet()
         yield
-        if not self.local_rank and self.size > 1:
-            dist.barrier()
+        if not self.local_rank:
+            self.meet()
+
+
+def _heard(word: Callable[[], Any]) -> None:
+    """Say a word to the others. Raises PeerLostError if one of them is gone."""
+    try:
+        word()
+    except RuntimeError as error:
+        raise PeerLostError(str(error)) from None
 
 
 def launched() -> bool:
@@ -106,5 +132,5 @@ def decided_by_the_first(decide: Callable[[], T]) -> T:
     world = join()
     decision = [decide() if world.rank == 0 else None]
     if world.size > 1:
-        dist.broadcast_object_list(decision)
+        _heard(lambda: dist.broadcast_object_list(decision))
     return decision[0]  # type: ignore[return-value]
