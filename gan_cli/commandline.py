@@ -16,7 +16,8 @@ from gan_cli.errors import UserError, closest
 
 OUTPUTS = Path("outputs")
 GROUP = "|".join(GROUPS)
-PATHS = ("init_from", "data.root", "hydra.run.dir", "hydra.sweep.dir")
+PATHS = ("init_from", "data.root", "data.folder", "data.file", "hydra.run.dir", "hydra.sweep.dir")
+NAMES = ("data.columns",)  # keys whose values are lists of names that other people chose
 FLAGS = {
     "--multirun": 0, "-m": 0, "--run": 0, "-r": 0, "--cfg": 1, "-c": 1, "--resolve": 0, "--package": 1, "-p": 1,
     "--config-dir": 1, "-cd": 1, "--config-name": 1, "-cn": 1, "--config-path": 1, "-cp": 1, "--info": "?", "-i": "?",
@@ -44,10 +45,17 @@ def overrides(arguments: list[str]) -> list[str]:
 
 
 def _quoted(argument: str) -> str:
-    """A path with characters that Hydra's grammar does not take as they are, in quotes; lists are left alone."""
+    """A path with characters that Hydra's grammar does not take as they are, in quotes; other lists are left alone."""
     key, _, value = argument.partition("=")
-    plain = re.fullmatch(r"[\w./:+%@?|$\\-]*", value, re.ASCII)
-    return f"{key}='{value}'" if key.lstrip("+") in PATHS and not plain and not set(",'\"") & set(value) else argument
+    name = key.lstrip("+")
+    if name in NAMES and value.startswith("[") and value.endswith("]") and not set("'\"") & set(value):
+        return f"{key}=[{','.join(_quotes(item.strip()) for item in value[1:-1].split(','))}]"
+    return f"{key}={_quotes(value)}" if name in PATHS and not set(",'\"") & set(value) else argument
+
+
+def _quotes(value: str) -> str:
+    plain = re.fullmatch(r"[\w./:+%@?|$\\-]*", value, re.ASCII) and not value.isdecimal()
+    return value if plain else f"'{value}'"
 
 
 def flags_last(arguments: list[str]) -> list[str]:

@@ -334,7 +334,7 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 def essence(config: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves of a configuration that decide what is learnt; a root key counts where it is not its default.
 
-    So a key that a later version adds does not part old runs from their configuration.
+    So a root key that a later version adds does not part old runs from their configuration.
     """
     usual = flatten(DEFAULTS)
     return {key: value for key, value in _telling(config).items() if key not in usual or value != usual[key]}

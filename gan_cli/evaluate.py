@@ -38,6 +38,7 @@ def run(config: EvaluateConfig, data_options: list[str]) -> None:
     game, spec, state = load_game(Path(config.checkpoint), config.weights.value, config.plugins)
     node = _data_node(yaml.safe_load(state["config"])["data"], config.data, data_options)
     dataset = registry.datasets.build(node, "data")
+    dataset.in_terms_of(spec)
     if dataset.spec.shape != spec.shape:
         raise UserError(f"data={node['name']}: its samples are {dataset.spec.shape}, the checkpoint's {spec.shape}.")
     scores: dict[str, float] = {}

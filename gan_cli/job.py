@@ -64,6 +64,7 @@ def play(config: dict[str, Any], folder: Path, overrides: list[str]) -> float | 
         with world.first_on_this_machine():
             dataset = registry.datasets.build(config["data"], "data").to(device)
         trainer = _trainer(config, dataset, device, world)
+        _refuse_other_data(dataset, state, config, folder)
         if not world.same(state["step"] if state else 0):
             raise UserError(f"hydra.run.dir={folder}: the processes find different checkpoints; all must see one disk.")
         if state:
@@ -182,6 +183,17 @@ def _earlier(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
     return found
 
 
+def _refuse_other_data(
+    dataset: Dataset, state: Mapping[str, Any] | None, config: Mapping[str, Any], folder: Path
+) -> None:
+    """A run goes on with the data it began with."""
+    if state and state.get("mark", dataset.mark()) != dataset.mark() and config["resume"] != "force":
+        raise UserError(
+            f"hydra.run.dir={folder}: the data is not what this run began with; bring it back, choose another folder, "
+            "or resume=force to go on all the same."
+        )
+
+
 def _completed(config: dict[str, Any]) -> dict[str, Any]:
     """A saved configuration with the defaults of keys and options that it did not know."""
     try:
@@ -255,14 +267,14 @@ def _hooks(
     logs = hooks.Logs(recorder, dataset, config["log_every"], config["sample_every"], texts)
     scores, notes = [], [*filter(None, [dataset.note]), reading, *_shard_notes(trainer)]
     if config["evaluate_every"] and dataset.scored_by:
-        node = {"name": dataset.scored_by[0]} | (
+        node = {"name": _metric(config["objective"], dataset)} | (
             {"n": config["evaluate_samples"]} if config["evaluate_samples"] else {}
         )
         device = dataset.train["x"].device
         metric = registry.metrics.build(node, "metrics", dataset=dataset, device=device)
         notes.append(f"scores: {metric.describe()}")
         scores = [hooks.Scores(recorder, metric, config["evaluate_every"], config["objective"])]
-    frame = {"format": checkpoint.FORMAT, "config": text, "data": dataset.spec.plain()}
+    frame = {"format": checkpoint.FORMAT, "config": text, "data": dataset.spec.plain(), "mark": dataset.mark()}
     every, keep = config["checkpoint_every"], config["keep_checkpoints"]
     return [
         hooks.EMA(),
@@ -277,10 +289,21 @@ def _hooks(
 
 def _table(config: Mapping[str, Any], dataset: Dataset) -> tuple[dict[str, Any], list[str]]:
     """What TensorBoard's table of runs shows: the settings that decide what is learnt, and the scores."""
-    names = [name for metric in dataset.scored_by[:1] for name in registry.metrics.components[metric].facts["scores"]]
+    scored_by = [_metric(config["objective"], dataset)] if dataset.scored_by else []
+    names = [name for metric in scored_by for name in registry.metrics.components[metric].facts["scores"]]
     leaves = {key: value for key, value in flatten(config).items() if key.split(".")[0] in (*GROUPS, *TABLE)}
     settings = {re.sub(rf"^({'|'.join(GROUPS)})\.name$", r"\1", key): value for key, value in leaves.items()}
     return settings, [f"metrics/{name}" for name in names]
+
+
+def _metric(objective: str | None, dataset: Dataset) -> str:
+    """The metric that gives the objective; the data's first one if none is named. Raises UserError."""
+    given = {name: registry.metrics.components[name].facts["objectives"] for name in dataset.scored_by}
+    for name, scores in given.items():
+        if objective is None or objective in scores:
+            return name
+    known = ", ".join(score for scores in given.values() for score in scores)
+    raise UserError(f"objective={objective}: this data gives no such score; take one of {known}.")
 
 
 TABLE = ("seed", "batch_size", "steps")  # the root's keys in the table, beside the groups

@@ -173,7 +173,8 @@ def _explain_composition(chain: list[BaseException], arguments: list[str]) -> st
         return f"{match.group(1)}: {_lower(_first_line(reason))}."
     override = next((link.override for link in chain if isinstance(link, OverrideParseException)), None)
     if override is not None:
-        return f"{override}: expected key=value, with the value in quotes if it holds = , [ or {{ as plain characters."
+        typed = override.lstrip("+")
+        return f"{typed}: expected key=value, with the value in quotes if it holds = , [ or {{ as plain characters."
     return f"{_first_line(chain[-1])}."
 
 

@@ -70,7 +70,8 @@ def _scatter(points: Tensor, spec: Spec, real: Tensor | None) -> np.ndarray:
             axes.scatter(values[:, 0], values[:, 1], s=3, c=colour, linewidths=0, label=label)
     if spec.shape[0] > 1:
         axes.set(ylim=(-spec.extent, spec.extent), aspect="equal")
-    axes.set(**{f"{axis}label": name for axis, (name, *_) in zip("xy", spec.units, strict=False)})
+    names = [name.replace("$", r"\$") for name, *_ in spec.units]
+    axes.set(**{f"{axis}label": f"{name} (standardised)" for axis, name in zip("xy", names, strict=False)})
     axes.legend(loc="upper right", markerscale=3)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

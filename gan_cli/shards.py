@@ -3,7 +3,8 @@
 What a turn computes over a batch is the mean of what it computes over its shards: gradients, terms, and how far each
 float buffer moved. Every shard starts from the same buffers, and draws its own rows of the numbers that the whole batch
 draws, so that with per-sample means, and without batch statistics or dropout, S shards give the turn of one (law B).
-Two processes give, bit for bit, what one process gives that plays the shards of both (law A).
+Two processes give, bit for bit, what one process gives that plays the shards of both (law A), where each has a power of
+two of them; other numbers add in another order, which rounding shows.
 """
 
 from collections.abc import Callable, Iterator, Sequence

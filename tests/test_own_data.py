@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,7 +73,8 @@ def classes(folder: Path, names: tuple[str, ...], each: int = 10) -> None:
 def test_folders_are_classes(tmp_path: Path) -> None:
     classes(tmp_path / "unpacked" / "pets", ("cat", "dog", "eel"))
     data = ImageFolder(str(tmp_path), image_size=8)
-    assert data.spec.classes == 3 and data.scored_by == ["classifier", "patches"]
+    assert data.spec.classes == 3 and data.scored_by == ["patches"] and "too few for the scores" in data.note
+    assert ImageFolder(str(tmp_path), image_size=8, heldout=0.7).scored_by == ["classifier", "patches"]
     for fields, each in ((data.train, 9), (data.heldout, 1)):
         assert torch.equal(fields["x"][:, 0, 0, 0], (60 * fields["y"]).to(torch.uint8))
         assert torch.bincount(fields["y"]).tolist() == [each] * 3
@@ -143,6 +145,95 @@ def test_a_full_disk_while_packing_is_one_sentence(tmp_path: Path, monkeypatch: 
     with pytest.raises(UserError, match=r"cannot be kept in .* \(No space left on device\); .*GAN_CACHE"):
         ImageFolder(str(tmp_path / "pets"), image_size=8)
     assert not list((tmp_path / "cache" / "packed").glob("*.part"))
+
+
+def test_two_folders_alike_in_names_and_times_are_not_one(tmp_path: Path) -> None:
+    for name, brightness in (("a", 10), ("b", 240)):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            path = tmp_path / name / f"{i}.bmp"
+            Image.fromarray(np.full((8, 8, 3), brightness, np.uint8)).save(path)
+            os.utime(path, (0, 0))
+        assert ImageFolder(str(tmp_path / name), image_size=8).train["x"].unique().tolist() == [brightness]
+
+
+def test_links_are_followed_and_circles_are_not(tmp_path: Path) -> None:
+    classes(tmp_path / "elsewhere", ("cat", "dog"))
+    (tmp_path / "pets").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).symlink_to(tmp_path / "elsewhere" / name)
+    (tmp_path / "elsewhere" / "dog" / "back").symlink_to(tmp_path / "elsewhere" / "dog")
+    (tmp_path / "pets" / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    data = ImageFolder(str(tmp_path / "pets"), image_size=8)
+    assert data.spec.classes == 2 and len(data.train["x"]) + len(data.heldout["x"]) == 20
+    assert "1 cannot be read" in data.note
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    classes(tmp_path, ("cat", "dog"))
+    (tmp_path / "cat" / "0.png").rename(tmp_path / "cat" / os.fsdecode(b"caf\xe9.png"))
+    assert len(ImageFolder(str(tmp_path), image_size=8).train["x"]) == 18
+
+
+@pytest.mark.parametrize("damaged", ["images.bin", "index.json"])
+def test_a_damaged_packed_file_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str) -> None:
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
+    classes(tmp_path / "pets", ("cat", "dog"))
+    first = ImageFolder(str(tmp_path / "pets"), image_size=8).train["x"].clone()
+    (path,) = (tmp_path / "cache" / "packed").glob(f"*/{damaged}")
+    path.write_bytes(path.read_bytes()[:100])
+    assert torch.equal(ImageFolder(str(tmp_path / "pets"), image_size=8).train["x"], first)
+
+
+def test_a_cache_that_cannot_be_used_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "file"))
+    classes(tmp_path / "pets", ("cat", "dog"))
+    with pytest.raises(UserError, match=r"cannot be kept in .*GAN_CACHE"):
+        ImageFolder(str(tmp_path / "pets"), image_size=8)
+
+
+def test_layouts_that_people_have(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    classes(tmp_path / "kaggle" / "train", ("cat", "dog"), each=4)
+    classes(tmp_path / "kaggle" / "val", ("cat", "dog"), each=2)
+    (tmp_path / "kaggle" / "test").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "kaggle" / "test" / "1.png")
+    data = ImageFolder(str(tmp_path / "kaggle"), image_size=8)
+    assert data.spec.classes == 2 and len(data.heldout["x"]) == 4 and "left out: test" in caplog.text
+    classes(tmp_path / "alone" / "train", ("cat", "dog"), each=4)
+    (tmp_path / "alone" / "README.md").write_text("pets")
+    assert ImageFolder(str(tmp_path / "alone"), image_size=8).spec.classes == 2
+    classes(tmp_path / "words", ("train", "plane", "ship"), each=4)
+    assert ImageFolder(str(tmp_path / "words"), image_size=8).spec.classes == 3
+    classes(tmp_path / "cover", ("cat", "dog"), each=4)
+    Image.new("RGB", (9, 9)).save(tmp_path / "cover" / "cover.png")
+    assert ImageFolder(str(tmp_path / "cover"), image_size=8).spec.classes == 0
+    assert "1 images lie beside the folders" in caplog.text
+
+
+def test_a_run_whose_data_has_changed_is_not_gone_on_with(command: Command, tmp_path: Path) -> None:
+    classes(tmp_path / "pets", ("cat", "dog"))
+    typed = ("gan-train", "data=image_folder", "data.folder=pets", "data.image_size=8", *QUICK)
+    assert command(*typed)[0] == 0
+    Image.new("RGB", (9, 9)).save(tmp_path / "pets" / "cat" / "new.png")
+    code, printed = command(*typed, "steps=4")
+    assert code == 2 and "the data is not what this run began with" in printed
+    assert command(*typed, "steps=4", "resume=force")[0] == 0
+
+
+def test_another_score_of_the_data_may_be_the_objective(command: Command, tmp_path: Path) -> None:
+    classes(tmp_path / "pets", ("cat", "dog"), each=30)
+    typed = ("gan-train", "data=image_folder", "data.folder=pets", "data.heldout=0.5", "data.image_size=16", *QUICK)
+    code, printed = command(*typed, "objective=sliced_wasserstein")
+    assert code == 0, printed
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["objective"] == "sliced_wasserstein"
+
+
+@pytest.mark.parametrize("name", ["my photos (1)", "Bücher", "2024"])
+def test_folders_may_have_any_name(command: Command, tmp_path: Path, name: str) -> None:
+    classes(tmp_path / name, ("cat", "dog"))
+    code, printed = command("gan-train", "data=image_folder", f"data.folder={name}", "data.image_size=8", *QUICK)
+    assert code == 0, printed
 
 
 def test_an_image_that_cannot_be_read_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -262,6 +353,40 @@ def test_a_mistake_in_a_table_is_one_sentence(
     (tmp_path / "a.csv").write_text(content)
     code, printed = command("gan-train", "data=csv", "data.file=a.csv", *arguments, "steps=1")
     assert code == 2 and said in printed and len(printed.splitlines()) == 1, printed
+
+
+def test_headers_that_are_nearly_data(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(",0,1\n" + "".join(f"{i},{i % 3},{i % 5}\n" for i in range(50)))  # as pandas writes it
+    assert Table(str(path), columns=["0", "1"]).spec.units[0][1] == pytest.approx(0.98)
+    path.write_text("2019,2020\n" + "".join(f"{i % 3},{i % 5}\n" for i in range(50)))
+    data = Table(str(path), header=True, columns=[2020])
+    assert data.spec.units[0][0] == "2020" and data.spec.units[0][1] == pytest.approx(2)
+
+
+def test_numbers_too_large_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n" + "".join(f"{(-1) ** i}.7e308,{i}\n" for i in range(20)))
+    with pytest.raises(UserError, match="the numbers of column a are too large"):
+        Table(str(tmp_path / "a.csv"))
+
+
+def test_a_checkpoint_of_a_table_is_scored_in_its_own_units(command: Command, tmp_path: Path) -> None:
+    values = write_table(tmp_path / "a.csv")
+    typed = ("data=csv", "data.file=a.csv", "network.width=8", "steps=2", "evaluate_every=2", "hydra.run.dir=run")
+    assert command("gan-train", *typed)[0] == 0
+    with (tmp_path / "b.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["name", "mass", "charge"], *(["x", x + 500, y] for x, y in values.tolist())])
+    scores = [json.loads(command("gan-evaluate", "checkpoint=run", *more)[1])["scores"]["w1"]
+              for more in ((), ("data.file=b.csv",))]  # fmt: skip
+    assert scores[1] - scores[0] > 40  # 500 are 50 deviations
+
+
+@pytest.mark.parametrize("name", ["body mass (kg)", "Größe", "a$^$"])
+def test_columns_may_have_any_name(command: Command, tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.csv").write_text(f"{name},b\n" + "".join(f"{i},{i % 7}\n" for i in range(60)))
+    code, printed = command("gan-train", "data=csv", "data.file=a.csv", f"data.columns=[{name},b]", "network.width=8",
+                            "steps=2", "sample_every=2", "evaluate_every=0")  # fmt: skip
+    assert code == 0, printed
 
 
 def test_a_missing_table_is_one_sentence(command: Command) -> None:

@@ -381,6 +381,17 @@ def test_under_float16_losses_are_scaled_and_an_overflow_is_no_step() -> None:
     assert trainer.state_dict()["scalers"]["generator"]["scale"] == pytest.approx(5e37)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
+def test_a_first_step_that_overflows_leaves_no_nan(optimizer: str) -> None:
+    trainer = tiny("gan", "digits", f"optimizer={optimizer}", "optimizer.lr=1e-4", "hardware.precision=fp16")
+    rescale(trainer, 1e38)
+    trainer.play_round()
+    rescale(trainer, 1024.0)
+    for _ in range(3):
+        trainer.play_round()
+    assert all(value.isfinite().all() for value in trainer.game.parameters())
+
+
 def rescale(trainer: Trainer, scale: float) -> None:
     """Go on with another scale of the losses."""
     state = trainer.state_dict()

@@ -1,5 +1,6 @@
 """What every data set is: named fields of tensors for training, the same held out, and how to decode a batch."""
 
+import hashlib
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from gan_cli import noise
 from gan_cli.registry import metrics
 
 Fields = dict[str, Tensor]
+FEW = 20  # held-out samples below which a classifier's scores say nothing
 
 
 def cache_folder() -> Path:
@@ -87,9 +89,10 @@ class Dataset:
 
     @property
     def scored_by(self) -> list[str]:
-        """The metrics that this data allows: without classes, those that need no labels."""
+        """The metrics that this data allows: without classes, or with few held-out samples, those without labels."""
         needs = {name: metrics.component(name, "metrics").facts.get("needs_labels") for name in self.metrics}
-        return [name for name in self.metrics if self.spec.classes > 1 or not needs[name]]
+        labelled = self.spec.classes > 1 and len(self.heldout["x"]) >= FEW
+        return [name for name in self.metrics if labelled or not needs[name]]
 
     def decode(self, stored: Fields) -> Fields:
         """A batch as the networks see it: float32, images in [-1, 1]."""
@@ -100,6 +103,23 @@ class Dataset:
         """At most n samples of a split, decoded; always the same ones for a purpose."""
         rows = torch.randperm(len(fields["x"]), generator=noise.generator(purpose))[:n]
         return self.decode({"x": fields["x"][rows.to(fields["x"].device)]})["x"]
+
+    def mark(self) -> str:
+        """A short name for the data itself: how many samples there are, and the bytes of a thousand of them."""
+        digest = hashlib.sha256()
+        for fields in (self.train, self.heldout):
+            for name, values in sorted(fields.items()):
+                some = values[:: max(1, len(values) // 1000)].cpu().contiguous().numpy()
+                digest.update(f"{name} {tuple(values.shape)} {values.dtype}".encode() + some.tobytes())
+        return digest.hexdigest()[:16]
+
+    def in_terms_of(self, spec: Spec) -> None:
+        """Bring a table to the units of another, so that the samples of a checkpoint can be compared with it."""
+        if self.spec.units and spec.units and self.spec.units != spec.units:
+            offset, scale = (torch.tensor([unit[i] for unit in spec.units]) for i in (1, 2))
+            for fields in (self.train, self.heldout):
+                fields["x"] = (self.spec.in_units(fields["x"]) - offset) / scale
+            self.spec = spec
 
     def to(self, device: torch.device) -> "Dataset":
         """Move every field to the device, where batches are then cut without a copy from the host."""

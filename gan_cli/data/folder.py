@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from gan_cli.data.dataset import Dataset, Spec, cache_folder
+from gan_cli.data.dataset import FEW, Dataset, Spec, cache_folder
 from gan_cli.errors import UserError
 from gan_cli.registry import Count, datasets
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 """Version of the packed file; part of its name."""
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
-TRAIN, HELD_OUT = {"train", "training"}, {"test", "val", "valid", "validation"}
+TRAIN, HELD_OUT = ("train", "training"), ("val", "valid", "validation", "test")  # the first that is there counts
 AT_ONCE = 512  # images decoded before they are written
 
 
@@ -86,11 +86,15 @@ class ImageFolder(Dataset):
         self.train, self.heldout = {"x": images[:first], "y": y[:first]}, {"x": images[first:], "y": y[first:]}
         self.spec, self.flip = Spec("image", tuple(images.shape[1:]), classes=len(names)), flip
         self.note = f"{first} images of {len(names)} classes to learn from, {len(entries) - first} held out"
+        if names and len(entries) - first < FEW:
+            self.note += ", too few for the scores that need labels"
+        unreadable = f"; {readable.count(False)} cannot be read and are left out" if not all(readable) else ""
+        self.note += unreadable
         if not names:
             self.note = (
                 f"{first} images to learn from, {len(entries) - first} held out; without class folders the scores "
                 "that need labels (classifier_score, classes_covered, frechet_classifier_distance) are left out and "
-                "sliced_wasserstein remains"
+                f"sliced_wasserstein remains{unreadable}"
             )
 
 
@@ -103,20 +107,37 @@ def listing(folder: Path, classes: bool, share: float) -> tuple[list[str], list[
     if not folder.is_dir():
         raise UserError(f"data.folder={folder}: no such folder.")
     folder = _inmost(folder)
-    parts = {part: [path for path in folder.iterdir() if path.is_dir() and path.name.lower() in part_names]
-             for part, part_names in ((False, TRAIN), (True, HELD_OUT))}  # fmt: skip
-    split = bool(parts[False] and parts[True])
-    roots = {_inmost(root): part for part, found in parts.items() for root in found} if split else {folder: None}
+    roots = _split(folder)
     found = [(path, root) for root in sorted(roots) for path in _images(root)]
     if not found:
         raise UserError(f"data.folder={folder}: no images in it ({', '.join(sorted(SUFFIXES))}).")
     tops = {path: path.relative_to(root).parts[0] if path.parent != root else "" for path, root in found}
     names = sorted(set(tops.values()))
+    if classes and "" in names and len(names) > 1:
+        loose = sum(top == "" for top in tops.values())
+        log.warning("%d images lie beside the folders of %s, so these are not taken as classes", loose, folder)
     names = names if classes and len(names) > 1 and "" not in names else []
     labels = {path: names.index(tops[path]) if names else 0 for path, _ in found}
-    held = _held_out(folder, labels, share) if not split else {path for path, root in found if roots[root]}
+    split = len(roots) > 1
+    held = {path for path, root in found if roots[root]} if split else _held_out(folder, labels, share)
     entries = [Entry(path, labels[path], path in held) for path, _ in found]
     return names, sorted(entries, key=lambda entry: entry.heldout)
+
+
+def _split(folder: Path) -> dict[Path, bool]:
+    """The folders to look into, and whether their images are held out: `train` and `val` (or `test`), or all."""
+    inside = {path.name.lower(): path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    train = next((inside[name] for name in TRAIN if name in inside), None)
+    held_out = next((inside[name] for name in HELD_OUT if name in inside), None)
+    if train is None:
+        return {folder: False}
+    others = sorted(set(inside) - {train.name.lower(), *([held_out.name.lower()] if held_out else [])})
+    if others and not held_out:  # `train` is one class among others
+        return {folder: False}
+    if others:
+        taken = f"{train.name} and {held_out.name if held_out else 'nothing'}"
+        log.warning("%s: takes its folders %s; left out: %s", folder, taken, ", ".join(others))
+    return {_inmost(train): False} | ({_inmost(held_out): True} if held_out else {})
 
 
 def _inmost(folder: Path) -> Path:
@@ -130,8 +151,12 @@ def _inmost(folder: Path) -> Path:
 
 def _images(root: Path) -> Iterator[Path]:
     """Image files below a folder, in the order of their names; hidden ones and what macOS puts into archives aside."""
-    for place, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+    seen: set[str] = set()  # links may lead in circles
+    for place, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        files = [] if real in seen else files
+        seen.add(real)
         for name in sorted(files):
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
                 yield Path(place, name)
@@ -140,7 +165,7 @@ def _images(root: Path) -> Iterator[Path]:
 def _held_out(folder: Path, labels: dict[Path, int], share: float) -> set[Path]:
     """A share of every class, at least one image of each that has two, chosen by their names alone."""
     by_label: dict[int, list[Path]] = {}
-    for path in sorted(labels, key=lambda path: hashlib.sha256(str(path.relative_to(folder)).encode()).digest()):
+    for path in sorted(labels, key=lambda path: hashlib.sha256(os.fsencode(path.relative_to(folder))).digest()):
         by_label.setdefault(labels[path], []).append(path)
     counts = {label: max(1, round(share * len(paths))) if len(paths) > 1 else 0 for label, paths in by_label.items()}
     return {path for label, paths in by_label.items() for path in paths[: counts[label]]}
@@ -155,17 +180,40 @@ def packed(entries: list[Entry], folder: Path, shape: tuple[int, int, int]) -> t
     Raises:
         UserError: not one can be read, or the disk is full.
     """
-    key = hashlib.sha256(f"{FORMAT} {shape}".encode())
+    key = hashlib.sha256(f"{FORMAT} {shape} {len(entries)} ".encode() + os.fsencode(folder.resolve()))
     for entry in entries:
-        state = entry.path.stat()
-        key.update(f"{entry.path.relative_to(folder)} {entry.heldout} {state.st_size} {state.st_mtime_ns}\n".encode())
+        try:
+            state = entry.path.stat()
+        except OSError:  # a link to nowhere: it is left out when the images are read
+            continue
+        key.update(os.fsencode(entry.path.relative_to(folder)))
+        key.update(f" {entry.heldout} {state.st_size} {state.st_mtime_ns}\n".encode())
     target = cache_folder() / "packed" / key.hexdigest()[:16]
-    with _held(target.with_suffix(".lock")):
-        if not (target / "index.json").is_file():
-            _pack(entries, folder, shape, target)
-    readable = json.loads((target / "index.json").read_text(encoding="utf-8"))["readable"]
+    readable = _index(target, shape)
+    if readable is None:
+        try:
+            with _held(target.with_suffix(".lock")):
+                if _index(target, shape) is None:
+                    _pack(entries, folder, shape, target)
+        except OSError as error:
+            raise UserError(
+                f"data.folder={folder}: the packed images cannot be kept in {target.parent} ({error.strerror}); make "
+                "room, or set the environment variable GAN_CACHE to a folder on another disk."
+            ) from None
+        readable = _index(target, shape)
+        assert readable is not None
     mapped: Any = np.memmap(target / "images.bin", np.uint8, mode="c", shape=(sum(readable), *shape))
     return torch.from_numpy(mapped), readable
+
+
+def _index(target: Path, shape: tuple[int, int, int]) -> list[bool] | None:
+    """Which images a packed file holds; None where there is none, or a damaged one."""
+    try:
+        readable = json.loads((target / "index.json").read_text(encoding="utf-8"))["readable"]
+        whole = (target / "images.bin").stat().st_size == sum(readable) * shape[0] * shape[1] * shape[2]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return readable if whole else None
 
 
 @contextmanager
@@ -191,16 +239,13 @@ def _pack(entries: list[Entry], folder: Path, shape: tuple[int, int, int], targe
                     readable.append(image is not None)
                     if image is not None:
                         file.write(image)
+            file.flush()
+            os.fsync(file.fileno())
         if not any(readable):
             raise UserError(f"data.folder={folder}: none of its {len(entries)} images can be read.")
         (part / "index.json").write_text(json.dumps({"readable": readable}), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         part.replace(target)
-    except OSError as error:
-        raise UserError(
-            f"data.folder={folder}: the packed images cannot be kept in {target.parent} ({error.strerror}); make room, "
-            "or set the environment variable GAN_CACHE to a folder on another disk."
-        ) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -219,11 +264,13 @@ def _read(path: Path, shape: tuple[int, int, int]) -> bytes | None:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Pillow cuts 16 bits off at 255 instead of scaling them; values with a point lie in [0, 1] or in [0, 255]."""
+    """Pillow cuts 16 bits off at 255 instead of scaling them; values with a point lie in [0, 1] or in [0, 255], and
+    integers that do not pass 255 are bytes in a wide format."""
     if image.mode not in ("F", "I") and not image.mode.startswith("I;16"):
         return image
     values = np.asarray(image, dtype=np.float64)
-    scale = 1 / 257 if image.mode != "F" else 255 if values.max() <= 1 else 1
+    values = np.nan_to_num(values)
+    scale = (255 if values.max() <= 1 else 1) if image.mode == "F" else 1 if values.max() <= 255 else 1 / 257
     return Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
 
 

@@ -21,6 +21,8 @@ class Table(Dataset):
     Args:
         file: comma-separated values, with or without a line of names.
         columns: names, or numbers from 0; null takes every column whose first value is a number.
+        header: whether the first line is names; null takes it for one if something in it is no number and the line
+            below it has a number there.
         heldout: share of the rows held out, always the same ones.
     """
 
@@ -31,15 +33,18 @@ class Table(Dataset):
         self,
         file: str,
         columns: list[str | int] | None = None,
+        header: bool | None = None,
         heldout: Annotated[float, Gt(0), Lt(1)] = 0.1,
     ) -> None:
-        names, values = _numbers(Path(file).expanduser(), columns)
+        names, values = _numbers(Path(file).expanduser(), columns, header)
         count = max(1, round(heldout * len(values)))
         if not 0 < count < len(values):
             raise UserError(f"data.file={file}: {len(values)} rows cannot be split; data.heldout={heldout}.")
         order = torch.randperm(len(values), generator=noise.generator("table"))
         offset, scale = values.mean(dim=0), values.std(dim=0)
         for name, deviation in zip(names, scale.tolist(), strict=True):
+            if not 0 <= deviation < float("inf"):
+                raise UserError(f"data.file={file}: the numbers of column {name} are too large to be averaged.")
             if deviation == 0:
                 raise UserError(f"data.file={file}: column {name} holds one value only; leave it out of data.columns.")
         points = ((values - offset) / scale).float()[order]
@@ -49,7 +54,7 @@ class Table(Dataset):
         self.note = f"{len(values) - count} rows of {', '.join(names)} to learn from, {count} held out"
 
 
-def _numbers(path: Path, columns: list[str | int] | None) -> tuple[list[str], Tensor]:
+def _numbers(path: Path, columns: list[str | int] | None, header: bool | None) -> tuple[list[str], Tensor]:
     """Names and values, float64 (rows, columns). Raises UserError with the line of a value that is no number."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -59,7 +64,9 @@ def _numbers(path: Path, columns: list[str | int] | None) -> tuple[list[str], Te
     if len(lines) < 3:
         raise UserError(f"data.file={path}: too few rows.")
     width = len(lines[0][1])
-    header = not any(_is_number(cell) for cell in lines[0][1])
+    if header is None:
+        pairs = zip(lines[0][1], lines[1][1], strict=False)
+        header = any(_is_number(below) and not _is_number(cell) for cell, below in pairs)
     names = [cell.strip() for cell in lines[0][1]] if header else [str(i) for i in range(width)]
     lines = lines[1:] if header else lines
     chosen = _chosen(path, names, columns, lines[0][1])
