@@ -94,8 +94,8 @@ def key(default: Any, help: str, least: float = 0) -> Any:
 class Hardware:
     """Where a run computes, and in which precision."""
 
-    device: Device = Device.auto
-    precision: Precision = Precision.fp32
+    device: Device = key(Device.auto, help="auto, cpu or gpu")
+    precision: Precision = key(Precision.fp32, help="fp32, bf16 or fp16")
     devices: int | str = key(1, least=1, help="processes on this machine, each with a GPU; `all` of them")
     nodes: int = key(1, least=1, help="machines; on each the same command, with hydra.run.dir on a common disk")
     rendezvous: str | None = key(None, help="HOST:PORT of the first machine, where the nodes meet")

@@ -34,6 +34,9 @@ def _run(name: str, command: Callable[[list[str]], None], arguments: list[str]) 
         command(arguments)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # gan-train --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except Exception as error:
         sentence = explain(error, arguments)
         if sentence is None:
@@ -191,7 +194,7 @@ def known_keys() -> list[str]:
 
 def train_help() -> str:
     """The page of `gan-train --help`, made from the tree of options and the typed root."""
-    from gan_cli.config import TrainConfig, groups, options
+    from gan_cli.config import Hardware, TrainConfig, groups, options
 
     lines = [
         "gan-train: train a GAN. Every group and key has a default; what you type wins.",
@@ -209,15 +212,15 @@ def train_help() -> str:
         "",
         "Options of a component: regularizer.weight=10, network.width=64, optimizer.lr=1e-4,",
         "  optimizer.players.generator.lr=1e-3, model.repeat.discriminator=5, model.latent=128,",
-        "  data.distribution=swiss_roll, data.image_size=28, data.root=FOLDER, hardware.precision=bf16",
+        "  data.distribution=swiss_roll, data.image_size=28, data.root=FOLDER",
         "",
         "Keys (key=value), with their defaults:",
     ]
-    for item in fields(TrainConfig):
-        if item.name not in groups():
-            default = [] if item.default is MISSING else getattr(item.default, "value", item.default)
-            shown = f"{item.name}={'null' if default is None else default}"
-            lines.append(f"  {shown:<24}{item.metadata['help']}")
+    own = [(item, "") for item in fields(TrainConfig) if item.name not in groups()]
+    for item, prefix in [*own, *((item, "hardware.") for item in fields(Hardware))]:
+        default = [] if item.default is MISSING else getattr(item.default, "value", item.default)
+        shown = f"{prefix}{item.name}={'null' if default is None else default}"
+        lines.append(f"  {shown:<26}{item.metadata['help']}")
     lines += ["", "Hydra's own flags work too: --multirun, --config-dir, --info, --cfg, hydra.run.dir=FOLDER."]
     return "\n".join(lines)
 
