@@ -23,8 +23,8 @@ GROUPS = ("model", "network", "loss", "regularizer", "augmentation", "data", "op
 
 HARMLESS = {
     "steps", "minutes", "log_every", "sample_every", "checkpoint_every", "evaluate_every", "evaluate_samples",
-    "keep_checkpoints", "resume", "guard", "data.root", "hardware.device", "hardware.devices", "hardware.nodes",
-    "hardware.rendezvous", "hardware.threads",
+    "keep_checkpoints", "figures", "resume", "guard", "data.root", "hardware.device", "hardware.devices",
+    "hardware.nodes", "hardware.rendezvous", "hardware.threads",
 }  # fmt: skip
 """Keys that do not change what a run learns: a run may be resumed with others. (A schedule that reads `steps` copies
 its value, and that copy counts. Of many processes the number of shards counts.)"""
@@ -133,6 +133,10 @@ class TrainConfig:
     plugins: list[str] = field(
         default_factory=list, metadata={"help": "modules or .py files whose components may be named", "least": None}
     )
+    figures: list[str] = field(
+        default_factory=list,
+        metadata={"help": "explaining figures: level_sets, weights, layer_gradients, estimate", "least": None},
+    )
     objective: str | None = key(None, help="the score that best.pt and searches go by; null takes the data's own")
 
 
@@ -175,6 +179,8 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
     networks = role_nodes(family, game.facts["roles"].values())
     settled["network"] = {"name": family["name"], **{role: _own(node, family) for role, node in networks.items()}}
     _check_objective(config)
+    for figure in config["figures"]:
+        registry.figures.component(figure, "figures")
     return {**config, **settled, "hardware": _processes(config["hardware"], config["batch_size"])}
 
 

@@ -69,6 +69,7 @@ class Game(nn.Module):
 
     roles: ClassVar[dict[str, str]] = {}  # attribute -> the role of the network it holds
     averaged: ClassVar[tuple[str, ...]] = ()  # the networks an EMA follows
+    renders: ClassVar[bool] = True  # whether it makes samples
     own_objective: ClassVar[bool] = False  # whether it takes no loss of the group `loss`
 
     def __init__(
@@ -160,4 +161,6 @@ def _players(game: type) -> dict[str, Player]:
             marked: Any = getattr(member, "player", None)
             if isinstance(marked, Player):
                 found[name] = marked
+            else:
+                found.pop(name, None)  # a plain method of that name: the turn is not played
     return found

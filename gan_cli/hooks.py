@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gan_cli import checkpoint, noise, pictures, rundir
+from gan_cli import checkpoint, noise, pictures, registry, rundir
 from gan_cli.data.dataset import Dataset
 from gan_cli.data.text import lines
 from gan_cli.errors import UserError
@@ -238,6 +238,27 @@ class Pictures(Hook):
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / f"step_{step:08d}.txt").write_text("\n".join(samples) + "\n", encoding="utf-8")
         self.recorder.writer.add_text("samples", "\n".join(f"    {line}" for line in samples), step)  # as code
+
+
+class Figures(Hook):
+    """Explaining figures, drawn from what has been logged so far."""
+
+    def __init__(self, recorder: Recorder, dataset: Dataset, every: int, names: Sequence[str], folder: Path) -> None:
+        self.recorder, self.dataset, self.every, self.names, self.folder = recorder, dataset, every, names, folder
+
+    def after_round(self, trainer: Trainer) -> None:
+        if not self.names or not due(self.every, trainer):
+            return
+        from gan_cli.figures import pixels
+
+        logged = [json.loads(line) for line in self.recorder.path.read_text(encoding="utf-8").splitlines()]
+        rows = [*logged, {"step": trainer.step, **self.recorder.row}]
+        for name in self.names:
+            with at_rest(trainer.game):
+                seen = {"trainer": trainer, "dataset": self.dataset, "rows": rows}
+                image = pixels(registry.figures.build({"name": name}, "figures", **seen))
+            pictures.write(self.folder / f"{name}_{trainer.step:08d}.png", image)
+            self.recorder.writer.add_image(f"figures/{name}", image, trainer.step, dataformats="HWC")
 
 
 class Scores(Hook):

@@ -121,6 +121,8 @@ def load_game(path: Path, weights: str, plugins: Sequence[str] = ()) -> tuple[Ga
         config, spec = yaml.safe_load(state["config"]), Spec.restore(state["data"])
         _trust(config.get("plugins") or [], plugins)
         game = build_game(config, spec)
+        if not game.renders:
+            raise UserError(f"model={config['model']['name']} makes no samples.")
         game.load_state_dict(state["game"])
         for name, value in averaged.items() if weights != "raw" else ():
             game.get_submodule(name).load_state_dict(value)
@@ -266,7 +268,7 @@ def _hooks(
     texts = {"configuration": f"```yaml\n{text}\n```", "reading": reading}
     logs = hooks.Logs(recorder, dataset, config["log_every"], config["sample_every"], texts)
     scores, notes = [], [*filter(None, [dataset.note]), reading, *_shard_notes(trainer)]
-    if config["evaluate_every"] and dataset.scored_by:
+    if config["evaluate_every"] and dataset.scored_by and trainer.game.renders:
         node = {"name": _metric(config["objective"], dataset)} | (
             {"n": config["evaluate_samples"]} if config["evaluate_samples"] else {}
         )
@@ -276,12 +278,14 @@ def _hooks(
         scores = [hooks.Scores(recorder, metric, config["evaluate_every"], config["objective"])]
     frame = {"format": checkpoint.FORMAT, "config": text, "data": dataset.spec.plain(), "mark": dataset.mark()}
     every, keep = config["checkpoint_every"], config["keep_checkpoints"]
+    shown = [hooks.Pictures(recorder, dataset, config["sample_every"], folder / "samples")]
     return [
         hooks.EMA(),
         logs,
         hooks.Progress(logs, introduction, notes),
-        hooks.Pictures(recorder, dataset, config["sample_every"], folder / "samples"),
+        *(shown if trainer.game.renders else []),
         *scores,
+        hooks.Figures(recorder, dataset, config["sample_every"], config["figures"], folder / "figures"),
         hooks.Rows(recorder, config["batch_size"]),
         hooks.Checkpoints(folder, every, keep, scores[0] if scores else None, frame),
     ]

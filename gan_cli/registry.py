@@ -330,8 +330,9 @@ def _facts(module: str, node: ast.ClassDef | ast.FunctionDef) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for base_module, base in _bases(module, node):
         facts |= _facts(base_module, base)
-    turns = [item.name for item in node.body if isinstance(item, ast.FunctionDef) and _is_turn(item)]
-    facts["players"] = [*facts.get("players", []), *(name for name in turns if name not in facts.get("players", []))]
+    methods = {item.name: _is_turn(item) for item in node.body if isinstance(item, ast.FunctionDef)}
+    kept = [name for name in facts.get("players", []) if methods.get(name, True)]  # a plain method takes a turn out
+    facts["players"] = [*kept, *(name for name, turn in methods.items() if turn and name not in kept)]
     for item in node.body:
         target = item.targets[0] if isinstance(item, ast.Assign) else getattr(item, "target", None)
         value = getattr(item, "value", None)
@@ -354,4 +355,5 @@ augmentations = Registry("augmentation", "augmentations", "gan_cli.augmentations
 datasets = Registry("data", "datasets", "gan_cli.data")
 optimizers = Registry("optimizer", "optimizers", "gan_cli.optimizers", offers=("parameters",))
 schedules = Registry("schedule", "schedules", "gan_cli.optimizers", offers=("optimizer",))
+figures = Registry("figures", "figures", "gan_cli.figures", offers=("trainer", "dataset", "rows"))
 metrics = Registry("metrics", "metrics", "gan_cli.metrics", offers=("dataset", "device"))

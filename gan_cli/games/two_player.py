@@ -67,6 +67,10 @@ class TwoPlayer(Game):
         real = self.value(self.T(x)) if self.loss.uses_real else None
         return {"adversarial": self.loss.generator(self.value(x_fake), real)}
 
+    def fakes(self, x: Tensor) -> Tensor:
+        """As many fake samples as there are real ones in `x`."""
+        return self.G(self.prior(len(x)))
+
     def value(self, x: Tensor) -> Tensor:
         """What D says of samples, (N,): high for real ones."""
         return self.D(x)
@@ -86,7 +90,7 @@ class TwoPlayer(Game):
 
     def observe(self, x: Tensor, heldout: Tensor) -> dict[str, Tensor]:
         with torch.no_grad(), batch_statistics(self.D):
-            x, heldout, x_fake = self.T(x), self.T(heldout), self.T(self.G(self.prior(len(x))))
+            x, heldout, x_fake = self.T(x), self.T(heldout), self.T(self.fakes(x))
             real, unseen, fake = self.value(x), self.value(heldout), self.value(x_fake)
         slope = input_gradient(self.value, on_the_line(x, x_fake), create_graph=False).flatten(1).norm(dim=1)
         train, held_out = self.estimate_tags

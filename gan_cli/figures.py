@@ -1,0 +1,142 @@
+"""Figures that explain a run: each is a small function that any run can call, by `figures=[name, ...]`.
+
+A figure takes the trainer, the data and the rows logged so far, and draws on a matplotlib Figure. It is written as a
+PNG below `figures/` and logged to TensorBoard, every `sample_every` rounds and at the end.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from gan_cli import noise
+from gan_cli.data.dataset import Dataset
+from gan_cli.errors import UserError
+from gan_cli.registry import figures
+from gan_cli.trainer import Trainer
+
+Rows = Sequence[Mapping[str, float]]
+SEEN = 256  # samples that a figure looks at
+SMALLEST = 1e-45  # a gradient that has vanished altogether is drawn here
+LAYERS = nn.Linear | nn.Conv1d | nn.Conv2d
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """A figure as bytes, (H, W, 3)."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+@figures.register("level_sets")
+def level_sets(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
+    """The critic's level sets over the plane, with held-out points and samples.
+
+    Reference: Gulrajani et al., 2017, arXiv 1704.00028, figure 1b.
+    """
+    if dataset.spec.shape != (2,):
+        raise UserError("figures=[level_sets]: draws the plane; it needs points of two coordinates.")
+    extent, count = dataset.spec.extent, 100
+    axis = torch.linspace(-extent, extent, count)
+    plane = torch.cartesian_prod(axis, axis).to(dataset.train["x"].device)
+    with torch.no_grad():
+        height = trainer.game.value(plane).view(count, count).T.cpu()  # type: ignore[operator]
+    figure = Figure(figsize=(5, 5), dpi=100, layout="tight")
+    axes = figure.add_subplot(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal")
+    axes.contourf(axis, axis, height, levels=24, cmap="viridis")
+    axes.contour(axis, axis, height, levels=24, colors="white", linewidths=0.4)
+    for values, colour in ((dataset.heldout["x"][:500].cpu(), "white"), (_fakes(trainer, dataset)[:500], "tab:orange")):
+        axes.scatter(values[:, 0], values[:, 1], s=3, c=colour, linewidths=0)
+    axes.set_title(f"critic after {trainer.step} rounds; held out white, samples orange", fontsize=8)
+    return figure
+
+
+@figures.register("weights")
+def weights(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
+    """The critic's weights, biases aside: clipping drives them to its bounds, a penalty spreads them.
+
+    Reference: Gulrajani et al., 2017, arXiv 1704.00028, figure 1a, right.
+    """
+    layers = [layer for layer in trainer.game.get_submodule("D").modules() if isinstance(layer, LAYERS)]
+    values = torch.cat([layer.weight.detach().flatten().cpu() for layer in layers]).numpy()
+    figure = Figure(figsize=(5, 3), dpi=100, layout="tight")
+    axes = figure.add_subplot(xlabel="weight", yscale="log")
+    axes.hist(values, bins=80)
+    at_bound = float((np.abs(values) > 0.99 * np.abs(values).max()).mean())
+    axes.set_title(f"{100 * at_bound:.0f} % of the critic's weights within 1 % of the largest", fontsize=8)
+    return figure
+
+
+@figures.register("layer_gradients")
+def layer_gradients(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
+    """The norm of the gradient of the critic's score at the output of each of its layers, on a logarithmic scale.
+
+    Reference: Gulrajani et al., 2017, arXiv 1704.00028, figure 1a, left: exploding and vanishing under clipping.
+    """
+    norms = gradients_by_layer(trainer, dataset.some(dataset.train, SEEN))
+    figure = Figure(figsize=(5, 3), dpi=100, layout="tight")
+    axes = figure.add_subplot(xlabel="layer of the critic", ylabel="log10 of the gradient norm")
+    decades = np.log10(np.maximum(norms, SMALLEST))
+    axes.plot(range(1, len(norms) + 1), decades, marker="o")
+    axes.set_title(f"first over last layer: {decades[0] - decades[-1]:+.1f} decades", fontsize=8)
+    return figure
+
+
+@figures.register("estimate")
+def estimate(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
+    """The critic's estimate on training and on held-out data over the run, and the objective beside it.
+
+    Reference: Arjovsky et al., 2017, arXiv 1701.07875, figure 3; Gulrajani et al., 2017, figure 5b, for the gap between
+    the two curves, which opens where the critic learns its data by heart.
+    """
+    train, heldout = trainer.game.estimate_tags  # type: ignore[misc]
+    figure = Figure(figsize=(6, 3.5), dpi=100, layout="tight")
+    axes = figure.add_subplot(xlabel="round", ylabel=str(train).rsplit("/", 1)[0])
+    for tag, style in ((train, "-"), (heldout, "--")):
+        seen = [(row["step"], row[str(tag)]) for row in rows if tag in row]
+        if seen:
+            axes.plot(*zip(*seen, strict=True), style, label=str(tag))
+    for tag in [tag for tag in LOWER if any(tag in row for row in rows)][:1]:
+        scored = [(row["step"], row[tag]) for row in rows if tag in row]
+        other = axes.twinx()
+        other.plot(*zip(*scored, strict=True), "o-", color="tab:green", markersize=3)
+        other.set_ylabel(tag, color="tab:green")
+    axes.legend(fontsize=7)
+    return figure
+
+
+LOWER = ("metrics/w1", "metrics/frechet_classifier_distance", "metrics/sliced_wasserstein", "metrics/js_4")
+"""Scores that fall as samples improve."""
+
+
+def gradients_by_layer(trainer: Trainer, x: Tensor) -> list[float]:
+    """For each linear or convolutional layer of D from the first on, |d mean D(x) / d its output|."""
+    outputs: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        outputs.append(output)
+
+    D = trainer.game.get_submodule("D")
+    hooks = [layer.register_forward_hook(keep) for layer in D.modules() if isinstance(layer, LAYERS)]
+    learns = [weight.requires_grad for weight in D.parameters()]
+    try:
+        with torch.enable_grad():
+            D.requires_grad_(True)
+            score = trainer.game.value(x).mean()  # type: ignore[operator]
+        gradients = torch.autograd.grad(score, outputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for weight, learnt in zip(D.parameters(), learns, strict=True):
+            weight.requires_grad_(learnt)
+    return [float(gradient.norm()) for gradient in gradients]
+
+
+@torch.no_grad()
+def _fakes(trainer: Trainer, dataset: Dataset) -> Tensor:
+    noise.begin_turn("figure")
+    return trainer.game.fakes(dataset.some(dataset.train, 500)).cpu()  # type: ignore[operator]

@@ -1,0 +1,53 @@
+"""A critic alone, against a generator that does not learn: it shows what an objective and a constraint make of it."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gan_cli import noise
+from gan_cli.augmentations import Augmentation
+from gan_cli.game import Terms, player
+from gan_cli.games.two_player import TwoPlayer
+from gan_cli.registry import Positive, games
+
+
+@games.register("fixed_generator")
+class FixedGenerator(TwoPlayer):
+    """The critic's turn of `two_player`; fake samples are real ones with normal noise added.
+
+    Reference: Gulrajani et al., 2017, arXiv 1704.00028, section 4: figure 1b compares clipping and the penalty so.
+
+    Args:
+        deviation: of the noise; 1 in the paper.
+    """
+
+    roles: ClassVar[dict[str, str]] = {"D": "discriminator"}
+    averaged: ClassVar[tuple[str, ...]] = ()
+    renders: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        D: nn.Module,
+        loss: Any,
+        regularizer: Any,
+        augmentation: Augmentation,
+        deviation: Positive = 1.0,
+        **two_player: Any,
+    ) -> None:
+        nothing = nn.Identity()
+        super().__init__(nothing, D, loss, regularizer, augmentation, **two_player)
+        self.deviation = deviation
+
+    def fakes(self, x: Tensor) -> Tensor:
+        return x + self.deviation * noise.rows(torch.randn, *x.shape, device=x.device)
+
+    @player(moves="D")
+    def discriminator(self, x: Tensor) -> Terms:
+        x, x_fake = self.T(x), self.T(self.fakes(x))
+        real, fake = self.score(self.value, x, x_fake)
+        return {"adversarial": self.loss.discriminator(real, fake), **self.penalty(x, x_fake)}
+
+    def generator(self, x: Tensor) -> Terms:
+        """Not a turn: nothing learns to deceive the critic."""
+        raise NotImplementedError
