@@ -105,7 +105,8 @@ def estimate(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
         other = axes.twinx()
         other.plot(*zip(*scored, strict=True), "o-", color="tab:green", markersize=3)
         other.set_ylabel(tag, color="tab:green")
-    axes.legend(fontsize=7)
+    if axes.lines:
+        axes.legend(fontsize=7)
     return figure
 
 
