@@ -261,7 +261,7 @@ def role_nodes(network: Mapping[str, Any], roles: Any) -> dict[str, dict[str, An
     """The node of each role's network: the options they share, overlaid by the role's own.
 
     `{name: dcgan, width: 64, discriminator: {width: 32}}` is `dcgan.generator` at width 64 and
-    `dcgan.discriminator` at width 32. A shared option must be one of at least one role's; a role that names
+    `dcgan.discriminator` at width 32. A shared option must be one of some role's of the family; a role that names
     another family (`generator: {name: mlp}`) starts from that family's defaults.
     """
     roles = list(dict.fromkeys(roles))
@@ -269,8 +269,8 @@ def role_nodes(network: Mapping[str, Any], roles: Any) -> dict[str, dict[str, An
     others = [key for key in network if f"{family}.{key}" in registry.networks.components]  # roles of other games
     shared = {key: value for key, value in network.items() if key not in ("name", *roles, *others)}
     nodes = {role: _role_node(family, role, shared, network.get(role)) for role in roles}
-    families = [f"{family}.{role}" for role in roles if f"{family}.{role}" in registry.networks.components]
-    known = sorted({option for name in families for option in registry.networks.settable(name, "network")})
+    relatives = [name for name in registry.networks.components if name.startswith(f"{family}.")]  # for any game's role
+    known = sorted({option for name in relatives for option in registry.networks.settable(name, "network")})
     for key in shared:
         if key not in known:
             raise UserError(

@@ -86,7 +86,7 @@ def test_the_order_of_play(model: str) -> None:
     game = tiny(model, "points").game
     names = [turn.player.name for turn in game.turns(1_000_001)]
     assert names == [name for name in game.players for _ in range(game.repeat[name])]
-    assert names[0] == "discriminator" and names[-1] == "generator"
+    assert names[0] == "discriminator" and names[-1] == list(game.players)[-1]
 
 
 def test_the_warm_up_of_wgan() -> None:
@@ -98,6 +98,8 @@ def test_the_warm_up_of_wgan() -> None:
 @pytest.mark.parametrize(("model", "data"), CASES)
 def test_samples_have_the_shape_and_range_of_the_data(model: str, data: str) -> None:
     trainer = tiny(model, data)
+    if not trainer.game.renders:
+        return
     spec = trainer.batches.dataset.spec
     samples = hooks.render(trainer.game, hooks.fixed_latents(trainer.game, 5))
     assert samples.shape == (5, *spec.shape)
@@ -154,7 +156,8 @@ def test_looking_does_not_disturb(model: str, data: str) -> None:
     with hooks.at_rest(looked.game):
         observed = looked.game.observe(x, x)
     assert all(value.isfinite().all() for value in observed.values())
-    hooks.render(looked.game, hooks.fixed_latents(looked.game, 20))
+    if looked.game.renders:
+        hooks.render(looked.game, hooks.fixed_latents(looked.game, 20))
     for trainer in (looked, blind):
         trainer.play_round()
     assert_same_state(looked.state_dict(), blind.state_dict())
