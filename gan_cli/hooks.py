@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gan_cli import checkpoint, noise, pictures, registry, rundir
+from gan_cli import checkpoint, health, noise, pictures, registry, rundir
 from gan_cli.data.dataset import Dataset
 from gan_cli.data.text import lines
 from gan_cli.errors import UserError
@@ -286,6 +286,33 @@ class Scores(Hook):
             trainer.best, self.improved_at = value, trainer.step
         shown = ", ".join(f"{name} {value:.4g}" for name, value in trainer.scores.items())
         log.info("step %d: %s", trainer.step, shown)
+
+
+class Health(Hook):
+    """At the end, what the curves say of the run: to the card, the log's summary and TensorBoard."""
+
+    SEEN = 256  # samples whose distances are taken
+
+    def __init__(self, recorder: Recorder, dataset: Dataset, config: Mapping[str, Any], folder: Path) -> None:
+        self.recorder, self.dataset, self.config, self.folder = recorder, dataset, config, folder
+
+    def after_round(self, trainer: Trainer) -> None:
+        if not trainer.ending:
+            return
+        lines = self.recorder.path.read_text(encoding="utf-8").splitlines()
+        rows = [*map(json.loads, lines), {"step": trainer.step, **self.recorder.row}]
+        said = health.verdicts(rows, self.config, self._diversity(trainer))
+        self.recorder.writer.add_text("health", "\n\n".join(said), trainer.step)
+        rundir.write_json(self.folder / rundir.CARD, rundir.read_card(self.folder) | {"health": said})
+
+    def _diversity(self, trainer: Trainer) -> float | None:
+        """Mean distance of two samples over that of two real ones, for images and points."""
+        if not trainer.game.renders or self.dataset.spec.kind == "text":
+            return None
+        real = self.dataset.some(self.dataset.heldout, self.SEEN).cpu()
+        samples = render(trainer.rendered, fixed_latents(trainer.game, len(real)))
+        apart, real_apart = (torch.pdist(values.flatten(1)).mean().item() for values in (samples, real))
+        return apart / real_apart if real_apart else None
 
 
 class Rows(Hook):

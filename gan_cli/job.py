@@ -286,6 +286,7 @@ def _hooks(
         *(shown if trainer.game.renders else []),
         *scores,
         hooks.Figures(recorder, dataset, config["sample_every"], config["figures"], folder / "figures"),
+        hooks.Health(recorder, dataset, config, folder),
         hooks.Rows(recorder, config["batch_size"]),
         hooks.Checkpoints(folder, every, keep, scores[0] if scores else None, frame),
     ]

@@ -17,6 +17,7 @@ def summary(folder: Path) -> str:
     lines = [
         f"{folder}: {card.get('step', 0)} steps in {card.get('seconds', 0.0):.0f} s",
         *scores,
+        *(f"health: {sentence}" for sentence in card.get("health", [])),
         *filter(None, [agreement(folder, card.get("objective", ""))]),
         *(f"picture      {path}" for path in pictures),
         f"checkpoint   {folder / 'checkpoints' / 'last.pt'}",

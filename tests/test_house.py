@@ -27,6 +27,8 @@ GROUND = [
     "evaluate.py",
     "commandline.py",
     "report.py",
+    "health.py",
+    "sweeps.py",
 ]
 MATHEMATICS = [*sorted(PACKAGE.glob("games/*.py")), *sorted(PACKAGE.glob("networks/*.py")), PACKAGE / "losses.py",
                PACKAGE / "regularizers.py", PACKAGE / "game.py", PACKAGE / "noise.py"]  # fmt: skip

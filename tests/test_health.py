@@ -1,0 +1,59 @@
+"""The health report: each verdict on a run that was built to show it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gan_cli.health import verdicts
+
+Command = Callable[..., tuple[int, str]]
+QUICK = ("data=points", "batch_size=64", "network.width=32", "log_every=5", "sample_every=0", "evaluate_every=0",
+         "hydra.run.dir=run")  # fmt: skip
+
+
+SICK = {
+    "weak critic": ("model=wgan_gp", "data=digits", "network=dcgan", "steps=10",
+                    "optimizer.players.discriminator.lr=1e-7"),
+    "weak penalty": ("model=wgan_gp", "steps=150", "regularizer.weight=0.001", "optimizer.lr=3e-3"),
+    "lambda is small": ("model=wgan_gp", "steps=5", "regularizer.weight=0.1"),
+    "overfitting critic": ("model=wgan_gp", "data=csv", "data.file=few.csv", "data.heldout=0.5", "steps=150",
+                           "optimizer.lr=2e-3", "network.width=128"),
+    "the discriminator wins": ("model=dcgan", "model.critic_norm=none", "data=digits", "network=dcgan", "steps=150",
+                               "optimizer.players.discriminator.lr=2e-3", "optimizer.players.generator.lr=1e-9"),
+    "collapsed": ("model=wgan_gp", "steps=40", "network.generator.width=1", "network.generator.depth=3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", SICK)
+def test_a_sick_run_is_told_what_to_do(command: Command, tmp_path: Path, said: str) -> None:
+    values = np.random.default_rng(0).normal(size=(40, 24))
+    np.savetxt(tmp_path / "few.csv", values, delimiter=",")  # 20 points in 24 dimensions are learnt by heart
+    code, printed = command("gan-train", *QUICK, *SICK[said])
+    assert code == 0, printed
+    told = json.loads((tmp_path / "run" / "run.json").read_text())["health"]
+    assert any(line.startswith(said) for line in told), told
+    assert f"health: {said}" in printed
+
+
+def test_a_healthy_run_is_told_so(command: Command, tmp_path: Path) -> None:
+    better = ("steps=1000", "schedule=linear", "optimizer.lr=1e-3", "network.width=64", "model.latent=2")
+    code, printed = command("gan-train", "model=wgan_gp", *QUICK, *better)
+    assert code == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["health"] == [
+        "healthy: nothing that is known to go wrong shows in the curves"
+    ], printed
+
+
+def test_a_rising_estimate_is_told() -> None:
+    config = {"loss": {"name": "wasserstein"}, "regularizer": {"name": "gradient_penalty", "target": 1.0, "weight": 10}}
+    rising = [{"step": i, "wasserstein/train": 1 + 0.1 * i, "wasserstein/heldout": 1 + 0.1 * i} for i in range(40)]
+    (said,) = verdicts(rising, config)
+    assert said.startswith("the estimate is rising (")
+    falling = [
+        {**row, "wasserstein/heldout": 5 - 0.1 * i, "wasserstein/train": 5 - 0.1 * i} for i, row in enumerate(rising)
+    ]
+    assert verdicts(falling, config)[0].startswith("healthy")
+    assert verdicts([], config)[0].startswith("healthy")
