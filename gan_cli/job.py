@@ -263,8 +263,9 @@ def _hooks(
     config: Mapping[str, Any], folder: Path, trainer: Trainer, dataset: Dataset, introduction: str
 ) -> list[hooks.Hook]:
     text, reading = yaml.safe_dump(dict(config), sort_keys=False), trainer.game.reading()
+    table = _table(config, dataset)  # refuses an objective that the data does not give, before a file is open
     recorder = hooks.Recorder(folder, trainer.step)
-    recorder.hparams(*_table(config, dataset))
+    recorder.hparams(*table)
     texts = {"configuration": f"```yaml\n{text}\n```", "reading": reading}
     logs = hooks.Logs(recorder, dataset, config["log_every"], config["sample_every"], texts)
     scores, notes = [], [*filter(None, [dataset.note]), reading, *_shard_notes(trainer)]
