@@ -189,7 +189,7 @@ def _refuse_other_data(
     dataset: Dataset, state: Mapping[str, Any] | None, config: Mapping[str, Any], folder: Path
 ) -> None:
     """A run goes on with the data it began with."""
-    if state and state.get("mark", dataset.mark()) != dataset.mark() and config["resume"] != "force":
+    if state and state.get("mark", dataset.mark) != dataset.mark and config["resume"] != "force":
         raise UserError(
             f"hydra.run.dir={folder}: the data is not what this run began with; bring it back, choose another folder, "
             "or resume=force to go on all the same."
@@ -277,7 +277,7 @@ def _hooks(
         metric = registry.metrics.build(node, "metrics", dataset=dataset, device=device)
         notes.append(f"scores: {metric.describe()}")
         scores = [hooks.Scores(recorder, metric, config["evaluate_every"], config["objective"])]
-    frame = {"format": checkpoint.FORMAT, "config": text, "data": dataset.spec.plain(), "mark": dataset.mark()}
+    frame = {"format": checkpoint.FORMAT, "config": text, "data": dataset.spec.plain(), "mark": dataset.mark}
     every, keep = config["checkpoint_every"], config["keep_checkpoints"]
     shown = [hooks.Pictures(recorder, dataset, config["sample_every"], folder / "samples")]
     return [
@@ -356,13 +356,15 @@ def _threads(config: Mapping[str, Any], world: World) -> Iterator[None]:
 def _signals(trainer: Trainer) -> Iterator[None]:
     """Ctrl-C and SIGTERM let the round end and save; a second one acts at once. Restored afterwards.
 
-    One of several processes may get a Ctrl-C twice, from the terminal and from its launcher, and waits for the end.
+    One of several processes may get a Ctrl-C twice, from the terminal and from its launcher: it waits for the end, and
+    ignores what comes while it exits.
     """
     before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    alone = trainer.shards.world.size == 1
 
     def stop(number: int, _frame: Any) -> None:
         trainer.signalled = number
-        if trainer.shards.world.size == 1:
+        if alone:
             signal.signal(number, before[number])
 
     try:
@@ -372,4 +374,4 @@ def _signals(trainer: Trainer) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler if alone else signal.SIG_IGN)

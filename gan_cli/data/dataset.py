@@ -3,6 +3,7 @@
 import hashlib
 import os
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -104,6 +105,7 @@ class Dataset:
         rows = torch.randperm(len(fields["x"]), generator=noise.generator(purpose))[:n]
         return self.decode({"x": fields["x"][rows.to(fields["x"].device)]})["x"]
 
+    @cached_property
     def mark(self) -> str:
         """A short name for the data itself: how many samples there are, and the bytes of a thousand of them."""
         digest = hashlib.sha256()

@@ -46,9 +46,7 @@ class EBGAN(EnergyGame):
 
     @player(moves="D")
     def discriminator(self, x: Tensor) -> Terms:
-        with torch.no_grad():
-            x_fake = self.G(self.prior(len(x)))
-        x, x_fake = self.T(x), self.T(x_fake)
+        x, x_fake = self.shown(x)
         real, fake = self.score(self.value, x, x_fake)
         return {"energy": -real.mean(), "margin": relu(self.margin + fake).mean(), **self.penalty(x, x_fake)}
 
@@ -99,9 +97,7 @@ class BEGAN(EnergyGame):
 
     @player(moves="D")
     def discriminator(self, x: Tensor) -> Terms:
-        with torch.no_grad():
-            x_fake = self.G(self.prior(len(x)))
-        x, x_fake = self.T(x), self.T(x_fake)
+        x, x_fake = self.shown(x)
         real, fake = self.score(self.value, x, x_fake)
         self.real.copy_(-real.mean().detach())
         return {"real": -real.mean(), "fake": self.k * fake.mean(), **self.penalty(x, x_fake)}

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gan_cli import noise
 from gan_cli.augmentations import Augmentation
-from gan_cli.game import Terms, player
+from gan_cli.game import Terms
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.registry import Positive, games
 
@@ -41,12 +41,6 @@ class FixedGenerator(TwoPlayer):
 
     def fakes(self, x: Tensor) -> Tensor:
         return x + self.deviation * noise.rows(torch.randn, *x.shape, device=x.device)
-
-    @player(moves="D")
-    def discriminator(self, x: Tensor) -> Terms:
-        x, x_fake = self.T(x), self.T(self.fakes(x))
-        real, fake = self.score(self.value, x, x_fake)
-        return {"adversarial": self.loss.discriminator(real, fake), **self.penalty(x, x_fake)}
 
     def generator(self, x: Tensor) -> Terms:
         """Not a turn: nothing learns to deceive the critic."""

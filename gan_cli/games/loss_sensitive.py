@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any, ClassVar
 
-import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn.functional import leaky_relu
@@ -34,9 +33,7 @@ class LossSensitive(TwoPlayer):
 
     @player(moves="D")
     def discriminator(self, x: Tensor) -> Terms:
-        with torch.no_grad():
-            x_fake = self.G(self.prior(len(x)))
-        x, x_fake = self.T(x), self.T(x_fake)
+        x, x_fake = self.shown(x)
         real, fake = self.score(self.value, x, x_fake)
         margin = self.scale * (x - x_fake).abs().flatten(1).sum(dim=1)
         return {"margin": leaky_relu(margin + fake - real, self.slope).mean(), **self.penalty(x, x_fake)}

@@ -55,9 +55,7 @@ class TwoPlayer(Game):
 
     @player(moves="D")
     def discriminator(self, x: Tensor) -> Terms:
-        with torch.no_grad():
-            x_fake = self.G(self.prior(len(x)))
-        x, x_fake = self.T(x), self.T(x_fake)
+        x, x_fake = self.shown(x)
         real, fake = self.score(self.value, x, x_fake)
         return {"adversarial": self.loss.discriminator(real, fake), **self.penalty(x, x_fake)}
 
@@ -70,6 +68,12 @@ class TwoPlayer(Game):
     def fakes(self, x: Tensor) -> Tensor:
         """As many fake samples as there are real ones in `x`."""
         return self.G(self.prior(len(x)))
+
+    def shown(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Real samples and as many fake ones as D sees them in its turn; G does not learn from it."""
+        with torch.no_grad():
+            x_fake = self.fakes(x)
+        return self.T(x), self.T(x_fake)
 
     def value(self, x: Tensor) -> Tensor:
         """What D says of samples, (N,): high for real ones."""
