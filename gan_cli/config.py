@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 
 from gan_cli import registry
 from gan_cli.errors import UserError, closest
@@ -55,6 +55,15 @@ def option(group: str, name: str) -> dict[str, Any]:
         raise UserError(f"{group}={name}: no such option{closest(name, known)}; the options are {', '.join(known)}.")
     node: Any = OmegaConf.to_container(OmegaConf.load(configs() / group / f"{name}.yaml"), resolve=True)
     return node
+
+
+def pick(key: str, seed: int, choices: ListConfig) -> Any:
+    """Resolver `${gan.pick:KEY,${seed},[a,b,c]}`: one of the choices, by the seed; what random architectures are of."""
+    digest = hashlib.sha256(f"{key} {seed}".encode()).digest()
+    return choices[int.from_bytes(digest[:8], "big") % len(choices)]
+
+
+OmegaConf.register_new_resolver("gan.pick", pick, replace=True)
 
 
 class Resume(Enum):
@@ -135,7 +144,7 @@ class TrainConfig:
     )
     figures: list[str] = field(
         default_factory=list,
-        metadata={"help": "explaining figures: level_sets, weights, layer_gradients, estimate", "least": None},
+        metadata={"help": "explaining figures, such as level_sets or estimate; see docs/wgan.md", "least": None},
     )
     objective: str | None = key(None, help="the score that best.pt and searches go by; null takes the data's own")
 
@@ -338,12 +347,23 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def essence(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaves of a configuration that decide what is learnt; a root key counts where it is not its default.
+    """The leaves of a configuration that decide what is learnt, where they are not the defaults.
 
-    So a root key that a later version adds does not part old runs from their configuration.
+    So a key or an option that a later version adds does not part old runs from their configuration.
     """
-    usual = flatten(DEFAULTS)
+    usual = flatten(DEFAULTS) | _component_defaults(config)
     return {key: value for key, value in _telling(config).items() if key not in usual or value != usual[key]}
+
+
+def _component_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the components of a configuration take where nothing is said."""
+    nodes = {group: (known, config[group]["name"]) for group, known in SIMPLE.items()}
+    for role, node in config["network"].items():
+        if isinstance(node, Mapping):
+            nodes[f"network.{role}"] = registry.networks, f"{node.get('name', config['network']['name'])}.{role}"
+    return {
+        key: value for path, (known, name) in nodes.items() for key, value in flatten(known.usual(name), path).items()
+    }
 
 
 def _telling(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -23,13 +22,6 @@ Rows = Sequence[Mapping[str, float]]
 SEEN = 256  # samples that a figure looks at
 SMALLEST = 1e-45  # a gradient that has vanished altogether is drawn here
 LAYERS = nn.Linear | nn.Conv1d | nn.Conv2d
-
-
-def pixels(figure: Figure) -> np.ndarray:
-    """A figure as bytes, (H, W, 3)."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 @figures.register("level_sets")
@@ -97,17 +89,94 @@ def estimate(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     figure = Figure(figsize=(6, 3.5), dpi=100, layout="tight")
     axes = figure.add_subplot(xlabel="round", ylabel=str(train).rsplit("/", 1)[0])
     for tag, style in ((train, "-"), (heldout, "--")):
-        seen = [(row["step"], row[str(tag)]) for row in rows if tag in row]
-        if seen:
+        if seen := _curve(str(tag), rows):
             axes.plot(*zip(*seen, strict=True), style, label=str(tag))
     for tag in [tag for tag in LOWER if any(tag in row for row in rows)][:1]:
-        scored = [(row["step"], row[tag]) for row in rows if tag in row]
         other = axes.twinx()
-        other.plot(*zip(*scored, strict=True), "o-", color="tab:green", markersize=3)
+        other.plot(*zip(*_curve(tag, rows), strict=True), "o-", color="tab:green", markersize=3)
         other.set_ylabel(tag, color="tab:green")
     if axes.lines:
         axes.legend(fontsize=7)
     return figure
+
+
+@figures.register("vanishing_gradient")
+def vanishing_gradient(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
+    """What each objective tells a generator that stands still, while its critics learn: gradient norms, log scale.
+
+    Reference: Arjovsky and Bottou, 2017, arXiv 1701.04862, figure 2.
+    """
+    tags = [f"gradient/{name}" for name in ("minimax", "non_saturating", "wasserstein")]
+    _must_be_logged(tags, rows, "vanishing_gradient", "model=two_critics")
+    figure = Figure(figsize=(6, 3.5), dpi=100, layout="tight")
+    axes = figure.add_subplot(xlabel="turns of the critics", ylabel="gradient norm at G", yscale="log")
+    for tag in tags:
+        axes.plot(*zip(*_curve(tag, rows), strict=True), label=tag.split("/")[1])
+    axes.legend(fontsize=7)
+    return figure
+
+
+@figures.register("trajectory")
+def trajectory(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
+    """The path of the first weight of the generator and the first of the discriminator, where these are tiny.
+
+    Reference: Mescheder et al., 2018, arXiv 1801.04406, figure 2.
+    """
+    logged = [tag for tag in rows[-1] if tag.startswith("weights/")]
+    pair = [next((tag for tag in logged if tag.startswith(f"weights/{name}.")), f"weights/{name}") for name in "GD"]
+    _must_be_logged(pair, rows, "trajectory", "network=affine")
+    path = np.array([[row[tag] for tag in pair] for row in rows if pair[0] in row])
+    figure = Figure(figsize=(4, 4), dpi=100, layout="tight")
+    axes = figure.add_subplot(xlabel=pair[0].split("/")[1], ylabel=pair[1].split("/")[1])
+    axes.plot(path[:, 0], path[:, 1], linewidth=0.8)
+    axes.plot(*path[0], "o", *path[-1], "s")
+    axes.axhline(0, color="0.8", linewidth=0.5)
+    axes.axvline(0, color="0.8", linewidth=0.5)
+    axes.set_title(f"{len(path)} rounds, from the dot to the square", fontsize=8)
+    return figure
+
+
+@figures.register("two_gaussians")
+def two_gaussians(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
+    """On the line: the discriminator of 2014 and a Wasserstein critic over real and fake samples, and their slopes.
+
+    Reference: Arjovsky et al., 2017, arXiv 1701.07875, figure 2.
+    """
+    if dataset.spec.shape != (1,) or "J" not in trainer.game.roles:
+        raise UserError("figures=[two_gaussians]: needs model=two_critics and points of one coordinate.")
+    real, fake = dataset.some(dataset.heldout, 500).cpu(), _fakes(trainer, dataset)
+    low, high = (float(pick(torch.cat([real, fake]))) for pick in (torch.min, torch.max))
+    x = torch.linspace(low - 1, high + 1, 400).unsqueeze(1).requires_grad_()
+    curves = {
+        "discriminator": trainer.game.get_submodule("J")(x.to(dataset.train["x"].device)).cpu().sigmoid(),
+        "critic": trainer.game.value(x.to(dataset.train["x"].device)).cpu(),  # type: ignore[operator]
+    }
+    figure = Figure(figsize=(6, 5), dpi=100, layout="tight")
+    above = figure.add_subplot(2, 1, 1, ylabel="discriminator, densities")
+    below = figure.add_subplot(2, 1, 2, xlabel="x", ylabel="|slope|", yscale="log", sharex=above)
+    for values, colour, label in ((real, "0.6", "real"), (fake, "tab:orange", "fake")):
+        above.hist(values.flatten().numpy(), bins=60, density=True, histtype="stepfilled", alpha=0.4, color=colour,
+                   label=label)  # fmt: skip
+    sides = {"discriminator": above, "critic": above.twinx()}
+    sides["critic"].set_ylabel("critic")
+    for (name, curve), colour in zip(curves.items(), ("tab:red", "tab:cyan"), strict=True):
+        (slope,) = torch.autograd.grad(curve.sum(), x)
+        sides[name].plot(x.detach(), curve.detach(), color=colour, label=name)
+        below.plot(x.detach(), slope.abs().clamp_min(SMALLEST), color=colour, label=name)
+    above.legend(fontsize=7, loc="center left")
+    below.legend(fontsize=7)
+    below.set_ylim(bottom=1e-8)
+    return figure
+
+
+def _curve(tag: str, rows: Rows) -> list[tuple[float, float]]:
+    return [(row["step"], row[tag]) for row in rows if tag in row]
+
+
+def _must_be_logged(tags: Sequence[str], rows: Rows, figure: str, remedy: str) -> None:
+    missing = [tag for tag in tags if not any(tag in row for row in rows)]
+    if missing:
+        raise UserError(f"figures=[{figure}]: nothing is logged as {missing[0]}; take {remedy}, and log_every above 0.")
 
 
 LOWER = ("metrics/w1", "metrics/frechet_classifier_distance", "metrics/sliced_wasserstein", "metrics/js_4")

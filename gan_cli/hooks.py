@@ -28,6 +28,8 @@ from gan_cli.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
+FOLLOWED = 4  # a network of so few weights has them logged, one by one
+
 tqdm.set_lock(RLock())  # its usual lock, between processes, would leave a semaphore behind when this one is killed
 
 
@@ -171,7 +173,8 @@ class Logs(Hook):
         noise.begin_turn("observe", trainer.seed, trainer.step)
         with at_rest(trainer.game):
             observed = trainer.game.observe(*(seen[:count] for seen in self.seen))
-        scalars = terms | {tag: value for tag, value in observed.items() if value.dim() == 0} | _distance(trainer)
+        scalars = terms | {tag: value for tag, value in observed.items() if value.dim() == 0}
+        scalars |= _distance(trainer) | _followed(trainer.game)
         self.latest = dict(zip(scalars, torch.stack(list(scalars.values())).tolist(), strict=True))
         self._refuse_divergence(trainer.step)
         if due(self.every, trainer):
@@ -204,6 +207,18 @@ def _distance(trainer: Trainer) -> dict[str, Tensor]:
         for game in (trainer.game, trainer.ema)
     )
     return {"ema/distance": (averaged - trained).norm() / trained.norm()}
+
+
+def _followed(game: Game) -> dict[str, Tensor]:
+    """Every weight of the networks that have at most four: the path of a game that can be followed by eye."""
+    networks = {name: list(game.get_submodule(name).named_parameters()) for name in game.roles}
+    return {
+        f"weights/{name}.{weight}" + (f".{i}" if len(values.flatten()) > 1 else ""): value
+        for name, weights in networks.items()
+        if sum(values.numel() for _, values in weights) <= FOLLOWED
+        for weight, values in weights
+        for i, value in enumerate(values.detach().flatten())
+    }
 
 
 def _weights(game: Game, name: str) -> Iterator[Tensor]:
@@ -249,14 +264,12 @@ class Figures(Hook):
     def after_round(self, trainer: Trainer) -> None:
         if not self.names or not due(self.every, trainer):
             return
-        from gan_cli.figures import pixels
-
         logged = [json.loads(line) for line in self.recorder.path.read_text(encoding="utf-8").splitlines()]
         rows = [*logged, {"step": trainer.step, **self.recorder.row}]
         for name in self.names:
             with at_rest(trainer.game):
                 seen = {"trainer": trainer, "dataset": self.dataset, "rows": rows}
-                image = pixels(registry.figures.build({"name": name}, "figures", **seen))
+                image = pictures.drawn(registry.figures.build({"name": name}, "figures", **seen))
             pictures.write(self.folder / f"{name}_{trainer.step:08d}.png", image)
             self.recorder.writer.add_image(f"figures/{name}", image, trainer.step, dataformats="HWC")
 

@@ -3,6 +3,7 @@
 import logging
 from math import ceil, sqrt
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from gan_cli.data.dataset import Spec
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SMALLEST_TILE = 40  # pixels a side, so that 8x8 digits can be seen
 
@@ -57,11 +61,9 @@ def _grid(images: Tensor) -> np.ndarray:
 def _scatter(points: Tensor, spec: Spec, real: Tensor | None) -> np.ndarray:
     """The first two coordinates, or a histogram where there is one only."""
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # no word about fonts
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 5), dpi=100, layout="tight")
-    canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot(xlim=(-spec.extent, spec.extent))
     for values, colour, label in ((real, "0.7", "held out"), (points, "tab:blue", "samples")):
         if values is not None and spec.shape[0] == 1:
@@ -73,5 +75,13 @@ def _scatter(points: Tensor, spec: Spec, real: Tensor | None) -> np.ndarray:
     names = [name.replace("$", r"\$") for name, *_ in spec.units]
     axes.set(**{f"{axis}label": f"{name} (standardised)" for axis, name in zip("xy", names, strict=False)})
     axes.legend(loc="upper right", markerscale=3)
+    return drawn(figure)
+
+
+def drawn(figure: "Figure") -> np.ndarray:
+    """A matplotlib figure as bytes, (H, W, 3)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -110,8 +110,9 @@ class Registry:
 
     def settable(self, name: str, path: str) -> dict[str, tuple[Any, Any]]:
         """The arguments of component `name` that the configuration may set."""
-        arguments = self.component(name, path).arguments
-        return {key: spec for key, spec in arguments.items() if key not in self.offers}
+        component = self.component(name, path)
+        offered = {*self.offers, *component.facts.get("networks", ())}
+        return {key: spec for key, spec in component.arguments.items() if key not in offered}
 
     def check(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
         """The node's arguments, converted to their hints. Raises UserError for anything unknown or out of range."""
@@ -123,9 +124,13 @@ class Registry:
 
     def settle(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
         """The checked node with every default written out: what is run and saved does not hang on this version."""
-        arguments = self.settable(node.get("name", ""), path) if node.get("name") else {}
-        defaults = {key: value for key, (_, value) in arguments.items() if value not in (REQUIRED, COMPUTED)}
-        return {"name": node.get("name"), **_plain(defaults), **_plain(self.check(node, path))}
+        checked = self.check(node, path)
+        return {"name": node["name"], **self.usual(node["name"]), **_plain(checked)}
+
+    def usual(self, name: str) -> dict[str, Any]:
+        """The defaults of component `name`, where its options have one."""
+        arguments = self.settable(name, self.group)
+        return _plain({key: value for key, (_, value) in arguments.items() if value not in (REQUIRED, COMPUTED)})
 
     def build(self, node: Mapping[str, Any], path: str, **offered: Any) -> Any:
         """The component that `node` describes, built from its checked arguments and what the program offers."""
@@ -341,13 +346,14 @@ def _facts(module: str, node: ast.ClassDef | ast.FunctionDef) -> dict[str, Any]:
                 facts[target.id] = ast.literal_eval(value)
             except ValueError:
                 continue
+    facts["networks"] = list(dict.fromkeys([*facts.get("networks", []), *facts.get("roles", [])]))  # bases' ones too
     return facts
 
 
 # --- the groups -----------------------------------------------------------------------------------------------------
 # What each group is offered is listed here and nowhere else.
 
-games = Registry("model", "games", "gan_cli.games", offers=("G", "D", "loss", "regularizer", "augmentation"))
+games = Registry("model", "games", "gan_cli.games", offers=("loss", "regularizer", "augmentation"))
 networks = Registry("network", "networks", "gan_cli.networks", offers=("shape", "latent", "bounded"))
 losses = Registry("loss", "losses", "gan_cli.losses")
 regularizers = Registry("regularizer", "regularizers", "gan_cli.regularizers")

@@ -1,5 +1,7 @@
 """What a sweep came to: its cells read from their folders, as a table and as one picture."""
 
+import argparse
+import json
 import statistics
 import sys
 from collections.abc import Sequence
@@ -19,12 +21,17 @@ SEED = "seed"
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a sweep: its folder, what was typed for it, and its last scores."""
+    """One run of a sweep: its folder, what was typed for it, its last scores, its last row of scalars."""
 
     folder: Path
     typed: dict[str, str]
     config: dict[str, Any]
     scores: dict[str, float]
+    row: dict[str, float]
+
+    def value(self, name: str) -> float | None:
+        """A score, or a scalar of the last row, by name."""
+        return self.scores.get(name, self.row.get(name))
 
 
 def cells(folder: Path) -> list[Cell]:
@@ -34,7 +41,8 @@ def cells(folder: Path) -> list[Cell]:
         typed = yaml.safe_load((card.parent / ".hydra" / "overrides.yaml").read_text(encoding="utf-8")) or []
         pairs = dict(str(item).lstrip("+").split("=", 1) for item in typed if "=" in str(item))
         config = flatten(yaml.safe_load((card.parent / ".hydra" / "config.yaml").read_text(encoding="utf-8")))
-        found.append(Cell(card.parent, pairs, config, read_card(card.parent).get("scores", {})))
+        rows = (card.parent / "metrics.jsonl").read_text(encoding="utf-8").splitlines() or ["{}"]
+        found.append(Cell(card.parent, pairs, config, read_card(card.parent).get("scores", {}), json.loads(rows[-1])))
     if not found:
         raise UserError(f"{folder}: no runs in it; name the folder of a sweep.")
     return found
@@ -50,7 +58,7 @@ def table(folder: Path, scores: Sequence[str] = ()) -> str:
     """Markdown: a row for each setting, a column for each score, the median over seeds and their range.
 
     Args:
-        scores: which; all that some cell has if none are named.
+        scores: which, or scalars of the last row; all scores that some cell has if none are named.
     """
     runs = cells(folder)
     keys = varied(runs)
@@ -60,7 +68,7 @@ def table(folder: Path, scores: Sequence[str] = ()) -> str:
         groups.setdefault(tuple(run.typed.get(key, "") for key in keys), []).append(run)
     lines = [" | ".join(["", *keys, *shown, ""]).strip(), "|" + "---|" * (len(keys) + len(shown))]
     for setting, members in groups.items():
-        values = [[run.scores[name] for run in members if name in run.scores] for name in shown]
+        values = [[v for run in members if (v := run.value(name)) is not None] for name in shown]
         lines.append(" | ".join(["", *setting, *map(_summary, values), ""]).strip())
     return "\n".join(lines)
 
@@ -79,9 +87,10 @@ def picture(folder: Path, rows: str, columns: str, pattern: str = "samples/*.png
         rows, columns: what was typed, such as `network` and `model`.
         pattern: which pictures, below a run's folder.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
+
+    from gan_cli.pictures import drawn
 
     runs = cells(folder)
     down, across = (list(dict.fromkeys(run.typed.get(key, "") for run in runs)) for key in (rows, columns))
@@ -91,19 +100,103 @@ def picture(folder: Path, rows: str, columns: str, pattern: str = "samples/*.png
         axis.set(xticks=[], yticks=[])
     for run in runs:
         axis = axes[down.index(run.typed.get(rows, "")), across.index(run.typed.get(columns, ""))]
-        drawn = sorted(run.folder.glob(pattern))
-        if drawn:
-            axis.imshow(Image.open(drawn[-1]))
-        if score in run.scores:
-            axis.set_xlabel(f"{score} {run.scores[score]:.3g}", fontsize=7)
+        files = sorted(run.folder.glob(pattern))
+        if files:
+            axis.imshow(Image.open(files[-1]))
+        if (value := run.value(score)) is not None:
+            axis.set_xlabel(f"{score} {value:.3g}", fontsize=7)
     for i, name in enumerate(down):
         axes[i, 0].set_ylabel(name, fontsize=8)
     for j, name in enumerate(across):
         axes[0, j].set_title(name, fontsize=8)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return drawn(figure)
+
+
+def curves(folder: Path, option: str, scores: Sequence[str]) -> np.ndarray:
+    """Scores, or scalars of the last row, over an option that was typed as a number (or a list: its first).
+
+    Args:
+        scores: each is a curve; median over seeds.
+    """
+    from matplotlib.figure import Figure
+
+    from gan_cli.pictures import drawn
+
+    found: dict[float, list[Cell]] = {}
+    for run in cells(folder):
+        typed = yaml.safe_load(run.typed.get(option, "null"))
+        place = typed[0] if isinstance(typed, list) else typed
+        if not isinstance(place, int | float):
+            raise UserError(f"{run.folder}: no number was typed for {option} there.")
+        found.setdefault(float(place), []).append(run)
+    figure = Figure(figsize=(6, 3.5), dpi=100, layout="tight")
+    axes = figure.add_subplot(xlabel=option)
+    for score in scores:
+        values = {x: [v for run in runs if (v := run.value(score)) is not None] for x, runs in sorted(found.items())}
+        middles = {x: statistics.median(seeds) for x, seeds in values.items() if seeds}
+        axes.plot(list(middles), list(middles.values()), "o-", label=score)
+    axes.legend(fontsize=7)
+    return drawn(figure)
+
+
+def success(folder: Path, option: str, score: str, thresholds: Sequence[float] = ()) -> str:
+    """Markdown: of the seeds, how many reach a threshold under one choice of `option` only, the other only, both, none.
+
+    Reference: Gulrajani et al., 2017, arXiv 1704.00028, table 5, where a seed stands for a random architecture.
+
+    Args:
+        score: one that rises as samples improve. A cell without it (a run that diverged) has failed.
+        thresholds: eight between the lowest and the highest score if none are given.
+    """
+    reached: dict[str, dict[str, float]] = {}
+    for run in cells(folder):
+        value = run.value(score)
+        reached.setdefault(run.typed.get(option, ""), {})[run.typed.get(SEED, "")] = -np.inf if value is None else value
+    if len(reached) != 2:
+        raise UserError(f"{folder}: {option} was typed as {', '.join(reached)}; two choices can be compared.")
+    (a, of_a), (b, of_b) = reached.items()
+    seeds = of_a.keys() & of_b.keys()
+    finite = [value for values in reached.values() for value in values.values() if np.isfinite(value)]
+    lines = [f"| {score} at least | only {a} | only {b} | both | neither |", "|---|---|---|---|---|"]
+    for threshold in thresholds or np.linspace(min(finite), max(finite), 8):
+        pairs = [(of_a[seed] >= threshold, of_b[seed] >= threshold) for seed in seeds]
+        counts = [pairs.count(pair) for pair in ((True, False), (False, True), (True, True), (False, False))]
+        lines.append(f"| {threshold:.3g} | " + " | ".join(map(str, counts)) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """`python -m gan_cli.sweeps FOLDER`: the table; with an option, what that says."""
+    parser = argparse.ArgumentParser(prog="python -m gan_cli.sweeps", description="What a sweep came to.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("scores", nargs="*", help="scores, or scalars of the last row")
+    parser.add_argument("--success", metavar="OPTION", help="seeds that reach thresholds of a score, by this option")
+    parser.add_argument("--at", nargs="*", type=float, default=(), help="these thresholds")
+    parser.add_argument("--curves", metavar="OPTION", help="draw the scores over this option")
+    parser.add_argument("--grid", nargs=2, metavar=("ROWS", "COLUMNS"), help="draw the last picture of every cell")
+    parser.add_argument("--pattern", default="samples/*.png", help="which pictures, below a run's folder")
+    parser.add_argument("--output", type=Path, default=Path("sweep.png"), help="where to draw")
+    typed = parser.parse_args()
+    if typed.curves:
+        _write(typed.output, curves(typed.folder, typed.curves, typed.scores))
+    elif typed.grid:
+        rows, columns = typed.grid
+        _write(typed.output, picture(typed.folder, rows, columns, typed.pattern, *typed.scores[:1]))
+    elif typed.success:
+        print(success(typed.folder, typed.success, typed.scores[0], typed.at))
+    else:
+        print(table(typed.folder, typed.scores))
+
+
+def _write(path: Path, pixels: np.ndarray) -> None:
+    from gan_cli.pictures import write
+
+    write(path, pixels)
+    print(path)
 
 
 if __name__ == "__main__":
-    print(table(Path(sys.argv[1]), sys.argv[2:]))
+    try:
+        main()
+    except UserError as mistake:
+        sys.exit(f"gan_cli.sweeps: {mistake}")

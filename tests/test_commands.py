@@ -97,7 +97,7 @@ MISTAKES = [
     (["data.distribution=ring", "data=points"], "data.distribution=ring"),
     (["objective=fid"], "objective=fid: not an objective of this data"),
     (["experiment=nope"], "the options are"),
-    (["network=null"], "network=null: needs an option; they are auto"),
+    (["network=null"], "network=null: needs an option; they are affine, auto"),
     (["model="], "model=: needs an option"),
     (["~model"], "node `model` is not a container"),
     (["optimizer.players=3"], "optimizer.players=3: expected options"),

@@ -110,6 +110,23 @@ def test_mnist_files_are_read_and_nothing_is_written(tmp_path: Path, packed: boo
     assert torch.equal(data.heldout["y"], torch.from_numpy(contents["t10k-labels-idx1-ubyte"]).long())
 
 
+def test_a_subset_is_the_first_training_images_and_all_held_out(tmp_path: Path) -> None:
+    write_mnist(tmp_path, packed=False)
+    whole, few = MNIST(str(tmp_path), image_size=28), MNIST(str(tmp_path), image_size=28, subset=2)
+    assert torch.equal(few.train["x"], whole.train["x"][:2]) and torch.equal(few.train["y"], whole.train["y"][:2])
+    assert torch.equal(few.heldout["x"], whole.heldout["x"])
+
+
+def test_the_smallest_laws() -> None:
+    line, gaussian, dirac = (Points(name, size=2000) for name in ("line", "gaussian", "dirac"))
+    assert line.spec.shape == (2,) and not line.train["x"][:, 0].any()
+    assert line.train["x"][:, 1].abs().max() <= 1 and line.train["x"][:, 1].std().item() == pytest.approx(
+        3**-0.5, rel=0.05
+    )
+    assert gaussian.spec.shape == (1,) and gaussian.train["x"].std().item() == pytest.approx(1, rel=0.05)
+    assert dirac.spec.shape == (1,) and not dirac.train["x"].any()
+
+
 def test_a_damaged_mnist_file_is_named(tmp_path: Path) -> None:
     write_mnist(tmp_path, packed=True)
     path = tmp_path / "MNIST" / "raw" / f"{FILES[0]}.gz"

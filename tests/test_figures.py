@@ -6,20 +6,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, make_trainer
+from conftest import TINY, compose, make_trainer
 from PIL import Image
 from torch import nn
 
-from gan_cli import figures, registry, sweeps
+from gan_cli import figures, hooks, registry, sweeps
 from gan_cli.errors import UserError
 
 Command = Callable[..., tuple[int, str]]
 NAMES = sorted(registry.figures.components)
+CRITICS = ("two_gaussians", "vanishing_gradient", "trajectory")
+"""Figures of games that were made to show something."""
+COMMON = [name for name in NAMES if name not in CRITICS]
 
 
 @pytest.mark.parametrize("data", ["points", "digits"])
 def test_any_run_may_call_any_figure(command: Command, tmp_path: Path, data: str) -> None:
-    names = [name for name in NAMES if data == "points" or name != "level_sets"]
+    names = [name for name in COMMON if data == "points" or name != "level_sets"]
     typed = (f"data={data}", "network.width=8", "batch_size=8", "steps=4", "log_every=1", "sample_every=2",
              "evaluate_every=2", f"figures=[{','.join(names)}]", "hydra.run.dir=run")  # fmt: skip
     code, printed = command("gan-train", *typed)
@@ -33,7 +36,7 @@ def test_any_run_may_call_any_figure(command: Command, tmp_path: Path, data: str
 def test_drawing_leaves_the_run_as_it_was(command: Command, tmp_path: Path) -> None:
     typed = ("data=points", "network.width=8", "batch_size=8", "steps=6", "sample_every=2", "evaluate_every=0")
     states = []
-    for name, more in (("plain", ()), ("drawn", (f"figures=[{','.join(NAMES)}]",))):
+    for name, more in (("plain", ()), ("drawn", (f"figures=[{','.join(COMMON)}]",))):
         assert command("gan-train", *typed, *more, f"hydra.run.dir={name}")[0] == 0
         states.append(torch.load(tmp_path / name / "checkpoints" / "last.pt", weights_only=True)["game"])
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
@@ -73,6 +76,79 @@ def test_a_critic_alone_plays_and_makes_no_samples(command: Command, tmp_path: P
     assert game.fakes(x).std().item() == pytest.approx(1, rel=0.05)  # type: ignore[operator]
 
 
+# --- two critics before a frozen generator, and the smallest game -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("experiment", "names"),
+    [("two_gaussians", {"two_gaussians", "vanishing_gradient"}), ("vanishing_gradient", {"vanishing_gradient"}),
+     ("dirac", {"trajectory"})],
+)  # fmt: skip
+def test_the_experiments_draw_their_figures(command: Command, tmp_path: Path, experiment: str, names: set[str]) -> None:
+    typed = (f"experiment={experiment}", "steps=4", "log_every=1", "sample_every=4", "batch_size=16",
+             "hydra.run.dir=run")  # fmt: skip
+    code, printed = command("gan-train", *typed)
+    assert code == 0, printed
+    assert {path.stem[: -len("_00000004")] for path in (tmp_path / "run" / "figures").iterdir()} == names
+
+
+@pytest.mark.parametrize("name", CRITICS)
+def test_a_figure_of_another_game_is_refused_in_one_sentence(command: Command, name: str) -> None:
+    typed = ("data=points", f"figures=[{name}]", "steps=1", "evaluate_every=0", "network.width=4")
+    code, printed = command("gan-train", *typed)
+    assert code == 2 and f"figures=[{name}]: n" in printed and "Traceback" not in printed
+
+
+def test_what_two_critics_tell_a_generator_of_one_number() -> None:
+    """G(z) = shift, J(x) = w x, D(x) = v x: the gradients are w sigmoid(w shift), w sigmoid(-w shift) and v."""
+    trainer = make_trainer(
+        "model=two_critics", "data=points", "data.distribution=dirac", "data.size=64", "model.latent=1", "batch_size=8",
+        "network=affine", "network.generator.shift=2", "network.generator.scale=0", "network.generator.learns=shift",
+        "network.discriminator.weight=3", "regularizer=none", "guard=warn",
+    )  # fmt: skip
+    game = trainer.game
+    nn.init.constant_(game.get_parameter("J.weight"), 0.5)
+    seen = game.observe(torch.zeros(4, 1), torch.zeros(4, 1))
+    sigmoid = torch.tensor(1.0).sigmoid().item()
+    assert seen["gradient/minimax"].item() == pytest.approx(0.5 * sigmoid)
+    assert seen["gradient/non_saturating"].item() == pytest.approx(0.5 * (1 - sigmoid))
+    assert seen["gradient/wasserstein"].item() == pytest.approx(3)
+    divergence = np.log(2) - (np.log(2) + np.log1p(np.e)) / 2  # J says log 1/2 of real points, -log(1 + e) of fakes
+    assert seen["jensen_shannon/heldout"].item() == pytest.approx(divergence)
+    assert seen["discriminator/score_gap"].item() == pytest.approx(-6)
+
+
+def test_on_parallel_lines_the_divergence_is_log_2_and_the_distance_theta() -> None:
+    theta = 0.5
+    trainer = make_trainer("experiment=parallel_lines", f"network.generator.shift=[{theta},0]", "steps=600")
+    trainer.game.train()
+    for _ in range(trainer.steps):
+        trainer.play_round()
+    data = trainer.batches.dataset
+    seen = trainer.game.observe(data.some(data.train, 512), data.some(data.heldout, 512))
+    assert seen["jensen_shannon/heldout"].item() == pytest.approx(np.log(2), abs=0.01)
+    assert seen["gradient/minimax"].item() < 1e-4
+    assert seen["wasserstein/heldout"].item() == pytest.approx(theta * (1 + theta / 20), abs=0.05)  # papers' bias
+    assert seen["gradient/wasserstein"].item() == pytest.approx(1 + theta / 20, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "low", "high"), [((), 0.97, 1.03), (("regularizer=r1", "regularizer.weight=0.15"), 0, 0.05)]
+)
+def test_the_dirac_gan_circles_and_r1_lets_it_spiral_in(penalty: tuple[str, ...], low: float, high: float) -> None:
+    trainer = make_trainer("experiment=dirac", *penalty)
+    path = []
+    trainer.game.train()
+    for _ in range(trainer.steps):
+        trainer.play_round()
+        weights = hooks._followed(trainer.game)
+        path.append((weights["weights/G.shift"].item(), weights["weights/D.weight"].item()))
+    radius = np.hypot(*np.array(path).T)
+    assert low <= radius[-100:].min() <= radius[-100:].max() <= high
+    signs = np.sign(np.array(path)[:, 0])
+    assert (signs[1:] != signs[:-1]).sum() >= 2  # around the origin, not straight to it
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("distribution", "low", "high"), [("eight_gaussians", 0.84, 0.95), ("swiss_roll", 0.60, 0.68)])
 def test_the_estimate_of_a_lone_critic_is_the_distance_and_a_little(distribution: str, low: float, high: float) -> None:
@@ -107,6 +183,36 @@ def test_a_sweep_as_a_table_and_as_one_picture(command: Command, tmp_path: Path)
     assert image.shape[2] == 3 and image.std() > 5
     with pytest.raises(UserError, match="no runs in it"):
         sweeps.table(tmp_path)
+
+
+def test_a_sweep_as_curves_and_as_a_table_of_success(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = ("data=points", "network.width=4", "batch_size=8", "steps=2", "log_every=1", "evaluate_every=2",
+             "sample_every=0", "optimizer.lr=1e-3,1e-2", "seed=1,2", "hydra.sweep.dir=sweep")  # fmt: skip
+    assert command("gan-train", "-m", *typed)[0] == 0
+    (tmp_path / "sweep" / "optimizer.lr=0.01+seed=2" / "metrics.jsonl").write_text("")  # a run that came to nothing
+
+    def tell(*arguments: str) -> str:
+        monkeypatch.setattr("sys.argv", ["sweeps", "sweep", *arguments])
+        sweeps.main()
+        return capsys.readouterr().out
+
+    tell("wasserstein/train", "w1", "--curves", "optimizer.lr", "--output", "curves.png")
+    assert np.asarray(Image.open("curves.png")).std() > 5
+    assert "wasserstein/train" in tell("wasserstein/train").splitlines()[0]
+    lines = tell("performance/steps_per_second", "--success", "optimizer.lr", "--at", "0", "1e9").splitlines()
+    assert lines[2] == "| 0 | 1 | 0 | 1 | 0 |" and lines[3] == "| 1e+09 | 0 | 0 | 0 | 2 |"
+    with pytest.raises(UserError, match="no number was typed for loss"):
+        sweeps.curves(tmp_path / "sweep", "loss", ["w1"])
+
+
+def test_a_random_architecture_is_a_function_of_the_seed() -> None:
+    drawn = [compose("experiment=random_architecture", f"seed={seed}", f"model={model}")["network"]
+             for model in ("dcgan", "wgan_gp") for seed in range(1, 17)]  # fmt: skip
+    assert drawn[:16] == drawn[16:]
+    for key in ("width", "depth", "activation", "critic_norm"):
+        assert len({network["discriminator"][key] for network in drawn}) == {"critic_norm": 2, "width": 3}.get(key, 4)
 
 
 def test_the_middle_of_three_seeds_is_shown() -> None:

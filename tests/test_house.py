@@ -9,7 +9,7 @@ from conftest import ROOT, make_trainer
 
 from gan_cli import registry
 from gan_cli.errors import UserError, closest
-from gan_cli.networks import dcgan, layers
+from gan_cli.networks import affine, dcgan, layers
 from gan_cli.noise import generator, mix
 
 PACKAGE = ROOT / "gan_cli"
@@ -156,6 +156,17 @@ def test_he_initialisation_keeps_the_scale() -> None:
     layers.initialise(network, "he")
     x = torch.randn(4, 64, 24, 24).relu()
     assert network(x).square().mean().item() == pytest.approx(x.square().mean().item(), rel=0.25)
+
+
+def test_an_affine_generator_shifts_and_scales_each_coordinate() -> None:
+    G = affine.Generator((2,), latent=2, shift=[1.0, 0.0], scale=[0.0, 3.0], learns="shift")
+    assert torch.equal(G(torch.tensor([[5.0, 2.0]])), torch.tensor([[1.0, 6.0]]))
+    assert [name for name, _ in G.named_parameters()] == ["shift"]
+    assert affine.Discriminator((2,), weight=[2.0, -1.0])(torch.tensor([[3.0, 4.0]])).tolist() == [2.0]
+    with pytest.raises(UserError, match=r"model\.latent=3: .* take model\.latent=2"):
+        affine.Generator((2,), latent=3)
+    with pytest.raises(UserError, match=r"network\.generator\.shift=\[1\.0\]: expected one number, or 2"):
+        affine.Generator((2,), latent=2, shift=[1.0])
 
 
 def test_maxout_takes_the_largest_piece() -> None:

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import start
+from conftest import compose, start
 from test_zoo import assert_same_state
 
 from gan_cli import checkpoint, rundir
+from gan_cli.config import fingerprint
 from gan_cli.errors import UserError
+from gan_cli.registry import Registry
 
 Command = Callable[..., tuple[int, str]]
 RUN = ("data=points", "model=wgan_gp", "batch_size=8", "network.width=8", "log_every=5", "evaluate_every=0",
@@ -176,6 +178,21 @@ def test_keys_that_a_later_version_adds_do_not_part_a_run_from_its_configuration
         checkpoint.save({**state, "config": yaml.safe_dump(old)}, path)
     code, printed = command("gan-train", *plain, "steps=10")
     assert code == 0 and "going on at step 5" in printed
+
+
+def test_an_option_that_a_later_version_adds_does_not_change_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a component's, nor a network's, as long as its default is taken."""
+    new = compose("data=points", "model=wgan_gp")
+    before, other = fingerprint(new), fingerprint({**new, "loss": {**new["loss"], "later": 1}})
+    arguments = Registry.settable
+
+    def with_later(registry: Registry, name: str, path: str) -> dict[str, Any]:
+        return {**arguments(registry, name, path), "later": (int, 0)}
+
+    monkeypatch.setattr(Registry, "settable", with_later)
+    later = compose("data=points", "model=wgan_gp")
+    assert later["loss"]["later"] == 0 and later["network"]["generator"]["later"] == 0
+    assert fingerprint(later) == before != other
 
 
 def test_a_last_checkpoint_that_cannot_be_written_is_an_error(

@@ -275,19 +275,26 @@ def pairwise_cover() -> list[tuple[str, ...]]:
     return rows
 
 
+LATENT_64 = ("bgan", "began")
+"""Models whose latent fits the pixels of 8x8 digits, which an affine generator needs."""
+
+
 def refusals(row: tuple[str, ...]) -> list[str]:
     """What a combination must be refused for, by the setting that the sentence begins with."""
     chosen = dict(item.split("=", 1) for item in row)
     model, loss, regularizer = chosen["model"], chosen["loss"], chosen["regularizer"]
     penalty = regularizer not in ("none", "weight_clip")
     own = model in ("ebgan", "began", "loss_sensitive")
-    no_norm = chosen["network"] in ("dcgan_no_norm", "resnet101")
+    affine = chosen["network"] == "affine"
+    eight_by_eight = chosen["data"] == "digits" and model in LATENT_64
+    no_norm = chosen["network"] in ("dcgan_no_norm", "resnet101", "affine")
     residual = chosen["network"].startswith("resnet")
     batch_norm = model in ("dcgan", "lsgan", "wgan", "bgan", "rpgan", "loss_sensitive") and not no_norm
     spectral = model == "sngan" and not no_norm
     return [
         *(["network="] if chosen["network"].startswith(("dcgan", "resnet")) and chosen["data"] == "points" else []),
-        *(["network="] if residual and model in ("ebgan", "began") else []),
+        *(["network="] if (residual or affine) and model in ("ebgan", "began") else []),
+        *(["model.latent="] if affine and model != "fixed_generator" and not eight_by_eight else []),
         *(["loss="] if own != (loss == "own") else []),
         *(["regularizer=none"] if (loss, regularizer) == ("wasserstein", "none") and not spectral else []),
         *(["network.critic_norm=batch"] if penalty and batch_norm else []),
@@ -298,7 +305,8 @@ def refusals(row: tuple[str, ...]) -> list[str]:
 @pytest.mark.parametrize("row", pairwise_cover(), ids=" ".join)
 def test_what_composes_builds_or_is_refused_with_a_reason(row: tuple[str, ...]) -> None:
     expected = refusals(row)
-    options = ("batch_size=4", "network.width=4", "model.warm_up=null", "steps=5", "optimizer.lr=1e-5")
+    width = () if "network=affine" in row else ("network.width=4",)
+    options = ("batch_size=4", *width, "model.warm_up=null", "steps=5", "optimizer.lr=1e-5")
     if expected:
         with pytest.raises(UserError) as refusal:
             make_trainer(*row, *options)
@@ -342,7 +350,8 @@ def test_products_of_options_build_or_are_refused_with_a_reason(
     for row in rows:
         size = "data.size=100" if "data=points" in row else "steps=5"
         try:
-            make_trainer(*row, "batch_size=4", "network.width=2", size)
+            width = () if "network=affine" in row else ("network.width=2",)
+            make_trainer(*row, "batch_size=4", *width, size)
             assert not refusals(row), row
             counts["built"] += 1
         except UserError as refusal:
@@ -358,7 +367,8 @@ def test_every_experiment_composes_and_plays(experiment: str) -> None:
     config = compose(f"experiment={experiment}")
     assert config["minutes"] is not None
     offline = () if config["data"]["name"] in (*OFFLINE, "text") else ("data=digits", "data.image_size=16")
-    trainer = make_trainer(f"experiment={experiment}", "network.width=4", *offline)
+    width = () if config["network"]["name"] == "affine" else ("network.width=4",)
+    trainer = make_trainer(f"experiment={experiment}", *width, *offline)
     trainer.play_round()
 
 

@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 
 from gan_cli.data.dataset import Dataset, Fields, Spec, cache_folder, resized
 from gan_cli.errors import UserError
-from gan_cli.registry import datasets
+from gan_cli.registry import Count, datasets
 
 
 class Benchmark(Dataset):
@@ -61,13 +61,20 @@ class IdxImages(Benchmark):
         image_size: 28, or 32 with a border of two black pixels, which halves evenly down to 4; 16 and 8 are 32 made
             smaller by bilinear interpolation.
         flip: add every image's mirror image.
+        subset: the first so many training images only; null takes all.
     """
 
     files: ClassVar[tuple[str, ...]] = (
         "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte",
     )  # fmt: skip
 
-    def __init__(self, root: str | None = None, image_size: Literal[8, 16, 28, 32] = 32, flip: bool = False) -> None:
+    def __init__(
+        self,
+        root: str | None = None,
+        image_size: Literal[8, 16, 28, 32] = 32,
+        flip: bool = False,
+        subset: Count | None = None,
+    ) -> None:
         folder = self._at(root)
         if not all(_stored(folder, name) for name in self.files):
             import torchvision.datasets
@@ -75,6 +82,7 @@ class IdxImages(Benchmark):
             source = getattr(torchvision.datasets, self.source)
             self._download(lambda: source(str(folder.parent.parent), download=True), folder)
         self.train, self.heldout = (self._fields(folder, part, image_size) for part in ("train", "t10k"))
+        self.train = {name: values[:subset] for name, values in self.train.items()}
         self.spec, self.flip = Spec("image", (1, image_size, image_size), classes=10), flip
 
     def _fields(self, folder: Path, part: str, size: int) -> Fields:

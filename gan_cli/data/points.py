@@ -1,5 +1,6 @@
-"""Two-dimensional toys: laws whose modes can be counted and whose distances can be computed exactly."""
+"""Toys of one or two dimensions: laws whose modes can be counted and whose distances can be computed exactly."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -18,7 +19,9 @@ class Points(Dataset):
     - eight_gaussians: centres on a circle of radius 2, deviation 0.02, all divided by 1.414;
     - twenty_five_gaussians: a 5 x 5 grid of spacing 2, deviation 0.05, all divided by 2.828;
     - swiss_roll: noise 0.25, first and third coordinate, divided by 7.5;
-    - moons: noise 0.05, centred.
+    - moons: noise 0.05, centred;
+    - line: first coordinate 0, second uniform on [-1, 1) (Arjovsky et al., 2017, arXiv 1701.07875, example 1);
+    - gaussian: N(0, 1) on the line; dirac: 0 alone (Mescheder et al., 2018, arXiv 1801.04406).
 
     Args:
         distribution: one of these.
@@ -30,16 +33,19 @@ class Points(Dataset):
 
     def __init__(
         self,
-        distribution: Literal["eight_gaussians", "twenty_five_gaussians", "swiss_roll", "moons"] = "eight_gaussians",
+        distribution: Literal[
+            "eight_gaussians", "twenty_five_gaussians", "swiss_roll", "moons", "line", "gaussian", "dirac"
+        ] = "eight_gaussians",
         size: Count = 100_000,
     ) -> None:
-        self.spec = Spec("points", (2,), bounded=False, extent=2.0)
         self.centres: Tensor | None = None
         self.deviation = 0.0
         if distribution in MIXTURES:
             self.centres, self.deviation = MIXTURES[distribution]()
         self.train = {"x": self._draw(distribution, size, seed=1)}
         self.heldout = {"x": self._draw(distribution, 20_000, seed=2)}
+        spread = 4.0 if distribution == "gaussian" else 2.0
+        self.spec = Spec("points", tuple(self.train["x"].shape[1:]), bounded=False, extent=spread)
 
     def _draw(self, distribution: str, n: int, seed: int) -> Tensor:
         if self.centres is None:
@@ -71,9 +77,24 @@ def _moons(n: int, seed: int) -> Tensor:
     return _points(make_moons(n, noise=0.05, random_state=seed)[0] - np.array([0.5, 0.25]))
 
 
+def _line(n: int, seed: int) -> Tensor:
+    heights = 2 * torch.rand(n, 1, generator=noise.generator("points", seed)) - 1
+    return torch.cat([torch.zeros(n, 1), heights], dim=1)
+
+
+def _gaussian(n: int, seed: int) -> Tensor:
+    return torch.randn(n, 1, generator=noise.generator("points", seed))
+
+
+def _dirac(n: int, seed: int) -> Tensor:
+    return torch.zeros(n, 1)
+
+
 def _points(values: Any) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
 
 
 MIXTURES = {"eight_gaussians": _eight_gaussians, "twenty_five_gaussians": _twenty_five_gaussians}
-CURVES = {"swiss_roll": _swiss_roll, "moons": _moons}
+CURVES: dict[str, Callable[[int, int], Tensor]] = {
+    "swiss_roll": _swiss_roll, "moons": _moons, "line": _line, "gaussian": _gaussian, "dirac": _dirac,
+}  # fmt: skip
