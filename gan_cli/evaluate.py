@@ -43,7 +43,9 @@ def run(config: EvaluateConfig, data_options: list[str]) -> None:
         raise UserError(f"data={node['name']}: its samples are {dataset.spec.shape}, the checkpoint's {spec.shape}.")
     scores: dict[str, float] = {}
     for metric in _metrics(config, dataset):
-        scores |= metric(hooks.render(game, hooks.fixed_latents(game, metric.samples)))
+        latents = hooks.fixed_latents(game, metric.samples)
+        scores |= metric(hooks.render(game, latents), game.labels_of(latents))
+    scores |= game.scores(dataset.decode(dataset.heldout))
     _show({"checkpoint": config.checkpoint, "step": state["step"], "data": node, "scores": scores})
 
 

@@ -69,7 +69,7 @@ def layer_gradients(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
 
     Reference: Gulrajani et al., 2017, arXiv 1704.00028, figure 1a, left: exploding and vanishing under clipping.
     """
-    norms = gradients_by_layer(trainer, dataset.some(dataset.train, SEEN))
+    norms = gradients_by_layer(trainer, dataset.few(dataset.train, SEEN))
     figure = Figure(figsize=(5, 3), dpi=100, layout="tight")
     axes = figure.add_subplot(xlabel="layer of the critic", ylabel="log10 of the gradient norm")
     decades = np.log10(np.maximum(norms, SMALLEST))
@@ -183,7 +183,7 @@ LOWER = ("metrics/w1", "metrics/frechet_classifier_distance", "metrics/sliced_wa
 """Scores that fall as samples improve."""
 
 
-def gradients_by_layer(trainer: Trainer, x: Tensor) -> list[float]:
+def gradients_by_layer(trainer: Trainer, batch: Mapping[str, Tensor]) -> list[float]:
     """For each linear or convolutional layer of D from the first on, |d mean D(x) / d its output|."""
     outputs: list[Tensor] = []
 
@@ -196,7 +196,8 @@ def gradients_by_layer(trainer: Trainer, x: Tensor) -> list[float]:
     try:
         with torch.enable_grad():
             D.requires_grad_(True)
-            score = trainer.game.value(x).mean()  # type: ignore[operator]
+            given = [batch[name] for name in trainer.game.condition]
+            score = trainer.game.value(batch["x"], *given).mean()  # type: ignore[operator]
         gradients = torch.autograd.grad(score, outputs)
     finally:
         for hook in hooks:
@@ -209,4 +210,6 @@ def gradients_by_layer(trainer: Trainer, x: Tensor) -> list[float]:
 @torch.no_grad()
 def _fakes(trainer: Trainer, dataset: Dataset) -> Tensor:
     noise.begin_turn("figure")
-    return trainer.game.fakes(dataset.some(dataset.train, 500)).cpu()  # type: ignore[operator]
+    batch = dataset.few(dataset.train, 500)
+    given = [batch[name] for name in trainer.game.condition]
+    return trainer.game.fakes(batch["x"], *given).cpu()  # type: ignore[operator]

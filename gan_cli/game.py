@@ -5,17 +5,20 @@ A game says what is played; the trainer plays it, and is the only code that call
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from gan_cli.data.dataset import Spec
 from gan_cli.errors import UserError
 from gan_cli.networks.layers import couplings
 from gan_cli.registry import Count, Fraction
 
 Terms = dict[str, Tensor]
+Fields = Mapping[str, Tensor]
+GIVEN = "*"  # stands for the fields of `Game.condition`
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,15 @@ class Turn:
 def player(moves: str) -> Callable[[Callable[..., Terms]], Callable[..., Terms]]:
     """Mark a method as a player's turn. It returns named scalar terms that sum to the loss of the networks in `moves`.
 
+    Its parameters are the fields of the batch that it wants; `*given` are those of the game's `condition`.
+
     Args:
         moves: names of the game's networks, separated by spaces: `"D"`, `"E G"`.
     """
 
     def mark(method: Callable[..., Terms]) -> Callable[..., Terms]:
-        fields = tuple(inspect.signature(method).parameters)[1:]
+        parameters = list(inspect.signature(method).parameters.values())[1:]
+        fields = tuple(GIVEN if item.kind is item.VAR_POSITIONAL else item.name for item in parameters)
         method.player = Player(method.__name__, tuple(moves.split()), fields)  # type: ignore[attr-defined]
         return method
 
@@ -68,8 +74,10 @@ class Game(nn.Module):
     """
 
     roles: ClassVar[dict[str, str]] = {}  # attribute -> the role of the network it holds
+    condition: ClassVar[tuple[str, ...]] = ()  # fields of the batch that networks are given beside their input
     averaged: ClassVar[tuple[str, ...]] = ()  # the networks an EMA follows
     renders: ClassVar[bool] = True  # whether it makes samples
+    classes: int = 0  # how many classes of samples one may ask for
     own_objective: ClassVar[bool] = False  # whether it takes no loss of the group `loss`
 
     def __init__(
@@ -126,6 +134,17 @@ class Game(nn.Module):
         self.due = turn.due
         return getattr(self, turn.player.name)(*(batch[name] for name in turn.player.fields))
 
+    @classmethod
+    def shapes(cls, spec: Spec, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """What each network is built for, beside its own options: `shape`, `bounded`, width of the `latent`.
+
+        Args:
+            spec: of the data.
+            options: the game's own.
+        """
+        usual = {"shape": spec.shape, "bounded": spec.bounded, "latent": options.get("latent")}
+        return dict.fromkeys(cls.roles, usual)
+
     def begin_round(self, step: int) -> None:
         """Called before the turns of a round: the place for what is a function of the round, such as annealed noise."""
 
@@ -136,9 +155,17 @@ class Game(nn.Module):
         """What makes a turn depend on how its batch is cut into shards, such as `batch norm in D`; mostly nothing."""
         return [f"{what} in {name}" for name in self.roles for what in couplings(self.get_submodule(name))]
 
-    def observe(self, x: Tensor, heldout: Tensor) -> dict[str, Tensor]:
-        """Diagnostics to log, in evaluation mode: scalars, and vectors for histograms. Tags are complete names."""
+    def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
+        """Diagnostics to log, in evaluation mode: scalars, and vectors for histograms. Tags are complete names.
+
+        Args:
+            seen, unseen: some training and as many held-out samples.
+        """
         raise NotImplementedError
+
+    def scores(self, heldout: Fields) -> dict[str, float]:
+        """What the game itself can be scored by, over all held-out samples, in evaluation mode; mostly nothing."""
+        return {}
 
     def reading(self) -> str:
         """How the curves of `observe` must be read, in a sentence or two."""
@@ -152,15 +179,25 @@ class Game(nn.Module):
         """Samples in the data's shape and range, one for each row of `latents`."""
         raise NotImplementedError
 
+    def labels_of(self, latents: Tensor) -> Tensor | None:
+        """The class that each row of `latents` asks for, (n,), where the game has `classes`."""
+        return None
+
+    def of_class(self, latents: Tensor, y: Tensor) -> Tensor:
+        """The same rows, asking for the classes `y`, (n,)."""
+        raise NotImplementedError
+
 
 def _players(game: type) -> dict[str, Player]:
     """The players in the order in which the class (its bases first) writes them."""
+    given: tuple[str, ...] = game.condition  # type: ignore[attr-defined]
     found: dict[str, Player] = {}
     for cls in reversed(game.__mro__):
         for name, member in vars(cls).items():
             marked: Any = getattr(member, "player", None)
             if isinstance(marked, Player):
-                found[name] = marked
+                fields = [field for name in marked.fields for field in (given if name == GIVEN else (name,))]
+                found[name] = replace(marked, fields=tuple(fields))
             else:
                 found.pop(name, None)  # a plain method of that name: the turn is not played
     return found

@@ -61,6 +61,14 @@ def fixed_latents(game: Game, n: int) -> Tensor:
     return torch.stack([game.draw(noise.generator("sample", i)) for i in range(n)])
 
 
+def shown_latents(game: Game, n: int) -> Tensor:
+    """What the picture of about n samples is rendered from: where classes can be asked for, a column for each."""
+    if not game.classes:
+        return fixed_latents(game, n)
+    rows = fixed_latents(game, max(1, n // game.classes)).repeat_interleave(game.classes, dim=0)
+    return game.of_class(rows, torch.arange(len(rows)) % game.classes)
+
+
 class Hook:
     """A hook that does nothing; the base of the others."""
 
@@ -157,7 +165,8 @@ class Logs(Hook):
 
     def __init__(self, recorder: Recorder, dataset: Dataset, every: int, sample_every: int, notes: Mapping[str, str]):
         self.recorder, self.every, self.sample_every, self.notes = recorder, every, sample_every, notes
-        self.seen = [dataset.some(fields, self.SEEN, "observed") for fields in (dataset.train, dataset.heldout)]
+        count = min(self.SEEN, len(dataset.train["x"]), len(dataset.heldout["x"]))
+        self.seen = [dataset.few(fields, count, "observed") for fields in (dataset.train, dataset.heldout)]
         self.latest: dict[str, float] = {}
 
     def start(self, trainer: Trainer) -> None:
@@ -169,10 +178,9 @@ class Logs(Hook):
         if not (due(self.every, trainer) or histograms):
             return
         terms = {f"{who}/{name}": term for who, named in trainer.terms.items() for name, term in named.items()}
-        count = min(len(seen) for seen in self.seen)
         noise.begin_turn("observe", trainer.seed, trainer.step)
         with at_rest(trainer.game):
-            observed = trainer.game.observe(*(seen[:count] for seen in self.seen))
+            observed = trainer.game.observe(*self.seen)
         scalars = terms | {tag: value for tag, value in observed.items() if value.dim() == 0}
         scalars |= _distance(trainer) | _followed(trainer.game)
         self.latest = dict(zip(scalars, torch.stack(list(scalars.values())).tolist(), strict=True))
@@ -239,13 +247,13 @@ class Pictures(Hook):
             return
         spec = self.dataset.spec
         if self.latents is None:
-            self.latents = fixed_latents(trainer.game, self.COUNT[spec.kind])
+            self.latents = shown_latents(trainer.game, self.COUNT[spec.kind])
         samples = render(trainer.rendered, self.latents)
         if spec.kind == "text":
             self._write_text(lines(samples, spec.vocabulary), trainer.step)
             return
         real = self.dataset.heldout["x"][:2000].cpu() if spec.kind == "points" else None
-        pixels = pictures.picture(samples, spec, real)
+        pixels = pictures.picture(samples, spec, real, trainer.game.classes)
         pictures.write(self.folder / f"step_{trainer.step:08d}.png", pixels)
         self.recorder.writer.add_image("samples", pixels, trainer.step, dataformats="HWC")
 
@@ -277,8 +285,10 @@ class Figures(Hook):
 class Scores(Hook):
     """The data's scores, on the same latents each time; remembers whether the objective is the best so far."""
 
-    def __init__(self, recorder: Recorder, metric: Any, every: int, objective: str | None) -> None:
-        self.recorder, self.metric, self.every = recorder, metric, every
+    def __init__(
+        self, recorder: Recorder, metric: Any, every: int, objective: str | None, heldout: Mapping[str, Tensor]
+    ) -> None:
+        self.recorder, self.metric, self.every, self.heldout = recorder, metric, every, heldout
         self.objective = objective or metric.objective
         self.improved_at = -1
         self.previous_best: float | None = None
@@ -289,7 +299,10 @@ class Scores(Hook):
             return
         if self.latents is None:
             self.latents = fixed_latents(trainer.game, self.metric.samples)
-        trainer.scores = self.metric(render(trainer.rendered, self.latents))
+        labels = trainer.game.labels_of(self.latents)
+        with at_rest(trainer.rendered):
+            own = trainer.rendered.scores(self.heldout)
+        trainer.scores = {**self.metric(render(trainer.rendered, self.latents), labels), **own}
         if self.objective not in trainer.scores:
             raise UserError(f"objective={self.objective}: this data gives no such score; take {self.metric.objective}.")
         self.recorder.scalars({f"metrics/{name}": value for name, value in trainer.scores.items()})

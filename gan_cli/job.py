@@ -63,6 +63,7 @@ def play(config: dict[str, Any], folder: Path, overrides: list[str]) -> float | 
         device = choose_device(config["hardware"], world.local_rank)
         with world.first_on_this_machine():
             dataset = registry.datasets.build(config["data"], "data").to(device)
+        _prepare(dataset, config)
         trainer = _trainer(config, dataset, device, world)
         _refuse_other_data(dataset, state, config, folder)
         if not world.same(state["step"] if state else 0):
@@ -96,13 +97,15 @@ def build_game(config: Mapping[str, Any], spec: Spec) -> Game:
     """The game that a checked configuration describes, for data of this kind and shape."""
     roles = registry.games.component(config["model"]["name"], "model").facts["roles"]
     nodes = role_nodes(config["network"], roles.values())
-    offered = {"shape": spec.shape, "bounded": spec.bounded, "latent": config["model"].get("latent")}
-    parts = {name: registry.networks.build(nodes[role], f"network.{role}", **offered) for name, role in roles.items()}
+    shapes = registry.games.loaded(config["model"]["name"], "model").shapes(spec, config["model"])
+    parts = {
+        name: registry.networks.build(nodes[role], f"network.{role}", **shapes[name]) for name, role in roles.items()
+    }
     loss = registry.losses.build(config["loss"], "loss")
     regularizer = registry.regularizers.build(config["regularizer"], "regularizer")
     augmentation = registry.augmentations.build(config.get("augmentation", DEFAULTS["augmentation"]), "augmentation")
     rules = {"loss": loss, "regularizer": regularizer, "augmentation": augmentation}
-    return registry.games.build(config["model"], "model", **rules, **parts)
+    return registry.games.build(config["model"], "model", spec=spec, **rules, **parts)
 
 
 def load_game(path: Path, weights: str, plugins: Sequence[str] = ()) -> tuple[Game, Spec, dict[str, Any]]:
@@ -139,6 +142,12 @@ def _trust(needed: Sequence[str], named: Sequence[str]) -> None:
     missing = [plugin for plugin in needed if Path(plugin).stem not in {Path(item).stem for item in named}]
     if missing:
         raise UserError(f"it needs plug-ins, which run code: if you trust them, add plugins=[{','.join(missing)}].")
+
+
+def _prepare(dataset: Dataset, config: Mapping[str, Any]) -> None:
+    """Keep the labels of a few samples, for a game that learns from those."""
+    if (per_class := config["model"].get("labels_per_class")) and dataset.spec.classes:
+        dataset.keep_labels(per_class, config["seed"])
 
 
 def _trainer(config: Mapping[str, Any], dataset: Dataset, device: torch.device, world: World | None = None) -> Trainer:
@@ -276,7 +285,8 @@ def _hooks(
         device = dataset.train["x"].device
         metric = registry.metrics.build(node, "metrics", dataset=dataset, device=device)
         notes.append(f"scores: {metric.describe()}")
-        scores = [hooks.Scores(recorder, metric, config["evaluate_every"], config["objective"])]
+        heldout = dataset.decode(dataset.heldout)
+        scores = [hooks.Scores(recorder, metric, config["evaluate_every"], config["objective"], heldout)]
     frame = {"format": checkpoint.FORMAT, "config": text, "data": dataset.spec.plain(), "mark": dataset.mark}
     every, keep = config["checkpoint_every"], config["keep_checkpoints"]
     shown = [hooks.Pictures(recorder, dataset, config["sample_every"], folder / "samples")]

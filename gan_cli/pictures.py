@@ -23,14 +23,15 @@ def to_uint8(images: Tensor) -> Tensor:
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
-def picture(samples: Tensor, spec: Spec, real: Tensor | None = None) -> np.ndarray:
+def picture(samples: Tensor, spec: Spec, real: Tensor | None = None, columns: int = 0) -> np.ndarray:
     """One picture of many samples, (H, W, 3) uint8.
 
     Args:
         samples: (n, *spec.shape).
         real: points to show in grey behind the samples.
+        columns: of a grid of images; 0 makes it square.
     """
-    return _scatter(samples, spec, real) if spec.kind == "points" else _grid(samples)
+    return _scatter(samples, spec, real) if spec.kind == "points" else _grid(samples, columns)
 
 
 def enlarged(images: Tensor) -> Tensor:
@@ -52,10 +53,10 @@ def pixels_of(image: Tensor) -> np.ndarray:
     return image.expand(3, -1, -1).permute(1, 2, 0).numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()
 
 
-def _grid(images: Tensor) -> np.ndarray:
+def _grid(images: Tensor, columns: int) -> np.ndarray:
     from torchvision.utils import make_grid
 
-    return pixels_of(make_grid(enlarged(images), nrow=ceil(sqrt(len(images))), padding=2, pad_value=128))
+    return pixels_of(make_grid(enlarged(images), nrow=columns or ceil(sqrt(len(images))), padding=2, pad_value=128))
 
 
 def _scatter(points: Tensor, spec: Spec, real: Tensor | None) -> np.ndarray:

@@ -136,9 +136,13 @@ class Registry:
         """The component that `node` describes, built from its checked arguments and what the program offers."""
         arguments = self.check(node, path)
         component = self.component(node["name"], path)
-        _load(component.module)
         wanted = {key: value for key, value in offered.items() if key in component.arguments}
-        return self._built[component.name](**arguments, **wanted)
+        return self.loaded(component.name, path)(**arguments, **wanted)
+
+    def loaded(self, name: str, path: str) -> Any:
+        """The registered class or function itself."""
+        _load(self.component(name, path).module)
+        return self._built[name]
 
 
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -353,8 +357,8 @@ def _facts(module: str, node: ast.ClassDef | ast.FunctionDef) -> dict[str, Any]:
 # --- the groups -----------------------------------------------------------------------------------------------------
 # What each group is offered is listed here and nowhere else.
 
-games = Registry("model", "games", "gan_cli.games", offers=("loss", "regularizer", "augmentation"))
-networks = Registry("network", "networks", "gan_cli.networks", offers=("shape", "latent", "bounded"))
+games = Registry("model", "games", "gan_cli.games", offers=("loss", "regularizer", "augmentation", "spec"))
+networks = Registry("network", "networks", "gan_cli.networks", offers=("shape", "latent", "bounded", "outputs"))
 losses = Registry("loss", "losses", "gan_cli.losses")
 regularizers = Registry("regularizer", "regularizers", "gan_cli.regularizers")
 augmentations = Registry("augmentation", "augmentations", "gan_cli.augmentations")

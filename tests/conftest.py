@@ -29,11 +29,15 @@ MODELS = sorted(path.stem for path in (ROOT / "configs" / "model").glob("*.yaml"
 TINY = ("batch_size=6", "network.width=8")
 TEXT = ("wgan_gp_text",)
 """Models of characters; the laws of the others are tried on images and points."""
+LABELLED = ("acgan", "cgan", "sgan", "wgan_gp_acgan")
+"""Models that need classes; points have none."""
 
 
 def fitting(model: str, *data: str) -> tuple[str, ...]:
-    """`model=` with these data overrides, or with text for a model of characters."""
-    return (f"model={model}", *(("data=text",) if model in TEXT else data))
+    """`model=` with these data overrides; with text for a model of characters, with digits where it needs classes."""
+    if model in TEXT:
+        return (f"model={model}", "data=text")
+    return (f"model={model}", *(("data=digits",) if model in LABELLED and "data=points" in data else data))
 
 
 def compose(*overrides: str) -> dict[str, Any]:
@@ -50,6 +54,7 @@ def make_trainer(*overrides: str, world: World | None = None) -> Trainer:
     """A trainer of tiny networks on the CPU."""
     config = compose(*overrides)
     dataset = registry.datasets.build(config["data"], "data")
+    job._prepare(dataset, config)
     return job._trainer(config, dataset, torch.device("cpu"), world)
 
 

@@ -50,7 +50,7 @@ def test_gradients_by_layer_of_a_known_critic() -> None:
     for layer, weight in zip(layers, weights, strict=True):
         nn.init.constant_(layer.weight, weight)
     trainer.game.D = nn.Sequential(*layers, nn.Flatten(0))
-    found = figures.gradients_by_layer(trainer, torch.ones(4, 1))
+    found = figures.gradients_by_layer(trainer, {"x": torch.ones(4, 1)})
     per_sample = 0.25 * 4**0.5  # the mean of four scores
     assert found == pytest.approx([15 * per_sample, 5 * per_sample, per_sample])
 
@@ -108,7 +108,7 @@ def test_what_two_critics_tell_a_generator_of_one_number() -> None:
     )  # fmt: skip
     game = trainer.game
     nn.init.constant_(game.get_parameter("J.weight"), 0.5)
-    seen = game.observe(torch.zeros(4, 1), torch.zeros(4, 1))
+    seen = game.observe({"x": torch.zeros(4, 1)}, {"x": torch.zeros(4, 1)})
     sigmoid = torch.tensor(1.0).sigmoid().item()
     assert seen["gradient/minimax"].item() == pytest.approx(0.5 * sigmoid)
     assert seen["gradient/non_saturating"].item() == pytest.approx(0.5 * (1 - sigmoid))
@@ -125,7 +125,7 @@ def test_on_parallel_lines_the_divergence_is_log_2_and_the_distance_theta() -> N
     for _ in range(trainer.steps):
         trainer.play_round()
     data = trainer.batches.dataset
-    seen = trainer.game.observe(data.some(data.train, 512), data.some(data.heldout, 512))
+    seen = trainer.game.observe(data.few(data.train, 512), data.few(data.heldout, 512))
     assert seen["jensen_shannon/heldout"].item() == pytest.approx(np.log(2), abs=0.01)
     assert seen["gradient/minimax"].item() < 1e-4
     assert seen["wasserstein/heldout"].item() == pytest.approx(theta * (1 + theta / 20), abs=0.05)  # papers' bias

@@ -243,9 +243,9 @@ def test_a_process_that_still_saves_is_waited_for(tmp_path: Path) -> None:
         "from gan_cli.registry import games\n\n\n"
         "@games.register('slow')\n"
         "class Slow(TwoPlayer):\n"
-        "    def observe(self, x, heldout):\n"
+        "    def observe(self, seen, unseen):\n"
         "        time.sleep(6)\n"
-        "        return super().observe(x, heldout)\n"
+        "        return super().observe(seen, unseen)\n"
     )
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "slow.yaml").write_text("defaults:\n  - two_player\n  - _self_\nname: slow\n")

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 import torch
-from conftest import MODELS, ROOT, TEXT, TINY, compose, fitting, make_trainer
+from conftest import LABELLED, MODELS, ROOT, TEXT, TINY, compose, fitting, make_trainer
 
 from gan_cli import hooks, noise
 from gan_cli.errors import UserError
@@ -18,7 +18,7 @@ CASES = [
     (model, data)
     for model in MODELS
     for data in ("digits", "points")
-    if (model, data) not in {(m, "points") for m in TEXT}
+    if (model, data) not in {(m, "points") for m in (*TEXT, *LABELLED)}
 ]
 
 
@@ -151,13 +151,14 @@ def test_looking_does_not_disturb(model: str, data: str) -> None:
     for trainer in (looked, blind):
         trainer.game.train()
         trainer.play_round()
-    x = looked.batches.dataset.decode({"x": looked.batches.dataset.train["x"][:5]})["x"]
+    batch = looked.batches.take(torch.arange(5))
     noise.begin_turn("observe")
     with hooks.at_rest(looked.game):
-        observed = looked.game.observe(x, x)
+        observed = looked.game.observe(batch, batch)
     assert all(value.isfinite().all() for value in observed.values())
+        looked.game.scores(looked.batches.dataset.decode(looked.batches.dataset.heldout))
     if looked.game.renders:
-        hooks.render(looked.game, hooks.fixed_latents(looked.game, 20))
+        hooks.render(looked.game, hooks.shown_latents(looked.game, 20))
     for trainer in (looked, blind):
         trainer.play_round()
     assert_same_state(looked.state_dict(), blind.state_dict())
@@ -167,7 +168,7 @@ def test_looking_does_not_disturb(model: str, data: str) -> None:
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_small_batches_work(model: str, n: int) -> None:
     """A batch of one too: batch norm over several pixels, or running statistics aside, is the networks' affair."""
-    trainer = tiny(model, "digits", "model.critic_norm=none")
+    trainer = tiny(model, "digits", "model.critic_norm=none", *(NO_NORM if model == "sgan" else ()))
     for turn in trainer.game.turns(1):
         trainer.take_turn(turn, torch.arange(n))
         assert all(term.isfinite() for term in trainer.terms[turn.player.name].values())
@@ -178,11 +179,18 @@ def test_batch_norm_over_one_sample_is_refused_in_words() -> None:
         tiny("dcgan", "points", "batch_size=1")
 
 
+NO_NORM = ("network.generator.generator_norm=none",)
+
+
 @pytest.mark.parametrize("batch", ["turn", "round"])
 def test_fresh_batches(batch: str) -> None:
     trainer = tiny("wgan_gp", "points", f"model.fresh_batch={batch}")
     trainer.play_round()
     assert trainer.batches.position == {"turn": 6, "round": 1}[batch]
+
+
+COUPLED = {"dragan": "the deviation of the batch in the penalty", "sgan": "the means of features"}
+"""Models whose turn depends on how a batch is cut even without batch norm, and what makes it so."""
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -191,9 +199,10 @@ def test_shards_give_the_turn_of_the_whole_batch(model: str) -> None:
     generator = () if model in TEXT else ("++network.generator_norm=none",)
     no_statistics = ("model.critic_norm=none", *generator, "optimizer=sgd", "optimizer.lr=1e-3")
     whole, parts = tiny(model, "digits", *no_statistics), tiny(model, "digits", *no_statistics, "hardware.shards=3")
-    if whole.game.couplings():
-        assert model == "dragan" and whole.game.couplings() == ["the deviation of the batch in the penalty"]
+    if told := COUPLED.get(model):
+        assert whole.game.couplings() == [told]
         return
+    assert not whole.game.couplings()
     for trainer in (whole, parts):
         trainer.game.train()
         for _ in range(5):
@@ -275,6 +284,10 @@ def pairwise_cover() -> list[tuple[str, ...]]:
     return rows
 
 
+NORMED = ("dcgan", "lsgan", "wgan", "bgan", "rpgan", "loss_sensitive", "acgan", "infogan")
+"""Models whose paper has batch norm in the discriminator."""
+ALONE = ("fixed_generator", "two_critics")
+"""Models whose generator does not learn."""
 LATENT_64 = ("bgan", "began")
 """Models whose latent fits the pixels of 8x8 digits, which an affine generator needs."""
 
@@ -284,16 +297,20 @@ def refusals(row: tuple[str, ...]) -> list[str]:
     chosen = dict(item.split("=", 1) for item in row)
     model, loss, regularizer = chosen["model"], chosen["loss"], chosen["regularizer"]
     penalty = regularizer not in ("none", "weight_clip")
-    own = model in ("ebgan", "began", "loss_sensitive")
+    own = model in ("ebgan", "began", "loss_sensitive", "sgan")
+    perceptron = (chosen["network"] == "auto" and chosen["data"] == "points") or chosen["network"].startswith("mlp")
     affine = chosen["network"] == "affine"
     eight_by_eight = chosen["data"] == "digits" and model in LATENT_64
-    no_norm = chosen["network"] in ("dcgan_no_norm", "resnet101", "affine")
+    no_norm = chosen["network"] in ("dcgan_no_norm", "resnet101", "affine", "mlp_sgan")
     residual = chosen["network"].startswith("resnet")
-    batch_norm = model in ("dcgan", "lsgan", "wgan", "bgan", "rpgan", "loss_sensitive") and not no_norm
+    batch_norm = model in NORMED and not no_norm
     spectral = model == "sngan" and not no_norm
     return [
         *(["network="] if chosen["network"].startswith(("dcgan", "resnet")) and chosen["data"] == "points" else []),
         *(["network="] if (residual or affine) and model in ("ebgan", "began") else []),
+        *(["network="] if model == "sgan" and not perceptron else []),
+        *(["model.name=", "model=sgan"] if model in LABELLED and chosen["data"] == "points" else []),
+        *(["optimizer.players"] if chosen["optimizer"] == "adam_infogan" and model in ALONE else []),
         *(["model.latent="] if affine and model != "fixed_generator" and not eight_by_eight else []),
         *(["loss="] if own != (loss == "own") else []),
         *(["regularizer=none"] if (loss, regularizer) == ("wasserstein", "none") and not spectral else []),

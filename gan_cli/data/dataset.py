@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gan_cli import noise
+from gan_cli.errors import UserError
 from gan_cli.registry import metrics
 
 Fields = dict[str, Tensor]
@@ -87,6 +88,7 @@ class Dataset:
     heldout: Fields
     flip: bool = False  # whether training sees every image's mirror image too
     note: str = ""  # what a run should say of its data
+    labelled: Fields | None = None  # the training samples whose labels a semi-supervised game may see
 
     @property
     def scored_by(self) -> list[str]:
@@ -102,8 +104,12 @@ class Dataset:
 
     def some(self, fields: Fields, n: int, purpose: str = "scored") -> Tensor:
         """At most n samples of a split, decoded; always the same ones for a purpose."""
-        rows = torch.randperm(len(fields["x"]), generator=noise.generator(purpose))[:n]
-        return self.decode({"x": fields["x"][rows.to(fields["x"].device)]})["x"]
+        return self.few({"x": fields["x"]}, n, purpose)["x"]
+
+    def few(self, fields: Fields, n: int, purpose: str = "scored") -> Fields:
+        """As `some`, with all fields of the samples."""
+        rows = torch.randperm(len(fields["x"]), generator=noise.generator(purpose))[:n].to(fields["x"].device)
+        return self.decode({name: values[rows] for name, values in fields.items()})
 
     @cached_property
     def mark(self) -> str:
@@ -122,6 +128,21 @@ class Dataset:
             for fields in (self.train, self.heldout):
                 fields["x"] = (self.spec.in_units(fields["x"]) - offset) / scale
             self.spec = spec
+
+    def keep_labels(self, per_class: int, seed: int) -> None:
+        """Let batches hold `x_labelled` and `y_labelled` too: so many training samples of each class, by the seed.
+
+        Raises UserError where a class has fewer.
+        """
+        order = torch.randperm(len(self.train["y"]), generator=noise.generator("labelled", seed))
+        y = self.train["y"].cpu()[order]
+        rows = [order[y == label][:per_class] for label in range(self.spec.classes)]
+        if few := [label for label, found in enumerate(rows) if len(found) < per_class]:
+            raise UserError(
+                f"model.labels_per_class={per_class}: class {few[0]} has {len(rows[few[0]])} training samples only."
+            )
+        kept = torch.cat(rows).to(self.train["x"].device)
+        self.labelled = {name: values[kept] for name, values in self.train.items()}
 
     def to(self, device: torch.device) -> "Dataset":
         """Move every field to the device, where batches are then cut without a copy from the host."""
@@ -153,6 +174,18 @@ class Batches:
 
     def take(self, rows: Tensor) -> Fields:
         """These rows of the training data, decoded."""
+        return {**self._drawn(rows), **self._labelled(rows)}
+
+    def _labelled(self, rows: Tensor) -> Fields:
+        """As many labelled samples, if the data keeps some: which ones follows from the rows, random as they are."""
+        kept = self.dataset.labelled
+        if not kept:
+            return {}
+        again = rows % len(kept["x"])
+        batch = self.dataset.decode({name: values[again] for name, values in kept.items()})
+        return {f"{name}_labelled": values for name, values in batch.items()}
+
+    def _drawn(self, rows: Tensor) -> Fields:
         if not self.mirrored:
             return self.dataset.decode({name: values[rows] for name, values in self.dataset.train.items()})
         stored = {name: values[rows % self.samples] for name, values in self.dataset.train.items()}

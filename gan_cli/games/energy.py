@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, relu
 
-from gan_cli.game import Terms, player
+from gan_cli.game import Fields, Terms, player
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.registry import NonNegative, Positive, games
 
@@ -21,7 +21,7 @@ class EnergyGame(TwoPlayer):
         """How badly D reconstructs each sample, (N,)."""
         raise NotImplementedError
 
-    def value(self, x: Tensor) -> Tensor:
+    def value(self, x: Tensor, *given: Tensor) -> Tensor:
         return -self.energy(x)
 
 
@@ -45,14 +45,14 @@ class EBGAN(EnergyGame):
         return torch.linalg.vector_norm((self.D(x)[0] - x).flatten(1), dim=1)
 
     @player(moves="D")
-    def discriminator(self, x: Tensor) -> Terms:
-        x, x_fake = self.shown(x)
-        real, fake = self.score(self.value, x, x_fake)
-        return {"energy": -real.mean(), "margin": relu(self.margin + fake).mean(), **self.penalty(x, x_fake)}
+    def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
+        x, x_fake = self.shown(x, *given)
+        real, fake = self.score(self.value, x, x_fake, *given)
+        return {"energy": -real.mean(), "margin": relu(self.margin + fake).mean(), **self.penalty(x, x_fake, *given)}
 
     @player(moves="G")
-    def generator(self, x: Tensor) -> Terms:
-        x_fake = self.T(self.G(self.prior(len(x))))
+    def generator(self, x: Tensor, *given: Tensor) -> Terms:
+        x_fake = self.T(self.fakes(x, *given))
         if not self.pulling_away:
             return {"energy": self.energy(x_fake).mean()}
         reconstruction, code = self.D(x_fake)
@@ -96,20 +96,20 @@ class BEGAN(EnergyGame):
         return (self.D(x)[0] - x).abs().flatten(1).mean(dim=1)
 
     @player(moves="D")
-    def discriminator(self, x: Tensor) -> Terms:
-        x, x_fake = self.shown(x)
-        real, fake = self.score(self.value, x, x_fake)
+    def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
+        x, x_fake = self.shown(x, *given)
+        real, fake = self.score(self.value, x, x_fake, *given)
         self.real.copy_(-real.mean().detach())
-        return {"real": -real.mean(), "fake": self.k * fake.mean(), **self.penalty(x, x_fake)}
+        return {"real": -real.mean(), "fake": self.k * fake.mean(), **self.penalty(x, x_fake, *given)}
 
     @player(moves="G")
-    def generator(self, x: Tensor) -> Terms:
-        energy = self.energy(self.T(self.G(self.prior(len(x))))).mean()
+    def generator(self, x: Tensor, *given: Tensor) -> Terms:
+        energy = self.energy(self.T(self.fakes(x, *given))).mean()
         self.k.add_(self.gain * (self.balance * self.real - energy.detach())).clamp_(0, 1)
         return {"energy": energy}
 
-    def observe(self, x: Tensor, heldout: Tensor) -> dict[str, Tensor]:
-        seen = super().observe(x, heldout)
-        real, fake = -seen["scores/real"].mean(), -seen["scores/fake"].mean()
+    def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
+        told = super().observe(seen, unseen)
+        real, fake = -told["scores/real"].mean(), -told["scores/fake"].mean()
         measure = real + (self.balance * real - fake).abs()
-        return {**seen, "began/measure": measure, "began/k": self.k.clone(), "began/balance": fake / real}
+        return {**told, "began/measure": measure, "began/k": self.k.clone(), "began/balance": fake / real}

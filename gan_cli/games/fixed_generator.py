@@ -39,9 +39,9 @@ class FixedGenerator(TwoPlayer):
         super().__init__(nothing, D, loss, regularizer, augmentation, **two_player)
         self.deviation = deviation
 
-    def fakes(self, x: Tensor) -> Tensor:
+    def fakes(self, x: Tensor, *given: Tensor) -> Tensor:
         return x + self.deviation * noise.rows(torch.randn, *x.shape, device=x.device)
 
-    def generator(self, x: Tensor) -> Terms:
+    def generator(self, x: Tensor, *given: Tensor) -> Terms:
         """Not a turn: nothing learns to deceive the critic."""
         raise NotImplementedError

@@ -32,12 +32,12 @@ class LossSensitive(TwoPlayer):
         self.scale, self.slope = scale, slope
 
     @player(moves="D")
-    def discriminator(self, x: Tensor) -> Terms:
-        x, x_fake = self.shown(x)
-        real, fake = self.score(self.value, x, x_fake)
+    def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
+        x, x_fake = self.shown(x, *given)
+        real, fake = self.score(self.value, x, x_fake, *given)
         margin = self.scale * (x - x_fake).abs().flatten(1).sum(dim=1)
-        return {"margin": leaky_relu(margin + fake - real, self.slope).mean(), **self.penalty(x, x_fake)}
+        return {"margin": leaky_relu(margin + fake - real, self.slope).mean(), **self.penalty(x, x_fake, *given)}
 
     @player(moves="G")
-    def generator(self, x: Tensor) -> Terms:
-        return {"score": -self.value(self.T(self.G(self.prior(len(x))))).mean()}
+    def generator(self, x: Tensor, *given: Tensor) -> Terms:
+        return {"score": -self.value(self.T(self.fakes(x, *given))).mean()}

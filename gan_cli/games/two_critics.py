@@ -1,5 +1,6 @@
 """Two critics and a generator that stands still: what each would tell it."""
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gan_cli.augmentations import Augmentation
-from gan_cli.game import Terms, player
+from gan_cli.game import Fields, Terms, player
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.losses import Minimax, NonSaturating
 from gan_cli.registry import games
@@ -51,18 +52,18 @@ class TwoCritics(TwoPlayer):
         real, fake = self.score(self.J, x, x_fake)
         return {"adversarial": self.minimax.discriminator(real, fake)}
 
-    def generator(self, x: Tensor) -> Terms:
+    def generator(self, x: Tensor, *given: Tensor) -> Terms:
         """Not a turn: the generator stands still."""
         raise NotImplementedError
 
-    def observe(self, x: Tensor, heldout: Tensor) -> dict[str, Tensor]:
-        seen = super().observe(x, heldout)
+    def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
+        told = super().observe(seen, unseen)
         with torch.no_grad():
-            fake = self.J(self.T(self.fakes(x)))
-            for name, real in (("train", x), ("heldout", heldout)):
-                value = -self.minimax.discriminator(self.J(self.T(real)), fake)
-                seen[f"jensen_shannon/{name}"] = torch.log(torch.tensor(2.0)) + value.cpu() / 2
-        return seen | {f"gradient/{name}": norm for name, norm in self._gradients(len(x)).items()}
+            fake = self.J(self.T(self.fakes(seen["x"])))
+            for name, fields in (("train", seen), ("heldout", unseen)):
+                value = -self.minimax.discriminator(self.J(self.T(fields["x"])), fake)
+                told[f"jensen_shannon/{name}"] = math.log(2) + value / 2
+        return told | {f"gradient/{name}": norm for name, norm in self._gradients(len(seen["x"])).items()}
 
     def _gradients(self, n: int) -> dict[str, Tensor]:
         """The norm of each objective's gradient at the generator's parameters, over the same n samples."""

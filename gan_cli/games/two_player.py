@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from gan_cli import noise
 from gan_cli.augmentations import Augmentation
-from gan_cli.game import Game, Terms, Turn, player
+from gan_cli.game import Fields, Game, Terms, Turn, player
 from gan_cli.networks.layers import couplings
 from gan_cli.registry import Count, games
-from gan_cli.regularizers import Critic, input_gradient, on_the_line
+from gan_cli.regularizers import input_gradient, on_the_line
 
 
 @games.register("two_player")
@@ -54,34 +54,34 @@ class TwoPlayer(Game):
         self.every = {"discriminator": regularizer.every}
 
     @player(moves="D")
-    def discriminator(self, x: Tensor) -> Terms:
-        x, x_fake = self.shown(x)
-        real, fake = self.score(self.value, x, x_fake)
-        return {"adversarial": self.loss.discriminator(real, fake), **self.penalty(x, x_fake)}
+    def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
+        x, x_fake = self.shown(x, *given)
+        real, fake = self.score(self.value, x, x_fake, *given)
+        return {"adversarial": self.loss.discriminator(real, fake), **self.penalty(x, x_fake, *given)}
 
     @player(moves="G")
-    def generator(self, x: Tensor) -> Terms:
-        x_fake = self.T(self.G(self.prior(len(x))))
-        real = self.value(self.T(x)) if self.loss.uses_real else None
-        return {"adversarial": self.loss.generator(self.value(x_fake), real)}
+    def generator(self, x: Tensor, *given: Tensor) -> Terms:
+        x_fake = self.T(self.fakes(x, *given))
+        real = self.value(self.T(x), *given) if self.loss.uses_real else None
+        return {"adversarial": self.loss.generator(self.value(x_fake, *given), real)}
 
-    def fakes(self, x: Tensor) -> Tensor:
+    def fakes(self, x: Tensor, *given: Tensor) -> Tensor:
         """As many fake samples as there are real ones in `x`."""
-        return self.G(self.prior(len(x)))
+        return self.G(self.prior(len(x)), *given)
 
-    def shown(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def shown(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         """Real samples and as many fake ones as D sees them in its turn; G does not learn from it."""
         with torch.no_grad():
-            x_fake = self.fakes(x)
+            x_fake = self.fakes(x, *given)
         return self.T(x), self.T(x_fake)
 
-    def value(self, x: Tensor) -> Tensor:
+    def value(self, x: Tensor, *given: Tensor) -> Tensor:
         """What D says of samples, (N,): high for real ones."""
-        return self.D(x)
+        return self.D(x, *given)
 
-    def penalty(self, x: Tensor, x_fake: Tensor) -> Terms:
+    def penalty(self, x: Tensor, x_fake: Tensor, *given: Tensor) -> Terms:
         """What constrains D, in the turns in which it is due."""
-        return self.regularizer(self.value, x, x_fake) if self.due else {}
+        return self.regularizer(lambda at: self.value(at, *given), x, x_fake) if self.due else {}
 
     def couplings(self) -> list[str]:
         return [*super().couplings(), *filter(None, [self.regularizer.coupling])]
@@ -92,15 +92,19 @@ class TwoPlayer(Game):
     def moved(self, turn: Turn) -> None:
         self.regularizer.project(self.D)
 
-    def observe(self, x: Tensor, heldout: Tensor) -> dict[str, Tensor]:
+    def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
+        given, given_unseen = ([fields[name] for name in self.condition] for fields in (seen, unseen))
         with torch.no_grad(), batch_statistics(self.D):
-            x, heldout, x_fake = self.T(x), self.T(heldout), self.T(self.fakes(x))
-            real, unseen, fake = self.value(x), self.value(heldout), self.value(x_fake)
-        slope = input_gradient(self.value, on_the_line(x, x_fake), create_graph=False).flatten(1).norm(dim=1)
+            x, x_unseen, x_fake = self.T(seen["x"]), self.T(unseen["x"]), self.T(self.fakes(seen["x"], *given))
+            real, heldout = self.value(x, *given), self.value(x_unseen, *given_unseen)
+            fake = self.value(x_fake, *given)
+        between = on_the_line(x, x_fake)
+        gradient = input_gradient(lambda at: self.value(at, *given), between, create_graph=False)
+        slope = gradient.flatten(1).norm(dim=1)
         train, held_out = self.estimate_tags
         return {
             train: real.mean() - fake.mean(),
-            held_out: unseen.mean() - fake.mean(),
+            held_out: heldout.mean() - fake.mean(),
             "critic/gradient_norm_mean": slope.mean(),
             "critic/gradient_norm_std": slope.std(unbiased=False),
             "critic/gradient_norm_max": slope.max(),
@@ -181,12 +185,13 @@ def batch_statistics(network: nn.Module) -> Iterator[None]:
             layer.training, layer.track_running_stats = training, tracking
 
 
-def score_together(D: Critic, x: Tensor, x_fake: Tensor) -> tuple[Tensor, Tensor]:
+def score_together(D: Callable[..., Tensor], x: Tensor, x_fake: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
     """One forward for real and fake: nothing couples the samples, and one large batch is faster than two."""
-    real, fake = D(torch.cat([x, x_fake])).split([len(x), len(x_fake)])
+    twice = [torch.cat([field, field]) for field in given]
+    real, fake = D(torch.cat([x, x_fake]), *twice).split([len(x), len(x_fake)])
     return real, fake
 
 
-def score_apart(D: Critic, x: Tensor, x_fake: Tensor) -> tuple[Tensor, Tensor]:
+def score_apart(D: Callable[..., Tensor], x: Tensor, x_fake: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
     """Two forwards: batch statistics must be those of real or of fake samples, never of their mixture."""
-    return D(x), D(x_fake)
+    return D(x, *given), D(x_fake, *given)

@@ -32,6 +32,9 @@ class ClassifierScores:
     - frechet_classifier_distance: between Gaussians fitted to the classifier's features of the samples and of the
       training split (Heusel et al., 2017, likewise); `_floor` is that of equally many held-out images.
     - classifier_accuracy: share of the held-out images that the classifier names rightly; scored_samples: how many.
+    - conditional_accuracy, where samples of a class were asked for: share that the classifier finds to be of it;
+      beside it intra_class_diversity: mean distance of two samples of one class over that of two real ones, which a
+      generator of one picture a class cannot pass.
 
     Args:
         n: samples to score; at most as many as there are held-out images.
@@ -42,7 +45,7 @@ class ClassifierScores:
         "frechet_classifier_distance", "frechet_classifier_distance_floor", "classifier_accuracy", "scored_samples",
     )  # fmt: skip
     needs_labels = True
-    objectives = ("frechet_classifier_distance", "classifier_score", "classes_covered")
+    objectives = ("frechet_classifier_distance", "classifier_score", "classes_covered", "conditional_accuracy")
     objective = "frechet_classifier_distance"
     lower_is_better = ("frechet_classifier_distance",)
 
@@ -54,11 +57,18 @@ class ClassifierScores:
         heldout = self._features(dataset.some(dataset.heldout, self.samples))
         self.floor = frechet_distance(heldout, self.reference)
         self.real_score = float(self._score(heldout))
+        real = dataset.few(dataset.heldout, 2000)
+        self.apart = _apart(real["x"], real["y"], self.classes)
 
-    def __call__(self, samples: Tensor) -> dict[str, float]:
-        """Scores of `samples`, (n, C, H, W) in [-1, 1]."""
+    def __call__(self, samples: Tensor, y: Tensor | None = None) -> dict[str, float]:
+        """Scores of `samples`, (n, C, H, W) in [-1, 1], of the classes `y`, (n,), if any were asked for."""
         features = self._features(torch.nan_to_num(samples))
-        shares = torch.bincount(self.network.head(features).argmax(dim=1), minlength=self.classes) / len(features)
+        found = self.network.head(features).argmax(dim=1)
+        shares = torch.bincount(found, minlength=self.classes) / len(features)
+        conditional = {} if y is None else {
+            "conditional_accuracy": float((found.cpu() == y.cpu()).float().mean()),
+            "intra_class_diversity": float((_apart(samples, y, self.classes) / self.apart).nanmean()),
+        }  # fmt: skip
         return {
             "classifier_score": float(self._score(features)),
             "classifier_score_real": self.real_score,
@@ -67,6 +77,7 @@ class ClassifierScores:
             "frechet_classifier_distance_floor": self.floor,
             "classifier_accuracy": self.accuracy,
             "scored_samples": float(len(features)),
+            **conditional,
         }
 
     def describe(self) -> str:
@@ -85,6 +96,12 @@ class ClassifierScores:
         logs = self.network.head(features).log_softmax(dim=1).double()
         marginal = logs.exp().mean(dim=0).clamp_min(1e-12).log()
         return (logs.exp() * (logs - marginal)).sum(dim=1).mean().exp()
+
+
+def _apart(x: Tensor, y: Tensor, classes: int) -> Tensor:
+    """Mean distance of two different samples of each class, (classes,); not a number where there are fewer than two."""
+    flat, y = x.flatten(1).cpu(), y.cpu()
+    return torch.stack([torch.pdist(flat[y == label]).mean() for label in range(classes)])
 
 
 class Classifier(nn.Module):

@@ -44,7 +44,7 @@ class NgramScores:
         self.fixed = {f"js_{order}_floor": self._divergence(real, order) for order in ORDERS}
         self.fixed["js_4_shuffled"] = self._divergence(shuffled, 4)
 
-    def __call__(self, samples: Tensor) -> dict[str, float]:
+    def __call__(self, samples: Tensor, y: Tensor | None = None) -> dict[str, float]:
         """Scores of `samples`, (n, V, length)."""
         rows = characters(torch.nan_to_num(samples)).cpu()
         scores = {f"js_{order}": self._divergence(rows, order) for order in ORDERS}

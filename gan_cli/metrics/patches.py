@@ -36,7 +36,7 @@ class PatchScores:
         self.reference = self._projected(dataset.some(dataset.train, self.samples))
         self.floor = self._distance(self._projected(dataset.some(dataset.heldout, self.samples)))
 
-    def __call__(self, samples: Tensor) -> dict[str, float]:
+    def __call__(self, samples: Tensor, y: Tensor | None = None) -> dict[str, float]:
         """Scores of `samples`, (n, C, H, W) in [-1, 1]."""
         distance = self._distance(self._projected(torch.nan_to_num(samples)))
         scored = float(min(len(samples), self.samples))

@@ -36,7 +36,7 @@ class PointScores:
         self.heldout = dataset.heldout["x"][:matched].cpu()
         self.floor = wasserstein_1(dataset.train["x"][:matched].cpu(), self.heldout)
 
-    def __call__(self, samples: Tensor) -> dict[str, float]:
+    def __call__(self, samples: Tensor, y: Tensor | None = None) -> dict[str, float]:
         """Scores of `samples`, (n, d)."""
         scores = {"w1": wasserstein_1(samples, self.heldout), "w1_floor": self.floor}
         if isinstance(self.dataset, Points) and self.dataset.centres is not None:

@@ -7,7 +7,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from gan_cli.errors import UserError
-from gan_cli.networks.layers import ACTIVATIONS, UNITS, constrain, initialise, norm, score
+from gan_cli.networks.layers import ACTIVATIONS, UNITS, Scored, constrain, initialise, norm
 from gan_cli.registry import Count, networks
 
 SIZES = (8, 16, 28, 32, 64, 128, 256)
@@ -80,7 +80,7 @@ class Generator(nn.Module):
 
 
 @networks.register("dcgan.discriminator")
-class Discriminator(nn.Module):
+class Discriminator(Scored):
     """(N, C, S, S) -> (N,): halvings to the smallest feature maps, then a linear score.
 
     Reference: Radford et al., 2015, arXiv 1511.06434: strided convolutions, leaky ReLU of slope 0.2, a norm in all
@@ -106,22 +106,9 @@ class Discriminator(nn.Module):
         squash: Literal["none", "sigmoid"] = "none",
     ) -> None:
         super().__init__()
-        base, channels = stages(shape, width)
-        units = UNITS.get(activation, 1)
-        layers: list[nn.Module] = []
-        for i, (inputs, outputs) in enumerate(pairwise([shape[0], *channels])):
-            for again in range(convolutions):
-                size, stride = (3, 1) if again else (4, 2)
-                layers += [nn.Conv2d(inputs, units * outputs, size, stride, padding=1)]
-                layers += norm(critic_norm if i else "none", units * outputs, spatial=True)
-                layers += [ACTIVATIONS[activation]()]
-                inputs = outputs
-        self.layers = nn.Sequential(*layers, nn.Flatten(), *score(channels[-1] * base**2, minibatch, squash))
+        self.end_with(*_halvings(shape, width, activation, convolutions, critic_norm), minibatch, squash)
         initialise(self, init)
         constrain(self, critic_norm)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
 
 
 @networks.register("dcgan.autoencoder")
@@ -145,16 +132,57 @@ class Autoencoder(nn.Module):
         init: Literal["dcgan", "he"] = "dcgan",
     ) -> None:
         super().__init__()
-        base, channels = stages(shape, width)
-        units = UNITS.get(activation, 1)
-        layers: list[nn.Module] = []
-        for i, (inputs, outputs) in enumerate(pairwise([shape[0], *channels])):
-            layers += [nn.Conv2d(inputs, units * outputs, kernel_size=4, stride=2, padding=1)]
-            layers += [*norm(critic_norm if i else "none", units * outputs, spatial=True), ACTIVATIONS[activation]()]
-        self.encoder = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * base**2, code))
+        trunk, size = _halvings(shape, width, activation, 1, critic_norm)
+        self.encoder = nn.Sequential(*trunk, nn.Linear(size, code))
         self.decoder = Generator(shape, code, width, generator_norm=critic_norm, init=init)
         initialise(self.encoder, init)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         code = self.encoder(x)
         return self.decoder(code), code
+
+
+@networks.register("dcgan.encoder")
+class Encoder(nn.Module):
+    """(N, C, S, S) -> (N, outputs): the discriminator's layers, then a linear map.
+
+    Args:
+        width, convolutions, init: as the generator's.
+        activation: after every convolution.
+        encoder_norm: the norm after each convolution but the first.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        outputs: int,
+        width: Count = 32,
+        activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "gated"] = "leaky_relu",
+        convolutions: Count = 1,
+        encoder_norm: Literal["none", "batch", "layer"] = "batch",
+        init: Literal["dcgan", "he"] = "dcgan",
+    ) -> None:
+        super().__init__()
+        trunk, size = _halvings(shape, width, activation, convolutions, encoder_norm)
+        self.layers = nn.Sequential(*trunk, nn.Linear(size, outputs))
+        initialise(self, init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+def _halvings(
+    shape: tuple[int, ...], width: int, activation: str, convolutions: int, norm_name: str
+) -> tuple[list[nn.Module], int]:
+    """Layers from an image to its smallest feature maps, flattened; and how many features those are."""
+    base, channels = stages(shape, width)
+    units = UNITS.get(activation, 1)
+    layers: list[nn.Module] = []
+    for i, (inputs, outputs) in enumerate(pairwise([shape[0], *channels])):
+        for again in range(convolutions):
+            size, stride = (3, 1) if again else (4, 2)
+            layers += [nn.Conv2d(inputs, units * outputs, size, stride, padding=1)]
+            layers += norm(norm_name if i else "none", units * outputs, spatial=True)
+            layers += [ACTIVATIONS[activation]()]
+            inputs = outputs
+    return [*layers, nn.Flatten()], channels[-1] * base**2

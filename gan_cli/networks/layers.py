@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from gan_cli import noise
 from gan_cli.errors import UserError
 
 GAIN = 2.0**0.5  # He et al., 2015: variance 2 / fan_in keeps the scale through a ReLU
@@ -45,6 +46,19 @@ class SmoothELU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.softplus(2 * x + 2) / 2 - 1
+
+
+class GaussianNoise(nn.Module):
+    """x + deviation * N(0, I) in training; nothing in evaluation."""
+
+    def __init__(self, deviation: float) -> None:
+        super().__init__()
+        self.deviation = deviation
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.deviation:
+            return x
+        return x + self.deviation * noise.rows(torch.randn, *x.shape, device=x.device)
 
 
 class MinibatchDiscrimination(nn.Module):
@@ -108,11 +122,34 @@ def norm(name: str, channels: int, spatial: bool) -> list[nn.Module]:
     return []
 
 
-def score(inputs: int, minibatch: int, squash: str) -> list[nn.Module]:
-    """The end of a discriminator: (N, inputs) -> (N,), through minibatch discrimination if it has features."""
-    told = [MinibatchDiscrimination(inputs, minibatch)] if minibatch else []
-    squashed = [nn.Sigmoid()] if squash == "sigmoid" else []
-    return [*told, nn.Linear(inputs + minibatch, 1), nn.Flatten(0), *squashed]
+class Scored(nn.Module):
+    """A discriminator, (N, *shape) -> (N,): its `layers` are a trunk and, as their last ones, the score.
+
+    Attributes:
+        feature_size: width of what the trunk gives.
+    """
+
+    layers: nn.Sequential
+    feature_size: int
+
+    def end_with(self, trunk: list[nn.Module], inputs: int, minibatch: int = 0, squash: str = "none") -> None:
+        """Make the layers: `trunk`, which gives (N, inputs), minibatch discrimination if it has features, the score."""
+        told = [MinibatchDiscrimination(inputs, minibatch)] if minibatch else []
+        self.feature_size = inputs + minibatch
+        self._trunk = len(trunk) + len(told)
+        squashed = [nn.Sigmoid()] if squash == "sigmoid" else []
+        self.layers = nn.Sequential(*trunk, *told, nn.Linear(self.feature_size, 1), nn.Flatten(0), *squashed)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the trunk makes of samples, (N, feature_size)."""
+        return self.layers[: self._trunk](x)
+
+    def score(self, features: Tensor) -> Tensor:
+        """The score of what the trunk gave, (N,)."""
+        return self.layers[self._trunk :](features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
 
 
 def constrain(network: nn.Module, name: str) -> None:

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from gan_cli.networks.layers import ACTIVATIONS, UNITS, constrain, initialise, norm, score
-from gan_cli.registry import Count, Fraction, networks
+from gan_cli.networks.layers import ACTIVATIONS, UNITS, GaussianNoise, Scored, constrain, initialise, norm
+from gan_cli.registry import Count, Fraction, NonNegative, networks
 
 
 @networks.register("mlp.generator")
@@ -41,7 +41,7 @@ class Generator(nn.Module):
 
 
 @networks.register("mlp.discriminator")
-class Discriminator(nn.Module):
+class Discriminator(Scored):
     """(N, *shape) -> (N,).
 
     Args:
@@ -67,12 +67,9 @@ class Discriminator(nn.Module):
         super().__init__()
         first: list[nn.Module] = [nn.Flatten(), *([nn.Dropout(input_dropout)] if input_dropout else [])]
         hidden = _hidden(prod(shape), width, depth, activation, critic_norm, dropout)
-        self.layers = nn.Sequential(*first, *hidden, *score(width, minibatch, squash))
+        self.end_with([*first, *hidden], width, minibatch, squash)
         initialise(self, "he")
         constrain(self, critic_norm)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
 
 
 @networks.register("mlp.autoencoder")
@@ -104,6 +101,75 @@ class Autoencoder(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         code = self.encoder(x)
         return self.decoder(code), code
+
+
+@networks.register("mlp.encoder")
+class Encoder(nn.Module):
+    """(N, *shape) -> (N, outputs).
+
+    Args:
+        width, depth, activation: as the generator's.
+        encoder_norm: a norm after each hidden layer.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        outputs: int,
+        width: Count = 256,
+        depth: Count = 3,
+        activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "maxout", "gated"] = "relu",
+        encoder_norm: Literal["none", "batch", "layer"] = "none",
+    ) -> None:
+        super().__init__()
+        hidden = _hidden(prod(shape), width, depth, activation, encoder_norm, 0.0)
+        self.layers = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width, outputs))
+        initialise(self, "he")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+@networks.register("mlp.classifier")
+class Classifier(nn.Module):
+    """(N, *shape) -> (N, outputs) logits, with Gaussian noise before every layer in training.
+
+    Reference: Salimans et al., 2016, arXiv 1606.03498, the authors' code for MNIST.
+
+    Args:
+        width, depth, activation: as the generator's.
+        input_noise: deviation of the noise on samples in [-1, 1] (twice the paper's 0.3, for data in [0, 1]).
+        hidden_noise: of the noise on hidden features.
+        critic_norm: `weight` in the paper.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        outputs: int,
+        width: Count = 256,
+        depth: Count = 3,
+        activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus"] = "relu",
+        input_noise: NonNegative = 0.6,
+        hidden_noise: NonNegative = 0.5,
+        critic_norm: Literal["none", "weight", "spectral"] = "weight",
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Flatten(), GaussianNoise(input_noise)]
+        for i in range(depth):
+            layers += [nn.Linear(width if i else prod(shape), width), ACTIVATIONS[activation]()]
+            layers += [GaussianNoise(hidden_noise)] if i < depth - 1 else []
+        self.trunk = nn.Sequential(*layers)
+        self.head = nn.Sequential(GaussianNoise(hidden_noise), nn.Linear(width, outputs))
+        initialise(self, "he")
+        constrain(self, critic_norm)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The last hidden layer, before its noise: (N, width)."""
+        return self.trunk(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.trunk(x))
 
 
 def _hidden(inputs: int, width: int, depth: int, activation: str, norm_name: str, dropout: float) -> list[nn.Module]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
 from gan_cli.errors import UserError
-from gan_cli.networks.layers import constrain, initialise, norm
+from gan_cli.networks.layers import Scored, constrain, initialise, norm
 from gan_cli.registry import Count, networks
 
 SIZES = (8, 16, 28, 32, 64, 128, 256)
@@ -116,14 +116,18 @@ class Discriminator(nn.Module):
             *(Block(width, width, critic_norm) for _ in range(2)),
             nn.ReLU(),
         )
-        self.score, self.pool = nn.Linear(width, 1), pool
+        self.score, self.pool = nn.Sequential(nn.Linear(width, 1), nn.Flatten(0)), pool
+        self.feature_size = width
         initialise(self, "he")
         constrain(self, critic_norm)
 
+    def features(self, x: Tensor) -> Tensor:
+        """What the blocks make of samples, (N, feature_size)."""
+        maps = self.blocks(x)
+        return maps.mean(dim=(2, 3)) if self.pool == "mean" else maps.sum(dim=(2, 3))
+
     def forward(self, x: Tensor) -> Tensor:
-        features = self.blocks(x)
-        pooled = features.mean(dim=(2, 3)) if self.pool == "mean" else features.sum(dim=(2, 3))
-        return self.score(pooled)[:, 0]
+        return self.score(self.features(x))
 
 
 # --- 101 layers -------------------------------------------------------------------------------------------------------
@@ -208,7 +212,7 @@ class DeepGenerator(nn.Module):
 
 
 @networks.register("resnet101.discriminator")
-class DeepDiscriminator(nn.Module):
+class DeepDiscriminator(Scored):
     """(N, C, S, S) -> (N,): the generator's blocks in the opposite order, a linear score.
 
     Args:
@@ -229,9 +233,12 @@ class DeepDiscriminator(nn.Module):
         for i, (features, count) in reversed(list(enumerate(zip(channels, plain, strict=True)))):
             layers += [Bottleneck(features, features, critic_norm) for _ in range(count)]
             layers += [Bottleneck(features, channels[i - 1], critic_norm, "down")] if i else []
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[0] * base**2, 1), nn.Flatten(0))
+        self.end_with([*layers, nn.Flatten()], channels[0] * base**2)
         initialise(self, "he")
         constrain(self, critic_norm)
 
+    def score(self, features: Tensor) -> Tensor:
+        return super().score(features) / FLATTENED
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x) / FLATTENED
+        return self.score(self.features(x))

@@ -1,0 +1,50 @@
+"""Networks that are given the class of a sample beside it: two ways of telling any network."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+
+class Concatenated(nn.Module):
+    """network(x with the class as further columns, or as further planes of an image): (N, ...), (N,) -> what it gives.
+
+    Reference: Mirza and Osindero, 2014, "Conditional Generative Adversarial Nets", arXiv 1411.1784.
+
+    Args:
+        network: built for so many columns or planes more.
+        classes: how many there are.
+    """
+
+    def __init__(self, network: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.network, self.classes = network, classes
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        told = one_hot(y, self.classes).to(x.dtype).view(len(x), self.classes, *[1] * (x.dim() - 2))
+        return self.network(torch.cat([x, told.expand(-1, -1, *x.shape[2:])], dim=1))
+
+
+class Projected(nn.Module):
+    """A discriminator's score and the product of its features with a vector of the class: (N, ...), (N,) -> (N,).
+
+    Reference: Miyato and Koyama, 2018, "cGANs with Projection Discriminator", arXiv 1802.05637, equation 3.
+
+    Args:
+        network: a discriminator with `features`, `score` and `feature_size`.
+        classes: how many there are.
+    """
+
+    def __init__(self, network: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.network = network
+        self.embedding = nn.Embedding(classes, network.feature_size)  # type: ignore[arg-type]
+        nn.init.normal_(self.embedding.weight, 0.0, self.embedding.embedding_dim**-0.5)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        features = self.network.features(x)  # type: ignore[operator]
+        return self.network.score(features) + (self.embedding(y) * features).sum(dim=1)  # type: ignore[operator]
+
+
+def told_shape(shape: tuple[int, ...], classes: int) -> tuple[int, ...]:
+    """The shape that `Concatenated` gives to its network for samples of `shape`."""
+    return (shape[0] + classes, *shape[1:])
