@@ -5,6 +5,7 @@ import itertools
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 import torch
 from conftest import LABELLED, MODELS, ROOT, TEXT, TINY, compose, fitting, make_trainer
@@ -155,8 +156,8 @@ def test_looking_does_not_disturb(model: str, data: str) -> None:
     noise.begin_turn("observe")
     with hooks.at_rest(looked.game):
         observed = looked.game.observe(batch, batch)
-    assert all(value.isfinite().all() for value in observed.values())
-        looked.game.scores(looked.batches.dataset.decode(looked.batches.dataset.heldout))
+        scores = looked.game.scores(looked.batches.dataset.decode(looked.batches.dataset.heldout))
+    assert all(value.isfinite().all() for value in observed.values()) and np.isfinite([*scores.values()]).all()
     if looked.game.renders:
         hooks.render(looked.game, hooks.shown_latents(looked.game, 20))
     for trainer in (looked, blind):
