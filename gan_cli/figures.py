@@ -12,8 +12,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from gan_cli import noise
-from gan_cli.data.dataset import Dataset
+from gan_cli import noise, pictures
+from gan_cli.data.dataset import Dataset, Spec
 from gan_cli.errors import UserError
 from gan_cli.registry import figures
 from gan_cli.trainer import Trainer
@@ -166,6 +166,64 @@ def two_gaussians(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     above.legend(fontsize=7, loc="center left")
     below.legend(fontsize=7)
     below.set_ylim(bottom=1e-8)
+    return figure
+
+
+@figures.register("pairs")
+def pairs(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
+    """What two coupled generators make of the same z, one above the other.
+
+    Reference: Liu and Tuzel, 2016, arXiv 1606.07536, figure 2.
+    """
+    if "G_b" not in trainer.game.roles:
+        raise UserError("figures=[pairs]: needs model=cogan.")
+    noise.begin_turn("figure")
+    with torch.no_grad():
+        made = [images.cpu() for images in trainer.game.pairs(trainer.game.prior(20))]  # type: ignore[operator]
+    return _strip(made, dataset.spec)
+
+
+@figures.register("reconstructions")
+def reconstructions(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
+    """Held-out samples, above what comes back of each by way of its code."""
+    if not trainer.game.encodes:
+        raise UserError("figures=[reconstructions]: needs a model with an encoder, such as model=bigan or model=aae.")
+    batch = dataset.few(dataset.heldout, 20)
+    with torch.no_grad():
+        again = trainer.rendered.reconstruct(batch["x"], *(batch[name] for name in trainer.game.condition))
+    return _strip([batch["x"].cpu(), again.cpu()], dataset.spec)
+
+
+@figures.register("latent_space")
+def latent_space(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
+    """The first two numbers of the codes of held-out samples, in the colours of their classes, over the prior.
+
+    Reference: Makhzani et al., 2016, arXiv 1511.05644, figure 2.
+    """
+    if not trainer.game.encodes:
+        raise UserError("figures=[latent_space]: needs a model with an encoder, such as model=bigan or model=aae.")
+    batch = dataset.few(dataset.heldout, 2000)
+    noise.begin_turn("figure")
+    with torch.no_grad():
+        codes, z = trainer.rendered.encode(batch["x"]).cpu(), trainer.game.prior(2000).cpu()  # type: ignore[operator]
+    figure = Figure(figsize=(5, 5), dpi=100, layout="tight")
+    axes = figure.add_subplot(aspect="equal")
+    axes.scatter(z[:, 0], z[:, 1], s=3, c="0.85", linewidths=0)
+    axes.scatter(
+        codes[:, 0], codes[:, 1], s=5, c=batch["y"].cpu() if "y" in batch else None, cmap="tab10", linewidths=0
+    )
+    axes.set_title("codes of held-out samples over the prior (grey)", fontsize=8)
+    return figure
+
+
+def _strip(made: Sequence[Tensor], spec: Spec) -> Figure:
+    """Rows of images, one above the other."""
+    images = torch.stack(list(made), dim=1).flatten(0, 1)  # of each column, top to bottom
+    columns = len(made[0])
+    ordered = images.view(columns, len(made), *spec.shape).transpose(0, 1).flatten(0, 1)
+    figure = Figure(figsize=(columns * 0.5, len(made) * 0.55), dpi=100, layout="tight")
+    axes = figure.add_subplot(xticks=[], yticks=[])
+    axes.imshow(pictures.picture(ordered, spec, columns=columns))
     return figure
 
 

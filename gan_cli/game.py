@@ -76,7 +76,9 @@ class Game(nn.Module):
     roles: ClassVar[dict[str, str]] = {}  # attribute -> the role of the network it holds
     condition: ClassVar[tuple[str, ...]] = ()  # fields of the batch that networks are given beside their input
     averaged: ClassVar[tuple[str, ...]] = ()  # the networks an EMA follows
+    order: ClassVar[tuple[str, ...]] = ()  # of play, where it is not that in which the players are written
     renders: ClassVar[bool] = True  # whether it makes samples
+    encodes: ClassVar[bool] = False  # whether it has codes for samples
     classes: int = 0  # how many classes of samples one may ask for
     own_objective: ClassVar[bool] = False  # whether it takes no loss of the group `loss`
 
@@ -179,6 +181,14 @@ class Game(nn.Module):
         """Samples in the data's shape and range, one for each row of `latents`."""
         raise NotImplementedError
 
+    def encode(self, x: Tensor) -> Tensor:
+        """The codes of samples, (n, latent), where the game `encodes`."""
+        raise NotImplementedError
+
+    def reconstruct(self, x: Tensor, *given: Tensor) -> Tensor:
+        """Samples by way of their codes, where the game `encodes`."""
+        raise NotImplementedError
+
     def labels_of(self, latents: Tensor) -> Tensor | None:
         """The class that each row of `latents` asks for, (n,), where the game has `classes`."""
         return None
@@ -200,4 +210,5 @@ def _players(game: type) -> dict[str, Player]:
                 found[name] = replace(marked, fields=tuple(fields))
             else:
                 found.pop(name, None)  # a plain method of that name: the turn is not played
-    return found
+    order: tuple[str, ...] = game.order or tuple(found)  # type: ignore[attr-defined]
+    return {name: found[name] for name in order}

@@ -108,7 +108,7 @@ def batch_of_one(config: Config) -> str | None:
     )
 
 
-ROLES_WITH_NORM = (("generator", "generator"), ("discriminator", "critic"))
+ROLES_WITH_NORM = (("generator", "generator"), ("discriminator", "critic"), ("encoder", "encoder"))
 
 GUARDS: tuple[Callable[[Config], str | None], ...] = (
     sigmoid_score,

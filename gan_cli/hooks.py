@@ -86,13 +86,15 @@ class EMA(Hook):
     """Once a round, the averaged networks' parameters go a little towards the trained ones; buffers are copied."""
 
     def after_round(self, trainer: Trainer) -> None:
-        if trainer.ema is None or trainer.game.ema is None:
+        if trainer.ema is None or trainer.game.ema is None or not trainer.game.averaged:
             return
-        for name in trainer.game.averaged:
-            trained, averaged = trainer.game.get_submodule(name), trainer.ema.get_submodule(name)
-            with torch.no_grad():
-                torch._foreach_lerp_(list(averaged.parameters()), list(trained.parameters()), 1 - trainer.game.ema)
-                for kept, new in zip(averaged.buffers(), trained.buffers(), strict=True):
+        pairs = [(trainer.game.get_submodule(name), trainer.ema.get_submodule(name)) for name in trainer.game.averaged]
+        weights = {kept: new for trained, average in pairs
+                   for kept, new in zip(average.parameters(), trained.parameters(), strict=True)}  # fmt: skip
+        with torch.no_grad():  # networks may share weights, which are averaged once
+            torch._foreach_lerp_(list(weights), list(weights.values()), 1 - trainer.game.ema)
+            for trained, average in pairs:
+                for kept, new in zip(average.buffers(), trained.buffers(), strict=True):
                     kept.copy_(new)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import yaml
+from torch import nn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gan_cli import checkpoint, hooks, noise, processes, registry, report, rundir
@@ -157,9 +158,10 @@ def _trainer(config: Mapping[str, Any], dataset: Dataset, device: torch.device, 
         with_precision(game.get_submodule(name), device, config["hardware"]["precision"])
     moves = {name: [game.get_submodule(part) for part in player.moves] for name, player in game.players.items()}
     optimizers = {
-        name: registry.optimizers.build(node, "optimizer", parameters=[p for m in moves[name] for p in m.parameters()])
+        name: registry.optimizers.build(node, "optimizer", parameters=_distinct(moves[name]))
         for name, node in players(config["optimizer"], game.players).items()
     }
+    _refuse_missing_fields(game, dataset, config)
     batches = Batches(dataset, config["batch_size"], config["seed"], mirrored=dataset.flip)
     rate = Rate(dict(config["schedule"]))
     ema = None if game.ema is None else _averaged_copy(game)
@@ -168,6 +170,21 @@ def _trainer(config: Mapping[str, Any], dataset: Dataset, device: torch.device, 
     return Trainer(
         game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema, shards, scaled
     )
+
+
+def _refuse_missing_fields(game: Game, dataset: Dataset, config: Mapping[str, Any]) -> None:
+    """The data must give what the players look at."""
+    given = {*dataset.train, *(f"{name}_labelled" for name in dataset.labelled or ())}
+    missing = sorted({field for player in game.players.values() for field in player.fields} - given)
+    if missing:
+        remedy = "take data=two_domains" if "x_b" in missing else "take labelled data, such as data=digits"
+        model, data = config["model"]["name"], config["data"]["name"]
+        raise UserError(f"model={model}: its turns look at {', '.join(missing)}, which data={data} lacks; {remedy}.")
+
+
+def _distinct(networks: Sequence[nn.Module]) -> list[nn.Parameter]:
+    """The parameters of networks, those that they share once."""
+    return list(dict.fromkeys(weight for network in networks for weight in network.parameters()))
 
 
 def _averaged_copy(game: Game) -> Game:

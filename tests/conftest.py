@@ -29,14 +29,18 @@ MODELS = sorted(path.stem for path in (ROOT / "configs" / "model").glob("*.yaml"
 TINY = ("batch_size=6", "network.width=8")
 TEXT = ("wgan_gp_text",)
 """Models of characters; the laws of the others are tried on images and points."""
-LABELLED = ("acgan", "cgan", "sgan", "wgan_gp_acgan")
+LABELLED = ("aae_labelled", "aae_semi_supervised", "acgan", "cgan", "cogan", "sgan", "wgan_gp_acgan")
 """Models that need classes; points have none."""
+PAIRED = ("cogan",)
+"""Models that play for two domains."""
 
 
 def fitting(model: str, *data: str) -> tuple[str, ...]:
     """`model=` with these data overrides; with text for a model of characters, with digits where it needs classes."""
     if model in TEXT:
         return (f"model={model}", "data=text")
+    if model in PAIRED:
+        return (f"model={model}", *(item for item in data if item.startswith("data.")))
     return (f"model={model}", *(("data=digits",) if model in LABELLED and "data=points" in data else data))
 
 

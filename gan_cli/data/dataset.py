@@ -37,6 +37,7 @@ class Spec:
         extent: half the side of the square that a picture of points shows.
         units: for each column of a table its name, offset and scale: value = offset + scale * sample.
         vocabulary: the characters of a text, in the order of their one-hot places.
+        domain: what a second domain shows of an image of the first, see `gan_cli.data.two_domains`.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Spec:
     extent: float = 1.0
     units: tuple[tuple[str, float, float], ...] = ()
     vocabulary: str = ""
+    domain: str = ""
 
     def plain(self) -> dict[str, Any]:
         """As plain types, for a checkpoint."""

@@ -12,6 +12,7 @@ from gan_cli.errors import UserError
 from gan_cli.game import Fields, Terms, player
 from gan_cli.games.two_player import TwoPlayer, batch_statistics
 from gan_cli.networks.conditional import Concatenated, Projected, told_shape
+from gan_cli.networks.layers import feature_size
 from gan_cli.registry import NonNegative, games
 
 
@@ -97,7 +98,7 @@ class ACGAN(Labelled):
         **labelled: Any,
     ) -> None:
         super().__init__(D=D, spec=spec, **labelled)
-        self.C = nn.Linear(D.feature_size, spec.classes)  # type: ignore[arg-type]
+        self.C = nn.Linear(feature_size(D), spec.classes)
         self.weights = {"real": classify_real, "fake": classify_fake, "generator": classify_generator}
 
     @player(moves="D C")

@@ -13,6 +13,7 @@ from gan_cli.data.dataset import Spec
 from gan_cli.errors import UserError
 from gan_cli.game import Fields, Terms, player
 from gan_cli.games.two_player import TwoPlayer
+from gan_cli.networks.layers import feature_size
 from gan_cli.registry import Count, NonNegative, games
 
 Codes = dict[str, int | str]
@@ -46,7 +47,7 @@ class InfoGAN(TwoPlayer):
         super().__init__(D=D, latent=latent, **two_player)
         self.codes, self.information = dict(codes), information
         self.widths = {name: _width(values) for name, values in codes.items()}
-        told = nn.Linear(D.feature_size, q_width)  # type: ignore[arg-type]
+        told = nn.Linear(feature_size(D), q_width)
         self.Q = nn.Sequential(told, nn.LeakyReLU(0.1), nn.Linear(q_width, sum(self.widths.values())))
 
     @classmethod

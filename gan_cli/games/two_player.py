@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from gan_cli import noise
 from gan_cli.augmentations import Augmentation
 from gan_cli.game import Fields, Game, Terms, Turn, player
 from gan_cli.networks.layers import couplings
+from gan_cli.priors import Prior
 from gan_cli.registry import Count, games
 from gan_cli.regularizers import input_gradient, on_the_line
 
@@ -29,7 +29,7 @@ class TwoPlayer(Game):
         regularizer: what constrains D, see `gan_cli.regularizers`.
         augmentation: T, what D sees of real and fake samples, see `gan_cli.augmentations`.
         latent: width of z.
-        prior: law of z: standard normal, or uniform on [-1, 1).
+        prior: law of z, see `gan_cli.priors`: standard normal; uniform on [-1, 1); petals or a swiss roll in the plane.
     """
 
     roles: ClassVar[dict[str, str]] = {"G": "generator", "D": "discriminator"}
@@ -43,7 +43,7 @@ class TwoPlayer(Game):
         regularizer: Any,
         augmentation: Augmentation,
         latent: Count = 128,
-        prior: Literal["normal", "uniform"] = "normal",
+        prior: Literal["normal", "uniform", "petals", "swiss_roll"] = "normal",
         **order_of_play: Any,
     ) -> None:
         super().__init__(**order_of_play)
@@ -131,31 +131,6 @@ class TwoPlayer(Game):
 
     def render(self, latents: Tensor) -> Tensor:
         return self.G(latents)
-
-
-class Prior(nn.Module):
-    """The law of z: N(0, I), or U[-1, 1) in every coordinate."""
-
-    device: Tensor
-
-    def __init__(self, latent: int, law: str) -> None:
-        super().__init__()
-        self.latent = latent
-        self.law = LAWS[law]
-        self.register_buffer("device", torch.empty(0), persistent=False)  # moves with the game
-
-    def forward(self, n: int) -> Tensor:
-        return noise.rows(self.law, n, self.latent, device=self.device.device)
-
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        return self.law(n, self.latent, generator=generator)
-
-
-def _symmetric_uniform(*shape: int, **options: Any) -> Tensor:
-    return 2 * torch.rand(*shape, **options) - 1
-
-
-LAWS: dict[str, Callable[..., Tensor]] = {"normal": torch.randn, "uniform": _symmetric_uniform}
 
 
 def couples_samples(D: nn.Module) -> bool:

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from gan_cli.networks.layers import feature_size
+
 
 class Concatenated(nn.Module):
     """network(x with the class as further columns, or as further planes of an image): (N, ...), (N,) -> what it gives.
@@ -37,7 +39,7 @@ class Projected(nn.Module):
     def __init__(self, network: nn.Module, classes: int) -> None:
         super().__init__()
         self.network = network
-        self.embedding = nn.Embedding(classes, network.feature_size)  # type: ignore[arg-type]
+        self.embedding = nn.Embedding(classes, feature_size(network))
         nn.init.normal_(self.embedding.weight, 0.0, self.embedding.embedding_dim**-0.5)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:

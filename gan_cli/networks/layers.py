@@ -152,6 +152,14 @@ class Scored(nn.Module):
         return self.layers(x)
 
 
+def feature_size(discriminator: nn.Module) -> int:
+    """The width of a discriminator's features. Raises UserError for one that has none."""
+    size = getattr(discriminator, "feature_size", None)
+    if size is None:
+        raise UserError("network.discriminator: has no features for a second head; take network=mlp, dcgan or resnet.")
+    return int(size)
+
+
 def constrain(network: nn.Module, name: str) -> None:
     """Put `weight` or `spectral` norm on every linear and convolutional layer; other names change nothing.
 

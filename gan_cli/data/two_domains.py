@@ -1,0 +1,95 @@
+"""Two kinds of images of the same things, without pairs: `x` of one, `x_b` of the other."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+from gan_cli import registry
+from gan_cli.data.dataset import Dataset, Fields
+from gan_cli.errors import UserError
+from gan_cli.registry import datasets
+
+
+@datasets.register("two_domains")
+class TwoDomains(Dataset):
+    """A labelled set of grey images, and in the other domain the negatives or edges of others, or USPS.
+
+    Reference: Liu and Tuzel, 2016, "Coupled Generative Adversarial Networks", arXiv 1606.07536, sections 3 and 5. The
+    training images are cut into halves, one for each domain, so that no image is seen in both.
+
+    Args:
+        of: the data set of the first domain: digits, mnist, fashion_mnist, kmnist or usps.
+        domain: what the second domain shows of the images of its half; `usps` takes that set instead.
+        image_size: of both, where the data set has it.
+        root: folder above the files, as the data set has it.
+    """
+
+    kind: ClassVar[str] = "image"
+    metrics: ClassVar[tuple[str, ...]] = ("classifier", "patches")
+
+    def __init__(
+        self,
+        of: Literal["digits", "mnist", "fashion_mnist", "kmnist", "usps"] = "digits",
+        domain: Literal["negative", "edges", "usps"] = "negative",
+        image_size: int | None = None,
+        root: str | None = None,
+    ) -> None:
+        first = _one(of, image_size, root)
+        self.spec = replace(first.spec, domain=domain)
+        if domain == "usps":
+            second = _one("usps", image_size, root)
+            if second.spec.shape != self.spec.shape:
+                raise UserError(
+                    f"data.domain=usps: its images are {second.spec.shape}, those of {of} {self.spec.shape}; set "
+                    "data.image_size=16."
+                )
+            self.train, self.heldout = _joined(first.train, second.train), _joined(first.heldout, second.heldout)
+            return
+        order = torch.randperm(len(first.train["x"]), generator=_halves())
+        half = len(order) // 2
+        halves = [{name: values[rows] for name, values in first.train.items()} for rows in order.split(half)[:2]]
+        self.train = _joined(halves[0], {**halves[1], "x": MAPS[domain](halves[1]["x"])})
+        self.heldout = _joined(first.heldout, {**first.heldout, "x": MAPS[domain](first.heldout["x"])})
+        self.note = f"data.domain={domain}: {half} training images in each domain, none in both"
+
+    def decode(self, stored: Fields) -> Fields:
+        batch = super().decode(stored)
+        return {**batch, "x_b": super().decode({"x": batch["x_b"]})["x"]} if "x_b" in batch else batch
+
+
+def _halves() -> torch.Generator:
+    from gan_cli import noise
+
+    return noise.generator("halves")
+
+
+def _one(name: str, image_size: int | None, root: str | None) -> Dataset:
+    options: dict[str, Any] = {} if image_size is None else {"image_size": image_size}
+    where = {} if name == "digits" else {"root": root}
+    return registry.datasets.build({"name": name, **where, **options}, "data")
+
+
+def _joined(a: Fields, b: Fields) -> Fields:
+    """As many samples of each domain, the fields of the second with `_b`; the smaller one is repeated."""
+    rows = max(len(a["x"]), len(b["x"]))
+    first = {name: values[torch.arange(rows) % len(a["x"])] for name, values in a.items()}
+    return first | {f"{name}_b": values[torch.arange(rows) % len(b["x"])] for name, values in b.items()}
+
+
+def _negative(x: Tensor) -> Tensor:
+    return 255 - x if x.dtype == torch.uint8 else -x
+
+
+def _edges(x: Tensor) -> Tensor:
+    """What a dilation by 3x3 adds to an image, black elsewhere."""
+    values = x.float() if x.dtype == torch.uint8 else (x + 1) * 127.5
+    edges = max_pool2d(values, kernel_size=3, stride=1, padding=1) - values
+    return edges.round().to(torch.uint8) if x.dtype == torch.uint8 else edges / 127.5 - 1
+
+
+MAPS: dict[str, Callable[[Tensor], Tensor]] = {"negative": _negative, "edges": _edges}
+"""From an image of the first domain, bytes or in [-1, 1], to the one that the second would show."""

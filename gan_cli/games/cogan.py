@@ -1,0 +1,131 @@
+"""Two coupled games: what is common to two domains without pairs is learnt by the layers that they share."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from gan_cli.data.dataset import Spec
+from gan_cli.data.two_domains import MAPS
+from gan_cli.errors import UserError
+from gan_cli.game import Fields, Terms, Turn, player
+from gan_cli.games.two_player import TwoPlayer
+from gan_cli.networks.layers import feature_size
+from gan_cli.registry import NonNegative, games
+
+LAYERS = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
+
+
+@games.register("cogan")
+class CoGAN(TwoPlayer):
+    """G, D play for domain a and G_b, D_b for domain b, from the same z; the generators share all but their last layer,
+    the discriminators all but their first.
+
+    Reference: Liu and Tuzel, 2016, "Coupled Generative Adversarial Networks", arXiv 1606.07536, equation 2. The batch
+    holds `x` and `x_b`, which do not belong together (data=two_domains).
+
+    Args:
+        share: whether layers are shared; without it pairs have nothing in common but z.
+        classify: weight of the classes of domain a, named by a head C on D's features: D_b's accuracy on domain b is
+            what was adapted (section 5).
+    """
+
+    roles: ClassVar[dict[str, str]] = {
+        "G": "generator", "G_b": "generator", "D": "discriminator", "D_b": "discriminator",
+    }  # fmt: skip
+    averaged: ClassVar[tuple[str, ...]] = ("G", "G_b")
+
+    def __init__(
+        self,
+        G_b: nn.Module,
+        D: nn.Module,
+        D_b: nn.Module,
+        spec: Spec,
+        share: bool = True,
+        classify: NonNegative = 0.0,
+        **two_player: Any,
+    ) -> None:
+        super().__init__(D=D, **two_player)
+        self.G_b, self.D_b, self.domain, self.classify = G_b, D_b, spec.domain, classify
+        self.C = nn.Linear(feature_size(D), spec.classes)
+        if share:
+            tie(self.G, self.G_b, apart=-1)
+            tie(self.D, self.D_b, apart=0)
+
+    @player(moves="D D_b C")
+    def discriminator(self, x: Tensor, y: Tensor, x_b: Tensor) -> Terms:
+        z = self.prior(len(x))
+        with torch.no_grad():
+            fakes = self.G(z), self.G_b(z)
+        terms: Terms = {}
+        for name, D, real, fake in (("a", self.D, x, fakes[0]), ("b", self.D_b, x_b, fakes[1])):
+            real, fake = self.T(real), self.T(fake)
+            terms[f"adversarial_{name}"] = self.loss.discriminator(*self.score(D, real, fake))
+            if self.due:
+                terms |= {f"{term}_{name}": value for term, value in self.regularizer(D, real, fake).items()}
+        features = self.D.features(self.T(x))  # type: ignore[operator]
+        return {**terms, "class": self.classify * cross_entropy(self.C(features), y)}
+
+    @player(moves="G G_b")
+    def generator(self, x: Tensor, x_b: Tensor) -> Terms:
+        z = self.prior(len(x))
+        terms: Terms = {}
+        for name, G, D, data in (("a", self.G, self.D, x), ("b", self.G_b, self.D_b, x_b)):
+            real = D(self.T(data)) if self.loss.uses_real else None
+            terms[f"adversarial_{name}"] = self.loss.generator(D(self.T(G(z))), real)
+        return terms
+
+    def moved(self, turn: Turn) -> None:
+        for critic in (self.D, self.D_b):
+            self.regularizer.project(critic)
+
+    def pairs(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """What the two generators make of the same z."""
+        return self.G(z), self.G_b(z)
+
+    @classmethod
+    def shapes(cls, spec: Spec, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        if not spec.classes or spec.kind != "image":
+            raise UserError(
+                f"model={options['name']}: plays for two domains of labelled images; take data=two_domains."
+            )
+        return super().shapes(spec, options)
+
+    @torch.no_grad()
+    def scores(self, heldout: Fields) -> dict[str, float]:
+        """How well pairs belong together, and what D_b knows of classes that only D was taught.
+
+        - pixel_agreement: share of the pixels (light or dark) in which G_b(z) is what domain b shows of G(z);
+          `_shuffled` is that of unrelated pairs; agreement: how far it is from there to 1.
+        - target_accuracy: of C on D_b's features, on domain b; source_accuracy: on domain a.
+        """
+        told = {}
+        if self.domain in MAPS:
+            a, b = self.pairs(self.prior(SCORED))
+            shown = MAPS[self.domain](a) > 0
+            related, unrelated = (float((shown == (other > 0)).float().mean()) for other in (b, b.roll(1, dims=0)))
+            told = {
+                "pixel_agreement": related,
+                "pixel_agreement_shuffled": unrelated,
+                "agreement": (related - unrelated) / max(1 - unrelated, 1e-9),
+            }
+        if self.classify:
+            for name, D, end in (("source_accuracy", self.D, ""), ("target_accuracy", self.D_b, "_b")):
+                logits = torch.cat([self.C(D.features(x)) for x in heldout[f"x{end}"].split(1000)])  # type: ignore[operator]
+                told[name] = float((logits.argmax(dim=1) == heldout[f"y{end}"]).float().mean())
+        return told
+
+
+SCORED = 1000  # pairs that are scored
+
+
+def tie(network: nn.Module, other: nn.Module, apart: int) -> None:
+    """Let `other` take the layers of `network`, but for its own first (apart 0) or last (-1) linear or convolution."""
+    layers, own = (getattr(each, "layers", None) for each in (network, other))
+    if not isinstance(layers, nn.Sequential) or not isinstance(own, nn.Sequential):
+        raise UserError("model.share: this network has no sequence of layers to share; take network=dcgan or mlp.")
+    place = [i for i, layer in enumerate(layers) if isinstance(layer, LAYERS)][apart]
+    for i in range(place) if apart else range(place + 1, len(layers)):
+        own[i] = layers[i]

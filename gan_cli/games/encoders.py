@@ -1,0 +1,117 @@
+"""Games with an encoder: samples have a code, and codes give samples back."""
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gan_cli.data.dataset import Spec
+from gan_cli.game import Fields, Terms, player
+from gan_cli.games.two_player import TwoPlayer
+from gan_cli.registry import games
+
+
+class Encoding(TwoPlayer):
+    """Base: an encoder E, (N, *shape) -> (N, latent), beside G and D."""
+
+    roles: ClassVar[dict[str, str]] = {"E": "encoder", "G": "generator", "D": "discriminator"}
+    averaged: ClassVar[tuple[str, ...]] = ("E", "G")
+    encodes: ClassVar[bool] = True
+
+    def __init__(self, E: nn.Module, **two_player: Any) -> None:
+        super().__init__(**two_player)
+        self.E = E
+
+    @classmethod
+    def shapes(cls, spec: Spec, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        usual = super().shapes(spec, options)
+        return {**usual, "E": {**usual["E"], "outputs": options["latent"]}}
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.E(x)
+
+    def reconstruct(self, x: Tensor, *given: Tensor) -> Tensor:
+        return self.G(self.encode(x), *given)
+
+    @torch.no_grad()
+    def scores(self, heldout: Fields) -> dict[str, float]:
+        """How well samples come back, and what their codes are worth.
+
+        - reconstruction_error: mean Euclidean distance of a held-out sample and its reconstruction;
+        - reconstruction_ratio: that, over the distance to another sample's reconstruction: 1 for an encoder that
+          tells nothing (Donahue et al., 2017, the authors' code);
+        - neighbour_accuracy, _raw: share of the held-out samples whose nearest neighbour among the others, by code or
+          by the sample itself, is of their class; where there are classes.
+        """
+        x, given = heldout["x"][:SCORED], [heldout[name][:SCORED] for name in self.condition]
+        codes, again = self.encode(x), self.reconstruct(x, *given)
+        error = _distance(x, again)
+        told = {
+            "reconstruction_error": error.item(),
+            "reconstruction_ratio": (error / _distance(x, again.roll(1, dims=0))).item(),
+        }
+        if "y" in heldout:
+            y = heldout["y"][:SCORED]
+            told |= {"neighbour_accuracy": _by_neighbour(codes, y), "neighbour_accuracy_raw": _by_neighbour(x, y)}
+        return told
+
+
+SCORED = 2000  # held-out samples that are looked at
+
+
+def _distance(x: Tensor, other: Tensor) -> Tensor:
+    return torch.linalg.vector_norm((x - other).flatten(1), dim=1).mean()
+
+
+def _by_neighbour(x: Tensor, y: Tensor) -> float:
+    """Accuracy of the nearest of the other samples, by Euclidean distance."""
+    apart = torch.cdist(x.flatten(1), x.flatten(1)).fill_diagonal_(float("inf"))
+    return float((y[apart.argmin(dim=1)] == y).float().mean())
+
+
+@games.register("bigan")
+class BiGAN(Encoding):
+    """D judges pairs: (x, E(x)) against (G(z), z); G and E together want it to be wrong about both.
+
+    Reference: Donahue et al., 2017, "Adversarial Feature Learning", arXiv 1605.09782, equation 3 and the authors' code
+    (labels swapped for both, which does not saturate). At the optimum E inverts G.
+
+    Args:
+        E: encoder, (N, *shape) -> (N, latent).
+        D: of the sample's numbers and the code's, side by side.
+    """
+
+    @classmethod
+    def shapes(cls, spec: Spec, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        usual = super().shapes(spec, options)
+        return {**usual, "D": {**usual["D"], "shape": (prod(spec.shape) + options["latent"],)}}
+
+    @player(moves="D")
+    def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
+        with torch.no_grad():
+            real, fake = self.pairs(x)
+        scores = self.score(self.D, real, fake)
+        return {"adversarial": self.loss.discriminator(*scores), **self.constraint(real, fake)}
+
+    @player(moves="G E")
+    def generator(self, x: Tensor, *given: Tensor) -> Terms:
+        real, fake = self.score(self.D, *self.pairs(x))
+        return {"adversarial": self.loss.discriminator(fake, real)}
+
+    def pairs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(x, E(x)) and (G(z), z), each as one row of numbers."""
+        z, x = self.prior(len(x)), self.T(x)
+        return _joint(x, self.E(x)), _joint(self.T(self.G(z)), z)
+
+    def constraint(self, real: Tensor, fake: Tensor) -> Terms:
+        return self.regularizer(self.D, real, fake) if self.due else {}
+
+    def value(self, x: Tensor, *given: Tensor) -> Tensor:
+        """What D says of samples with their codes."""
+        return self.D(_joint(x, self.E(x)))
+
+
+def _joint(x: Tensor, z: Tensor) -> Tensor:
+    return torch.cat([x.flatten(1), z], dim=1)

@@ -1,0 +1,101 @@
+"""An adversarial autoencoder that learns classes from a few labels."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
+
+from gan_cli import noise
+from gan_cli.data.dataset import Spec
+from gan_cli.errors import UserError
+from gan_cli.game import Fields, Terms, player
+from gan_cli.games.aae import AAE
+from gan_cli.registry import Count, games
+
+
+@games.register("semi_supervised_aae")
+class SemiSupervisedAAE(AAE):
+    """The encoder names a class beside the code; one adversary for each, and the classes of a few labelled samples.
+
+    Reference: Makhzani et al., 2016, arXiv 1511.05644, section 2.4 and figure 8.
+
+    Args:
+        E: encoder, (N, *shape) -> (N, classes + latent): logits of the class, and the code.
+        D: of codes; D_y: of classes, one-hot or as E's softmax.
+        labels_per_class: how many training samples of each class keep their label, chosen by the seed.
+    """
+
+    roles: ClassVar[dict[str, str]] = {
+        "E": "encoder", "G": "generator", "D": "discriminator", "D_y": "discriminator"
+    }  # fmt: skip
+    order: ClassVar[tuple[str, ...]] = ("reconstruction", "discriminator", "encoder", "classifier")
+
+    def __init__(self, D_y: nn.Module, spec: Spec, labels_per_class: Count = 10, **aae: Any) -> None:
+        super().__init__(**aae)
+        self.D_y, self.K = D_y, spec.classes
+
+    @classmethod
+    def shapes(cls, spec: Spec, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        if not spec.classes:
+            raise UserError(f"model.name={options['name']}: needs labelled data; take data=digits or data=mnist.")
+        usual, width = super().shapes(spec, options), spec.classes + options["latent"]
+        return {
+            "E": {**usual["E"], "outputs": width},
+            "G": {**usual["G"], "latent": width},
+            "D": usual["D"],
+            "D_y": {**usual["D"], "shape": (spec.classes,)},
+        }
+
+    @player(moves="D D_y")
+    def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
+        with torch.no_grad():
+            y, codes = self.named(x)
+        z, law = self.prior(len(x)), self.categories(len(x))
+        return {
+            "adversarial": self.loss.discriminator(*self.score(self.D, z, codes)),
+            "adversarial_class": self.loss.discriminator(*self.score(self.D_y, law, y)),
+            **self._constraint(z, codes),
+        }
+
+    @player(moves="E")
+    def encoder(self, x: Tensor, *given: Tensor) -> Terms:
+        y, codes = self.named(x)
+        return {
+            "adversarial": self.adversarial * self.loss.generator(self.D(codes), self.D(self.prior(len(x)))),
+            "adversarial_class": self.adversarial * self.loss.generator(self.D_y(y), self.D_y(self.categories(len(x)))),
+        }
+
+    @player(moves="E")
+    def classifier(self, x_labelled: Tensor, y_labelled: Tensor) -> Terms:
+        return {"labelled": cross_entropy(self.E(x_labelled)[:, : self.K], y_labelled)}
+
+    def named(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The class of samples as a softmax, (N, K), and their codes, (N, latent)."""
+        logits, codes = self.E(x).tensor_split([self.K], dim=1)
+        return logits.softmax(dim=1), codes
+
+    def categories(self, n: int) -> Tensor:
+        """n classes, evenly drawn, as one-hot rows."""
+        u = noise.rows(torch.rand, n, 1, device=self.prior.device.device)[:, 0]
+        return one_hot((u * self.K).long().clamp_max(self.K - 1), self.K).float()
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.named(x)[1]
+
+    def reconstruct(self, x: Tensor, *given: Tensor) -> Tensor:
+        return self.G(torch.cat(self.named(x), dim=1))
+
+    def fakes(self, x: Tensor, *given: Tensor) -> Tensor:
+        return self.G(torch.cat([self.categories(len(x)), self.prior(len(x))], dim=1))
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        y = torch.randint(self.K, (), generator=generator)
+        return torch.cat([one_hot(y, self.K).float(), super().draw(generator)])
+
+    @torch.no_grad()
+    def scores(self, heldout: Fields) -> dict[str, float]:
+        """Those of an adversarial autoencoder, and test_error of the class that the encoder names."""
+        guessed = torch.cat([self.named(part)[0].argmax(dim=1) for part in heldout["x"].split(1000)])
+        return {**super().scores(heldout), "test_error": float((guessed != heldout["y"]).float().mean())}

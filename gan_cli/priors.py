@@ -1,0 +1,64 @@
+"""The law of z, by name: what a generator is fed, and what an adversarial autoencoder's codes shall come to."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gan_cli import noise
+from gan_cli.errors import UserError
+
+
+class Prior(nn.Module):
+    """Rows of z, (n, latent).
+
+    - normal: N(0, I); uniform: U[-1, 1) in every coordinate;
+    - petals: ten Gaussians around the origin, long outwards and narrow across; swiss_roll: a spiral of one and a half
+      turns. Both lie in the first two coordinates (Makhzani et al., 2016, arXiv 1511.05644, figure 2), the others are
+      normal.
+    """
+
+    device: Tensor
+
+    def __init__(self, latent: int, law: str) -> None:
+        super().__init__()
+        if law in PLANE and latent < 2:
+            raise UserError(f"model.prior={law}: lies in the plane; take model.latent=2 or more.")
+        self.latent = latent
+        self.law = LAWS[law]
+        self.register_buffer("device", torch.empty(0), persistent=False)  # moves with the game
+
+    def forward(self, n: int) -> Tensor:
+        return noise.rows(self.law, n, self.latent, device=self.device.device)
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """The same on the CPU, from a generator of its own."""
+        return self.law(n, self.latent, generator=generator)
+
+
+def _uniform(*shape: int, **options: Any) -> Tensor:
+    return 2 * torch.rand(*shape, **options) - 1
+
+
+def _petals(n: int, latent: int, **options: Any) -> Tensor:
+    z, u = torch.randn(n, latent, **options), torch.rand(n, **options)
+    angle = (u * 10).floor() * (2 * math.pi / 10)
+    out, across = 2 + 0.5 * z[:, 0], 0.15 * z[:, 1]
+    cos, sin = angle.cos(), angle.sin()
+    plane = torch.stack([out * cos - across * sin, out * sin + across * cos], dim=1)
+    return torch.cat([plane, z[:, 2:]], dim=1)
+
+
+def _swiss_roll(n: int, latent: int, **options: Any) -> Tensor:
+    z, u = torch.randn(n, latent, **options), torch.rand(n, **options)
+    angle = 1.5 * math.pi * (1 + 2 * u.sqrt())
+    plane = torch.stack([angle * angle.cos(), angle * angle.sin()], dim=1) / 5 + 0.05 * z[:, :2]
+    return torch.cat([plane, z[:, 2:]], dim=1)
+
+
+LAWS: dict[str, Callable[..., Tensor]] = {
+    "normal": torch.randn, "uniform": _uniform, "petals": _petals, "swiss_roll": _swiss_roll,
+}  # fmt: skip
+PLANE = ("petals", "swiss_roll")
