@@ -36,17 +36,24 @@ def run(config: EvaluateConfig, data_options: list[str]) -> None:
     from gan_cli.job import load_game
 
     game, spec, state = load_game(Path(config.checkpoint), config.weights.value, config.plugins)
-    node = _data_node(yaml.safe_load(state["config"])["data"], config.data, data_options)
-    dataset = registry.datasets.build(node, "data")
-    dataset.in_terms_of(spec)
-    if dataset.spec.shape != spec.shape:
-        raise UserError(f"data={node['name']}: its samples are {dataset.spec.shape}, the checkpoint's {spec.shape}.")
+    dataset = own_or_other_data(state["config"], spec, config.data, data_options)
     scores: dict[str, float] = {}
     for metric in _metrics(config, dataset):
         latents = hooks.fixed_latents(game, metric.samples)
         scores |= metric(hooks.render(game, latents), game.labels_of(latents))
     scores |= game.scores(dataset.decode(dataset.heldout))
+    node = _data_node(yaml.safe_load(state["config"])["data"], config.data, data_options)
     _show({"checkpoint": config.checkpoint, "step": state["step"], "data": node, "scores": scores})
+
+
+def own_or_other_data(text: str, spec: Any, other: str | None, changed: list[str]) -> Any:
+    """The data set of a checkpoint with this configuration, or another one of samples of the same shape."""
+    node = _data_node(yaml.safe_load(text)["data"], other, changed)
+    dataset = registry.datasets.build(node, "data")
+    dataset.in_terms_of(spec)
+    if dataset.spec.shape != spec.shape:
+        raise UserError(f"data={node['name']}: its samples are {dataset.spec.shape}, the checkpoint's {spec.shape}.")
+    return dataset
 
 
 def _data_node(own: Mapping[str, Any], other: str | None, changed: list[str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gan_cli.errors import UserError
 
@@ -22,6 +22,9 @@ class Mode(Enum):
     grid = "grid"  # one PNG of all samples
     images = "images"  # a folder of PNGs; for points, one scatter
     text = "text"  # lines of text, printed or written to a .txt file
+    traverse = "traverse"  # one PNG: a row for each sample, a column for each value of one code
+    reconstruct = "reconstruct"  # one PNG: held-out samples, each above what comes back of it
+    encode = "encode"  # one array `codes`, (n, latent), of held-out samples, and their classes `y`
     npz = "npz"  # one array `samples`, (n, ...); a table's in its own units
 
 
@@ -40,11 +43,15 @@ class SampleConfig:
     checkpoint: str = field(default="???", metadata={"help": "FILE that gan-train wrote, or a run's folder (its last)"})
     n: int = field(default=64, metadata={"least": 1, "help": "how many samples"})
     seed: int = field(default=0, metadata={"least": 0, "help": "sample i of seed s is sample 0 of seed s + i"})
-    mode: Mode = field(default=Mode.grid, metadata={"help": "grid, images (a folder), npz, or text"})
-    classes: str | None = field(
+    mode: Mode = field(
+        default=Mode.grid, metadata={"help": "grid, images (a folder), npz, text; traverse, reconstruct, encode"}
+    )
+    classes: Any = field(
         default=None,
         metadata={"help": "of a conditional model: a class, [a,list] or all; each z is shown in all of them"},
     )
+    code: str | None = field(default=None, metadata={"help": "of mode=traverse: the name of a code of the model"})
+    data: str | None = field(default=None, metadata={"help": "of reconstruct and encode: not the model's own data"})
     output: str | None = field(default=None, metadata={"help": "PATH to write; named after the mode if not given"})
     weights: Weights = field(default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"})
     plugins: list[str] = field(default_factory=list, metadata={"help": "plug-ins of the checkpoint that you trust"})
@@ -73,6 +80,7 @@ class Generator:
             raise UserError(f"weights={weights}: expected one of {', '.join(Weights.__members__)}.")
         self.game, self.spec, state = load_game(Path(path), weights, plugins)
         self.step: int = state["step"]
+        self.config = state["config"]
 
     def sample(self, n: int, seed: int = 0, classes: Sequence[int] = ()) -> "Tensor":
         """n samples, float32 of shape (n, *spec.shape); images in [-1, 1]. Sample i depends on seed + i alone.
@@ -91,19 +99,40 @@ class Generator:
         latents = torch.stack([self.game.draw(noise.generator("sample", seed + i // each)) for i in range(n)])
         if classes:
             latents = self.game.of_class(latents, torch.tensor([classes[i % each] for i in range(n)]))
+        return self.render(latents)
+
+    def traverse(self, n: int, seed: int, code: str | None) -> "tuple[Tensor, int]":
+        """The first n samples with every value of one code, side by side; and how many values those are."""
+        import torch
+
+        from gan_cli import noise
+
+        codes = list(getattr(self.game, "codes", {}))
+        if code not in codes:
+            known = f"; its codes are {', '.join(codes)}" if codes else " at all; model=infogan learns some"
+            raise UserError(f"code={code}: the checkpoint's model has no such code{known}.")
+        latents = torch.stack([self.game.draw(noise.generator("sample", seed + i)) for i in range(n)])
+        rows = self.game.traverse(latents, code)  # type: ignore[operator]
+        return self.render(rows), len(rows) // n
+
+    def render(self, latents: "Tensor") -> "Tensor":
+        """Samples for rows of what `game.draw` draws, in chunks of one size."""
+        import torch
+
+        n = len(latents)
         padding = latents[-1:].expand(-n % CHUNK, *latents.shape[1:])
         with torch.no_grad():
             chunks = [self.game.render(chunk) for chunk in torch.cat([latents, padding]).split(CHUNK)]
         return torch.cat(chunks)[:n]
 
-    def classes(self, typed: str | None) -> list[int]:
+    def classes(self, typed: Any) -> list[int]:
         """The classes that `classes=all`, `classes=3` or `classes=[1,2]` means. Raises UserError for others."""
         if typed is None:
             return []
         known = range(self.game.classes)
         if not known:
             raise UserError(f"classes={typed}: the checkpoint's model is not conditional; leave classes out.")
-        named = list(map(str, known)) if typed == "all" else [part.strip() for part in typed.strip("[]").split(",")]
+        named = list(map(str, known if typed == "all" else typed if isinstance(typed, list) else [typed]))
         if not set(named) <= set(map(str, known)):
             raise UserError(f"classes={typed}: expected all, or some of 0 to {known[-1]}, such as classes=[0,1].")
         return [int(label) for label in named]
@@ -113,19 +142,26 @@ def run(config: SampleConfig) -> None:
     """Render and write what the configuration asks for; prints where it is."""
     generator = Generator(config.checkpoint, config.weights.value, config.plugins)
     mode, classes = config.mode, generator.classes(config.classes)
-    if (generator.spec.kind == "text") != (mode is Mode.text) and mode is not Mode.npz:
+    if (generator.spec.kind == "text") != (mode is Mode.text) and mode not in (Mode.npz, Mode.encode):
         raise UserError(f"mode={mode.value}: the checkpoint makes {generator.spec.kind}; take {_fitting(generator)}.")
     if mode is Mode.text and config.output is None:
         print("\n".join(_lines(generator, generator.sample(config.n, config.seed, classes))))
         return
-    suffix = {Mode.grid: ".png", Mode.images: "", Mode.npz: ".npz", Mode.text: ".txt"}[config.mode]
+    suffix = SUFFIXES[mode]
     output = Path(config.output or f"samples{suffix}")
     if suffix and output.suffix != suffix:
         raise UserError(f"output={output}: mode={config.mode.value} writes a {suffix} file; name one.")
     if suffix and output.is_dir():
         raise UserError(f"output={output}: a folder of that name is there; name a file.")
-    samples = generator.sample(config.n, config.seed, classes)
-    WRITERS[config.mode](samples, generator, output, len(classes) if len(classes) > 1 else 0)
+    columns = len(classes) if len(classes) > 1 else 0
+    if mode is Mode.traverse:
+        samples, columns = generator.traverse(config.n, config.seed, config.code)
+    elif mode in (Mode.reconstruct, Mode.encode):
+        _write_through_codes(config, generator, output)
+        return
+    else:
+        samples = generator.sample(config.n, config.seed, classes)
+    WRITERS[mode](samples, generator, output, columns)
     print(f"{config.n} samples of {config.checkpoint} (step {generator.step}) in {output}")
 
 
@@ -167,4 +203,45 @@ def _write_npz(samples: "Tensor", generator: Generator, output: Path, columns: i
     np.savez_compressed(output, samples=generator.spec.in_units(samples).numpy())
 
 
-WRITERS = {Mode.grid: _write_grid, Mode.images: _write_images, Mode.npz: _write_npz, Mode.text: _write_text}
+def _write_through_codes(config: SampleConfig, generator: Generator, output: Path) -> None:
+    """Held-out samples of the model's own data, or of another: their codes, or what comes back by way of them."""
+    import numpy as np
+    import torch
+
+    from gan_cli.evaluate import own_or_other_data
+
+    if not generator.game.encodes:
+        raise UserError(f"mode={config.mode.value}: the checkpoint's model has no encoder; model=bigan or aae has one.")
+    dataset = own_or_other_data(generator.config, generator.spec, config.data, [])
+    batch = dataset.few(dataset.heldout, config.n, f"sampled {config.seed}")
+    with torch.no_grad():
+        if config.mode is Mode.encode:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            labels = {"y": batch["y"].numpy()} if "y" in batch else {}
+            np.savez_compressed(output, codes=generator.game.encode(batch["x"]).numpy(), **labels)
+        else:
+            again = generator.game.reconstruct(batch["x"], *(batch[name] for name in generator.game.condition))
+            _write_grid(_interleaved(batch["x"], again), generator, output, WIDE)
+    print(f"{len(batch['x'])} held-out samples through {config.checkpoint} (step {generator.step}) in {output}")
+
+
+WIDE = 16  # columns of a picture of reconstructions
+
+
+def _interleaved(x: "Tensor", again: "Tensor") -> "Tensor":
+    """A row of samples, a row of what comes back, and so on."""
+    import torch
+
+    rows = zip(x.split(WIDE), again.split(WIDE), strict=True)
+    blank = torch.full_like(x[:1], -1).expand(-len(x) % WIDE, *x.shape[1:])
+    return torch.cat([torch.cat([part, blank[: WIDE - len(part)]]) for row in rows for part in row])
+
+
+SUFFIXES = {
+    Mode.grid: ".png", Mode.images: "", Mode.npz: ".npz", Mode.text: ".txt", Mode.traverse: ".png",
+    Mode.reconstruct: ".png", Mode.encode: ".npz",
+}  # fmt: skip
+WRITERS = {
+    Mode.grid: _write_grid, Mode.images: _write_images, Mode.npz: _write_npz, Mode.text: _write_text,
+    Mode.traverse: _write_grid,
+}  # fmt: skip

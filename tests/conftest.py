@@ -29,7 +29,10 @@ MODELS = sorted(path.stem for path in (ROOT / "configs" / "model").glob("*.yaml"
 TINY = ("batch_size=6", "network.width=8")
 TEXT = ("wgan_gp_text",)
 """Models of characters; the laws of the others are tried on images and points."""
-LABELLED = ("aae_labelled", "aae_semi_supervised", "acgan", "cgan", "cogan", "sgan", "wgan_gp_acgan")
+LABELLED = (
+    "aae_labelled", "aae_semi_supervised", "acgan", "cgan", "cogan", "dcgan_conditional", "sgan", "wgan_gp_acgan",
+    "wgan_gp_conditional",
+)  # fmt: skip
 """Models that need classes; points have none."""
 PAIRED = ("cogan",)
 """Models that play for two domains."""

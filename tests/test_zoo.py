@@ -294,6 +294,7 @@ FEATURED = ("acgan", "wgan_gp_acgan", "infogan", "cogan", "vae", "vae_gan")
 """Models that look at D's features."""
 NORMED = (
     "dcgan", "lsgan", "wgan", "bgan", "rpgan", "loss_sensitive", "acgan", "cgan", "infogan", "vae", "vae_gan",
+    "dcgan_conditional",
 )  # fmt: skip
 """Models whose paper has batch norm in the discriminator."""
 ALONE = ("fixed_generator", "two_critics", "aae", "aae_labelled", "aae_semi_supervised")
@@ -399,6 +400,7 @@ def test_every_experiment_composes_and_plays(experiment: str) -> None:
     config = compose(f"experiment={experiment}")
     assert config["minutes"] is not None
     offline = () if config["data"]["name"] in (*OFFLINE, "text") else ("data=digits", "data.image_size=16")
+    offline = ("data.of=digits", "data.domain=edges") if config["data"]["name"] == "two_domains" else offline
     width = () if config["network"]["name"] == "affine" else ("network.width=4",)
     trainer = make_trainer(f"experiment={experiment}", *width, *offline)
     trainer.play_round()

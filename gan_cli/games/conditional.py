@@ -53,8 +53,8 @@ class Labelled(TwoPlayer):
 class Conditional(Labelled):
     """min_G max_D V(D, G), all given y: D judges pairs of a sample and its class.
 
-    Reference: Mirza and Osindero, 2014, "Conditional Generative Adversarial Nets", arXiv 1411.1784. Any model of two
-    players becomes conditional by `model.name=conditional`.
+    Reference: Mirza and Osindero, 2014, "Conditional Generative Adversarial Nets", arXiv 1411.1784. Any model of
+    two players becomes conditional by a YAML of three lines, such as configs/model/wgan_gp_conditional.yaml.
 
     Args:
         labels: how D is given the class: `concat` as in the paper, or `projection` (Miyato and Koyama, 2018, arXiv
