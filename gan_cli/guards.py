@@ -27,9 +27,10 @@ def useless_augmentation(config: Config) -> str | None:
     game = registry.games.component(config["model"]["name"], "model")
     kind = registry.datasets.component(config["data"]["name"], "data").facts.get("kind")
     kinds = registry.augmentations.component(name, "augmentation").facts["kinds"]
-    if name == "none" or ("augmentation" in game.arguments and kind in kinds):
+    used = "augmentation" in game.arguments and game.facts["augments"]
+    if name == "none" or (used and kind in kinds):
         return None
-    if "augmentation" not in game.arguments:
+    if not used:
         return f"augmentation={name}: model={config['model']['name']} does not use one; set augmentation=none."
     return f"augmentation={name}: changes {' and '.join(kinds)}, not {kind}; set augmentation=none."
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import MODELS, TEXT, TINY, fitting, make_trainer, start
+from conftest import LABELLED, MODELS, TEXT, TINY, fitting, make_trainer, start
 from test_resume import RUN, final_state, rows, until
-from test_zoo import assert_same_state
+from test_zoo import COUPLED, NO_NORM, assert_same_state
 
 from gan_cli import checkpoint, launch, processes, rundir
 from gan_cli.errors import UserError
@@ -23,7 +23,8 @@ Command = Callable[..., tuple[int, str]]
 TWO = {"devices": 2, "nodes": 1, "rendezvous": None}
 EXACT = [
     *((*fitting(model, "data=digits", "data.image_size=16"), "model.warm_up=null", *TINY) for model in MODELS),
-    *((*fitting(model, "data=points"), "model.warm_up=null", *TINY) for model in MODELS if model not in TEXT),
+    *((*fitting(model, "data=points"), "model.warm_up=null", *TINY) for model in MODELS
+      if model not in (*TEXT, *LABELLED)),
     ("model=gan", "data=points", "network=mlp_maxout", "batch_size=6", "network.generator.width=8",
      "network.discriminator.width=8"),
     ("model=wgan_gp", "data=digits", "batch_size=8", "network.width=8", "hardware.shards=4"),
@@ -32,9 +33,10 @@ EXACT = [
 """Law A: two processes are one that plays the shards of both, bit for bit."""
 CLOSE = [
     (*fitting(model, "data=digits", "data.image_size=16"), "model.warm_up=null", "model.critic_norm=none",
-     *(("model.repeat.discriminator=1", "network.blocks=1") if model in TEXT else ("++network.generator_norm=none",)),
+     *(("model.repeat.discriminator=1", "network.blocks=1") if model in TEXT
+       else NO_NORM.get(model, ("++network.generator_norm=none",))),
      "optimizer=sgd", "optimizer.lr=1e-3", *TINY)
-    for model in MODELS if model != "dragan"  # its penalty depends on the deviation of the batch
+    for model in MODELS if model not in COUPLED
 ]  # fmt: skip
 """Law B: two processes are one that plays the whole batch at once, to rounding, where nothing couples the samples."""
 

@@ -332,6 +332,7 @@ def refusals(row: tuple[str, ...]) -> list[str]:
         *(["regularizer=none"] if (loss, regularizer) == ("wasserstein", "none") and not spectral else []),
         *(["network.critic_norm=batch"] if penalty and batch_norm else []),
         *(["augmentation=diff_augment"] if {"augmentation=diff_augment", "data=points"} <= set(row) else []),
+        *(["augmentation="] if chosen.get("augmentation", "none") != "none" and model.startswith("aae") else []),
     ]
 
 

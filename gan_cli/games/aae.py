@@ -28,6 +28,7 @@ class AAE(Encoding):
     """
 
     order: ClassVar[tuple[str, ...]] = ("reconstruction", "discriminator", "encoder")
+    augments: ClassVar[bool] = False  # D sees codes
 
     def __init__(self, adversarial: NonNegative = 1.0, **encoding: Any) -> None:
         super().__init__(**encoding)

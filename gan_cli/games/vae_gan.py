@@ -61,9 +61,12 @@ class VAEGAN(Encoding):
         with torch.no_grad():
             codes = self.drawn(*self.posterior(x))
         again, new = self.G(codes), self.fakes(x)
-        real = self.value(x) if self.loss.uses_real else None
-        fooled = 0.5 * (self.loss.generator(self.value(again), real) + self.loss.generator(self.value(new), real))
-        return {"likeness": self.gamma * self.unlike(x, again), "adversarial": self.adversarial * fooled}
+        real = self.value(self.T(x)) if self.loss.uses_real else None
+        told = [self.loss.generator(self.value(self.T(fake)), real) for fake in (again, new)]
+        return {
+            "likeness": self.gamma * self.unlike(x, again),
+            "adversarial": self.adversarial * 0.5 * (told[0] + told[1]),
+        }
 
     @player(moves="D")
     def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
