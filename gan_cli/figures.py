@@ -58,6 +58,7 @@ def weights(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     figure = Figure(figsize=(5, 3), dpi=100, layout="tight")
     axes = figure.add_subplot(xlabel="weight", yscale="log")
     axes.hist(values, bins=80)
+    axes.locator_params(axis="x", nbins=5)
     at_bound = float((np.abs(values) > 0.99 * np.abs(values).max()).mean())
     axes.set_title(f"{100 * at_bound:.0f} % of the critic's weights within 1 % of the largest", fontsize=8)
     return figure
@@ -95,6 +96,7 @@ def estimate(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
         other = axes.twinx()
         other.plot(*zip(*_curve(tag, rows), strict=True), "o-", color="tab:green", markersize=3)
         other.set_ylabel(tag, color="tab:green")
+    axes.set_yscale("symlog", linthresh=0.1)  # so that a small gap late in a run can be seen
     if axes.lines:
         axes.legend(fontsize=7)
     return figure

@@ -1,7 +1,7 @@
 """Where a run computes, and in which precision. Games and networks know nothing of either."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -47,19 +47,23 @@ def with_precision(network: nn.Module, device: torch.device, precision: str) -> 
     Under float16, whose range is small, a penalty on the gradient with respect to an input is computed in float32: an
     input that is itself to have a gradient is known by being a leaf that requires one.
 
-    The network's class is replaced by a subclass whose forward is wrapped: names in its `state_dict` stay, and copies
-    of it behave alike.
+    The network's class is replaced by a subclass whose `forward` and `features` are wrapped: names in its `state_dict`
+    stay, and copies of it behave alike.
     """
     if precision == "fp32":
         return network
 
     plain, dtype = type(network), {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
-    def forward(self: nn.Module, *inputs: Tensor) -> Any:
-        exact = dtype is torch.float16 and any(x.is_leaf and x.requires_grad for x in inputs)
-        with torch.autocast(device.type, dtype=dtype, enabled=not exact):
-            outputs = plain.forward(self, *inputs)
-        return outputs.float()
+    def halved(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: nn.Module, *inputs: Tensor) -> Any:
+            exact = dtype is torch.float16 and any(x.is_leaf and x.requires_grad for x in inputs)
+            with torch.autocast(device.type, dtype=dtype, enabled=not exact):
+                outputs = method(self, *inputs)
+            return tuple(part.float() for part in outputs) if isinstance(outputs, tuple) else outputs.float()
 
-    network.__class__ = type(plain.__name__, (plain,), {"forward": forward})
+        return call
+
+    methods = {name: getattr(plain, name) for name in ("forward", "features") if hasattr(plain, name)}
+    network.__class__ = type(plain.__name__, (plain,), {name: halved(method) for name, method in methods.items()})
     return network

@@ -23,6 +23,8 @@ SICK = {
                            "optimizer.lr=2e-3", "network.width=128"),
     "the discriminator wins": ("model=dcgan", "model.critic_norm=none", "data=digits", "network=dcgan", "steps=150",
                                "optimizer.players.discriminator.lr=2e-3", "optimizer.players.generator.lr=1e-9"),
+    "the estimate is rising": ("model=wgan_gp", "steps=150", "optimizer.players.generator.lr=1e-9",
+                               "optimizer.players.discriminator.lr=1e-4"),
     "collapsed": ("model=wgan_gp", "steps=40", "network.generator.width=1", "network.generator.depth=3"),
 }  # fmt: skip
 

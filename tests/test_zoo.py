@@ -478,3 +478,13 @@ def test_losses_are_float32_in_any_precision(precision: str) -> None:
     assert all(term.dtype == torch.float32 and term.isfinite() for term in terms)
     assert all(weight.dtype == torch.float32 for weight in trainer.game.parameters())
     assert hooks.render(trainer.rendered, hooks.fixed_latents(trainer.game, 3)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_plays_in_half_precision(model: str) -> None:
+    """On the CPU, in bfloat16: every term and every score stays float32 and finite."""
+    trainer = tiny(model, "digits", "hardware.precision=bf16")
+    trainer.game.train()
+    trainer.play_round()
+    for terms in trainer.terms.values():
+        assert all(term.dtype == torch.float32 and term.isfinite() for term in terms.values())
