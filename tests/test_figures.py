@@ -15,8 +15,8 @@ from gan_cli.errors import UserError
 
 Command = Callable[..., tuple[int, str]]
 NAMES = sorted(registry.figures.components)
-CRITICS = ("two_gaussians", "vanishing_gradient", "trajectory")
-"""Figures of games that were made to show something."""
+CRITICS = ("two_gaussians", "vanishing_gradient", "trajectory", "reconstructions", "latent_space", "pairs")
+"""Figures of certain games."""
 COMMON = [name for name in NAMES if name not in CRITICS]
 
 

@@ -211,7 +211,8 @@ def test_the_best_is_kept_when_the_process_dies_between_the_two_links(
 ) -> None:
     values = iter([3.0, 2.0, 2.0, 4.0])
     monkeypatch.setattr(
-        "gan_cli.metrics.points.PointScores.__call__", lambda self, samples: {"w1": next(values), "w1_floor": 0.0}
+        "gan_cli.metrics.points.PointScores.__call__",
+        lambda self, samples, y=None: {"w1": next(values), "w1_floor": 0.0},
     )
     honest, calls = checkpoint.link, []
 

@@ -99,7 +99,8 @@ class CoGAN(TwoPlayer):
 
         - pixel_agreement: share of the pixels (light or dark) in which G_b(z) is what domain b shows of G(z);
           `_shuffled` is that of unrelated pairs; agreement: how far it is from there to 1.
-        - target_accuracy: of C on D_b's features, on domain b; source_accuracy: on domain a.
+        - target_accuracy: of C on D_b's features, on domain b; source_accuracy: on domain a; source_only_accuracy: of C
+          on D's features, on domain b, as if nothing had to be adapted.
         """
         told = {}
         if self.domain in MAPS:
@@ -112,10 +113,14 @@ class CoGAN(TwoPlayer):
                 "agreement": (related - unrelated) / max(1 - unrelated, 1e-9),
             }
         if self.classify:
-            for name, D, end in (("source_accuracy", self.D, ""), ("target_accuracy", self.D_b, "_b")):
-                logits = torch.cat([self.C(D.features(x)) for x in heldout[f"x{end}"].split(1000)])  # type: ignore[operator]
-                told[name] = float((logits.argmax(dim=1) == heldout[f"y{end}"]).float().mean())
+            told["source_accuracy"] = self._accuracy(self.D, heldout["x"], heldout["y"])
+            told["target_accuracy"] = self._accuracy(self.D_b, heldout["x_b"], heldout["y_b"])
+            told["source_only_accuracy"] = self._accuracy(self.D, heldout["x_b"], heldout["y_b"])
         return told
+
+    def _accuracy(self, D: Any, x: Tensor, y: Tensor) -> float:
+        guessed = torch.cat([self.C(D.features(part)).argmax(dim=1) for part in x.split(1000)])
+        return float((guessed == y).float().mean())
 
 
 SCORED = 1000  # pairs that are scored
