@@ -260,9 +260,15 @@ GROUPS = ("model", "loss", "regularizer", "network", "optimizer", "data", "sched
 OFFLINE = ("digits", "points")
 
 
-def options(group: str) -> list[str]:
+VARIANTS = (
+    "aae_labelled", "dcgan_conditional", "vae", "wgan_gp_acgan", "wgan_gp_conditional", "dcgan_constant", "dcgan_tanh",
+)  # fmt: skip
+"""Options that set another one's options; the sampled product meets them."""
+
+
+def options(group: str, variants: bool = False) -> list[str]:
     names = sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml"))
-    others = (*TEXT, "text_resnet")
+    others = (*TEXT, "text_resnet", *(() if variants else VARIANTS))
     return [name for name in names if name not in others and (group != "data" or name in OFFLINE)]
 
 
@@ -369,7 +375,7 @@ def full_product() -> list[tuple[str, ...]]:
 def sampled_product(count: int) -> list[tuple[str, ...]]:
     """So many rows of the product of all options, by seed."""
     random = Random(0)
-    groups = {group: options(group) for group in CORE}
+    groups = {group: options(group, variants=True) for group in CORE}
     return [tuple(f"{group}={random.choice(names)}" for group, names in groups.items()) for _ in range(count)]
 
 

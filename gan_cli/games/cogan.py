@@ -30,6 +30,8 @@ class CoGAN(TwoPlayer):
         share: whether layers are shared; without it pairs have nothing in common but z.
         classify: weight of the classes of domain a, named by a head C on D's features: D_b's accuracy on domain b is
             what was adapted (section 5).
+        align: weight of the squared distance between D's features of G(z) and D_b's of G_b(z), as in the authors' code
+            for adaptation.
     """
 
     roles: ClassVar[dict[str, str]] = {
@@ -45,10 +47,11 @@ class CoGAN(TwoPlayer):
         spec: Spec,
         share: bool = True,
         classify: NonNegative = 0.0,
+        align: NonNegative = 0.0,
         **two_player: Any,
     ) -> None:
         super().__init__(D=D, **two_player)
-        self.G_b, self.D_b, self.domain, self.classify = G_b, D_b, spec.domain, classify
+        self.G_b, self.D_b, self.domain, self.classify, self.align = G_b, D_b, spec.domain, classify, align
         self.C = nn.Linear(feature_size(D), spec.classes)
         if share:
             tie(self.G, self.G_b, apart=-1)
@@ -66,7 +69,11 @@ class CoGAN(TwoPlayer):
             if self.due:
                 terms |= {f"{term}_{name}": value for term, value in self.regularizer(D, real, fake).items()}
         features = self.D.features(self.T(x))  # type: ignore[operator]
-        return {**terms, "class": self.classify * cross_entropy(self.C(features), y)}
+        terms["class"] = self.classify * cross_entropy(self.C(features), y)
+        if self.align:
+            a, b = self.D.features(fakes[0]), self.D_b.features(fakes[1])  # type: ignore[operator]
+            terms["align"] = self.align * (a - b).square().sum(dim=1).mean()
+        return terms
 
     @player(moves="G G_b")
     def generator(self, x: Tensor, x_b: Tensor) -> Terms:
