@@ -24,8 +24,8 @@ demo: $(READY)  ## the main job: WGAN-GP on real handwritten digits, at most 3 m
 	$(BIN)/gan-sample checkpoint=outputs/demo/checkpoints/last.pt n=64 seed=0 mode=grid output=outputs/demo/grid.png
 	@$(BIN)/python -m gan_cli.report outputs/demo
 
-test: $(READY)  ## the tests (under 8 minutes on 2 cores)
-	$(BIN)/python -m pytest -n 2
+test: $(READY)  ## the tests (8 to 12 minutes on 2 cores)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-all: $(READY)  ## the tests and the slow ones, which train for minutes
 	$(BIN)/python -m pytest -m 'slow or not slow' --timeout 3600

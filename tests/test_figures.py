@@ -169,8 +169,9 @@ def test_the_estimate_of_a_lone_critic_is_the_distance_and_a_little(distribution
 
 
 def test_a_sweep_as_a_table_and_as_one_picture(command: Command, tmp_path: Path) -> None:
-    typed = ("data=points", "network.width=4", "batch_size=8", "steps=2", "evaluate_every=2", "sample_every=2",
-             "loss=hinge,rpgan", "regularizer=none,r1", "seed=1,2", "hydra.sweep.dir=sweep")  # fmt: skip
+    typed = ("data=points", "network.width=4", "batch_size=8", "steps=2", "evaluate_every=2", "evaluate_samples=200",
+             "sample_every=2", "loss=hinge,rpgan", "regularizer=none,r1", "seed=1,2",
+             "hydra.sweep.dir=sweep")  # fmt: skip
     assert command("gan-train", "-m", "model=two_player", *typed)[0] == 0
     runs = sweeps.cells(tmp_path / "sweep")
     assert len(runs) == 8 and sweeps.varied(runs) == ["loss", "regularizer"]
@@ -189,7 +190,8 @@ def test_a_sweep_as_curves_and_as_a_table_of_success(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     typed = ("data=points", "network.width=4", "batch_size=8", "steps=2", "log_every=1", "evaluate_every=2",
-             "sample_every=0", "optimizer.lr=1e-3,1e-2", "seed=1,2", "hydra.sweep.dir=sweep")  # fmt: skip
+             "evaluate_samples=200", "sample_every=0", "optimizer.lr=1e-3,1e-2", "seed=1,2",
+             "hydra.sweep.dir=sweep")  # fmt: skip
     assert command("gan-train", "-m", *typed)[0] == 0
     (tmp_path / "sweep" / "optimizer.lr=0.01+seed=2" / "metrics.jsonl").write_text("")  # a run that came to nothing
 
