@@ -25,7 +25,7 @@ demo: $(READY)  ## the main job: WGAN-GP on real handwritten digits, at most 3 m
 	@$(BIN)/python -m gan_cli.report outputs/demo
 
 test: $(READY)  ## the tests (8 to 12 minutes on 2 cores)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 test-all: $(READY)  ## the tests and the slow ones, which train for minutes
 	$(BIN)/python -m pytest -m 'slow or not slow' --timeout 3600

@@ -83,7 +83,6 @@ def by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.xdist_group(name="laws")  # one worker starts the two processes, for all of them
 @pytest.mark.parametrize("case", range(len(EXACT)), ids=lambda i: " ".join(EXACT[i][:3]))
 def test_law_a_two_processes_are_one_with_their_shards_bit_for_bit(by_two: Path, case: int) -> None:
     shards = () if any("shards" in item for item in EXACT[case]) else ("hardware.shards=2",)
@@ -92,7 +91,6 @@ def test_law_a_two_processes_are_one_with_their_shards_bit_for_bit(by_two: Path,
         assert_same_state(expected, torch.load(by_two / f"states_{rank}.pt")[case])
 
 
-@pytest.mark.xdist_group(name="laws")
 @pytest.mark.parametrize("case", range(len(CLOSE)), ids=lambda i: CLOSE[i][0])
 def test_law_b_two_processes_are_one_with_the_whole_batch(by_two: Path, case: int) -> None:
     trainer = make_trainer(*CLOSE[case])
