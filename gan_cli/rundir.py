@@ -22,11 +22,16 @@ def stamp() -> str:
 
 def read_card(folder: Path) -> dict[str, Any]:
     """The run's card, or {} where there is none that can be read."""
+    return read_json(folder / CARD)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a small JSON file holds, or {} where there is none that can be read."""
     try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return card if isinstance(card, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import os
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -67,6 +68,10 @@ class Spec:
         return offset + scale * samples
 
 
+def _installed(package: str | None) -> bool:
+    return package is None or find_spec(package) is not None
+
+
 def resized(images: Tensor, size: int) -> Tensor:
     """Images (N, C, H, W) with values in [0, 255] as bytes of side `size`, by (antialiased) bilinear interpolation."""
     if images.shape[-1] == size:
@@ -94,10 +99,12 @@ class Dataset:
 
     @property
     def scored_by(self) -> list[str]:
-        """The metrics that this data allows: without classes, or with few held-out samples, those without labels."""
-        needs = {name: metrics.component(name, "metrics").facts.get("needs_labels") for name in self.metrics}
+        """The metrics that this data and the packages allow: without classes, or with few held-out samples, those
+        without labels."""
+        facts = {name: metrics.component(name, "metrics").facts for name in self.metrics}
         labelled = self.spec.classes > 1 and len(self.heldout["x"]) >= FEW
-        return [name for name in self.metrics if labelled or not needs[name]]
+        able = [name for name in self.metrics if _installed(facts[name].get("needs_package"))]
+        return [name for name in able if labelled or not facts[name].get("needs_labels")]
 
     def decode(self, stored: Fields) -> Fields:
         """A batch as the networks see it: float32, images in [-1, 1]."""

@@ -48,7 +48,12 @@ class Text(Dataset):
         self.note = f"{len(codes)} characters, {len(kept)} different ones; a tenth of the text is held out"
 
     def decode(self, stored: Fields) -> Fields:
-        return {**stored, "x": one_hot(stored["x"].long(), self.spec.shape[0]).movedim(-1, 1).float()}
+        return {**stored, "x": one_hot_characters(stored["x"], self.spec.shape[0])}
+
+
+def one_hot_characters(codes: Tensor, size: int) -> Tensor:
+    """Characters by number, (N, length), one-hot: (N, size, length)."""
+    return one_hot(codes.long(), size).movedim(-1, 1).float()
 
 
 def characters(samples: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ class TwoDomains(Dataset):
 
     Args:
         of: the data set of the first domain: digits, mnist, fashion_mnist, kmnist or usps.
-        domain: what the second domain shows of the images of its half; `usps` takes that set instead.
+        domain: what the second domain shows of the images of its half; `usps` takes that set instead, in a frame
+            like that of the first.
         image_size: of both, where the data set has it.
         root: folder above the files, as the data set has it.
     """
@@ -41,7 +42,8 @@ class TwoDomains(Dataset):
         first = _one(of, image_size, root)
         self.spec = replace(first.spec, domain=domain)
         if domain == "usps":
-            second = _one("usps", image_size, root)
+            border = {} if of in ("usps", "digits") else {"border": 3 if first.spec.shape[-1] == 28 else 5}
+            second = _one("usps", image_size, root, **border)
             if second.spec.shape != self.spec.shape:
                 raise UserError(
                     f"data.domain=usps: its images are {second.spec.shape}, those of {of} {self.spec.shape}; set "
@@ -67,8 +69,8 @@ def _halves() -> torch.Generator:
     return noise.generator("halves")
 
 
-def _one(name: str, image_size: int | None, root: str | None) -> Dataset:
-    options: dict[str, Any] = {} if image_size is None else {"image_size": image_size}
+def _one(name: str, image_size: int | None, root: str | None, **options: Any) -> Dataset:
+    options |= {} if image_size is None else {"image_size": image_size}
     where = {} if name == "digits" else {"root": root}
     return registry.datasets.build({"name": name, **where, **options}, "data")
 

@@ -41,7 +41,13 @@ class AAE(Encoding):
 
     @player(moves="E G")
     def reconstruction(self, x: Tensor, *given: Tensor) -> Terms:
-        return {"error": (self.reconstruct(x, *given) - x).square().mean()}
+        return {"error": self.error(x, *given)}
+
+    def error(self, x: Tensor, *given: Tensor) -> Tensor:
+        """Mean squared error; of strings that G writes one character after another, nats a character."""
+        if not hasattr(self.G, "log_likelihood"):
+            return (self.reconstruct(x, *given) - x).square().mean()
+        return -self.G.log_likelihood(self.encode(x), x).mean() / x.shape[2]  # type: ignore[operator]
 
     @player(moves="D")
     def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
@@ -68,13 +74,13 @@ class AAE(Encoding):
         with torch.no_grad():
             z, codes, new = self.prior(len(seen["x"])), self.encode(seen["x"]), self.encode(unseen["x"])
             real, fake, heldout = (self.D(part) for part in (z, codes, new))
-            error = (self.reconstruct(unseen["x"], *(unseen[name] for name in self.condition)) - unseen["x"]).square()
+            error = self.error(unseen["x"], *(unseen[name] for name in self.condition))
         return {
             "discriminator/score_gap": real.mean() - fake.mean(),
             "discriminator/score_gap_heldout": real.mean() - heldout.mean(),
             "codes/mean": codes.mean(dim=0).abs().max(),
             "codes/deviation": codes.std(dim=0).mean(),
-            "reconstruction/heldout": error.mean(),
+            "reconstruction/heldout": error,
             "scores/real": real,
             "scores/fake": fake,
         }
@@ -82,7 +88,8 @@ class AAE(Encoding):
     def reading(self) -> str:
         return (
             "discriminator/score_gap: how D tells the prior from codes, about 0 where it cannot; "
-            "reconstruction/heldout: mean squared error; codes/mean and codes/deviation should come to the prior's."
+            "reconstruction/heldout: mean squared error, of strings nats a character; codes/mean and codes/deviation "
+            "should come to the prior's."
         )
 
     @torch.no_grad()

@@ -42,6 +42,7 @@ class Encoding(TwoPlayer):
         - reconstruction_error: mean Euclidean distance of a held-out sample and its reconstruction;
         - reconstruction_ratio: that, over the distance to another sample's reconstruction: 1 for an encoder that
           tells nothing (Donahue et al., 2017, the authors' code);
+        - characters_right: of strings, (N, V, T), share of the places that come back, those after their ends included;
         - neighbour_accuracy, _raw: share of the held-out samples whose nearest neighbour among the others, by code or
           by the sample itself, is of their class; where there are classes.
         """
@@ -52,6 +53,8 @@ class Encoding(TwoPlayer):
             "reconstruction_error": error.item(),
             "reconstruction_ratio": (error / _distance(x, again.roll(1, dims=0))).item(),
         }
+        if x.dim() == 3:
+            told["characters_right"] = (again.argmax(dim=1) == x.argmax(dim=1)).float().mean().item()
         if "y" in heldout:
             y = heldout["y"][:SCORED]
             told |= {"neighbour_accuracy": _by_neighbour(codes, y), "neighbour_accuracy_raw": _by_neighbour(x, y)}

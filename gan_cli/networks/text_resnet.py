@@ -25,9 +25,10 @@ class Block(nn.Module):
         return x + SCALED * self.residual(x)
 
 
-def _sequence(shape: tuple[int, ...]) -> tuple[int, int]:
+def sequence(shape: tuple[int, ...], family: str) -> tuple[int, int]:
+    """Characters and length of a sample. Raises UserError for what is no sequence."""
     if len(shape) != 2:
-        raise UserError(f"network=text_resnet: makes sequences, not samples of shape {tuple(shape)}; take data=text.")
+        raise UserError(f"network={family}: makes sequences, not samples of shape {tuple(shape)}; take data=text.")
     return shape[0], shape[1]
 
 
@@ -44,7 +45,7 @@ class Generator(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], latent: int, width: Count = 64, blocks: Count = 5) -> None:
         super().__init__()
-        characters, length = _sequence(shape)
+        characters, length = sequence(shape, "text_resnet")
         self.layers = nn.Sequential(
             nn.Linear(latent, width * length), nn.Unflatten(1, (width, length)),
             *(Block(width) for _ in range(blocks)),
@@ -73,7 +74,7 @@ class Discriminator(nn.Module):
         critic_norm: Literal["none", "layer", "weight", "spectral"] = "none",
     ) -> None:
         super().__init__()
-        characters, length = _sequence(shape)
+        characters, length = sequence(shape, "text_resnet")
         normed = [nn.GroupNorm(1, width)] if critic_norm == "layer" else []
         self.layers = nn.Sequential(
             nn.Conv1d(characters, width, kernel_size=1),

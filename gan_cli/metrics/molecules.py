@@ -1,0 +1,83 @@
+"""Whether strings are molecules, and new ones."""
+
+from random import Random
+
+from torch import Tensor
+
+from gan_cli.data.dataset import Dataset, cache_folder
+from gan_cli.data.smiles import strings
+from gan_cli.data.text import characters
+from gan_cli.registry import Count, metrics
+from gan_cli.rundir import read_json, write_json
+
+
+@metrics.register("molecules")
+class MoleculeScores:
+    """How many of the samples RDKit reads as molecules, how many of those differ, how many of those are new.
+
+    Reference: Polykovskiy et al., 2020, "Molecular Sets (MOSES)", arXiv 1811.12823, section 3.
+
+    - valid: share of the samples that are molecules, with a structure that chemistry allows;
+    - unique: share of the valid ones that are different molecules;
+    - novel: share of these that are not in the training split;
+    - usable: the product of the three, which neither a copy nor one good molecule can raise;
+    - valid_random, valid_shuffled: validity of random characters, and of the characters of real molecules in random
+      order, both of the lengths of real ones.
+
+    Args:
+        n: samples to score; at most as many as there are held-out molecules.
+    """
+
+    scores = ("usable", "valid", "unique", "novel", "valid_random", "valid_shuffled")
+    needs_package = "rdkit"
+    objectives = ("usable", "valid", "unique", "novel")
+    objective = "usable"
+    lower_is_better = ()
+
+    def __init__(self, dataset: Dataset, n: Count = 2000) -> None:
+        self.samples, self.vocabulary = min(n, len(dataset.heldout["x"])), dataset.spec.vocabulary
+        self.known = _known(dataset)
+        real = strings(dataset.heldout["x"][: self.samples], self.vocabulary)
+        random = Random(0)
+        letters = self.vocabulary[1:]
+        noise = ["".join(random.choices(letters, k=len(string))) for string in real]
+        shuffled = ["".join(random.sample(string, len(string))) for string in real]
+        self.fixed = {"valid_random": _valid(noise), "valid_shuffled": _valid(shuffled)}
+
+    def __call__(self, samples: Tensor, y: Tensor | None = None) -> dict[str, float]:
+        """Scores of `samples`, (n, V, length)."""
+        found = [name for name in map(canonical, strings(characters(samples), self.vocabulary)) if name]
+        different = set(found)
+        valid, unique = len(found) / len(samples), len(different) / max(len(found), 1)
+        novel = len(different - self.known) / max(len(different), 1)
+        return {"usable": valid * unique * novel, "valid": valid, "unique": unique, "novel": novel, **self.fixed}
+
+    def describe(self) -> str:
+        """One line on how the figures are made."""
+        return (
+            f"molecules by RDKit, {self.samples} samples against {len(self.known)} known ones; valid by chance: random "
+            f"characters {self.fixed['valid_random']:.4f}, shuffled molecules {self.fixed['valid_shuffled']:.4f}"
+        )
+
+
+def canonical(string: str) -> str | None:
+    """The one way in which RDKit writes the molecule, or None if it is none."""
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(string) if string else None
+        return Chem.MolToSmiles(molecule) if molecule else None
+
+
+def _valid(found: list[str]) -> float:
+    return sum(canonical(string) is not None for string in found) / len(found)
+
+
+def _known(dataset: Dataset) -> set[str]:
+    """The training split in RDKit's writing, from the cache if it was written before."""
+    path = cache_folder() / "molecules" / f"{dataset.mark}.json"
+    kept = read_json(path).get("molecules")
+    if kept is None:
+        kept = sorted(filter(None, set(map(canonical, strings(dataset.train["x"], dataset.spec.vocabulary)))))
+        write_json(path, {"molecules": kept})
+    return set(kept)
