@@ -23,8 +23,8 @@ GROUPS = ("model", "network", "loss", "regularizer", "augmentation", "data", "op
 
 HARMLESS = {
     "steps", "minutes", "log_every", "sample_every", "checkpoint_every", "evaluate_every", "evaluate_samples",
-    "keep_checkpoints", "figures", "resume", "guard", "data.root", "hardware.device", "hardware.devices",
-    "hardware.nodes", "hardware.rendezvous", "hardware.threads",
+    "keep_checkpoints", "max_rollbacks", "figures", "resume", "guard", "data.root",
+    "hardware.device", "hardware.devices", "hardware.nodes", "hardware.rendezvous", "hardware.threads",
 }  # fmt: skip
 """Keys that do not change what a run learns: a run may be resumed with others. (A schedule that reads `steps` copies
 its value, and that copy counts. Of many processes the number of shards counts.)"""
@@ -138,6 +138,7 @@ class TrainConfig:
     keep_checkpoints: int = key(3, least=1, help="checkpoints kept, beside best.pt")
     resume: Resume = key(Resume.auto, help="auto, never (start anew), force (go on with a changed configuration)")
     init_from: str | None = key(None, help="checkpoint whose weights to start from, with fresh optimizers")
+    max_rollbacks: int = key(2, help="times that a run goes back to its last checkpoint after something was not finite")
     guard: Guard = key(Guard.error, help="error or warn, for configurations whose mathematics is void")
     plugins: list[str] = field(
         default_factory=list, metadata={"help": "modules or .py files whose components may be named", "least": None}

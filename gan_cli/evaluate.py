@@ -33,7 +33,7 @@ class EvaluateConfig:
 def run(config: EvaluateConfig, data_options: list[str]) -> None:
     """Score the checkpoint: a table on a terminal, JSON elsewhere."""
     from gan_cli import hooks
-    from gan_cli.job import load_game
+    from gan_cli.build import load_game
 
     game, spec, state = load_game(Path(config.checkpoint), config.weights.value, config.plugins)
     dataset = own_or_other_data(state["config"], spec, config.data, data_options)

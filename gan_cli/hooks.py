@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from math import isfinite
 from pathlib import Path
 from threading import RLock
 from typing import Any, ClassVar
@@ -157,11 +158,7 @@ def _step_of(line: str) -> float:
 
 
 class Logs(Hook):
-    """Every player's terms and the critic's diagnostics, read from the device once per `every` rounds.
-
-    Raises:
-        UserError: a term is not finite. The last checkpoint stays as it was.
-    """
+    """Every player's terms and the critic's diagnostics, read from the device once per `every` rounds."""
 
     SEEN = 512  # samples of each set that the diagnostics look at, always the same
 
@@ -185,22 +182,16 @@ class Logs(Hook):
             observed = trainer.game.observe(*self.seen)
         scalars = terms | {tag: value for tag, value in observed.items() if value.dim() == 0}
         scalars |= _distance(trainer) | _followed(trainer.game)
-        self.latest = dict(zip(scalars, torch.stack(list(scalars.values())).tolist(), strict=True))
-        self._refuse_divergence(trainer.step)
+        read = dict(zip(scalars, torch.stack(list(scalars.values())).tolist(), strict=True))
+        self.latest = {tag: value for tag, value in read.items() if isfinite(value)}
+        if odd := sorted(read.keys() - self.latest.keys()):
+            log.warning("step %d: %s: not finite on held-out data, not recorded", trainer.step, ", ".join(odd))
         if due(self.every, trainer):
             self.recorder.scalars(self.latest | _learning_rates(trainer))
         if histograms:
             for tag, value in observed.items():
                 if value.dim():
                     self.recorder.writer.add_histogram(tag, value.detach().cpu(), trainer.step)
-
-    def _refuse_divergence(self, step: int) -> None:
-        for tag, value in self.latest.items():
-            if value != value or abs(value) == float("inf"):
-                raise UserError(
-                    f"the run diverged: {tag} is {value} at step {step}; lower optimizer.lr or take a gentler loss or "
-                    "regularizer. The checkpoints written before stay."
-                )
 
 
 def _learning_rates(trainer: Trainer) -> dict[str, float]:
@@ -427,16 +418,6 @@ class Progress(Hook):
             self.bar.close()
 
 
-def _refuse_divergence(trainer: Trainer) -> None:
-    """A checkpoint never holds weights that are not numbers."""
-    finite = torch.stack([weight.isfinite().all() for weight in trainer.game.parameters()])
-    if not finite.all():
-        raise UserError(
-            f"the run diverged: weights are not finite at step {trainer.step}; lower optimizer.lr or take a gentler "
-            "loss or regularizer. The checkpoints written before stay."
-        )
-
-
 class Checkpoints(Hook):
     """Saves the run: every so many rounds, at the end, and when a signal asks for it. Keeps the last few and the best.
 
@@ -454,7 +435,6 @@ class Checkpoints(Hook):
             self._save(trainer, improved)
 
     def _save(self, trainer: Trainer, improved: bool) -> None:
-        _refuse_divergence(trainer)
         path = self.files / f"step_{trainer.step:08d}.pt"
         try:
             checkpoint.save({**self.frame, **trainer.state_dict()}, path)
@@ -482,6 +462,8 @@ class Checkpoints(Hook):
             "seconds": round(trainer.seconds, 2),
             "finished": trainer.finished,
         }
+        if trainer.rollbacks:
+            progress["rollbacks"] = trainer.rollbacks
         if self.scores and trainer.scores:
             progress |= {"objective": self.scores.objective, "scores": trainer.scores}
         rundir.write_json(self.folder / rundir.CARD, card | progress)

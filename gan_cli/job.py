@@ -1,28 +1,24 @@
-"""One run: build everything from the registries, find where it stopped, fit. And the way back: a game from a file."""
+"""One run: find where it stopped, fit, and go back where it diverges."""
 
-import copy
 import logging
 import re
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from torch import nn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from gan_cli import checkpoint, hooks, noise, processes, registry, report, rundir
-from gan_cli.config import DEFAULTS, GROUPS, check, differences, fingerprint, flatten, players, role_nodes
-from gan_cli.data.dataset import Batches, Dataset, Spec
+from gan_cli import build, checkpoint, hooks, processes, registry, report, rundir
+from gan_cli.config import DEFAULTS, GROUPS, check, differences, fingerprint, flatten
+from gan_cli.data.dataset import Dataset
 from gan_cli.errors import UserError
-from gan_cli.game import Game
-from gan_cli.hardware import choose_device, cores, with_precision
-from gan_cli.optimizers import Rate
+from gan_cli.finite import DivergedError
+from gan_cli.hardware import choose_device, cores
 from gan_cli.processes import World
-from gan_cli.shards import Shards
 from gan_cli.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -64,21 +60,13 @@ def play(config: dict[str, Any], folder: Path, overrides: list[str]) -> float | 
         device = choose_device(config["hardware"], world.local_rank)
         with world.first_on_this_machine():
             dataset = registry.datasets.build(config["data"], "data").to(device)
-        _prepare(dataset, config)
-        trainer = _trainer(config, dataset, device, world)
+        build.prepare(dataset, config)
         _refuse_other_data(dataset, state, config, folder)
-        if not world.same(state["step"] if state else 0):
-            raise UserError(f"hydra.run.dir={folder}: the processes find different checkpoints; all must see one disk.")
-        if state:
-            _go_on(trainer, state, config, folder)
-        elif config["init_from"]:
-            _start_from(trainer, Path(config["init_from"]))
-        introduction = _introduction(config, folder, trainer, bool(state), device)
+        trainer = _begun(config, folder, dataset, state, device, world)
         if not trainer.finished:
-            with _signals(trainer), logging_redirect_tqdm([logging.getLogger()]):
-                trainer.fit(_hooks(config, folder, trainer, dataset, introduction) if first else [])
+            trainer = _fit(config, folder, dataset, trainer, device)
         elif first:
-            log.info("%s; nothing is left to do", introduction)
+            log.info("%s; nothing is left to do", _introduction(config, folder, trainer, device))
         world.meet()  # so that none is taken for dead while another still saves
         processes.leave()
         if trainer.interrupted and not trainer.finished:
@@ -88,109 +76,59 @@ def play(config: dict[str, Any], folder: Path, overrides: list[str]) -> float | 
         return _conclusion(folder) if first else None
 
 
+def _begun(
+    config: Mapping[str, Any],
+    folder: Path,
+    dataset: Dataset,
+    state: Mapping[str, Any] | None,
+    device: torch.device,
+    world: World,
+) -> Trainer:
+    """The trainer where its last checkpoint left it, or at its start."""
+    if not world.same(state["step"] if state else 0):
+        raise UserError(f"hydra.run.dir={folder}: the processes find different checkpoints; all must see one disk.")
+    trainer = build.build_trainer(config, dataset, device, world)
+    if state:
+        _go_on(trainer, state, config, folder)
+    elif config["init_from"]:
+        _start_from(trainer, Path(config["init_from"]))
+    return trainer
+
+
+def _fit(config: Mapping[str, Any], folder: Path, dataset: Dataset, trainer: Trainer, device: torch.device) -> Trainer:
+    """Play to the end; where something is not finite, go back to the last checkpoint and on with other random numbers.
+
+    Raises:
+        UserError: it happened more than `max_rollbacks` times.
+    """
+    world = trainer.shards.world
+    while True:
+        introduction = _introduction(config, folder, trainer, device)
+        try:
+            with _signals(trainer), logging_redirect_tqdm([logging.getLogger()]):
+                trainer.fit(_hooks(config, folder, trainer, dataset, introduction) if world.rank == 0 else [])
+            return trainer
+        except DivergedError as error:
+            again, seconds = trainer.rollbacks + 1, trainer.seconds
+            if again > config["max_rollbacks"]:
+                raise UserError(
+                    f"the run diverged: {error}, after {again - 1} rollbacks (max_rollbacks); lower optimizer.lr or "
+                    "take a gentler loss or regularizer. The checkpoints written before stay."
+                ) from None
+            state = checkpoint.newest(folder / "checkpoints")
+            trainer = _begun(config, folder, dataset, state, device, world)
+            trainer.seconds = seconds
+            trainer.roll_on(again)
+            log.warning(
+                "%s; going back to step %d with other random numbers (%d of max_rollbacks=%d)",
+                error, trainer.step, again, config["max_rollbacks"],
+            )  # fmt: skip
+
+
 def _conclusion(folder: Path) -> float | None:
     log.info(report.summary(folder))
     card = rundir.read_card(folder)
     return card.get("scores", {}).get(card.get("objective"))
-
-
-def build_game(config: Mapping[str, Any], spec: Spec) -> Game:
-    """The game that a checked configuration describes, for data of this kind and shape."""
-    roles = registry.games.component(config["model"]["name"], "model").facts["roles"]
-    nodes = role_nodes(config["network"], roles.values())
-    shapes = registry.games.loaded(config["model"]["name"], "model").shapes(spec, config["model"])
-    parts = {
-        name: registry.networks.build(nodes[role], f"network.{role}", **shapes[name]) for name, role in roles.items()
-    }
-    loss = registry.losses.build(config["loss"], "loss")
-    regularizer = registry.regularizers.build(config["regularizer"], "regularizer")
-    augmentation = registry.augmentations.build(config.get("augmentation", DEFAULTS["augmentation"]), "augmentation")
-    rules = {"loss": loss, "regularizer": regularizer, "augmentation": augmentation}
-    return registry.games.build(config["model"], "model", spec=spec, **rules, **parts)
-
-
-def load_game(path: Path, weights: str, plugins: Sequence[str] = ()) -> tuple[Game, Spec, dict[str, Any]]:
-    """The game in a checkpoint, ready to render; needs nothing but the file.
-
-    Args:
-        weights: `ema`, `raw`, or `auto`: the average if there is one.
-        plugins: plug-ins that the caller trusts. A checkpoint never imports one by itself.
-    """
-    path = path / "checkpoints" / "last.pt" if path.is_dir() else path
-    state = checkpoint.load(path)
-    averaged = state.get("ema") or {}
-    if weights == "ema" and not averaged:
-        raise UserError(f"weights=ema: {path} holds no average (model.ema was null); take weights=raw.")
-    try:
-        config, spec = yaml.safe_load(state["config"]), Spec.restore(state["data"])
-        _trust(config.get("plugins") or [], plugins)
-        game = build_game(config, spec)
-        if not game.renders:
-            raise UserError(f"model={config['model']['name']} makes no samples.")
-        game.load_state_dict(state["game"])
-        for name, value in averaged.items() if weights != "raw" else ():
-            game.get_submodule(name).load_state_dict(value)
-    except (UserError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"checkpoint={path}: does not describe a game that this gan-cli builds: {reason}") from None
-    return game.eval().requires_grad_(False), spec, state
-
-
-def _trust(needed: Sequence[str], named: Sequence[str]) -> None:
-    """Let the named plug-ins be found; a plug-in that a checkpoint needs must be among them."""
-    for plugin in named:
-        registry.add_plugin(plugin)
-    missing = [plugin for plugin in needed if Path(plugin).stem not in {Path(item).stem for item in named}]
-    if missing:
-        raise UserError(f"it needs plug-ins, which run code: if you trust them, add plugins=[{','.join(missing)}].")
-
-
-def _prepare(dataset: Dataset, config: Mapping[str, Any]) -> None:
-    """Keep the labels of a few samples, for a game that learns from those."""
-    if (per_class := config["model"].get("labels_per_class")) and dataset.spec.classes:
-        dataset.keep_labels(per_class, config["seed"])
-
-
-def _trainer(config: Mapping[str, Any], dataset: Dataset, device: torch.device, world: World | None = None) -> Trainer:
-    noise.begin_turn("weights", config["seed"])
-    game = build_game(config, dataset.spec).to(device)
-    for name in game.roles:
-        with_precision(game.get_submodule(name), device, config["hardware"]["precision"])
-    moves = {name: [game.get_submodule(part) for part in player.moves] for name, player in game.players.items()}
-    optimizers = {
-        name: registry.optimizers.build(node, "optimizer", parameters=_distinct(moves[name]))
-        for name, node in players(config["optimizer"], game.players).items()
-    }
-    _refuse_missing_fields(game, dataset, config)
-    batches = Batches(dataset, config["batch_size"], config["seed"], mirrored=dataset.flip)
-    rate = Rate(dict(config["schedule"]))
-    ema = None if game.ema is None else _averaged_copy(game)
-    shards = Shards(config["hardware"]["shards"], world)
-    scaled = config["hardware"]["precision"] == "fp16"
-    return Trainer(
-        game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema, shards, scaled
-    )
-
-
-def _refuse_missing_fields(game: Game, dataset: Dataset, config: Mapping[str, Any]) -> None:
-    """The data must give what the players look at."""
-    given = {*dataset.train, *(f"{name}_labelled" for name in dataset.labelled or ())}
-    missing = sorted({field for player in game.players.values() for field in player.fields} - given)
-    if missing:
-        remedy = "take data=two_domains" if "x_b" in missing else "take labelled data, such as data=digits"
-        model, data = config["model"]["name"], config["data"]["name"]
-        raise UserError(f"model={model}: its turns look at {', '.join(missing)}, which data={data} lacks; {remedy}.")
-
-
-def _distinct(networks: Sequence[nn.Module]) -> list[nn.Parameter]:
-    """The parameters of networks, those that they share once."""
-    return list(dict.fromkeys(weight for network in networks for weight in network.parameters()))
-
-
-def _averaged_copy(game: Game) -> Game:
-    """A second game of its own averaged networks; it shares all the others."""
-    shared = {id(part): part for name, part in game.named_children() if name not in game.averaged}
-    return copy.deepcopy(game, shared).requires_grad_(False)
 
 
 def _earlier(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
@@ -270,9 +208,7 @@ def _start_from(trainer: Trainer, path: Path) -> None:
     log.info("starting from the weights of %s (step %d)", path, state["step"])
 
 
-def _introduction(
-    config: Mapping[str, Any], folder: Path, trainer: Trainer, resumed: bool, device: torch.device
-) -> str:
+def _introduction(config: Mapping[str, Any], folder: Path, trainer: Trainer, device: torch.device) -> str:
     where, size = str(device), trainer.shards.world.size
     if size > 1:
         where = f"{size} processes of {device.type}"
@@ -281,7 +217,7 @@ def _introduction(
     budget = f"{trainer.steps} steps"
     if trainer.minutes is not None:
         budget += f" or {trainer.minutes:g} minutes, whichever comes first"
-    spent = f"going on at step {trainer.step} after {trainer.seconds:.0f} s" if resumed else "new run"
+    spent = f"going on at step {trainer.step} after {trainer.seconds:.0f} s" if trainer.step else "new run"
     return f"{spent} in {folder}: {budget}, on {where} in {config['hardware']['precision']}"
 
 

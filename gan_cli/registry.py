@@ -28,6 +28,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from gan_cli.errors import UserError, closest
 
 Count = Annotated[int, Ge(1)]
+Depth = Annotated[int, Ge(1), Le(1000)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Lt(1)]
@@ -40,6 +41,7 @@ HINTS = {
     **vars(typing),
     **vars(annotated_types),
     "Count": Count,
+    "Depth": Depth,
     "Positive": Positive,
     "NonNegative": NonNegative,
     "Fraction": Fraction,

@@ -74,7 +74,7 @@ class Generator:
     """
 
     def __init__(self, path: str | Path, weights: str = "auto", plugins: Sequence[str] = ()) -> None:
-        from gan_cli.job import load_game
+        from gan_cli.build import load_game
 
         if weights not in Weights.__members__:
             raise UserError(f"weights={weights}: expected one of {', '.join(Weights.__members__)}.")

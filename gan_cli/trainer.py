@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from gan_cli import noise
 from gan_cli.data.dataset import Batches
+from gan_cli.finite import Watch
 from gan_cli.game import Game, Player, Terms, Turn
 from gan_cli.optimizers import Rate
 from gan_cli.shards import Shards
@@ -44,6 +45,7 @@ class Trainer:
         shards: the equal parts of a batch, and those that this process plays; one part if not given.
         scaled: scale every loss before it goes backward, as float16 needs it (Micikevicius et al., 2018, arXiv
             1710.03740); a turn whose gradients overflow does not step.
+        looks: after so many rounds each, and at the end, what was computed must have been finite.
     """
 
     def __init__(
@@ -58,13 +60,15 @@ class Trainer:
         ema: Game | None = None,
         shards: Shards | None = None,
         scaled: bool = False,
+        looks: Sequence[int] = (),
     ) -> None:
         self.game, self.optimizers, self.rate, self.batches, self.ema = game, optimizers, rate, batches, ema
         self.seed, self.steps, self.minutes = seed, steps, minutes
         self.shards = shards or Shards()
         device = next(game.parameters()).device.type
         self.scalers = {name: GradScaler(device, enabled=scaled) for name in optimizers}
-        self.step, self.seconds = 0, 0.0
+        self.looks, self.watch = [every for every in looks if every], Watch()
+        self.step, self.seconds, self.rollbacks = 0, 0.0, 0
         self.signalled: int | None = None  # the signal that asked this process to stop
         self.interrupted: int | None = None  # the signal that stops the run, in all its processes
         self.ending = False  # the round just played is the last
@@ -81,12 +85,21 @@ class Trainer:
         return self.step >= self.steps or (self.minutes is not None and self.seconds >= 60 * self.minutes)
 
     @property
+    def luck(self) -> int:
+        """What all that is random in a turn follows from: the seed, and another number after every rollback."""
+        return noise.mix(self.seed, "rollback", self.rollbacks) if self.rollbacks else self.seed
+
+    @property
     def rendered(self) -> Game:
         """The game whose samples are shown and scored: the average if there is one."""
         return self.ema or self.game
 
     def fit(self, hooks: Sequence[Hook]) -> None:
-        """Play until the rounds or the time are used up, or a signal has set `signalled` in any process."""
+        """Play until the rounds or the time are used up, or a signal has set `signalled` in any process.
+
+        Raises:
+            DivergedError: something was not finite; no hook has seen it.
+        """
         started = time.monotonic() - self.seconds
         self.game.train()
         try:
@@ -98,6 +111,8 @@ class Trainer:
                 elapsed = time.monotonic() - started
                 self.seconds, self.interrupted = self.shards.world.latest(elapsed, self.signalled)
                 self.ending = self.finished or self.interrupted is not None  # once a round: the hooks must see the same
+                if self.ending or any(self.step % every == 0 for every in self.looks):
+                    self.watch.read(self.game)
                 for hook in hooks:
                     hook.after_round(self)
         finally:
@@ -130,12 +145,13 @@ class Trainer:
         parts = rows.chunk(self.shards.count)
 
         def part(shard: int) -> Terms:
-            noise.begin_turn("turn", self.seed, self.step, turn.index, shard=shard, shards=self.shards.count)
+            noise.begin_turn("turn", self.luck, self.step, turn.index, shard=shard, shards=self.shards.count)
             terms = self.game.play(turn, self.batches.take(parts[shard]))
             scaler.scale(torch.stack(list(terms.values())).sum()).backward()
             return {name: term.detach() for name, term in terms.items()}
 
         terms = self.shards.play(self.game, weights, part)
+        self.watch.note(turn.player.name, terms, self.step, turn.index)
         self.terms[turn.player.name] = {**self.terms.get(turn.player.name, {}), **terms}  # lazy terms: their last value
         scaler.step(optimizer)
         scaler.update()
@@ -160,6 +176,7 @@ class Trainer:
             "seconds": self.seconds,
             "position": self.batches.position,
             "best": self.best,
+            "rollbacks": self.rollbacks,
             "terms": self.terms,
             "game": self.game.state_dict(),
             "ema": {name: network.state_dict() for name, network in self._averages().items()},
@@ -167,10 +184,16 @@ class Trainer:
             "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items()},
         }
 
+    def roll_on(self, rollbacks: int) -> None:
+        """Draw other noise, and the data in another order, than before this many rollbacks."""
+        self.rollbacks = rollbacks
+        self.batches.seed = self.luck
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken, bit for bit."""
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         self.batches.position = state["position"]
+        self.roll_on(state.get("rollbacks", 0))
         device = next(self.game.parameters()).device
         saved = state.get("terms", {})
         self.terms = {who: {name: term.to(device) for name, term in terms.items()} for who, terms in saved.items()}

@@ -16,7 +16,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.config_store import ConfigStore
 
-from gan_cli import commandline, guards, job, main, registry
+from gan_cli import build, commandline, guards, main, registry
 from gan_cli import config as configuration
 from gan_cli import train as train_command
 from gan_cli.processes import World
@@ -61,8 +61,8 @@ def make_trainer(*overrides: str, world: World | None = None) -> Trainer:
     """A trainer of tiny networks on the CPU."""
     config = compose(*overrides)
     dataset = registry.datasets.build(config["data"], "data")
-    job._prepare(dataset, config)
-    return job._trainer(config, dataset, torch.device("cpu"), world)
+    build.prepare(dataset, config)
+    return build.build_trainer(config, dataset, torch.device("cpu"), world)
 
 
 @pytest.fixture(scope="session", autouse=True)

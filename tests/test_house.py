@@ -50,7 +50,8 @@ def imports(path: Path, late: bool = False) -> set[str]:
 @pytest.mark.parametrize("path", MATHEMATICS, ids=lambda path: path.name)
 def test_the_mathematics_knows_nothing_of_the_plumbing(path: Path) -> None:
     banned = ("hydra", "omegaconf", "tensorboard", "torch.distributed", "torch.utils.tensorboard", "gan_cli.trainer",
-              "gan_cli.hooks", "gan_cli.job", "gan_cli.train", "gan_cli.checkpoint", "gan_cli.hardware")  # fmt: skip
+              "gan_cli.hooks", "gan_cli.job", "gan_cli.build", "gan_cli.train", "gan_cli.checkpoint",
+              "gan_cli.hardware")  # fmt: skip
     assert not {name for name in imports(path, late=True) if name.startswith(banned)}
 
 
@@ -66,7 +67,9 @@ def test_the_trainer_names_no_model() -> None:
 
 @pytest.mark.parametrize("name", GROUND)
 def test_the_ground_needs_no_torch(name: str) -> None:
-    assert not {module for module in imports(PACKAGE / name) if module.startswith(("torch", "gan_cli.job"))}
+    assert not {
+        module for module in imports(PACKAGE / name) if module.startswith(("torch", "gan_cli.job", "gan_cli.build"))
+    }
 
 
 def test_functions_fit_a_glance() -> None:

@@ -175,7 +175,7 @@ class Batches:
         self.samples = len(dataset.train["x"])
         self.size = 2 * self.samples if mirrored else self.samples
         self.position = 0
-        self._epoch, self._order = -1, torch.empty(0)
+        self._drawn_for, self._order = (-1, -1), torch.empty(0)
 
     def next(self) -> Fields:
         """The next batch, decoded."""
@@ -214,7 +214,7 @@ class Batches:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _permutation(self, epoch: int) -> Tensor:
-        if epoch != self._epoch:
+        if (self.seed, epoch) != self._drawn_for:
             order = torch.randperm(self.size, generator=noise.generator("order", self.seed, epoch))
-            self._epoch, self._order = epoch, order.to(self.dataset.train["x"].device)
+            self._drawn_for, self._order = (self.seed, epoch), order.to(self.dataset.train["x"].device)
         return self._order

@@ -22,17 +22,24 @@ class AAE(Encoding):
     reconstruction, then D, then E against D.
 
     Args:
-        E: encoder, (N, *shape) -> (N, latent); deterministic.
+        E: encoder, (N, *shape) -> (N, latent).
         D: of codes, (N, latent) -> (N,).
         adversarial: weight of E's wish to deceive D; 0 leaves a plain autoencoder.
+        spread: in training q(z|x) is a Gaussian of this deviation around E(x); 0 is the paper's deterministic encoder.
     """
 
     order: ClassVar[tuple[str, ...]] = ("reconstruction", "discriminator", "encoder")
     augments: ClassVar[bool] = False  # D sees codes
 
-    def __init__(self, adversarial: NonNegative = 1.0, **encoding: Any) -> None:
+    def __init__(self, adversarial: NonNegative = 1.0, spread: NonNegative = 0.0, **encoding: Any) -> None:
         super().__init__(**encoding)
-        self.adversarial = adversarial
+        self.adversarial, self.spread = adversarial, spread
+
+    def encode(self, x: Tensor) -> Tensor:
+        codes = super().encode(x)
+        if not (self.spread and self.training):
+            return codes
+        return codes + self.spread * noise.rows(torch.randn, *codes.shape, device=codes.device)
 
     @classmethod
     def shapes(cls, spec: Spec, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

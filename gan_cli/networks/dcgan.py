@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gan_cli.errors import UserError
 from gan_cli.networks.layers import ACTIVATIONS, UNITS, Scored, constrain, initialise, norm
-from gan_cli.registry import Count, networks
+from gan_cli.registry import Count, Depth, networks
 
 SIZES = (8, 16, 28, 32, 64, 128, 256)
 WIDEST = 8  # channels stop doubling at 8 * width, the paper's 1024 for a width of 128
@@ -53,7 +53,7 @@ class Generator(nn.Module):
         width: Count = 32,
         constant: bool = False,
         activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "gated"] = "relu",
-        convolutions: Count = 1,
+        convolutions: Depth = 1,
         generator_norm: Literal["none", "batch", "layer"] = "batch",
         init: Literal["dcgan", "he"] = "dcgan",
     ) -> None:
@@ -99,7 +99,7 @@ class Discriminator(Scored):
         shape: tuple[int, ...],
         width: Count = 32,
         activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "gated"] = "leaky_relu",
-        convolutions: Count = 1,
+        convolutions: Depth = 1,
         critic_norm: Literal["none", "batch", "layer", "instance", "weight", "spectral"] = "batch",
         minibatch: Annotated[int, Ge(0)] = 0,
         init: Literal["dcgan", "he"] = "dcgan",
@@ -158,7 +158,7 @@ class Encoder(nn.Module):
         outputs: int,
         width: Count = 32,
         activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "gated"] = "leaky_relu",
-        convolutions: Count = 1,
+        convolutions: Depth = 1,
         encoder_norm: Literal["none", "batch", "layer"] = "batch",
         init: Literal["dcgan", "he"] = "dcgan",
     ) -> None:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot, pad
 
 from gan_cli.networks.text_resnet import sequence
-from gan_cli.registry import Count, networks
+from gan_cli.registry import Count, Depth, networks
 
 
 @networks.register("lstm.encoder")
@@ -43,7 +43,7 @@ class Generator(nn.Module):
         layers: LSTMs above each other.
     """
 
-    def __init__(self, shape: tuple[int, ...], latent: int, width: Count = 256, layers: Count = 1) -> None:
+    def __init__(self, shape: tuple[int, ...], latent: int, width: Count = 256, layers: Depth = 1) -> None:
         super().__init__()
         self.characters, self.length = sequence(shape, "lstm")
         self.write = nn.LSTM(self.characters + latent, width, layers, batch_first=True)

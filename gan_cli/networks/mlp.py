@@ -7,7 +7,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from gan_cli.networks.layers import ACTIVATIONS, UNITS, GaussianNoise, Scored, constrain, initialise, norm
-from gan_cli.registry import Count, Fraction, NonNegative, networks
+from gan_cli.registry import Count, Depth, Fraction, NonNegative, networks
 
 
 @networks.register("mlp.generator")
@@ -25,7 +25,7 @@ class Generator(nn.Module):
         latent: int,
         bounded: bool,
         width: Count = 256,
-        depth: Count = 3,
+        depth: Depth = 3,
         activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "maxout", "gated"] = "relu",
         dropout: Fraction = 0.0,
         generator_norm: Literal["none", "batch", "layer"] = "none",
@@ -56,7 +56,7 @@ class Discriminator(Scored):
         self,
         shape: tuple[int, ...],
         width: Count = 256,
-        depth: Count = 3,
+        depth: Depth = 3,
         activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "maxout", "gated"] = "relu",
         dropout: Fraction = 0.0,
         input_dropout: Fraction = 0.0,
@@ -87,7 +87,7 @@ class Autoencoder(nn.Module):
         shape: tuple[int, ...],
         bounded: bool,
         width: Count = 256,
-        depth: Count = 2,
+        depth: Depth = 2,
         code: Count = 32,
         activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "maxout", "gated"] = "relu",
         critic_norm: Literal["none", "batch", "layer"] = "none",
@@ -117,7 +117,7 @@ class Encoder(nn.Module):
         shape: tuple[int, ...],
         outputs: int,
         width: Count = 256,
-        depth: Count = 3,
+        depth: Depth = 3,
         activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "maxout", "gated"] = "relu",
         encoder_norm: Literal["none", "batch", "layer"] = "none",
     ) -> None:
@@ -148,7 +148,7 @@ class Classifier(nn.Module):
         shape: tuple[int, ...],
         outputs: int,
         width: Count = 256,
-        depth: Count = 3,
+        depth: Depth = 3,
         activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus"] = "relu",
         input_noise: NonNegative = 0.6,
         hidden_noise: NonNegative = 0.5,

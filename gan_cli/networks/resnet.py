@@ -8,7 +8,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from gan_cli.errors import UserError
 from gan_cli.networks.layers import Scored, constrain, initialise, norm
-from gan_cli.registry import Count, networks
+from gan_cli.registry import Count, Depth, networks
 
 SIZES = (8, 16, 28, 32, 64, 128, 256)
 
@@ -194,7 +194,7 @@ class DeepGenerator(nn.Module):
         shape: tuple[int, ...],
         latent: int,
         width: Count = 16,
-        blocks: Count = 33,
+        blocks: Depth = 33,
         generator_norm: Literal["none", "batch", "layer"] = "batch",
     ) -> None:
         super().__init__()
@@ -224,7 +224,7 @@ class DeepDiscriminator(Scored):
         self,
         shape: tuple[int, ...],
         width: Count = 16,
-        blocks: Count = 33,
+        blocks: Depth = 33,
         critic_norm: Literal["none", "batch", "layer", "instance", "weight", "spectral"] = "layer",
     ) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from gan_cli.errors import UserError
 from gan_cli.networks.layers import constrain, initialise
-from gan_cli.registry import Count, networks
+from gan_cli.registry import Count, Depth, networks
 
 KERNEL, SCALED = 5, 0.3
 
@@ -43,7 +43,7 @@ class Generator(nn.Module):
         blocks: residual blocks of two convolutions.
     """
 
-    def __init__(self, shape: tuple[int, ...], latent: int, width: Count = 64, blocks: Count = 5) -> None:
+    def __init__(self, shape: tuple[int, ...], latent: int, width: Count = 64, blocks: Depth = 5) -> None:
         super().__init__()
         characters, length = sequence(shape, "text_resnet")
         self.layers = nn.Sequential(
@@ -70,7 +70,7 @@ class Discriminator(nn.Module):
         self,
         shape: tuple[int, ...],
         width: Count = 64,
-        blocks: Count = 5,
+        blocks: Depth = 5,
         critic_norm: Literal["none", "layer", "weight", "spectral"] = "none",
     ) -> None:
         super().__init__()

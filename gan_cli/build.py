@@ -1,0 +1,165 @@
+"""From a checked configuration to what is trained: the game, its optimizers, its trainer. And from a file to a game."""
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from gan_cli import checkpoint, noise, registry
+from gan_cli.config import DEFAULTS, flatten, players, role_nodes
+from gan_cli.data.dataset import Batches, Dataset, Spec
+from gan_cli.errors import UserError
+from gan_cli.game import Game
+from gan_cli.hardware import memory, with_precision
+from gan_cli.optimizers import Rate
+from gan_cli.processes import World
+from gan_cli.shards import Shards
+from gan_cli.trainer import Trainer
+
+
+def build_game(config: Mapping[str, Any], spec: Spec) -> Game:
+    """The game that a checked configuration describes, for data of this kind and shape.
+
+    Raises:
+        UserError: an option does not fit, or the networks are larger than this machine's memory.
+    """
+    refuse_absurd_sizes(config, spec)
+    parts = _networks(config, spec)
+    loss = registry.losses.build(config["loss"], "loss")
+    regularizer = registry.regularizers.build(config["regularizer"], "regularizer")
+    augmentation = registry.augmentations.build(config.get("augmentation", DEFAULTS["augmentation"]), "augmentation")
+    rules = {"loss": loss, "regularizer": regularizer, "augmentation": augmentation}
+    return registry.games.build(config["model"], "model", spec=spec, **rules, **parts)
+
+
+def _networks(config: Mapping[str, Any], spec: Spec) -> dict[str, nn.Module]:
+    """The networks of a game, by attribute."""
+    roles = registry.games.component(config["model"]["name"], "model").facts["roles"]
+    nodes = role_nodes(config["network"], roles.values())
+    shapes = registry.games.loaded(config["model"]["name"], "model").shapes(spec, config["model"])
+    return {
+        name: registry.networks.build(nodes[role], f"network.{role}", **shapes[name]) for name, role in roles.items()
+    }
+
+
+def refuse_absurd_sizes(config: Mapping[str, Any], spec: Spec) -> None:
+    """Raise UserError for networks or a batch that the memory cannot hold, before anything is allocated."""
+    sizes = {f"network.{key}": value for key, value in flatten(config["network"]).items() if key.endswith("width")}
+    sizes["model.latent"] = config["model"].get("latent")
+    named = ", ".join(f"{key}={value}" for key, value in sizes.items())
+    needed: float
+    try:
+        with torch.device("meta"):
+            networks = _networks(config, spec)
+        needed = BYTES * sum(weight.numel() for network in networks.values() for weight in network.parameters())
+    except (RuntimeError, OverflowError) as error:
+        if "overflow" not in str(error).lower() and "too large" not in str(error).lower():
+            return  # a network that cannot be built without its numbers: what it needs is found out when it is built
+        needed = math.inf
+    if needed > memory():
+        raise UserError(f"{named}: the weights need {_gib(needed)} of {_gib(memory())}; make one of them smaller.")
+    batch = BYTES * config["batch_size"] * math.prod(spec.shape)
+    if batch > memory():
+        raise UserError(
+            f"batch_size={config['batch_size']}: a batch needs {_gib(batch)} of {_gib(memory())}; make it smaller."
+        )
+
+
+BYTES = 4  # of a float32
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.3g} GiB" if size < math.inf else "more memory than can be counted"
+
+
+def load_game(path: Path, weights: str, plugins: Sequence[str] = ()) -> tuple[Game, Spec, dict[str, Any]]:
+    """The game in a checkpoint, ready to render; needs nothing but the file.
+
+    Args:
+        weights: `ema`, `raw`, or `auto`: the average if there is one.
+        plugins: plug-ins that the caller trusts. A checkpoint never imports one by itself.
+    """
+    path = path / "checkpoints" / "last.pt" if path.is_dir() else path
+    state = checkpoint.load(path)
+    averaged = state.get("ema") or {}
+    if weights == "ema" and not averaged:
+        raise UserError(f"weights=ema: {path} holds no average (model.ema was null); take weights=raw.")
+    try:
+        config, spec = yaml.safe_load(state["config"]), Spec.restore(state["data"])
+        _trust(config.get("plugins") or [], plugins)
+        game = build_game(config, spec)
+        if not game.renders:
+            raise UserError(f"model={config['model']['name']} makes no samples.")
+        game.load_state_dict(state["game"])
+        for name, value in averaged.items() if weights != "raw" else ():
+            game.get_submodule(name).load_state_dict(value)
+    except (UserError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"checkpoint={path}: does not describe a game that this gan-cli builds: {reason}") from None
+    return game.eval().requires_grad_(False), spec, state
+
+
+def _trust(needed: Sequence[str], named: Sequence[str]) -> None:
+    """Let the named plug-ins be found; a plug-in that a checkpoint needs must be among them."""
+    for plugin in named:
+        registry.add_plugin(plugin)
+    missing = [plugin for plugin in needed if Path(plugin).stem not in {Path(item).stem for item in named}]
+    if missing:
+        raise UserError(f"it needs plug-ins, which run code: if you trust them, add plugins=[{','.join(missing)}].")
+
+
+def prepare(dataset: Dataset, config: Mapping[str, Any]) -> None:
+    """Keep the labels of a few samples, for a game that learns from those."""
+    if (per_class := config["model"].get("labels_per_class")) and dataset.spec.classes:
+        dataset.keep_labels(per_class, config["seed"])
+
+
+def build_trainer(
+    config: Mapping[str, Any], dataset: Dataset, device: torch.device, world: World | None = None
+) -> Trainer:
+    """The trainer of a checked configuration, before its first round."""
+    noise.begin_turn("weights", config["seed"])
+    game = build_game(config, dataset.spec).to(device)
+    for name in game.roles:
+        with_precision(game.get_submodule(name), device, config["hardware"]["precision"])
+    moves = {name: [game.get_submodule(part) for part in player.moves] for name, player in game.players.items()}
+    optimizers = {
+        name: registry.optimizers.build(node, "optimizer", parameters=_distinct(moves[name]))
+        for name, node in players(config["optimizer"], game.players).items()
+    }
+    _refuse_missing_fields(game, dataset, config)
+    batches = Batches(dataset, config["batch_size"], config["seed"], mirrored=dataset.flip)
+    rate = Rate(dict(config["schedule"]))
+    ema = None if game.ema is None else _averaged_copy(game)
+    shards = Shards(config["hardware"]["shards"], world)
+    scaled = config["hardware"]["precision"] == "fp16"
+    looks = [config[f"{what}_every"] for what in ("log", "sample", "evaluate", "checkpoint")]
+    return Trainer(
+        game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema, shards, scaled, looks
+    )
+
+
+def _refuse_missing_fields(game: Game, dataset: Dataset, config: Mapping[str, Any]) -> None:
+    """The data must give what the players look at."""
+    given = {*dataset.train, *(f"{name}_labelled" for name in dataset.labelled or ())}
+    missing = sorted({field for player in game.players.values() for field in player.fields} - given)
+    if missing:
+        remedy = "take data=two_domains" if "x_b" in missing else "take labelled data, such as data=digits"
+        model, data = config["model"]["name"], config["data"]["name"]
+        raise UserError(f"model={model}: its turns look at {', '.join(missing)}, which data={data} lacks; {remedy}.")
+
+
+def _distinct(networks: Sequence[nn.Module]) -> list[nn.Parameter]:
+    """The parameters of networks, those that they share once."""
+    return list(dict.fromkeys(weight for network in networks for weight in network.parameters()))
+
+
+def _averaged_copy(game: Game) -> Game:
+    """A second game of its own averaged networks; it shares all the others."""
+    shared = {id(part): part for name, part in game.named_children() if name not in game.averaged}
+    return copy.deepcopy(game, shared).requires_grad_(False)

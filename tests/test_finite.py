@@ -1,0 +1,134 @@
+"""What is not finite is noticed, named, and not trained on; what is absurdly large is refused before it is built."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import compose, make_trainer
+from test_resume import RUN, rows
+
+from gan_cli import build, checkpoint, rundir
+from gan_cli.errors import UserError
+from gan_cli.finite import DivergedError, Watch
+from gan_cli.losses import Wasserstein
+from gan_cli.trainer import Trainer
+
+Command = Callable[..., tuple[int, str]]
+NAN, ONE = torch.tensor(float("nan")), torch.tensor(1.0)
+
+
+def test_the_first_term_that_was_not_finite_is_named() -> None:
+    watch, game = Watch(), make_trainer("model=gan", "data=points", "network.width=4").game
+    for step, (a, b, c) in enumerate([(ONE, ONE, ONE), (ONE, ONE / 0, ONE), (NAN, NAN, NAN)]):
+        watch.note("discriminator", {"adversarial": a, "penalty": b}, step, 0)
+        watch.note("generator", {"adversarial": c}, step, 1)
+    with pytest.raises(DivergedError, match="discriminator/penalty was the first that was not finite, in round 2"):
+        watch.read(game)
+    watch.note("generator", {"adversarial": ONE}, 3, 0)
+    watch.read(game)
+    watch.read(game)
+    next(game.get_submodule("D").parameters()).data[0] = -ONE / 0
+    with pytest.raises(DivergedError, match="the weights of D are not finite"):
+        watch.read(game)
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, spoiled: Callable[[Trainer], bool]) -> None:
+    """Let the generator's loss be no number in the rounds that `spoiled` says."""
+    current: list[Trainer] = []
+    play, generator = Trainer.play_round, Wasserstein.generator
+
+    def play_round(self: Trainer) -> None:
+        current[:] = [self]
+        play(self)
+
+    def lost(self: Wasserstein, *scores: torch.Tensor) -> torch.Tensor:
+        value = generator(self, *scores)
+        return value * NAN if spoiled(current[0]) else value
+
+    monkeypatch.setattr(Trainer, "play_round", play_round)
+    monkeypatch.setattr(Wasserstein, "generator", lost)
+
+
+@pytest.mark.parametrize(("at", "back_to"), [(2, 0), (23, 20), (59, 55)])
+def test_a_run_goes_back_and_on_with_other_random_numbers(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, back_to: int
+) -> None:
+    spoil(monkeypatch, lambda trainer: trainer.step == at and trainer.rollbacks == 0)
+    code, printed = command("gan-train", *RUN, "hydra.run.dir=run")
+    assert code == 0, printed
+    assert f"generator/adversarial was the first that was not finite, in round {at + 1}" in printed
+    assert f"going back to step {back_to} with other random numbers (1 of max_rollbacks=2)" in printed
+    assert rundir.read_card(tmp_path / "run")["rollbacks"] == 1
+    assert [row["step"] for row in rows(tmp_path / "run")] == list(range(5, 61, 5))
+    last = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")
+    assert last["rollbacks"] == 1 and last["step"] == 60
+    for path in (tmp_path / "run" / "checkpoints").glob("*.pt"):
+        assert all(value.isfinite().all() for value in checkpoint.load(path)["game"].values())
+
+
+def test_what_fails_again_and_again_stops_with_a_diagnosis(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(monkeypatch, lambda trainer: trainer.step >= 12)
+    code, printed = command("gan-train", *RUN, "hydra.run.dir=run")
+    assert code == 2 and printed.count("going back to step 10") == 2
+    assert printed.splitlines()[-1].startswith(
+        "gan-train: the run diverged: generator/adversarial was the first that was not finite, in round 13, after 2 "
+    )
+    assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == 10
+    code, printed = command("gan-train", *RUN, "hydra.run.dir=run", "max_rollbacks=0")
+    assert code == 2 and "going back" not in printed and "after 0 rollbacks" in printed
+
+
+def test_the_count_of_rollbacks_is_kept_and_changes_what_is_drawn(tmp_path: Path) -> None:
+    first, second, third = (make_trainer(*RUN[:4]) for _ in range(3))
+    second.roll_on(1)
+    third.load_state_dict(second.state_dict())
+    assert first.luck == first.seed and len({trainer.luck for trainer in (first, second)}) == 2
+    assert third.rollbacks == 1 and third.luck == second.luck
+    orders = [trainer.batches.next_rows() for trainer in (first, second, third)]
+    assert not torch.equal(orders[0], orders[1]) and torch.equal(orders[1], orders[2])
+    for trainer in (first, second, third):
+        trainer.play_round()
+    weights = [trainer.game.state_dict()["G.layers.0.weight"] for trainer in (first, second, third)]
+    assert not torch.equal(weights[0], weights[1]) and torch.equal(weights[1], weights[2])
+
+
+def test_a_diagnostic_that_is_not_finite_is_left_out_of_the_row(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gan_cli.games.two_player import TwoPlayer
+
+    observe = TwoPlayer.observe
+    monkeypatch.setattr(TwoPlayer, "observe", lambda self, *sets: {**observe(self, *sets), "odd": -ONE / 0})
+    code, printed = command("gan-train", *RUN, "steps=5", "hydra.run.dir=run")
+    assert code == 0 and "step 5: odd: not finite on held-out data, not recorded" in printed
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert all("odd" not in json.loads(line, parse_constant=pytest.fail) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("network.width=1000000000000", "network.generator.width=1000000000000, network.discriminator.width="),
+        ("network.width=1000000", "the weights need 7.45e+03 GiB of"),
+        ("model.latent=1000000000000", "model.latent=1000000000000: the weights need"),
+        ("batch_size=1000000000000", "batch_size=1000000000000: a batch needs"),
+        ("network.depth=1000000000000", "network.depth=1000000000000: input should be less than or equal to 1000"),
+        ("data.size=1000000000000", "not enough memory"),
+    ],
+)
+def test_an_absurd_size_is_refused_before_it_is_allocated(command: Command, typed: str, said: str) -> None:
+    code, printed = command("gan-train", "data=points", "model=gan", typed)
+    assert code == 2 and said in printed and len(printed.splitlines()) == 1, printed
+
+
+def test_counting_weights_draws_no_random_numbers() -> None:
+    config, spec = compose("data=points", "network.width=4"), make_trainer("data=points").batches.dataset.spec
+    before = torch.get_rng_state()
+    build.refuse_absurd_sizes(config, spec)
+    assert torch.equal(before, torch.get_rng_state())
+    with pytest.raises(UserError, match="the weights need"):
+        build.refuse_absurd_sizes(compose("data=points", "network.width=500000"), spec)
