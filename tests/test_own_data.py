@@ -1,8 +1,11 @@
 """Data of one's own: a folder of odd images, a table of numbers."""
 
 import csv
+import io
 import json
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +39,11 @@ def odd_images(folder: Path) -> None:
     Image.fromarray(colour[..., 0]).save(folder / "grey.png")
     Image.fromarray(colour[..., 0].astype(np.uint16) * 257).save(folder / "sixteen.png")
     Image.fromarray(colour[..., 0] / np.float32(255)).save(folder / "float.tif")
+    Image.fromarray(np.dstack([colour[..., 0], np.full((20, 40), 255, np.uint8)])).save(folder / "grey_alpha.png")
+    Image.fromarray(colour).convert("1", dither=Image.Dither.NONE).save(folder / "bits.png")
+    frames = [Image.fromarray(colour), Image.fromarray(255 - colour)]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:], duration=100, loop=0)
+    Image.fromarray(colour).save(folder / "naïve\N{CAT FACE}.webp", quality=95)
     turned = Image.fromarray(colour.transpose(1, 0, 2))
     exif = Image.Exif()
     exif[0x0112] = 8  # to be turned by a quarter
@@ -45,7 +53,7 @@ def odd_images(folder: Path) -> None:
 
 
 EXPECTED = {"grey.png": (200, 200, 200), "sixteen.png": (200, 200, 200), "float.tif": (200, 200, 200),
-            "clear.png": (255, 255, 255)}  # fmt: skip
+            "clear.png": (255, 255, 255), "grey_alpha.png": (200, 200, 200), "bits.png": (0, 0, 0)}  # fmt: skip
 
 
 def test_every_kind_of_image_becomes_the_same_bytes(tmp_path: Path) -> None:
@@ -53,7 +61,7 @@ def test_every_kind_of_image_becomes_the_same_bytes(tmp_path: Path) -> None:
     data = ImageFolder(str(tmp_path), image_size=16)
     _, entries = folders.listing(tmp_path, True, 0.1)
     images = torch.cat([data.train["x"], data.heldout["x"]])
-    assert len(images) == len(entries) == 10 and images.dtype == torch.uint8 and images.shape[1:] == (3, 16, 16)
+    assert len(images) == len(entries) == 14 and images.dtype == torch.uint8 and images.shape[1:] == (3, 16, 16)
     for entry, image in zip(entries, images, strict=True):
         expected = torch.tensor(EXPECTED.get(entry.path.name, (200, 100, 50)))[:, None, None]
         assert (image.float() - expected)[:, 2:-2, 2:-2].abs().max() <= 8, entry.path.name
@@ -164,7 +172,7 @@ def test_links_are_followed_and_circles_are_not(tmp_path: Path) -> None:
         (tmp_path / "pets" / name).symlink_to(tmp_path / "elsewhere" / name)
     (tmp_path / "elsewhere" / "dog" / "back").symlink_to(tmp_path / "elsewhere" / "dog")
     (tmp_path / "pets" / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    data = ImageFolder(str(tmp_path / "pets"), image_size=8)
+    data = ImageFolder(str(tmp_path / "pets"), image_size=8, unreadable=0.1)
     assert data.spec.classes == 2 and len(data.train["x"]) + len(data.heldout["x"]) == 20
     assert "1 cannot be read" in data.note
 
@@ -236,15 +244,40 @@ def test_folders_may_have_any_name(command: Command, tmp_path: Path, name: str) 
     assert code == 0, printed
 
 
-def test_an_image_that_cannot_be_read_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def spoiled_images(folder: Path) -> list[str]:
+    """Files that look like images by their names, and cannot be read."""
+    good = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(good, "PNG")
+    jpeg = io.BytesIO()
+    Image.open(good).save(jpeg, "JPEG")
+    huge = bytearray(good.getvalue())
+    huge[16:24] = struct.pack(">II", 60_000, 60_000)  # a bomb: 10 GiB of pixels by its header
+    huge[29:33] = struct.pack(">I", zlib.crc32(huge[12:29]))
+    png, jpg = good.getvalue(), jpeg.getvalue()
+    contents = {
+        "empty.png": b"", "torn.png": png[:2000], "torn.jpg": jpg[: len(jpg) // 2], "page.jpg": b"<html>",
+        "head.png": png[:8], "huge.png": bytes(huge), "noise.gif": b"GIF89a" + bytes(50),
+        "flipped.png": png[:3000] + b"\xff" * 40 + png[3040:],
+    }  # fmt: skip
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    (folder / "nowhere.png").symlink_to(folder / "missing.png")
+    return [*contents, "nowhere.png"]
+
+
+def test_images_that_cannot_be_read_are_left_out_counted_and_listed(tmp_path: Path) -> None:
     classes(tmp_path, ("cat", "dog"))
-    good = (tmp_path / "cat" / "0.png").read_bytes()
-    (tmp_path / "cat" / "torn.png").write_bytes(good[: len(good) // 2])
-    (tmp_path / "dog" / "page.jpg").write_text("<html>")
-    data = ImageFolder(str(tmp_path), image_size=8)
+    names = spoiled_images(tmp_path / "cat")
+    data = ImageFolder(str(tmp_path), image_size=8, unreadable=0.5)
     assert len(data.train["x"]) + len(data.heldout["x"]) == 20
-    assert "torn.png is left out" in caplog.text and "page.jpg is left out" in caplog.text
     assert torch.equal(data.train["x"][:, 0, 0, 0], (60 * data.train["y"]).to(torch.uint8))
+    assert f"; {len(names)} cannot be read and are left out, see " in data.note
+    listed = Path(data.note.split(", see ")[1].split(",")[0]).read_text().splitlines()
+    assert sorted(Path(line.split(": ")[0]).name for line in listed) == sorted(names)
+    with pytest.raises(
+        UserError, match=rf"{len(names)} of its {20 + len(names)} images cannot be read .* data.unreadable"
+    ):
+        ImageFolder(str(tmp_path), image_size=8)
 
 
 def test_a_folder_trains_and_its_samples_are_scored(command: Command, tmp_path: Path) -> None:
@@ -252,7 +285,7 @@ def test_a_folder_trains_and_its_samples_are_scored(command: Command, tmp_path: 
     code, printed = command("gan-train", "data=image_folder", "data.folder=pictures", "data.image_size=28",
                             "data.flip=true", "augmentation=diff_augment", *QUICK)  # fmt: skip
     assert code == 0, printed
-    assert "9 images to learn from, 1 held out; without class folders" in printed and "sliced_wasserstein" in printed
+    assert "13 images to learn from, 1 held out; without class folders" in printed and "sliced_wasserstein" in printed
     scores = json.loads((tmp_path / "run" / "run.json").read_text())["scores"]
     code, printed = command("gan-evaluate", "checkpoint=run")
     assert code == 0 and json.loads(printed)["scores"] == scores
@@ -266,6 +299,7 @@ def test_a_folder_trains_and_its_samples_are_scored(command: Command, tmp_path: 
         ([], "data.folder: missing; add data.folder=VALUE"),
         (["data.folder=nowhere"], "data.folder=nowhere: no such folder"),
         (["data.folder=empty"], "data.folder=empty: no images in it"),
+        (["data.folder=partly"], "data.folder=partly: 1 of its 15 images cannot be read"),
         (["data.folder=bad"], "data.folder=bad: none of its 2 images can be read"),
         (["data.folder=one"], "needs at least one image to learn from and one to hold out"),
         (["data.folder=good", "data.image_size=20"], "network=dcgan: cannot make samples of shape (3, 20, 20)"),
@@ -284,6 +318,8 @@ def test_a_mistake_about_a_folder_is_one_sentence(
     for name in "ab":
         (tmp_path / "bad" / f"{name}.png").write_bytes(b"")
     odd_images(tmp_path / "good")
+    odd_images(tmp_path / "partly")
+    (tmp_path / "partly" / "empty.png").write_bytes(b"")
     (tmp_path / "one").mkdir()
     (tmp_path / "good" / "rgb.png").rename(tmp_path / "one" / "rgb.png")
     code, printed = command("gan-train", "data=image_folder", *arguments, *QUICK)

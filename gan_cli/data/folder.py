@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
-from annotated_types import Gt, Lt
+from annotated_types import Ge, Gt, Lt
 from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
@@ -26,10 +26,11 @@ from gan_cli.registry import Count, datasets
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Version of the packed file; part of its name."""
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
 TRAIN, HELD_OUT = ("train", "training"), ("val", "valid", "validation", "test")  # the first that is there counts
+UNREADABLE = "unreadable.txt"  # beside the packed images: a line a file
 AT_ONCE = 512  # images decoded before they are written
 
 
@@ -60,6 +61,7 @@ class ImageFolder(Dataset):
         classes: false takes no notice of class folders.
         flip: add every image's mirror image to the training set.
         heldout: share held out, where the folder has no split of its own.
+        unreadable: share of files that may be left out because they cannot be read.
     """
 
     kind: ClassVar[str] = "image"
@@ -73,11 +75,17 @@ class ImageFolder(Dataset):
         classes: bool = True,
         flip: bool = False,
         heldout: Annotated[float, Gt(0), Lt(1)] = 0.1,
+        unreadable: Annotated[float, Ge(0), Lt(1)] = 0.01,
     ) -> None:
         if channels == 2:
             raise UserError("data.channels=2: take 1 (grey) or 3 (colour).")
         names, entries = listing(Path(folder).expanduser(), classes, heldout)
-        images, readable = packed(entries, Path(folder).expanduser(), (channels, image_size, image_size))
+        images, readable, bad = packed(entries, Path(folder).expanduser(), (channels, image_size, image_size))
+        if (left_out := readable.count(False)) > unreadable * len(readable):
+            raise UserError(
+                f"data.folder={folder}: {left_out} of its {len(readable)} images cannot be read (their names are in "
+                f"{bad}), more than data.unreadable={unreadable}; mend or remove them, or allow a larger share."
+            )
         entries = [entry for entry, good in zip(entries, readable, strict=True) if good]
         first = sum(not entry.heldout for entry in entries)
         if not 0 < first < len(entries):
@@ -88,13 +96,13 @@ class ImageFolder(Dataset):
         self.note = f"{first} images of {len(names)} classes to learn from, {len(entries) - first} held out"
         if names and len(entries) - first < FEW:
             self.note += ", too few for the scores that need labels"
-        unreadable = f"; {readable.count(False)} cannot be read and are left out" if not all(readable) else ""
-        self.note += unreadable
+        missing = f"; {left_out} cannot be read and are left out, see {bad}" if left_out else ""
+        self.note += missing
         if not names:
             self.note = (
                 f"{first} images to learn from, {len(entries) - first} held out; without class folders the scores "
                 "that need labels (classifier_score, classes_covered, frechet_classifier_distance) are left out and "
-                f"sliced_wasserstein remains{unreadable}"
+                f"sliced_wasserstein remains{missing}"
             )
 
 
@@ -174,8 +182,9 @@ def _held_out(folder: Path, labels: dict[Path, int], share: float) -> set[Path]:
 # --- the packed file --------------------------------------------------------------------------------------------------
 
 
-def packed(entries: list[Entry], folder: Path, shape: tuple[int, int, int]) -> tuple[Tensor, list[bool]]:
-    """All images as bytes (n, *shape), mapped from the cache, and which of the entries could be read.
+def packed(entries: list[Entry], folder: Path, shape: tuple[int, int, int]) -> tuple[Tensor, list[bool], Path]:
+    """All images as bytes (n, *shape), mapped from the cache; which of the entries could be read; where the others are
+    listed.
 
     Raises:
         UserError: not one can be read, or the disk is full.
@@ -203,7 +212,7 @@ def packed(entries: list[Entry], folder: Path, shape: tuple[int, int, int]) -> t
         readable = _index(target, shape)
         assert readable is not None
     mapped: Any = np.memmap(target / "images.bin", np.uint8, mode="c", shape=(sum(readable), *shape))
-    return torch.from_numpy(mapped), readable
+    return torch.from_numpy(mapped), readable, target / UNREADABLE
 
 
 def _index(target: Path, shape: tuple[int, int, int]) -> list[bool] | None:
@@ -232,17 +241,21 @@ def _pack(entries: list[Entry], folder: Path, shape: tuple[int, int, int], targe
     part.mkdir()
     log.info("packing %d images of %s (once; kept in %s)", len(entries), folder, target)
     readable: list[bool] = []
+    reasons: list[str] = []
     try:
         with (part / "images.bin").open("wb") as file, ThreadPoolExecutor() as pool:
             for first in tqdm(range(0, len(entries), AT_ONCE), desc="packing", unit=f" x {AT_ONCE}", disable=None):
                 for image in pool.map(lambda entry: _read(entry.path, shape), entries[first : first + AT_ONCE]):
-                    readable.append(image is not None)
-                    if image is not None:
+                    readable.append(isinstance(image, bytes))
+                    if isinstance(image, bytes):
                         file.write(image)
+                    else:
+                        reasons.append(image)
             file.flush()
             os.fsync(file.fileno())
         if not any(readable):
             raise UserError(f"data.folder={folder}: none of its {len(entries)} images can be read.")
+        (part / UNREADABLE).write_text("".join(f"{reason}\n" for reason in reasons), encoding="utf-8", errors="replace")
         (part / "index.json").write_text(json.dumps({"readable": readable}), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         part.replace(target)
@@ -250,16 +263,15 @@ def _pack(entries: list[Entry], folder: Path, shape: tuple[int, int, int], targe
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _read(path: Path, shape: tuple[int, int, int]) -> bytes | None:
-    """An image as bytes of the shape, or None, with a warning, for a file that cannot be read."""
+def _read(path: Path, shape: tuple[int, int, int]) -> bytes | str:
+    """An image as bytes of the shape, or the path and the reason for a file that cannot be read."""
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
             plain = _on_white(_eight_bits(upright)).convert("L" if shape[0] == 1 else "RGB")
             fitted = np.asarray(ImageOps.fit(plain, shape[1:], Image.Resampling.LANCZOS))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        log.warning("%s is left out: it cannot be read (%s)", path, error)
-        return None
+        return f"{path}: {' '.join(str(error).split()) or type(error).__name__}"
     return np.ascontiguousarray(fitted.reshape(*shape[1:], shape[0]).transpose(2, 0, 1)).tobytes()
 
 

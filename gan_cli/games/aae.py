@@ -36,7 +36,10 @@ class AAE(Encoding):
         self.adversarial, self.spread = adversarial, spread
 
     def encode(self, x: Tensor) -> Tensor:
-        codes = super().encode(x)
+        return self.around(super().encode(x))
+
+    def around(self, codes: Tensor) -> Tensor:
+        """In training, draws from q(z|x) around these codes."""
         if not (self.spread and self.training):
             return codes
         return codes + self.spread * noise.rows(torch.randn, *codes.shape, device=codes.device)

@@ -74,7 +74,7 @@ class SemiSupervisedAAE(AAE):
     def named(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The class of samples as a softmax, (N, K), and their codes, (N, latent)."""
         logits, codes = self.E(x).tensor_split([self.K], dim=1)
-        return logits.softmax(dim=1), codes
+        return logits.softmax(dim=1), self.around(codes)
 
     def categories(self, n: int) -> Tensor:
         """n classes, evenly drawn, as one-hot rows."""
