@@ -50,6 +50,8 @@ def _networks(config: Mapping[str, Any], spec: Spec) -> dict[str, nn.Module]:
 def refuse_absurd_sizes(config: Mapping[str, Any], spec: Spec) -> None:
     """Raise UserError for networks or a batch that the memory cannot hold, before anything is allocated."""
     sizes = {f"network.{key}": value for key, value in flatten(config["network"]).items() if key.endswith("width")}
+    if len({*sizes.values()}) == 1:
+        sizes = {"network.width": next(iter(sizes.values()))}
     sizes["model.latent"] = config["model"].get("latent")
     named = ", ".join(f"{key}={value}" for key, value in sizes.items())
     needed: float
@@ -57,7 +59,7 @@ def refuse_absurd_sizes(config: Mapping[str, Any], spec: Spec) -> None:
         with torch.device("meta"):
             networks = _networks(config, spec)
         needed = BYTES * sum(weight.numel() for network in networks.values() for weight in network.parameters())
-    except (RuntimeError, OverflowError) as error:
+    except (RuntimeError, OverflowError, TypeError) as error:
         if "overflow" not in str(error).lower() and "too large" not in str(error).lower():
             return  # a network that cannot be built without its numbers: what it needs is found out when it is built
         needed = math.inf

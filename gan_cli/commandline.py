@@ -39,9 +39,16 @@ def overrides(arguments: list[str]) -> list[str]:
             raise UserError(
                 f"{argument}: would leave the options of another component behind; take {match[1]}={match[2]}."
             )
-        if match := re.fullmatch(rf"({GROUP}|hardware)=(null)?", argument):
+        if re.match(r"[+~]*([=@]|$)|[^=]*@", argument) and not argument.startswith("-"):
+            raise UserError(f"{argument}: expected key=value, or group=option.")
+        if (match := re.fullmatch(rf"\+*({GROUP}|hardware)=(.*)", argument, re.DOTALL)) and not _is_name(match[2]):
             raise UserError(f"{argument}: needs an option; they are {', '.join(options(match[1]))}.")
     return [_quoted(f"++{item}" if re.match(rf"({GROUP})\.[\w.]+=", item) else item) for item in arguments]
+
+
+def _is_name(value: str) -> bool:
+    """Whether a value can be an option's name, or several for a sweep, and not what Hydra takes for something else."""
+    return bool(re.match(r"[A-Za-z_'\"$]", value)) and value.lower() not in ("true", "false", "null", "nan", "inf")
 
 
 def _quoted(argument: str) -> str:

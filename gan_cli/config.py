@@ -169,7 +169,11 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
 
     Returns the configuration that is run, saved and compared. Raises UserError for the first mistake.
     """
-    for plugin in config.get("plugins") or ():
+    for name in ("figures", "plugins"):
+        value = config.get(name)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise UserError(f"{name}={value}: expected a list of names, such as {name}=[a,b].")
+    for plugin in config["plugins"]:
         registry.add_plugin(plugin)
     keys = [item.name for item in fields(TrainConfig)]
     for name in config:
@@ -302,6 +306,8 @@ def _role_node(family: Any, role: str, shared: Mapping[str, Any], own: Any) -> d
     """One role's node, settled."""
     own = _mapping(own, f"network.{role}")
     family_of_role = own.pop("name", family)
+    if not isinstance(family_of_role, str):
+        raise UserError(f"network.{role}.name={family_of_role}: expected the name of a family, such as mlp.")
     _check_role(family_of_role, role)
     name = f"{family_of_role}.{role}"
     options = registry.networks.settable(name, f"network.{role}")

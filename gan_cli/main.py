@@ -9,7 +9,7 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
-from gan_cli.errors import UserError, closest, explain_os
+from gan_cli.errors import UserError, closest, explain_os, on_one_line
 
 
 def train() -> None:
@@ -41,7 +41,7 @@ def _run(name: str, command: Callable[[list[str]], None], arguments: list[str]) 
         sentence = explain(error, arguments)
         if sentence is None:
             raise
-        print(f"{name}: {sentence}", file=sys.stderr)
+        print(f"{name}: {on_one_line(sentence)}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -193,7 +193,7 @@ class Trainer:
         """Go on where `state_dict` was taken, bit for bit."""
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         self.batches.position = state["position"]
-        self.roll_on(state.get("rollbacks", 0))
+        self.roll_on(state["rollbacks"])
         device = next(self.game.parameters()).device
         saved = state.get("terms", {})
         self.terms = {who: {name: term.to(device) for name, term in terms.items()} for who, terms in saved.items()}

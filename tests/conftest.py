@@ -27,6 +27,8 @@ REAL_DATA = os.environ.pop("GAN_DATA_ROOT", None)
 """Where real data sets lie, if the environment says so; the tests themselves do without."""
 MODELS = sorted(path.stem for path in (ROOT / "configs" / "model").glob("*.yaml"))
 TINY = ("batch_size=6", "network.width=8")
+OFFLINE_DATA = ("digits", "points")
+"""Data that comes with the packages, and trains anything but text."""
 TEXT = ("wgan_gp_text",)
 """Models of characters; the laws of the others are tried on images and points."""
 LABELLED = (

@@ -112,7 +112,10 @@ def test_a_diagnostic_that_is_not_finite_is_left_out_of_the_row(
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("network.width=1000000000000", "network.generator.width=1000000000000, network.discriminator.width="),
+        (
+            "network.width=1000000000000",
+            "network.width=1000000000000, model.latent=100: the weights need more memory than",
+        ),
         ("network.width=1000000", "the weights need 7.45e+03 GiB of"),
         ("model.latent=1000000000000", "model.latent=1000000000000: the weights need"),
         ("batch_size=1000000000000", "batch_size=1000000000000: a batch needs"),
