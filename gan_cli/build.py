@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import yaml
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from gan_cli import checkpoint, noise, registry
 from gan_cli.config import DEFAULTS, flatten, players, role_nodes
@@ -56,7 +57,7 @@ def refuse_absurd_sizes(config: Mapping[str, Any], spec: Spec) -> None:
     named = ", ".join(f"{key}={value}" for key, value in sizes.items())
     needed: float
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             networks = _networks(config, spec)
         needed = BYTES * sum(weight.numel() for network in networks.values() for weight in network.parameters())
     except (RuntimeError, OverflowError, TypeError) as error:
@@ -70,6 +71,15 @@ def refuse_absurd_sizes(config: Mapping[str, Any], spec: Spec) -> None:
         raise UserError(
             f"batch_size={config['batch_size']}: a batch needs {_gib(batch)} of {_gib(memory())}; make it smaller."
         )
+
+
+class _Unfilled(TorchFunctionMode):
+    """Weights are not drawn: where they have no memory, torch would load its compiler for that, for two seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in ("normal_", "uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 BYTES = 4  # of a float32

@@ -1,6 +1,8 @@
 """What is not finite is noticed, named, and not trained on; what is absurdly large is refused before it is built."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,3 +137,18 @@ def test_counting_weights_draws_no_random_numbers() -> None:
     assert torch.equal(before, torch.get_rng_state())
     with pytest.raises(UserError, match="the weights need"):
         build.refuse_absurd_sizes(compose("data=points", "network.width=500000"), spec)
+
+
+def test_counting_weights_loads_no_compiler() -> None:
+    """It would take two seconds of every start; torch loads it where it draws numbers for tensors without memory."""
+    code = (
+        "import sys; from conftest import MODELS, compose, fitting, make_trainer; from gan_cli import build\n"
+        "from gan_cli import registry\n"
+        "for model in MODELS:\n"
+        "    config = compose(*fitting(model, 'data=digits'))\n"
+        "    spec = registry.datasets.build(config['data'], 'data').spec\n"
+        "    build.refuse_absurd_sizes(config, spec)\n"
+        "    assert 'torch._dynamo' not in sys.modules, model\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -171,9 +171,10 @@ def constrain(network: nn.Module, name: str) -> None:
         "weight": parametrizations.weight_norm,
         "spectral": parametrizations.spectral_norm,
     }
-    for module in list(network.modules()):
-        if name in changes and isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d):
-            changes[name](module)
+    layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d)]
+    for layer in layers:
+        if name in changes and not layer.weight.is_meta:  # of which only the size is asked
+            changes[name](layer)
 
 
 @torch.no_grad()
