@@ -5,7 +5,6 @@ They run in the order of this file, checkpoints last: what a checkpoint says was
 
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from gan_cli.data.dataset import Dataset
 from gan_cli.data.text import lines
 from gan_cli.errors import UserError
 from gan_cli.game import Game
+from gan_cli.records import Recorder, tolerated
 from gan_cli.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -99,64 +99,6 @@ class EMA(Hook):
                     kept.copy_(new)
 
 
-class Recorder:
-    """Scalars of a round to `metrics.jsonl` and TensorBoard alike; pictures, histograms and text to TensorBoard.
-
-    Rows after `step` are cut off: a resumed run writes them again.
-    """
-
-    def __init__(self, folder: Path, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.path = folder / "metrics.jsonl"
-        self._cut(step)
-        self.file = self.path.open("a", encoding="utf-8")
-        self.writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
-        self.row: dict[str, float] = {}
-
-    def _cut(self, step: int) -> None:
-        if not self.path.exists():
-            return
-        kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-        temporary = self.path.with_name(f".metrics.{os.getpid()}.part")
-        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        temporary.replace(self.path)
-
-    def hparams(self, settings: Mapping[str, Any], metrics: Sequence[str]) -> None:
-        """The row of TensorBoard's table of runs: settings, and the last values of these scalars."""
-        from torch.utils.tensorboard.summary import hparams
-
-        plain = {key: value for key, value in settings.items() if isinstance(value, bool | int | float | str)}
-        for summary in hparams(plain, dict.fromkeys(metrics, 0)):
-            self.writer.file_writer.add_summary(summary)
-
-    def scalars(self, values: Mapping[str, float]) -> None:
-        """Values of the current round, under their complete tags."""
-        self.row |= values
-
-    def flush(self, step: int, seconds: float) -> None:
-        """Write what the round has recorded, in one row."""
-        if self.row:
-            self.file.write(json.dumps({"step": step, "seconds": round(seconds, 2), **self.row}) + "\n")
-            for tag, value in self.row.items():
-                self.writer.add_scalar(tag, value, step)
-            self.row = {}
-            self.file.flush()
-            self.writer.flush()
-
-    def close(self) -> None:
-        self.file.close()
-        self.writer.close()
-
-
-def _step_of(line: str) -> float:
-    """The step of a row; a torn row belongs to no step."""
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
-
-
 class Logs(Hook):
     """Every player's terms and the critic's diagnostics, read from the device once per `every` rounds."""
 
@@ -170,7 +112,7 @@ class Logs(Hook):
 
     def start(self, trainer: Trainer) -> None:
         for tag, text in self.notes.items():
-            self.recorder.writer.add_text(tag, text, trainer.step)
+            self.recorder.board("add_text", tag, text, trainer.step)
 
     def after_round(self, trainer: Trainer) -> None:
         histograms = due(self.sample_every, trainer)
@@ -191,7 +133,7 @@ class Logs(Hook):
         if histograms:
             for tag, value in observed.items():
                 if value.dim():
-                    self.recorder.writer.add_histogram(tag, value.detach().cpu(), trainer.step)
+                    self.recorder.board("add_histogram", tag, value.detach().cpu(), trainer.step)
 
 
 def _learning_rates(trainer: Trainer) -> dict[str, float]:
@@ -247,13 +189,15 @@ class Pictures(Hook):
             return
         real = self.dataset.heldout["x"][:2000].cpu() if spec.kind == "points" else None
         pixels = pictures.picture(samples, spec, real, trainer.game.classes)
-        pictures.write(self.folder / f"step_{trainer.step:08d}.png", pixels)
-        self.recorder.writer.add_image("samples", pixels, trainer.step, dataformats="HWC")
+        with tolerated(f"the picture of step {trainer.step}"):
+            pictures.write(self.folder / f"step_{trainer.step:08d}.png", pixels)
+        self.recorder.board("add_image", "samples", pixels, trainer.step, dataformats="HWC")
 
     def _write_text(self, samples: list[str], step: int) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / f"step_{step:08d}.txt").write_text("\n".join(samples) + "\n", encoding="utf-8")
-        self.recorder.writer.add_text("samples", "\n".join(f"    {line}" for line in samples), step)  # as code
+        with tolerated(f"the samples of step {step}"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / f"step_{step:08d}.txt").write_text("\n".join(samples) + "\n", encoding="utf-8")
+        self.recorder.board("add_text", "samples", "\n".join(f"    {line}" for line in samples), step)  # as code
 
 
 class Figures(Hook):
@@ -271,8 +215,9 @@ class Figures(Hook):
             with at_rest(trainer.game):
                 seen = {"trainer": trainer, "dataset": self.dataset, "rows": rows}
                 image = pictures.drawn(registry.figures.build({"name": name}, "figures", **seen))
-            pictures.write(self.folder / f"{name}_{trainer.step:08d}.png", image)
-            self.recorder.writer.add_image(f"figures/{name}", image, trainer.step, dataformats="HWC")
+            with tolerated(f"the figure {name} of step {trainer.step}"):
+                pictures.write(self.folder / f"{name}_{trainer.step:08d}.png", image)
+            self.recorder.board("add_image", f"figures/{name}", image, trainer.step, dataformats="HWC")
 
 
 class Scores(Hook):
@@ -321,8 +266,9 @@ class Health(Hook):
         lines = self.recorder.path.read_text(encoding="utf-8").splitlines()
         rows = [*map(json.loads, lines), {"step": trainer.step, **self.recorder.row}]
         said = health.verdicts(rows, self.config, self._diversity(trainer))
-        self.recorder.writer.add_text("health", "\n\n".join(said), trainer.step)
-        rundir.write_json(self.folder / rundir.CARD, rundir.read_card(self.folder) | {"health": said})
+        self.recorder.board("add_text", "health", "\n\n".join(said), trainer.step)
+        with tolerated("the health report"):
+            rundir.write_json(self.folder / rundir.CARD, rundir.read_card(self.folder) | {"health": said})
 
     def _diversity(self, trainer: Trainer) -> float | None:
         """Mean distance of two samples over that of two real ones, for images and points."""

@@ -19,6 +19,7 @@ from gan_cli.errors import UserError
 from gan_cli.finite import DivergedError
 from gan_cli.hardware import choose_device, cores
 from gan_cli.processes import World
+from gan_cli.records import Recorder
 from gan_cli.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def run(config: dict[str, Any], folder: Path, overrides: list[str], logs: Mappin
 
     Raises:
         UserError: something the user can mend.
-        SystemExit: a signal stopped the run after it was saved; 130 for Ctrl-C, 143 for SIGTERM.
+        SystemExit: a signal stopped the run after it was saved; 130 for Ctrl-C, 143 for SIGTERM, 138 for SIGUSR1.
     """
     hardware = config["hardware"]
     if hardware["devices"] * hardware["nodes"] == 1 or processes.launched():
@@ -226,7 +227,7 @@ def _hooks(
 ) -> list[hooks.Hook]:
     text, reading = yaml.safe_dump(dict(config), sort_keys=False), trainer.game.reading()
     table = _table(config, dataset)  # refuses an objective that the data does not give, before a file is open
-    recorder = hooks.Recorder(folder, trainer.step)
+    recorder = Recorder(folder, trainer.step)
     recorder.hparams(*table)
     texts = {"configuration": f"```yaml\n{text}\n```", "reading": reading}
     logs = hooks.Logs(recorder, dataset, config["log_every"], config["sample_every"], texts)
@@ -317,12 +318,13 @@ def _threads(config: Mapping[str, Any], world: World) -> Iterator[None]:
 
 @contextmanager
 def _signals(trainer: Trainer) -> Iterator[None]:
-    """Ctrl-C and SIGTERM let the round end and save; a second one acts at once. Restored afterwards.
+    """Ctrl-C, SIGTERM and a notice of pre-emption let the round end and save; a second one acts at once.
 
-    One of several processes may get a Ctrl-C twice, from the terminal and from its launcher: it waits for the end, and
-    ignores what comes while it exits.
+    Restored afterwards. A handler that somebody had put up for a notice (submitit, which asks for another turn of the
+    job) is called when the run is saved. One of several processes may get a Ctrl-C twice, from the terminal and from
+    its launcher: it waits for the end, and ignores what comes while it exits.
     """
-    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {int(number): signal.getsignal(number) for number in (*STOPPING, *NOTICES)}
     alone = trainer.shards.world.size == 1
 
     def stop(number: int, _frame: Any) -> None:
@@ -338,3 +340,10 @@ def _signals(trainer: Trainer) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if alone else signal.SIG_IGN)
+    told = before.get(trainer.interrupted or 0)
+    if trainer.interrupted in NOTICES and callable(told) and not trainer.finished:
+        told(trainer.interrupted, None)
+
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+NOTICES = (signal.SIGUSR1, signal.SIGUSR2)  # what Slurm's --signal and submitit send some time before they kill

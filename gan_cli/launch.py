@@ -29,7 +29,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from gan_cli import processes
 from gan_cli.errors import UserError, explain_os
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 GRACE = 1.0  # seconds for the launcher to see that another process is gone, before this one says that it lost it
 POLL = 0.1  # seconds between looks at the signals and the processes
 

@@ -96,6 +96,7 @@ def main() -> None:
     OmegaConf.register_new_resolver("gan.run_folder", common_folder, replace=True)
     OmegaConf.register_new_resolver("gan.cell_folder", cell_folder, replace=True)
     mistakes.clear()
+    logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback
     hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="train")(_job)()
     if mistakes:
         raise mistakes[0]

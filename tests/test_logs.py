@@ -1,6 +1,7 @@
 """What a run writes for people to read: honest names, the same figures in TensorBoard and in metrics.jsonl."""
 
 import fcntl
+import io
 import json
 import os
 import struct
@@ -9,6 +10,7 @@ import sys
 import termios
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from gan_cli import hooks, pictures
 from gan_cli.data.dataset import Spec
+from gan_cli.records import Recorder
 
 Command = Callable[..., tuple[int, str]]
 QUICK = ("steps=4", "batch_size=8", "network.width=8", "log_every=2", "sample_every=2", "evaluate_every=4",
@@ -80,12 +83,50 @@ def test_only_a_constrained_wasserstein_loss_estimates_a_distance(
 
 def test_rows_after_the_step_and_torn_rows_are_cut(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 5}\n{"step": 10}\n{"step": 15}\n{"step": 2')
-    recorder = hooks.Recorder(tmp_path, 10)
+    recorder = Recorder(tmp_path, 10)
     recorder.scalars({"a": 1.0})
     recorder.flush(15, 0.0)
     recorder.close()
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == [5, 10, 15]
+
+
+def test_rows_that_cannot_be_written_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full for a while: half of a row is written, then nothing, then all of them, each once."""
+    recorder = Recorder(tmp_path, 0)
+    honest, plain, failing = io.FileIO.write, Path.open, [True]
+
+    class Full(io.FileIO):
+        def write(self, content: Any) -> int:
+            if not failing[0]:
+                return honest(self, content)
+            honest(self, bytes(content)[: len(content) // 2])
+            raise OSError(28, "No space left on device")
+
+    def opened(self: Path, mode: str = "r", **options: Any) -> Any:
+        return Full(str(self), "ab") if mode == "ab" else plain(self, mode, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    for step in range(1, 6):
+        failing[0] = step in (2, 3)
+        recorder.scalars({"a": step / 4})
+        recorder.flush(step, 0.0)
+    recorder.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["a"]) for row in lines] == [(step, step / 4) for step in range(1, 6)]
+
+
+def test_a_tensorboard_that_fails_is_opened_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recorder = Recorder(tmp_path, 0)
+    for step in range(1, 5):
+        recorder.scalars({"a": step / 4})
+        recorder.flush(step, 0.0)
+        if step == 2:
+            recorder._board._writer.file_writer.event_writer._async_writer._worker.exception = OSError(28, "No space")
+    recorder.close()
+    assert caplog.text.count("TensorBoard's file could not be written (No space); training goes on") == 1
+    seen = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("a")
+    assert {1, 2, 4} <= {event.step for event in seen}
 
 
 @pytest.mark.parametrize("channels", [1, 3])

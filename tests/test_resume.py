@@ -4,7 +4,10 @@ import json
 import os
 import pickle
 import random
+import resource
 import signal
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -21,6 +24,7 @@ from gan_cli import checkpoint, rundir
 from gan_cli.config import fingerprint
 from gan_cli.errors import UserError
 from gan_cli.registry import Registry
+from gan_cli.trainer import Trainer
 
 Command = Callable[..., tuple[int, str]]
 RUN = ("data=points", "model=wgan_gp", "batch_size=8", "network.width=8", "log_every=5", "evaluate_every=0",
@@ -76,7 +80,9 @@ def test_a_killed_run_is_found_by_the_same_command(tmp_path: Path, command: Comm
     assert len(list(tmp_path.glob("outputs/*/*/*"))) == 2
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGUSR2, 140)]
+)
 def test_a_signal_saves_and_exits(number: int, code: int, tmp_path: Path) -> None:
     process = start([*RUN, "steps=1000000", "hydra.run.dir=run", "checkpoint_every=0"], tmp_path)
     until(lambda: (tmp_path / "run" / "metrics.jsonl").exists() and bool(rows(tmp_path / "run")))
@@ -85,6 +91,81 @@ def test_a_signal_saves_and_exits(number: int, code: int, tmp_path: Path) -> Non
     assert process.returncode == code, printed
     assert "Traceback" not in printed and "stopped by a signal" in printed
     assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"] >= 5
+
+
+def test_whoever_listened_for_a_notice_hears_of_it_when_the_run_is_saved(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As submitit does, which puts the job into the queue again."""
+    heard: list[tuple[int, int]] = []
+
+    def listener(number: int, _frame: Any) -> None:
+        heard.append((number, rundir.read_card(tmp_path / "run")["step"]))
+
+    play = Trainer.play_round
+
+    def noticed(self: Trainer) -> None:
+        play(self)
+        if self.step == 7:
+            os.kill(os.getpid(), signal.SIGUSR2)
+
+    monkeypatch.setattr(Trainer, "play_round", noticed)
+    before = signal.signal(signal.SIGUSR2, listener)
+    try:
+        code, printed = command("gan-train", *RUN, "hydra.run.dir=run")
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert code == 140 and heard == [(signal.SIGUSR2, 7)], printed
+    monkeypatch.setattr(Trainer, "play_round", play)
+    code, printed = command("gan-train", *RUN, "hydra.run.dir=run")
+    assert code == 0 and "going on at step 7" in printed
+
+
+def test_a_second_ctrl_c_quits_at_once_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    slow = "from gan_cli import hooks; import time; hooks.EMA.after_round = lambda self, trainer: time.sleep(3)"
+    code = f"{slow}; from gan_cli.main import train; train()"
+    typed = [*RUN, "steps=1000", "checkpoint_every=1", "hydra.run.dir=run"]
+    process = subprocess.Popen([sys.executable, "-c", code, *typed], cwd=tmp_path, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+    until(lambda: bool(rundir.read_card(tmp_path / "run").get("step")))
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and time.monotonic() - began < 2.5, printed
+    assert "Traceback" not in printed
+    reached = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"]
+    assert reached == rundir.read_card(tmp_path / "run")["step"] >= 1
+
+
+def limited(size: int) -> Callable[[], None]:
+    """What no file of a process may grow beyond: a disk that is full, for those who are not root."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux can give the space back from outside")
+def test_a_disk_that_is_really_full_and_then_is_not(tmp_path: Path) -> None:
+    code = "from gan_cli.main import train; train()"
+    typed = [*RUN, "network.width=128", "steps=1000000", "schedule=constant", "checkpoint_every=20", "sample_every=20",
+             "log_every=1", "hydra.run.dir=run"]  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-c", code, *typed], cwd=tmp_path, text=True,
+                               preexec_fn=limited(20_000), stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT)  # fmt: skip
+    path = tmp_path / "run" / "metrics.jsonl"
+    until(lambda: path.exists() and path.stat().st_size > 18_000, 120)
+    time.sleep(2)
+    assert process.poll() is None and not list((tmp_path / "run" / "checkpoints").glob("*.pt"))
+    full = len(rows(tmp_path / "run")) if path.read_bytes().endswith(b"\n") else 0
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    until(lambda: bool(rundir.read_card(tmp_path / "run").get("step")), 120)
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 143 and "Traceback" not in printed, printed
+    assert "could not be saved" in printed and "metrics.jsonl could not be written (File too large)" in printed
+    steps = [row["step"] for row in rows(tmp_path / "run")]
+    assert steps == list(range(1, len(steps) + 1)) and len(steps) > full
+    assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == steps[-1]
 
 
 def test_a_run_in_use_is_locked(command: Command, tmp_path: Path) -> None:

@@ -1,0 +1,138 @@
+"""What a run writes of itself: rows of scalars, and TensorBoard's files. A full disk stops none of it for good."""
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def tolerated(what: str) -> Iterator[None]:
+    """A file that cannot be written is told of, and training goes on."""
+    try:
+        yield
+    except OSError as error:
+        log.error("%s could not be written (%s); training goes on", what, error.strerror or error)
+
+
+class Recorder:
+    """Scalars of a round to `metrics.jsonl` and TensorBoard alike; pictures, histograms and text to TensorBoard.
+
+    Rows after `step` are cut off: a resumed run writes them again. Rows that cannot be written wait for the next one.
+
+    Raises:
+        OSError: at the start, if the folder cannot be written at all.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self.path = folder / "metrics.jsonl"
+        self._cut(step)
+        self.path.touch()
+        self._size, self._waiting = self.path.stat().st_size, ""
+        self._board = _Board(folder / "tensorboard", step)
+        self.row: dict[str, float] = {}
+
+    def _cut(self, step: int) -> None:
+        if not self.path.exists():
+            return
+        kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+        temporary = self.path.with_name(f".metrics.{os.getpid()}.part")
+        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        temporary.replace(self.path)
+
+    def hparams(self, settings: Mapping[str, Any], metrics: Sequence[str]) -> None:
+        """The row of TensorBoard's table of runs: settings, and the last values of these scalars."""
+        from torch.utils.tensorboard.summary import hparams
+
+        plain = {key: value for key, value in settings.items() if isinstance(value, bool | int | float | str)}
+        for summary in hparams(plain, dict.fromkeys(metrics, 0)):
+            self._board.say("_get_file_writer", then=lambda writer, summary=summary: writer.add_summary(summary))
+
+    def board(self, method: str, *arguments: Any, **options: Any) -> None:
+        """Call a method of TensorBoard's writer, such as `add_image`."""
+        self._board.say(method, *arguments, **options)
+
+    def scalars(self, values: Mapping[str, float]) -> None:
+        """Values of the current round, under their complete tags."""
+        self.row |= values
+
+    def flush(self, step: int, seconds: float) -> None:
+        """Write what the round has recorded, in one row."""
+        if not self.row:
+            return
+        self._waiting += json.dumps({"step": step, "seconds": round(seconds, 2), **self.row}) + "\n"
+        self._append()
+        for tag, value in self.row.items():
+            self.board("add_scalar", tag, value, step)
+        self.board("flush")
+        self.row = {}
+
+    def _append(self) -> None:
+        """Rows that wait, behind those that are there; what a failed write left is cut off first."""
+        content = self._waiting.encode()
+        with tolerated(self.path.name), self.path.open("ab", buffering=0) as file:
+            file.truncate(self._size)
+            written = 0
+            while written < len(content):
+                written += file.write(content[written:])
+            self._size, self._waiting = self._size + len(content), ""
+
+    def close(self) -> None:
+        if self._waiting:
+            self._append()
+        self._board.close()
+
+
+def _silent(failure: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread prints a traceback when the disk is full; the next call to its writer tells of it too."""
+    if type(failure.thread).__name__ != "_AsyncWriterThread" or not isinstance(failure.exc_value, OSError):
+        threading.__excepthook__(failure)
+
+
+threading.excepthook = _silent
+
+
+class _Board:
+    """TensorBoard's writer; one that has failed is given up, and another one is opened when there is more to say."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self._folder = folder
+        self._purge: int | None = step + 1  # a resumed run writes later steps again
+        self._writer: Any = self._opened()
+
+    def _opened(self) -> Any:
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(self._folder), purge_step=self._purge)
+
+    def say(self, method: str, *arguments: Any, then: Any = None, **options: Any) -> None:
+        """Call a method of the writer, and `then` with what it gives."""
+        try:
+            self._writer = self._writer or self._opened()
+            value = getattr(self._writer, method)(*arguments, **options)
+            if then:
+                then(value)
+        except OSError as error:
+            if self._writer:
+                log.error("TensorBoard's file could not be written (%s); training goes on", error.strerror or error)
+            self.close()
+            self._writer = self._purge = None
+
+    def close(self) -> None:
+        with suppress(OSError):
+            if self._writer:
+                self._writer.close()
+
+
+def _step_of(line: str) -> float:
+    """The step of a row; a torn row belongs to no step."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
