@@ -130,12 +130,12 @@ def _instead(path: Path) -> str:
     return ""
 
 
-def _with_rollbacks(content: dict[str, Any]) -> dict[str, Any]:
-    """Format 1 knew no rollbacks, and its first files neither terms nor scalers nor the data's mark."""
-    return {"terms": {}, "scalers": {}, **content, "rollbacks": 0}
+def _with_scores(content: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 held no rollbacks and no scores, and its first files neither terms nor scalers nor the data's mark."""
+    return {"terms": {}, "scalers": {}, **content, "rollbacks": 0, "scores": {}, "objective": None}
 
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _with_rollbacks}
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _with_scores}
 """From each past format to the next."""
 
 

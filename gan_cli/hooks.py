@@ -240,6 +240,7 @@ class Scores(Hook):
         labels = trainer.game.labels_of(self.latents)
         with at_rest(trainer.rendered):
             own = trainer.rendered.scores(self.heldout)
+        trainer.objective = self.objective
         trainer.scores = {**self.metric(render(trainer.rendered, self.latents), labels), **own}
         if self.objective not in trainer.scores:
             raise UserError(f"objective={self.objective}: this data gives no such score; take {self.metric.objective}.")
@@ -387,7 +388,7 @@ class Checkpoints(Hook):
             if improved:  # before last.pt, which says what the best was
                 checkpoint.link(path, self.files / "best.pt")
             checkpoint.link(path, self.files / "last.pt")
-            self._write_card(trainer)
+            write_card(self.folder, trainer)
         except OSError as error:
             if improved and self.scores:
                 trainer.best = self.scores.previous_best
@@ -398,18 +399,24 @@ class Checkpoints(Hook):
                 ) from None
             log.error("step %d could not be saved (%s); training goes on and will try again", trainer.step, error)
             return
-        for old in sorted(self.files.glob("step_*.pt"))[: -self.keep]:
-            old.unlink()
+        forget_old(self.folder, self.keep)
 
-    def _write_card(self, trainer: Trainer) -> None:
-        card = rundir.read_card(self.folder)
-        progress: dict[str, Any] = {
-            "step": trainer.step,
-            "seconds": round(trainer.seconds, 2),
-            "finished": trainer.finished,
-        }
-        if trainer.rollbacks:
-            progress["rollbacks"] = trainer.rollbacks
-        if self.scores and trainer.scores:
-            progress |= {"objective": self.scores.objective, "scores": trainer.scores}
-        rundir.write_json(self.folder / rundir.CARD, card | progress)
+
+def write_card(folder: Path, trainer: Trainer) -> None:
+    """How far the run is, and its last scores."""
+    progress: dict[str, Any] = {
+        "step": trainer.step,
+        "seconds": round(trainer.seconds, 2),
+        "finished": trainer.finished,
+    }
+    if trainer.rollbacks:
+        progress["rollbacks"] = trainer.rollbacks
+    if trainer.scores:
+        progress |= {"objective": trainer.objective, "scores": trainer.scores}
+    rundir.write_json(folder / rundir.CARD, rundir.read_card(folder) | progress)
+
+
+def forget_old(folder: Path, keep: int) -> None:
+    """Delete all checkpoints of a run but the last few; best.pt and last.pt are files of their own."""
+    for old in sorted((folder / "checkpoints").glob("step_*.pt"))[:-keep]:
+        old.unlink()

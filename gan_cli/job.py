@@ -64,6 +64,9 @@ def play(config: dict[str, Any], folder: Path, overrides: list[str]) -> float | 
         build.prepare(dataset, config)
         _refuse_other_data(dataset, state, config, folder)
         trainer = _begun(config, folder, dataset, state, device, world)
+        if first and state:  # what a process that was killed right after its checkpoint could not do
+            hooks.write_card(folder, trainer)
+            hooks.forget_old(folder, config["keep_checkpoints"])
         if not trainer.finished:
             trainer = _fit(config, folder, dataset, trainer, device)
         elif first:

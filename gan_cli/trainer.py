@@ -74,6 +74,7 @@ class Trainer:
         self.ending = False  # the round just played is the last
         self.terms: dict[str, dict[str, Tensor]] = {}  # each player's terms in its last turn, on the device
         self.scores: dict[str, float] = {}  # of the last evaluation
+        self.objective: str | None = None  # which of them counts
         self.best: float | None = None  # of the objective, over all evaluations
         self._base_rates = {name: [group["lr"] for group in o.param_groups] for name, o in optimizers.items()}
         self._moving: Player | None = None
@@ -176,6 +177,8 @@ class Trainer:
             "seconds": self.seconds,
             "position": self.batches.position,
             "best": self.best,
+            "scores": self.scores,
+            "objective": self.objective,
             "rollbacks": self.rollbacks,
             "terms": self.terms,
             "game": self.game.state_dict(),
@@ -194,6 +197,7 @@ class Trainer:
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         self.batches.position = state["position"]
         self.roll_on(state["rollbacks"])
+        self.scores, self.objective = state["scores"], state["objective"]
         device = next(self.game.parameters()).device
         saved = state.get("terms", {})
         self.terms = {who: {name: term.to(device) for name, term in terms.items()} for who, terms in saved.items()}

@@ -319,6 +319,6 @@ def test_a_file_of_every_past_format_is_read(version: int, tmp_path: Path) -> No
     trainer = make_trainer("data=points", "model=wgan_gp", "network.width=4", "model.latent=4", "batch_size=4",
                            "++model.ema=0.9", "data.size=200")  # fmt: skip
     trainer.load_state_dict(state)
-    assert trainer.step == 3 and trainer.rollbacks == 0
+    assert trainer.step == 3 and trainer.rollbacks == 0 and trainer.scores == {}
     trainer.play_round()
     assert read(path.read_bytes(), Path("bad.pt")) == "good"
