@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gan_cli import registry
+from gan_cli.config import players
 from gan_cli.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,41 @@ def unconstrained_critic(config: Config) -> str | None:
     )
 
 
+def _critics_optimizer(config: Config) -> dict[str, Any]:
+    names = registry.games.component(config["model"]["name"], "model").facts["players"]
+    return players(config["optimizer"], names).get("discriminator", {})
+
+
+def hasty_critic(config: Config) -> str | None:
+    """Momentum that lasts longer than the critic's target stands still."""
+    node = _critics_optimizer(config)
+    option, momentum = ("betas", node["betas"][0]) if "betas" in node else ("momentum", node.get("momentum", 0))
+    if not _facts(config, "loss")["needs_lipschitz_critic"] or momentum <= MOST_MOMENTUM:
+        return None
+    return (
+        f"optimizer.{option}={node[option]}: under loss={config['loss']['name']} a critic that keeps so much momentum "
+        "swings past the generator it follows (Arjovsky et al., 2017, section 4); take optimizer=adam_wgan_gp or "
+        f"rmsprop, or at most {MOST_MOMENTUM} of it."
+    )
+
+
+MOST_MOMENTUM = 0.5
+
+
+def decayed_critic(config: Config) -> str | None:
+    """A pull of the critic's weights to zero, beside the constraint that makes it measure a distance."""
+    decay = _critics_optimizer(config).get("weight_decay", 0)
+    if not _facts(config, "loss")["needs_lipschitz_critic"] or decay <= MOST_DECAY:
+        return None
+    return (
+        f"optimizer.weight_decay={decay}: flattens the critic, so that loss={config['loss']['name']} measures less "
+        "than the distance; set optimizer.players.discriminator.weight_decay=0."
+    )
+
+
+MOST_DECAY = 0.1  # measured between two Gaussians: 0.1 takes 2 % off the distance, 1 takes 7 %, 3 takes 17 %
+
+
 def wrong_objective(config: Config) -> str | None:
     """A loss for a game that has its own, or none for a game that needs one."""
     model, loss = config["model"]["name"], config["loss"]["name"]
@@ -117,6 +153,8 @@ GUARDS: tuple[Callable[[Config], str | None], ...] = (
     clipping_with_penalty,
     wrong_objective,
     unconstrained_critic,
+    hasty_critic,
+    decayed_critic,
     batch_of_one,
     useless_augmentation,
 )

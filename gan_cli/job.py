@@ -1,6 +1,7 @@
 """One run: find where it stopped, fit, and go back where it diverges."""
 
 import logging
+import os
 import re
 import signal
 from collections.abc import Iterator, Mapping
@@ -54,7 +55,7 @@ def play(config: dict[str, Any], folder: Path, overrides: list[str]) -> float | 
         registry.add_plugin(plugin)
     world = processes.join()
     first = world.rank == 0
-    with rundir.hold(folder) if first else nullcontext(), _threads(config, world), _enough_memory(config):
+    with rundir.hold(folder) if first else nullcontext(), _settings(config, world), _in_words(config):
         state = _earlier(config, folder)
         if first:
             _write_down(config, folder, overrides)
@@ -292,11 +293,14 @@ def _shard_notes(trainer: Trainer) -> list[str]:
 
 
 @contextmanager
-def _enough_memory(config: Mapping[str, Any]) -> Iterator[None]:
-    """An allocation that fails is the user's to mend: the sentence names what can be made smaller."""
+def _in_words(config: Mapping[str, Any]) -> Iterator[None]:
+    """What of torch's errors the user can mend: an allocation that fails, an operation that is not deterministic."""
     try:
         yield
     except RuntimeError as error:
+        if "deterministic implementation" in str(error):
+            operation = str(error).split()[0]
+            raise UserError(f"hardware.deterministic=true: torch has no such {operation}; set it to false.") from None
         if "memory" not in str(error).lower():
             raise
         nodes = [node for node in config["network"].values() if isinstance(node, dict)]
@@ -308,15 +312,19 @@ def _enough_memory(config: Mapping[str, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _threads(config: Mapping[str, Any], world: World) -> Iterator[None]:
-    """CPU threads for this run alone: a multirun plays its cells in one process, and processes share the cores."""
-    before = torch.get_num_threads()
+def _settings(config: Mapping[str, Any], world: World) -> Iterator[None]:
+    """What of torch is set for this run alone: a multirun plays its cells in one process, and processes share cores."""
+    before, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     share = before if world.size == 1 else max(1, cores() // world.local_size)
     torch.set_num_threads(config["hardware"]["threads"] or share)
+    if config["hardware"]["deterministic"]:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    torch.use_deterministic_algorithms(config["hardware"]["deterministic"])
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        torch.use_deterministic_algorithms(exact)
 
 
 @contextmanager
