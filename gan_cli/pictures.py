@@ -1,5 +1,6 @@
 """Samples as something to look at: a grid of images, a scatter of points."""
 
+import gc
 import logging
 from math import ceil, sqrt
 from pathlib import Path
@@ -83,6 +84,7 @@ def drawn(figure: "Figure") -> np.ndarray:
     """A matplotlib figure as bytes, (H, W, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    gc.collect()  # the figure before: a knot of references, which a loop that makes few objects leaves lying for hours
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

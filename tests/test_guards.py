@@ -24,7 +24,7 @@ WGAN_GP = ("model=wgan_gp", "data=points")
         ((*WGAN_GP, "regularizer=none"), "regularizer=none: loss=wasserstein has no optimum"),
         ((*WGAN_GP, "optimizer.betas=[0.9,0.999]"), r"optimizer.betas=\[0.9, 0.999\]: under loss=wasserstein"),
         ((*WGAN_GP, "optimizer=sgd", "optimizer.momentum=0.9"), "optimizer.momentum=0.9: under loss=wasserstein"),
-        ((*WGAN_GP, "optimizer.weight_decay=3"), "optimizer.weight_decay=3: flattens the critic"),
+        ((*WGAN_GP, "optimizer.weight_decay=3"), "optimizer.weight_decay=3.0: flattens the critic"),
         ((*WGAN_GP, "optimizer.players.discriminator.weight_decay=3"), "optimizer.weight_decay=3"),
         (("model=ebgan", "loss=hinge", "data=points"), "loss=hinge: model=ebgan has an objective of its own"),
         (("model=gan", "loss=own", "data=points"), "loss=own: model=two_player has no objective"),

@@ -37,7 +37,7 @@ def outcome(folder: Path) -> dict[str, Any]:
         "state": {key: value for key, value in last.items() if key != "seconds"},
         "rows": [{key: value for key, value in row.items() if key not in CLOCKS} for row in lines],
         "card": {key: value for key, value in card.items() if key != "seconds"},
-        "samples": {path.name: path.read_bytes() for path in sorted((folder / "run" / "samples").iterdir())},
+        "samples": {path.name: path.read_bytes() for path in sorted((folder / "run").glob("samples/*"))},
         "checkpoints": sorted(path.name for path in (folder / "run" / "checkpoints").iterdir()),
     }
 
