@@ -47,8 +47,8 @@ class Forge:
         dice, died = random.Random(seed), 0
         for _ in range(kills):
             site = dice.choice([*counts, TORN, TIME])
-            instants = {TORN: 3, TIME: 1500}.get(site) or counts[site]
-            code, _ = self.run(folder, arguments, site, dice.randint(1, instants))
+            instants = {TORN: 3, TIME: 1200}.get(site) or counts[site]
+            code, _ = self.run(folder, arguments, site, dice.randint(1, max(1, instants // 2)))
             assert code in (0, -signal.SIGKILL), (folder / "printed.txt").read_text()
             died += code != 0
         code, _ = self.run(folder, arguments)

@@ -11,7 +11,7 @@ from torch.nn.functional import max_pool2d
 from gan_cli import registry
 from gan_cli.data.dataset import Dataset, Fields
 from gan_cli.errors import UserError
-from gan_cli.registry import datasets
+from gan_cli.registry import Count, datasets
 
 
 @datasets.register("two_domains")
@@ -27,6 +27,7 @@ class TwoDomains(Dataset):
             like that of the first.
         image_size: of both, where the data set has it.
         root: folder above the files, as the data set has it.
+        subset: the first so many training images of each domain only; null takes all.
     """
 
     kind: ClassVar[str] = "image"
@@ -38,6 +39,7 @@ class TwoDomains(Dataset):
         domain: Literal["negative", "edges", "usps"] = "negative",
         image_size: int | None = None,
         root: str | None = None,
+        subset: Count | None = None,
     ) -> None:
         first = _one(of, image_size, root)
         self.spec = replace(first.spec, domain=domain)
@@ -49,10 +51,11 @@ class TwoDomains(Dataset):
                     f"data.domain=usps: its images are {second.spec.shape}, those of {of} {self.spec.shape}; set "
                     "data.image_size=16."
                 )
-            self.train, self.heldout = _joined(first.train, second.train), _joined(first.heldout, second.heldout)
+            learnt = [{name: values[:subset] for name, values in part.train.items()} for part in (first, second)]
+            self.train, self.heldout = _joined(*learnt), _joined(first.heldout, second.heldout)
             return
         order = torch.randperm(len(first.train["x"]), generator=_halves())
-        half = len(order) // 2
+        half = min(len(order) // 2, subset or len(order))
         halves = [{name: values[rows] for name, values in first.train.items()} for rows in order.split(half)[:2]]
         self.train = _joined(halves[0], {**halves[1], "x": MAPS[domain](halves[1]["x"])})
         self.heldout = _joined(first.heldout, {**first.heldout, "x": MAPS[domain](first.heldout["x"])})
