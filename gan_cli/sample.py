@@ -107,7 +107,8 @@ class Generator:
 
         from gan_cli import noise
 
-        codes = list(getattr(self.game, "codes", {}))
+        named: Any = getattr(self.game, "codes", None)
+        codes = list(named.widths) if named else []
         if code not in codes:
             known = f"; its codes are {', '.join(codes)}" if codes else " at all; model=infogan learns some"
             raise UserError(f"code={code}: the checkpoint's model has no such code{known}.")

@@ -12,11 +12,10 @@ from conftest import TINY, make_trainer
 from PIL import Image
 from torch import nn
 
-from gan_cli import hooks, noise, priors
+from gan_cli import codes, hooks, noise, priors
 from gan_cli.data.digits import Digits
 from gan_cli.data.two_domains import MAPS, TwoDomains
 from gan_cli.errors import UserError
-from gan_cli.games import infogan
 from gan_cli.networks.conditional import Concatenated, Projected, told_shape
 
 Command = Callable[..., tuple[int, str]]
@@ -85,10 +84,10 @@ def test_a_classifier_that_knows_nothing_pays_log_k() -> None:
 
 def test_information_is_zero_for_no_answer_and_the_entropy_for_the_right_one() -> None:
     category, number = torch.eye(10)[torch.arange(10)], torch.linspace(-1, 1, 1001)[:, None]
-    assert infogan._information(torch.zeros(10, 10), category).item() == pytest.approx(0, abs=1e-6)
-    assert infogan._information(100 * category, category).item() == pytest.approx(math.log(10))
-    assert infogan._information(torch.zeros(1001, 1), number).item() == pytest.approx(0)
-    assert infogan._information(number, number).item() == pytest.approx(1 / 6, rel=0.01)
+    assert codes._information(torch.zeros(10, 10), category).item() == pytest.approx(0, abs=1e-6)
+    assert codes._information(100 * category, category).item() == pytest.approx(math.log(10))
+    assert codes._information(torch.zeros(1001, 1), number).item() == pytest.approx(0)
+    assert codes._information(number, number).item() == pytest.approx(1 / 6, rel=0.01)
 
 
 def test_without_information_only_q_hears_of_the_codes() -> None:

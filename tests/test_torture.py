@@ -1,22 +1,27 @@
 """Killed anywhere, and started again: the end is bit for bit that of the run that was never killed."""
 
 import json
+import os
+import random
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MODELS, TEXT, fitting
+from conftest import MODELS, TEXT, fitting, start
 from PIL import Image
+from test_resume import until
 from test_zoo import assert_same_state
 from torture import Forge
 
 from gan_cli import checkpoint, rundir
 
 RUN = ("batch_size=6", "network.width=8", "steps=8", "log_every=1", "evaluate_every=3", "evaluate_samples=20",
-       "sample_every=4", "checkpoint_every=2", "++model.ema=0.9", "schedule=linear", "model.warm_up=null",
-       "hydra.run.dir=run")  # fmt: skip
+       "sample_every=4", "checkpoint_every=2", "++model.ema=0.9", "schedule=linear", "hardware.shards=2",
+       "model.warm_up=null", "hydra.run.dir=run")  # fmt: skip
 SHORT = ("wgan_gp", "dcgan", "sgan", "aae")
 CLOCKS = ("seconds", "performance/steps_per_second", "performance/images_per_second")
 
@@ -96,6 +101,34 @@ def test_killed_while_the_data_is_packed(forge: Forge, tmp_path: Path, monkeypat
         assert died == -9
         code, _ = forge.run(tmp_path / str(at), typed)
         assert code == 0, (tmp_path / str(at) / "printed.txt").read_text()
+
+
+@pytest.mark.slow
+def test_two_processes_killed_at_random_moments(tmp_path: Path) -> None:
+    """Both and what started them at once, as a machine dies; the same command ends where the run in peace ended."""
+    typed = ["model=wgan_gp", "data=points", "data.size=1000", *RUN, "hardware.devices=2", "steps=2000",
+             "checkpoint_every=20", "log_every=20", "evaluate_every=500", "sample_every=1000"]  # fmt: skip
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "whole").mkdir()
+    dice, died = random.Random(0), 0
+    for _ in range(6):
+        process = start(typed, tmp_path / "killed", start_new_session=True)
+        reached = rundir.read_card(tmp_path / "killed" / "run").get("step", 0)
+        until(lambda at=reached: rundir.read_card(tmp_path / "killed" / "run").get("step", 0) > at)  # type: ignore[misc]
+        time.sleep(dice.random())
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            died += 1
+        process.communicate()
+    for name in ("whole", "killed"):
+        process = start(typed, tmp_path / name)
+        printed, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, printed
+    whole, killed = (outcome(tmp_path / name) for name in ("whole", "killed"))
+    assert whole["rows"] == killed["rows"] and whole["samples"] == killed["samples"]
+    assert_same_state(whole["state"], killed["state"])
+    print(f"two processes: {died} kills survived")
+    assert died >= 3
 
 
 @pytest.mark.slow

@@ -406,8 +406,12 @@ def test_products_of_options_build_or_are_refused_with_a_reason(
 def test_every_experiment_composes_and_plays(experiment: str) -> None:
     config = compose(f"experiment={experiment}")
     assert config["minutes"] is not None
-    offline = () if config["data"]["name"] in (*OFFLINE, "text") else ("data=digits", "data.image_size=16")
-    offline = ("data.of=digits", "data.domain=edges") if config["data"]["name"] == "two_domains" else offline
+    offline = () if config["data"]["name"] in (*OFFLINE, "text", "smiles") else ("data=digits", "data.image_size=16")
+    offline = (
+        ("data.of=digits", "data.domain=edges", "data.image_size=8")
+        if config["data"]["name"] == "two_domains"
+        else offline
+    )
     width = () if config["network"]["name"] == "affine" else ("network.width=4",)
     trainer = make_trainer(f"experiment={experiment}", *width, *offline)
     trainer.play_round()

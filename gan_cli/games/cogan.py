@@ -12,10 +12,8 @@ from gan_cli.data.two_domains import MAPS
 from gan_cli.errors import UserError
 from gan_cli.game import Fields, Terms, Turn, player
 from gan_cli.games.two_player import TwoPlayer
-from gan_cli.networks.layers import feature_size
+from gan_cli.networks.layers import feature_size, tie
 from gan_cli.registry import NonNegative, games
-
-LAYERS = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
 
 @games.register("cogan")
@@ -131,13 +129,3 @@ class CoGAN(TwoPlayer):
 
 
 SCORED = 1000  # pairs that are scored
-
-
-def tie(network: nn.Module, other: nn.Module, apart: int) -> None:
-    """Let `other` take the layers of `network`, but for its own first (apart 0) or last (-1) linear or convolution."""
-    layers, own = (getattr(each, "layers", None) for each in (network, other))
-    if not isinstance(layers, nn.Sequential) or not isinstance(own, nn.Sequential):
-        raise UserError("model.share: this network has no sequence of layers to share; take network=dcgan or mlp.")
-    place = [i for i, layer in enumerate(layers) if isinstance(layer, LAYERS)][apart]
-    for i in range(place) if apart else range(place + 1, len(layers)):
-        own[i] = layers[i]

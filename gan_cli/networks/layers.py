@@ -177,6 +177,18 @@ def constrain(network: nn.Module, name: str) -> None:
             changes[name](layer)
 
 
+def tie(network: nn.Module, other: nn.Module, apart: int) -> None:
+    """Let `other` take the layers of `network`, but for its own first (apart 0) or last (-1) linear or convolution."""
+    layers, own = (getattr(each, "layers", None) for each in (network, other))
+    if not isinstance(layers, nn.Sequential) or not isinstance(own, nn.Sequential):
+        raise UserError("model.share: this network has no sequence of layers to share; take network=dcgan or mlp.")
+    place = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)][
+        apart
+    ]
+    for i in range(place) if apart else range(place + 1, len(layers)):
+        own[i] = layers[i]
+
+
 @torch.no_grad()
 def initialise(network: nn.Module, scheme: str) -> None:
     """Set every weight by `he` (normal, variance 2 / fan_in) or `dcgan` (N(0, 0.02), batch-norm scales N(1, 0.02))."""
