@@ -22,7 +22,7 @@ from gan_cli import checkpoint, rundir
 RUN = ("batch_size=6", "network.width=8", "steps=8", "log_every=1", "evaluate_every=3", "evaluate_samples=20",
        "sample_every=4", "checkpoint_every=2", "++model.ema=0.9", "schedule=linear", "hardware.shards=2",
        "model.warm_up=null", "hydra.run.dir=run")  # fmt: skip
-SHORT = ("wgan_gp", "dcgan", "sgan", "aae")
+SHORT = ("wgan_gp", "aae")
 CLOCKS = ("seconds", "performance/steps_per_second", "performance/images_per_second")
 
 

@@ -4,6 +4,7 @@ import copy
 import itertools
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -342,7 +343,12 @@ def refusals(row: tuple[str, ...]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("row", pairwise_cover(), ids=" ".join)
+def some_slow(rows: list[tuple[str, ...]]) -> list[Any]:
+    """All rows; three in four of them slow."""
+    return [pytest.param(row, marks=pytest.mark.slow if i % 4 else [], id=" ".join(row)) for i, row in enumerate(rows)]
+
+
+@pytest.mark.parametrize("row", some_slow(pairwise_cover()))
 def test_what_composes_builds_or_is_refused_with_a_reason(row: tuple[str, ...]) -> None:
     expected = refusals(row)
     width = () if "network=affine" in row else ("network.width=4",)
