@@ -92,7 +92,7 @@ QUICK_MODELS = ("wgan_gp", "dcgan", "sngan", "began", "infogan", "sgan", "aae", 
 @pytest.fixture(scope="module")
 def by_two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of what two processes came to in all the cases that are run here."""
-        chosen: list[Any] = [item for item in request.session.items if item.name.startswith("test_law")]
+    chosen: list[Any] = [item for item in request.session.items if item.name.startswith("test_law")]
     wanted = {law: [i.callspec.params["case"] for i in chosen if i.name.startswith(f"test_law_{law}")] for law in "ab"}
 
     folder = tmp_path_factory.mktemp("two")
