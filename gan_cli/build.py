@@ -147,6 +147,8 @@ def build_trainer(
     _refuse_missing_fields(game, dataset, config)
     batches = Batches(dataset, config["batch_size"], config["seed"], mirrored=dataset.flip)
     rate = Rate(dict(config["schedule"]))
+    if game.ema is not None and not game.averaged:
+        raise UserError(f"model.ema={game.ema}: model={config['model']['name']} averages no network; set it to null.")
     ema = None if game.ema is None else _averaged_copy(game)
     shards = Shards(config["hardware"]["shards"], world)
     scaled = config["hardware"]["precision"] == "fp16"

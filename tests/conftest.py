@@ -36,6 +36,8 @@ LABELLED = (
     "wgan_gp_conditional",
 )  # fmt: skip
 """Models that need classes; points have none."""
+UNAVERAGED = ("fixed_generator", "two_critics")
+"""Models that average no network."""
 PAIRED = ("cogan",)
 """Models that play for two domains."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MODELS, TEXT, fitting, start
+from conftest import MODELS, TEXT, UNAVERAGED, fitting, start
 from PIL import Image
 from test_resume import until
 from test_zoo import assert_same_state
@@ -67,6 +67,8 @@ def torture(forge: Forge, tmp_path: Path, arguments: tuple[str, ...], kills: int
 
 
 def arguments(model: str) -> tuple[str, ...]:
+    if model in UNAVERAGED:
+        return (*fitting(model, "data=points"), *(item for item in RUN if "ema" not in item))
     if model in TEXT:
         return (*fitting(model), "network.blocks=1", "model.repeat.discriminator=1", *RUN)
     few = ("data.size=1000",) if "data=points" in fitting(model, "data=points") else ()

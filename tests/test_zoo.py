@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import LABELLED, MODELS, ROOT, TEXT, TINY, compose, fitting, make_trainer
+from conftest import LABELLED, MODELS, ROOT, TEXT, TINY, UNAVERAGED, compose, fitting, make_trainer
 
 from gan_cli import hooks, noise
 from gan_cli.errors import UserError
@@ -123,11 +123,18 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(model: str) -> No
         assert_same_state(states[0], states[2])
 
 
+@pytest.mark.parametrize("model", UNAVERAGED)
+def test_an_average_of_nothing_is_refused(model: str) -> None:
+    with pytest.raises(UserError, match=f"model.ema=0.9: model={model} averages no network"):
+        tiny(model, "points", "++model.ema=0.9")
+
+
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(
     "extra", [(), ("++model.ema=0.9", "schedule=linear", "steps=9")], ids=["plain", "ema+schedule"]
 )
 def test_n_steps_are_k_steps_saved_and_n_minus_k(model: str, extra: tuple[str, ...], tmp_path: Path) -> None:
+    extra = tuple(item for item in extra if "ema" not in item or model not in UNAVERAGED)
     options = (*fitting(model, "data=digits", "data.image_size=16"), "model.warm_up=null", *TINY, *extra)
     whole, first, second = make_trainer(*options), make_trainer(*options), make_trainer(*options)
     ema = hooks.EMA()
