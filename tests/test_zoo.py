@@ -276,7 +276,7 @@ VARIANTS = (
 
 def options(group: str, variants: bool = False) -> list[str]:
     names = sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml"))
-    others = (*TEXT, "text_resnet", *(() if variants else VARIANTS))
+    others = (*TEXT, "text_resnet", "lstm", *(() if variants else VARIANTS))
     return [name for name in names if name not in others and (group != "data" or name in OFFLINE)]
 
 
