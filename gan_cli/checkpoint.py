@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from gan_cli.errors import UserError
 
@@ -109,6 +110,7 @@ def _refuse_odd_kinds(content: dict[str, Any]) -> None:
     """What everything that reads a checkpoint relies on."""
     kinds: dict[str, Any] = {
         "step": int, "seconds": int | float, "position": int, "game": dict, "config": str, "data": dict, "ema": dict,
+        "terms": dict, "optimizers": dict, "scalers": dict, "scores": dict, "rollbacks": int,
     }  # fmt: skip
     for key, kind in kinds.items():
         if key in content and not isinstance(content[key], kind):
@@ -117,6 +119,12 @@ def _refuse_odd_kinds(content: dict[str, Any]) -> None:
     aliases = text.count("*") if "&" in text else 0
     if len(text) > LONGEST or aliases > ALIASES:
         raise UserError(f"refused, its configuration has {len(text)} characters and {aliases} aliases.")
+    try:
+        config = yaml.safe_load(text)
+    except yaml.YAMLError:
+        config = None
+    if not isinstance(config, dict) or not isinstance(config.get("hardware", {}), dict):
+        raise UserError("damaged: its configuration cannot be read.")
 
 
 def _instead(path: Path) -> str:

@@ -46,13 +46,16 @@ def choose_device(hardware: Mapping[str, Any], local_rank: int = 0) -> torch.dev
     return torch.device("cuda", local_rank)
 
 
+HALVED = ("forward", "features", "log_likelihood")
+
+
 def with_precision(network: nn.Module, device: torch.device, precision: str) -> nn.Module:
     """Let a network compute in half precision and return float32, so that losses, norms and means stay float32.
 
     Under float16, whose range is small, a penalty on the gradient with respect to an input is computed in float32: an
     input that is itself to have a gradient is known by being a leaf that requires one.
 
-    The network's class is replaced by a subclass whose `forward` and `features` are wrapped: names in its `state_dict`
+    The network's class is replaced by a subclass whose methods of `HALVED` are wrapped: names in its `state_dict`
     stay, and copies of it behave alike.
     """
     if precision == "fp32":
@@ -69,6 +72,6 @@ def with_precision(network: nn.Module, device: torch.device, precision: str) -> 
 
         return call
 
-    methods = {name: getattr(plain, name) for name in ("forward", "features") if hasattr(plain, name)}
+    methods = {name: getattr(plain, name) for name in HALVED if hasattr(plain, name)}
     network.__class__ = type(plain.__name__, (plain,), {name: halved(method) for name, method in methods.items()})
     return network

@@ -3,7 +3,6 @@
 They run in the order of this file, checkpoints last: what a checkpoint says was done has been written before it.
 """
 
-import json
 import logging
 import sys
 import time
@@ -209,8 +208,7 @@ class Figures(Hook):
     def after_round(self, trainer: Trainer) -> None:
         if not self.names or not due(self.every, trainer):
             return
-        logged = [json.loads(line) for line in self.recorder.path.read_text(encoding="utf-8").splitlines()]
-        rows = [*logged, {"step": trainer.step, **self.recorder.row}]
+        rows = self.recorder.rows(trainer.step)
         for name in self.names:
             with at_rest(trainer.game):
                 seen = {"trainer": trainer, "dataset": self.dataset, "rows": rows}
@@ -264,9 +262,7 @@ class Health(Hook):
     def after_round(self, trainer: Trainer) -> None:
         if not trainer.ending:
             return
-        lines = self.recorder.path.read_text(encoding="utf-8").splitlines()
-        rows = [*map(json.loads, lines), {"step": trainer.step, **self.recorder.row}]
-        said = health.verdicts(rows, self.config, self._diversity(trainer))
+        said = health.verdicts(self.recorder.rows(trainer.step), self.config, self._diversity(trainer))
         self.recorder.board("add_text", "health", "\n\n".join(said), trainer.step)
         with tolerated("the health report"):
             rundir.write_json(self.folder / rundir.CARD, rundir.read_card(self.folder) | {"health": said})

@@ -107,28 +107,60 @@ def _fit(config: Mapping[str, Any], folder: Path, dataset: Dataset, trainer: Tra
     Raises:
         UserError: it happened more than `max_rollbacks` times.
     """
+    stage = _Stage(trainer)
     world = trainer.shards.world
-    while True:
-        introduction = _introduction(config, folder, trainer, device)
-        try:
-            with _signals(trainer), logging_redirect_tqdm([logging.getLogger()]):
-                trainer.fit(_hooks(config, folder, trainer, dataset, introduction) if world.rank == 0 else [])
-            return trainer
-        except DivergedError as error:
+    with _signals(stage, world), logging_redirect_tqdm([logging.getLogger()]):
+        while cause := _diverged(config, folder, dataset, trainer, device):
             again, seconds = trainer.rollbacks + 1, trainer.seconds
-            if again > config["max_rollbacks"]:
+            late = config["minutes"] is not None and seconds >= 60 * config["minutes"]
+            if again > config["max_rollbacks"] or late:
                 raise UserError(
-                    f"the run diverged: {error}, after {again - 1} rollbacks (max_rollbacks); lower optimizer.lr or "
+                    f"the run diverged: {cause}, after {again - 1} rollbacks (max_rollbacks); lower optimizer.lr or "
                     "take a gentler loss or regularizer. The checkpoints written before stay."
-                ) from None
-            state = checkpoint.newest(folder / "checkpoints")
-            trainer = _begun(config, folder, dataset, state, device, world)
+                )
+            stopped, stage.trainer = trainer.interrupted, None
+            del trainer  # its memory is needed for the next one
+            trainer = _begun(config, folder, dataset, checkpoint.newest(folder / "checkpoints"), device, world)
             trainer.seconds = seconds
             trainer.roll_on(again)
+            stage.enter(trainer)
             log.warning(
                 "%s; going back to step %d with other random numbers (%d of max_rollbacks=%d)",
-                error, trainer.step, again, config["max_rollbacks"],
+                cause, trainer.step, again, config["max_rollbacks"],
             )  # fmt: skip
+            if stopped:  # all processes know; what there is to keep is in the checkpoint
+                trainer.interrupted = stopped
+                break
+    return trainer
+
+
+class _Stage:
+    """The trainer that plays, and the signal that has asked it to stop; it stays asked when another one takes over."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer: Trainer | None = trainer
+        self.asked: int | None = None
+
+    def ask(self, number: int) -> None:
+        self.asked = number
+        if self.trainer:
+            self.trainer.signalled = number
+
+    def enter(self, trainer: Trainer) -> None:
+        self.trainer, trainer.signalled = trainer, self.asked
+
+
+def _diverged(
+    config: Mapping[str, Any], folder: Path, dataset: Dataset, trainer: Trainer, device: torch.device
+) -> str | None:
+    """Play to the end; what was not finite, if something was."""
+    introduction = _introduction(config, folder, trainer, device)
+    first = trainer.shards.world.rank == 0
+    try:
+        trainer.fit(_hooks(config, folder, trainer, dataset, introduction) if first else [])
+    except DivergedError as error:
+        return str(error)
+    return None
 
 
 def _conclusion(folder: Path) -> float | None:
@@ -172,7 +204,7 @@ def _completed(config: dict[str, Any]) -> dict[str, Any]:
         defaults = yaml.safe_load(yaml.safe_dump({**DEFAULTS, **config}))
         hardware = {**DEFAULTS["hardware"], **config["hardware"]}  # as it was: this run may have other processes
         return {**check({**defaults, "hardware": hardware}), "hardware": hardware}
-    except UserError:
+    except (UserError, KeyError, TypeError, AttributeError):
         return config
 
 
@@ -180,7 +212,7 @@ def _go_on(trainer: Trainer, state: Mapping[str, Any], config: Mapping[str, Any]
     """Load the state of the run; under `resume=force` it may be one that does not fit."""
     try:
         trainer.load_state_dict(state)
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"resume={config['resume']}: the state in {folder} does not fit this configuration: {reason}"
@@ -331,18 +363,18 @@ def _settings(config: Mapping[str, Any], world: World) -> Iterator[None]:
 
 
 @contextmanager
-def _signals(trainer: Trainer) -> Iterator[None]:
+def _signals(stage: _Stage, world: World) -> Iterator[None]:
     """Ctrl-C, SIGTERM and a notice of pre-emption let the round end and save; a second one acts at once.
 
     Restored afterwards. A handler that somebody had put up for a notice (submitit, which asks for another turn of the
     job) is called when the run is saved. One of several processes may get a Ctrl-C twice, from the terminal and from
     its launcher: it waits for the end, and ignores what comes while it exits.
     """
-    before = {int(number): signal.getsignal(number) for number in (*STOPPING, *NOTICES)}
-    alone = trainer.shards.world.size == 1
+    before = {int(number): signal.getsignal(number) for number in (*processes.STOPPING, *processes.NOTICES)}
+    alone = world.size == 1
 
     def stop(number: int, _frame: Any) -> None:
-        trainer.signalled = number
+        stage.ask(number)
         if alone:
             signal.signal(number, before[number])
 
@@ -354,10 +386,5 @@ def _signals(trainer: Trainer) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if alone else signal.SIG_IGN)
-    told = before.get(trainer.interrupted or 0)
-    if trainer.interrupted in NOTICES and callable(told) and not trainer.finished:
-        told(trainer.interrupted, None)
-
-
-STOPPING = (signal.SIGINT, signal.SIGTERM)
-NOTICES = (signal.SIGUSR1, signal.SIGUSR2)  # what Slurm's --signal and submitit send some time before they kill
+    if stage.trainer and not stage.trainer.finished:
+        processes.pass_on(before, stage.trainer.interrupted)

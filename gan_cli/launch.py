@@ -29,7 +29,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from gan_cli import processes
 from gan_cli.errors import UserError, explain_os
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+STOPPING = (*processes.STOPPING, *processes.NOTICES)
 GRACE = 1.0  # seconds for the launcher to see that another process is gone, before this one says that it lost it
 POLL = 0.1  # seconds between looks at the signals and the processes
 
@@ -78,7 +78,10 @@ def run(
         try:
             return future.result().get(0)
         except ChildFailedError as error:
-            raise _cause(list(error.failures.values()), Path(folder), signals.first) from None
+            cause = _cause(list(error.failures.values()), Path(folder), signals.first)
+            if isinstance(cause, SystemExit):
+                processes.pass_on({int(number): told for number, told in signals.before.items()}, signals.first)
+            raise cause from None
         except (RendezvousError, dist.DistStoreError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
@@ -105,7 +108,7 @@ class _Signals:
         self._told: set[int] = set()
 
     def __enter__(self) -> "_Signals":
-        self._before = {number: signal.signal(number, self._take) for number in STOPPING}
+        self.before = {number: signal.signal(number, self._take) for number in STOPPING}
         return self
 
     def _take(self, number: int, _frame: Any) -> None:
@@ -124,7 +127,7 @@ class _Signals:
                         os.kill(child.pid, self.first)
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self.before.items():
             signal.signal(number, handler)
         _kill_all()
 

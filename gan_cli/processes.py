@@ -5,7 +5,8 @@ the same mean of the gradients. `gan_cli.launch` starts them, or torchrun does: 
 """
 
 import os
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,7 +22,18 @@ PATIENCE = timedelta(hours=12)
 """How long a process waits for the others, which may be scoring samples or packing data. A dead one is heard of at
 once, from the launcher."""
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+NOTICES = (signal.SIGUSR1, signal.SIGUSR2)
+"""What Slurm's --signal and submitit send some time before they take a machine away."""
+
 T = TypeVar("T")
+
+
+def pass_on(handlers: Mapping[int, Any], number: int | None) -> None:
+    """Call the handler that somebody had put up for a notice, if it was one that stopped the run."""
+    handler = handlers.get(number or 0)
+    if number in NOTICES and callable(handler):
+        handler(number, None)
 
 
 class PeerLostError(RuntimeError):

@@ -77,11 +77,23 @@ class Recorder:
         """Rows that wait, behind those that are there; what a failed write left is cut off first."""
         content = self._waiting.encode()
         with tolerated(self.path.name), self.path.open("ab", buffering=0) as file:
-            file.truncate(self._size)
-            written = 0
-            while written < len(content):
-                written += file.write(content[written:])
+            self._size = min(self._size, file.tell())
+            try:
+                file.truncate(self._size)
+                written = 0
+                while written < len(content):
+                    written += file.write(content[written:])
+            except OSError:
+                file.truncate(self._size)  # which needs no room
+                raise
             self._size, self._waiting = self._size + len(content), ""
+
+    def rows(self, step: int) -> list[dict[str, Any]]:
+        """All rows so far, that of this step included as far as it has come."""
+        with suppress(FileNotFoundError):
+            lines = self.path.read_text(encoding="utf-8").splitlines() + self._waiting.splitlines()
+            return [*map(json.loads, filter(_is_row, lines)), {"step": step, **self.row}]
+        return [{"step": step, **self.row}]
 
     def close(self) -> None:
         if self._waiting:
@@ -128,6 +140,10 @@ class _Board:
         with suppress(OSError):
             if self._writer:
                 self._writer.close()
+
+
+def _is_row(line: str) -> bool:
+    return _step_of(line) < float("inf")
 
 
 def _step_of(line: str) -> float:

@@ -99,7 +99,7 @@ class Trainer:
         """Play until the rounds or the time are used up, or a signal has set `signalled` in any process.
 
         Raises:
-            DivergedError: something was not finite; no hook has seen it.
+            DivergedError: something was not finite; it is in no row, score or checkpoint.
         """
         started = time.monotonic() - self.seconds
         self.game.train()

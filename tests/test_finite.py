@@ -1,6 +1,7 @@
 """What is not finite is noticed, named, and not trained on; what is absurdly large is refused before it is built."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import compose, make_trainer
-from test_resume import RUN, rows
+from conftest import compose, make_trainer, start
+from test_resume import RUN, rows, until
 
 from gan_cli import build, checkpoint, rundir
 from gan_cli.errors import UserError
@@ -82,6 +83,29 @@ def test_what_fails_again_and_again_stops_with_a_diagnosis(
     assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == 10
     code, printed = command("gan-train", *RUN, "hydra.run.dir=run", "max_rollbacks=0")
     assert code == 2 and "going back" not in printed and "after 0 rollbacks" in printed
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_signal_is_heard_although_the_run_diverges(tmp_path: Path, processes: int) -> None:
+    """Nothing is looked at before the signal comes; what is then found is not finite."""
+    typed = ["data=points", "model=gan", "network.width=8", "steps=1000000", "log_every=0", "sample_every=0",
+             "evaluate_every=0", "checkpoint_every=0", "optimizer=sgd", "optimizer.lr=1e30", "max_rollbacks=1000",
+             f"hardware.devices={processes}", "hardware.device=cpu", "hydra.run.dir=run"]  # fmt: skip
+    process = start(typed, tmp_path)
+    until(
+        lambda: (tmp_path / "run" / "train.log").exists() and "new run" in (tmp_path / "run" / "train.log").read_text()
+    )
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 143 and "going back to step 0" in printed and "Traceback" not in printed, printed
+
+
+def test_a_run_whose_time_is_up_when_it_diverges_has_failed(command: Command) -> None:
+    code, printed = command(
+        "gan-train", "data=points", "model=gan", "network.width=8", "minutes=0.01", "log_every=0", "sample_every=0",
+        "evaluate_every=0", "checkpoint_every=0", "optimizer=sgd", "optimizer.lr=1e30", "hydra.run.dir=run",
+    )  # fmt: skip
+    assert code == 2 and "the run diverged" in printed
 
 
 def test_the_count_of_rollbacks_is_kept_and_changes_what_is_drawn(tmp_path: Path) -> None:

@@ -116,6 +116,22 @@ def test_rows_that_cannot_be_written_wait(tmp_path: Path, monkeypatch: pytest.Mo
     assert [(row["step"], row["a"]) for row in lines] == [(step, step / 4) for step in range(1, 6)]
 
 
+@pytest.mark.parametrize("torn", ['{"step": 7, "a"', "\x00\x00\x00"])
+def test_a_torn_row_is_nobodys_business(tmp_path: Path, torn: str) -> None:
+    recorder = Recorder(tmp_path, 0)
+    recorder.scalars({"a": 1.0})
+    recorder.flush(1, 0.0)
+    with recorder.path.open("a") as file:
+        file.write(torn)
+    recorder.scalars({"a": 2.0})
+    assert [row["a"] for row in recorder.rows(2)] == [1.0, 2.0]
+    recorder.path.unlink()
+    assert recorder.rows(2) == [{"step": 2, "a": 2.0}]
+    recorder.flush(2, 0.0)
+    recorder.close()
+    assert [json.loads(line)["step"] for line in recorder.path.read_text().splitlines()] == [2]
+
+
 def test_a_tensorboard_that_fails_is_opened_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recorder = Recorder(tmp_path, 0)
     for step in range(1, 5):

@@ -280,6 +280,23 @@ def test_images_that_cannot_be_read_are_left_out_counted_and_listed(tmp_path: Pa
         ImageFolder(str(tmp_path), image_size=8)
 
 
+def test_what_a_failing_disk_hid_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    classes(tmp_path, ("cat", "dog"))
+    honest = Image.open
+
+    def failing(path: Path) -> Image.Image:
+        if path.name == "0.png":
+            raise OSError(5, "Input/output error")
+        return honest(path)
+
+    monkeypatch.setattr(Image, "open", failing)
+    with pytest.raises(UserError, match="2 of its 20 images cannot be read"):
+        ImageFolder(str(tmp_path), image_size=8)
+    monkeypatch.setattr(Image, "open", honest)
+    data = ImageFolder(str(tmp_path), image_size=8)
+    assert len(data.train["x"]) + len(data.heldout["x"]) == 20
+
+
 def test_a_folder_trains_and_its_samples_are_scored(command: Command, tmp_path: Path) -> None:
     odd_images(tmp_path / "pictures")
     code, printed = command("gan-train", "data=image_folder", "data.folder=pictures", "data.image_size=28",

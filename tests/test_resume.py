@@ -168,6 +168,18 @@ def test_a_disk_that_is_really_full_and_then_is_not(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == steps[-1]
 
 
+@pytest.mark.parametrize(
+    "part", [{"config": "- a\n"}, {"config": "5"}, {"config": "hardware: 3\n"}, {"config": "{a: ["}, {"terms": [1]}]
+)
+def test_an_odd_checkpoint_in_a_run_folder_is_one_sentence(
+    command: Command, tmp_path: Path, good: Path, part: dict[str, Any]
+) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    torch.save({**torch.load(good, weights_only=True), **part}, tmp_path / "run" / "checkpoints" / "last.pt")
+    code, printed = command("gan-train", *RUN, "hydra.run.dir=run")
+    assert code == 2 and "Traceback" not in printed and "none of its checkpoints can be read" in printed
+
+
 def test_a_run_in_use_is_locked(command: Command, tmp_path: Path) -> None:
     with rundir.hold(tmp_path / "run"):
         code, printed = command("gan-train", *RUN, "hydra.run.dir=run")

@@ -62,6 +62,24 @@ def test_files_come_back_as_they_were_written(tmp_path: Path, kind: str, packed:
     assert torch.equal(x, one_hots(strings(data.heldout["x"], data.spec.vocabulary), data))
 
 
+@pytest.mark.parametrize(("name", "separator"), [("A.CSV", ","), ("a.tsv", "\t")])
+def test_what_stands_behind_a_blank_is_not_read(tmp_path: Path, name: str, separator: str) -> None:
+    lines = [separator.join([str(n), "C" * n + "O |c:1|"]) for n in range(1, 30)]
+    (tmp_path / name).write_text("\n".join([f"n{separator}smiles", *lines]))
+    data = Smiles(str(tmp_path / name))
+    assert data.spec.vocabulary == " CO" and data.spec.shape == (3, 30)
+
+
+def test_alike_molecules_of_other_letters_are_other_data(tmp_path: Path) -> None:
+    metrics = []
+    for letter in "FI":
+        path = tmp_path / f"{letter}.smi"
+        path.write_text("\n".join("C" * n + letter for n in range(1, 40)))
+        data = Smiles(str(path))
+        metrics.append((data.mark, MoleculeScores(data).known))
+    assert metrics[0][0] != metrics[1][0] and not metrics[0][1] & metrics[1][1]
+
+
 def test_scores_of_samples_that_are_known(tmp_path: Path) -> None:
     molecules = ["C" * n + end for n in range(1, 16) for end in ("", "O", "N")]
     data = Smiles(write(tmp_path / "a.csv", molecules))
@@ -119,7 +137,7 @@ def test_the_encoder_reads_from_both_ends() -> None:
 
 def test_an_autoencoder_learns_strings_by_heart(tmp_path: Path) -> None:
     molecules = ["C" * n + end for n in range(1, 9) for end in ("", "O", "N", "F")]
-    plain = ("model.adversarial=0", "model.latent=8", "network.width=32", "optimizer.lr=1e-2")
+    plain = ("model.adversarial=0", "model.spread=0", "model.latent=8", "network.width=32", "optimizer.lr=1e-2")
     trainer = make_trainer(*TINY, *plain, f"data.file={write(tmp_path / 'a.csv', molecules)}")
     for _ in range(150):
         trainer.play_round()
@@ -160,6 +178,11 @@ def test_a_mistake_about_a_file_is_one_sentence(tmp_path: Path, content: bytes, 
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(UserError, match=said):
         Smiles(str(tmp_path / "a.csv"))
+    packed = bytearray(gzip.compress(b"name,smiles\n" + bytes(range(256)) * 40))
+    packed[60:90] = bytes(30)
+    (tmp_path / "b.csv.gz").write_bytes(packed)
+    with pytest.raises(UserError, match="cannot be read as text"):
+        Smiles(str(tmp_path / "b.csv.gz"))
     (tmp_path / "a.csv.gz").write_bytes(b"not packed")
     with pytest.raises(UserError, match="cannot be read as text"):
         Smiles(str(tmp_path / "a.csv.gz"))

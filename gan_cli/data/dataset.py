@@ -123,7 +123,7 @@ class Dataset:
     @cached_property
     def mark(self) -> str:
         """A short name for the data itself: how many samples there are, and the bytes of a thousand of them."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(self.spec.vocabulary.encode())
         for fields in (self.train, self.heldout):
             for name, values in sorted(fields.items()):
                 some = values[:: max(1, len(values) // 1000)].cpu().contiguous().numpy()

@@ -1,5 +1,6 @@
 """A folder of images of any kind, packed once into one file of bytes that later runs map into memory."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -31,6 +32,7 @@ FORMAT = 2
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
 TRAIN, HELD_OUT = ("train", "training"), ("val", "valid", "validation", "test")  # the first that is there counts
 UNREADABLE = "unreadable.txt"  # beside the packed images: a line a file
+PASSING = "(now) "  # begins the line of a file that may be readable another time
 AT_ONCE = 512  # images decoded before they are written
 
 
@@ -199,10 +201,10 @@ def packed(entries: list[Entry], folder: Path, shape: tuple[int, int, int]) -> t
         key.update(f" {entry.heldout} {state.st_size} {state.st_mtime_ns}\n".encode())
     target = cache_folder() / "packed" / key.hexdigest()[:16]
     readable = _index(target, shape)
-    if readable is None:
+    if readable is None or _passing(target):
         try:
             with _held(target.with_suffix(".lock")):
-                if _index(target, shape) is None:
+                if _index(target, shape) is None or _passing(target):
                     _pack(entries, folder, shape, target)
         except OSError as error:
             raise UserError(
@@ -223,6 +225,14 @@ def _index(target: Path, shape: tuple[int, int, int]) -> list[bool] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return readable if whole else None
+
+
+def _passing(target: Path) -> bool:
+    """Whether a file was left out for what may have been over a moment later: a disk or a network that failed."""
+    try:
+        return bool(json.loads((target / "index.json").read_text(encoding="utf-8")).get("passing"))
+    except (OSError, ValueError):
+        return False
 
 
 @contextmanager
@@ -256,7 +266,8 @@ def _pack(entries: list[Entry], folder: Path, shape: tuple[int, int, int], targe
         if not any(readable):
             raise UserError(f"data.folder={folder}: none of its {len(entries)} images can be read.")
         (part / UNREADABLE).write_text("".join(f"{reason}\n" for reason in reasons), encoding="utf-8", errors="replace")
-        (part / "index.json").write_text(json.dumps({"readable": readable}), encoding="utf-8")
+        passing = any(reason.startswith(PASSING) for reason in reasons)
+        (part / "index.json").write_text(json.dumps({"readable": readable, "passing": passing}), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         part.replace(target)
     finally:
@@ -271,7 +282,8 @@ def _read(path: Path, shape: tuple[int, int, int]) -> bytes | str:
             plain = _on_white(_eight_bits(upright)).convert("L" if shape[0] == 1 else "RGB")
             fitted = np.asarray(ImageOps.fit(plain, shape[1:], Image.Resampling.LANCZOS))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return f"{path}: {' '.join(str(error).split()) or type(error).__name__}"
+        known = getattr(error, "errno", None) in (None, errno.ENOENT)  # the file's fault, not the disk's
+        return f"{'' if known else PASSING}{path}: {' '.join(str(error).split()) or type(error).__name__}"
     return np.ascontiguousarray(fitted.reshape(*shape[1:], shape[0]).transpose(2, 0, 1)).tobytes()
 
 

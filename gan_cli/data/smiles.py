@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import zlib
 from pathlib import Path
 from random import Random
 from typing import ClassVar
@@ -68,19 +69,19 @@ def _read(path: Path, column: str) -> list[str]:
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         text = data.decode("utf-8-sig")
-    except (gzip.BadGzipFile, EOFError, UnicodeDecodeError) as error:
+    except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
         raise UserError(f"data.file={path}: cannot be read as text ({error}).") from None
-    if path.name.removesuffix(".gz").endswith(".csv"):
-        found = _column(path, text, column)
-    else:
-        found = [line.split()[0] for line in text.splitlines() if line.strip()]
+    table = path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv"))
+    cells = _column(path, text, column) if table else text.splitlines()
+    found = [cell.split()[0] for cell in cells if cell.strip()]  # what stands behind a blank is a name, or more
     if OTHER in "".join(found) or len(set("".join(found))) > 255:
         raise UserError(f"data.file={path}: holds more than SMILES.")
-    return [string for string in found if string]
+    return found
 
 
 def _column(path: Path, text: str, column: str) -> list[str]:
-    rows = csv.reader(io.StringIO(text, newline=""))
+    separator = "\t" if ".tsv" in path.name.lower() else ","
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         names = [name.strip() for name in next(rows, [])]
         place = next((i for i, name in enumerate(names) if name.lower() == column.lower()), None)
@@ -88,7 +89,7 @@ def _column(path: Path, text: str, column: str) -> list[str]:
             raise UserError(
                 f"data.column={column}: {path} has no such column{closest(column, names)}; it has {', '.join(names)}."
             )
-        return [row[place].strip() for row in rows if len(row) > place]
+        return [row[place] for row in rows if len(row) > place]
     except csv.Error as error:
         raise UserError(f"data.file={path}: line {rows.line_num} is not CSV ({error}).") from None
 

@@ -1,5 +1,6 @@
 """Whether strings are molecules, and new ones."""
 
+import hashlib
 from random import Random
 
 from torch import Tensor
@@ -7,6 +8,7 @@ from torch import Tensor
 from gan_cli.data.dataset import Dataset, cache_folder
 from gan_cli.data.smiles import strings
 from gan_cli.data.text import characters
+from gan_cli.records import tolerated
 from gan_cli.registry import Count, metrics
 from gan_cli.rundir import read_json, write_json
 
@@ -75,9 +77,14 @@ def _valid(found: list[str]) -> float:
 
 def _known(dataset: Dataset) -> set[str]:
     """The training split in RDKit's writing, from the cache if it was written before."""
-    path = cache_folder() / "molecules" / f"{dataset.mark}.json"
+    from rdkit import rdBase
+
+    written = strings(dataset.train["x"], dataset.spec.vocabulary)
+    digest = hashlib.sha256("\n".join([rdBase.rdkitVersion, *written]).encode()).hexdigest()[:16]
+    path = cache_folder() / "molecules" / f"{digest}.json"
     kept = read_json(path).get("molecules")
     if kept is None:
-        kept = sorted(filter(None, set(map(canonical, strings(dataset.train["x"], dataset.spec.vocabulary)))))
-        write_json(path, {"molecules": kept})
+        kept = sorted(filter(None, set(map(canonical, written))))
+        with tolerated(f"the cache of molecules {path}"):
+            write_json(path, {"molecules": kept})
     return set(kept)
