@@ -121,6 +121,44 @@ def test_whoever_listened_for_a_notice_hears_of_it_when_the_run_is_saved(
     assert code == 0 and "going on at step 7" in printed
 
 
+SUBMITTED = """
+import json, subprocess, sys, time
+from pathlib import Path
+import submitit
+
+class Run:
+    def __call__(self):
+        sys.argv = ["gan-train", *json.loads(Path("typed.json").read_text())]
+        from gan_cli.main import train
+        train()
+        return "done"
+
+    def checkpoint(self):
+        Path("asked").write_text(str(json.loads(Path("run/run.json").read_text())["step"]))
+        return submitit.helpers.DelayedSubmission(Run())
+
+if __name__ == "__main__":
+    job = submitit.LocalExecutor(folder="log").submit(Run())
+    rows = Path("run/metrics.jsonl")
+    while not (rows.exists() and rows.stat().st_size > 500):
+        time.sleep(0.1)
+    subprocess.run(["pkill", "-USR2", "-f", f"submitit.core._submit {Path('log').resolve()}"], check=True)
+    print(job.result())
+"""
+
+
+@pytest.mark.slow
+def test_submitit_puts_a_noticed_run_into_the_queue_again(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    (tmp_path / "go.py").write_text(SUBMITTED)
+    typed = [*RUN, "steps=3000", "schedule=constant", "checkpoint_every=1000", f"hydra.run.dir={tmp_path / 'run'}"]
+    (tmp_path / "typed.json").write_text(json.dumps(typed))
+    done = subprocess.run([sys.executable, "go.py"], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.stdout.splitlines()[-1] == "done", done.stderr
+    assert 0 < int((tmp_path / "asked").read_text()) < 3000
+    assert rundir.read_card(tmp_path / "run")["finished"]
+
+
 def test_a_second_ctrl_c_quits_at_once_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     slow = "from gan_cli import hooks; import time; hooks.EMA.after_round = lambda self, trainer: time.sleep(3)"
     code = f"{slow}; from gan_cli.main import train; train()"
