@@ -4,19 +4,14 @@ They run in the order of this file, checkpoints last: what a checkpoint says was
 """
 
 import logging
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from math import isfinite
 from pathlib import Path
-from threading import RLock
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from gan_cli import checkpoint, health, noise, pictures, registry, rundir
 from gan_cli.data.dataset import Dataset
@@ -29,8 +24,6 @@ from gan_cli.trainer import Trainer
 log = logging.getLogger(__name__)
 
 FOLLOWED = 4  # a network of so few weights has them logged, one by one
-
-tqdm.set_lock(RLock())  # its usual lock, between processes, would leave a semaphore behind when this one is killed
 
 
 def due(every: int, trainer: Trainer) -> bool:
@@ -300,65 +293,6 @@ class Rows(Hook):
 
     def close(self) -> None:
         self.recorder.close()
-
-
-def until(seconds: float) -> str:
-    """Time left, and the clock at its end; a year stands for all that is longer."""
-    left = timedelta(seconds=min(max(0, round(seconds)), 365 * 24 * 3600))
-    end = datetime.now() + left
-    return f"{left} left, until {end:%H:%M}" if left < timedelta(hours=20) else f"{left} left, until {end:%Y-%m-%d}"
-
-
-class Progress(Hook):
-    """A live line on a terminal, plain lines elsewhere: step, rate, time left, the critic's estimate."""
-
-    PLAIN_EVERY = 15.0  # seconds between plain lines
-
-    def __init__(self, logs: Logs, introduction: str, notes: Sequence[str]) -> None:
-        self.logs, self.introduction, self.notes = logs, introduction, notes
-        self.bar: Any = None
-
-    def start(self, trainer: Trainer) -> None:
-        self.first, self.began, self.turns = trainer.step, time.monotonic(), 0
-        self.said, self.announced = self.began, False
-        if sys.stderr.isatty():
-            layout = "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {rate_noinv_fmt}{postfix}"
-            self.bar = tqdm(total=trainer.steps, initial=trainer.step, unit=" steps", bar_format=layout)
-
-    def after_round(self, trainer: Trainer) -> None:
-        now = time.monotonic()
-        self.turns += len(trainer.game.turns(trainer.step - 1))
-        if self.bar is not None:
-            self.bar.update()
-        if not self.announced and (now - self.began > 1 or trainer.step - self.first == 50 or trainer.ending):
-            self.announced = True  # as soon as a turn's time is known: the run's first line says when it will end
-            log.info("%s; %s", self.introduction, self._left(trainer, now))
-            for note in self.notes:
-                log.info(note)
-        if self.bar is not None and now - self.said > 0.5:
-            self.said = now
-            self.bar.set_postfix_str(f"{self._left(trainer, now)}{self._estimate()}")
-        elif self.bar is None and now - self.said > self.PLAIN_EVERY:
-            self.said = now
-            rate = (trainer.step - self.first) / (now - self.began)
-            left = self._left(trainer, now)
-            log.info("step %d/%d, %.3g steps/s, %s%s", trainer.step, trainer.steps, rate, left, self._estimate())
-
-    def _left(self, trainer: Trainer, now: float) -> str:
-        """Time left, by the turns that are left and the time a turn has taken."""
-        ahead = (trainer.steps - trainer.step) * sum(trainer.game.repeat.values())
-        seconds = ahead * (now - self.began) / self.turns
-        if trainer.minutes is not None:
-            seconds = min(seconds, 60 * trainer.minutes - trainer.seconds)
-        return until(seconds)
-
-    def _estimate(self) -> str:
-        shown = ("wasserstein/train", "wasserstein/heldout", "discriminator/score_gap")
-        return "".join(f", {tag} {self.logs.latest[tag]:.4g}" for tag in shown if tag in self.logs.latest)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
 
 
 class Checkpoints(Hook):

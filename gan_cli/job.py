@@ -21,6 +21,7 @@ from gan_cli.errors import UserError
 from gan_cli.finite import DivergedError
 from gan_cli.hardware import choose_device, cores
 from gan_cli.processes import World
+from gan_cli.progress import Progress
 from gan_cli.records import Recorder
 from gan_cli.trainer import Trainer
 
@@ -284,7 +285,7 @@ def _hooks(
     return [
         hooks.EMA(),
         logs,
-        hooks.Progress(logs, introduction, notes),
+        Progress(logs, introduction, notes),
         *(shown if trainer.game.renders else []),
         *scores,
         hooks.Figures(recorder, dataset, config["sample_every"], config["figures"], folder / "figures"),

@@ -99,15 +99,7 @@ class Recorder:
         if self._waiting:
             self._append()
         self._board.close()
-
-
-def _silent(failure: threading.ExceptHookArgs) -> None:
-    """TensorBoard's thread prints a traceback when the disk is full; the next call to its writer tells of it too."""
-    if type(failure.thread).__name__ != "_AsyncWriterThread" or not isinstance(failure.exc_value, OSError):
-        threading.__excepthook__(failure)
-
-
-threading.excepthook = _silent
+        self._board.leave()
 
 
 class _Board:
@@ -117,6 +109,12 @@ class _Board:
         self._folder = folder
         self._purge: int | None = step + 1  # a resumed run writes later steps again
         self._writer: Any = self._opened()
+        self._others, threading.excepthook = threading.excepthook, self._heard
+
+    def _heard(self, failure: threading.ExceptHookArgs) -> None:
+        """TensorBoard's thread prints a traceback when the disk is full; the next call to its writer tells of it."""
+        if type(failure.thread).__name__ != "_AsyncWriterThread" or not isinstance(failure.exc_value, OSError):
+            self._others(failure)
 
     def _opened(self) -> Any:
         from torch.utils.tensorboard import SummaryWriter
@@ -140,6 +138,11 @@ class _Board:
         with suppress(OSError):
             if self._writer:
                 self._writer.close()
+
+    def leave(self) -> None:
+        """Put back who hears of threads that fail."""
+        if threading.excepthook == self._heard:
+            threading.excepthook = self._others
 
 
 def _is_row(line: str) -> bool:

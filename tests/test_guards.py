@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from conftest import compose
-from torch import Tensor, nn
+from torch import nn
 
 from gan_cli.errors import UserError
 from gan_cli.losses import Wasserstein
@@ -140,8 +140,3 @@ def test_momentum_swings_past_the_generator(momentum: float, low: float, high: f
 def test_the_variance_of_one_value_is_none() -> None:
     with pytest.raises(ValueError, match="more than 1 value"):
         Discriminator((2,), width=4, critic_norm="batch")(torch.randn(1, 2))
-
-
-def test_scores_far_out_are_told_apart_by_no_sigmoid() -> None:
-    scores: Tensor = torch.tensor([20.0, 40.0, 80.0])
-    assert scores.sigmoid().unique().numel() < 3

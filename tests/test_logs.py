@@ -18,8 +18,9 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gan_cli import hooks, pictures
+from gan_cli import pictures
 from gan_cli.data.dataset import Spec
+from gan_cli.progress import Progress
 from gan_cli.records import Recorder
 
 Command = Callable[..., tuple[int, str]]
@@ -162,7 +163,7 @@ def test_a_picture_is_written_whole(tmp_path: Path) -> None:
 
 
 def test_plain_lines_where_there_is_no_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hooks.Progress, "PLAIN_EVERY", 0.0)
+    monkeypatch.setattr(Progress, "PLAIN_EVERY", 0.0)
     code, printed = command("gan-train", "data=points", *QUICK)
     assert code == 0
     lines = [line for line in printed.splitlines() if line.startswith("step 2/4, ")]
