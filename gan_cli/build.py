@@ -51,7 +51,7 @@ def _networks(config: Mapping[str, Any], spec: Spec) -> dict[str, nn.Module]:
 def refuse_absurd_sizes(config: Mapping[str, Any], spec: Spec) -> None:
     """Raise UserError for networks or a batch that the memory cannot hold, before anything is allocated."""
     sizes = {f"network.{key}": value for key, value in flatten(config["network"]).items() if key.endswith("width")}
-    if len({*sizes.values()}) == 1:
+    if len({str(size) for size in sizes.values()}) == 1:
         sizes = {"network.width": next(iter(sizes.values()))}
     sizes["model.latent"] = config["model"].get("latent")
     named = ", ".join(f"{key}={value}" for key, value in sizes.items())

@@ -25,7 +25,7 @@ HARMLESS = {
     "steps", "minutes", "log_every", "sample_every", "checkpoint_every", "evaluate_every", "evaluate_samples",
     "keep_checkpoints", "max_rollbacks", "figures", "resume", "guard", "data.root",
     "hardware.device", "hardware.devices", "hardware.nodes", "hardware.rendezvous", "hardware.threads",
-    "hardware.deterministic",
+    "hardware.deterministic", "hardware.compile", "hardware.cuda_graph",
 }  # fmt: skip
 """Keys that do not change what a run learns: a run may be resumed with others. (A schedule that reads `steps` copies
 its value, and that copy counts. Of many processes the number of shards counts.)"""
@@ -110,6 +110,8 @@ class Hardware:
     nodes: int = key(1, least=1, help="machines; on each the same command, with hydra.run.dir on a common disk")
     rendezvous: str | None = key(None, help="HOST:PORT of the first machine, where the nodes meet")
     shards: int = key(1, least=1, help="equal parts of a batch, at least one a process; more need less memory")
+    compile: bool = key(False, help="compile what a turn computes; the first turns take longer")
+    cuda_graph: bool = key(False, help="GPU: record a turn once and play it back")
     deterministic: bool = key(False, help="GPU: only operations that give the same bits each time; the CPU's always do")
     threads: int | None = key(None, least=1, help="CPU threads; null leaves it to torch")
 

@@ -1,10 +1,9 @@
-"""Whether what a run computes is finite: noted on the device in every turn, read by the host now and then."""
+"""Whether what a run computes is finite: kept on the device in every turn, read by the host now and then."""
 
 import torch
 from torch import Tensor, nn
 
-NEVER = torch.iinfo(torch.int64).max
-ROUND = 1_000_000  # more than the turns of a round
+KEPT = 4096  # turns whose terms are kept before they are looked at; a look waits for the device
 
 
 class DivergedError(Exception):
@@ -12,16 +11,25 @@ class DivergedError(Exception):
 
 
 class Watch:
-    """For each term of each player, the first turn in which it was not finite."""
+    """The terms of all turns since the last look."""
 
     def __init__(self) -> None:
-        self._first: dict[tuple[str, ...], Tensor] = {}  # (player, its terms): the turn's number for each term
+        self._kept: list[tuple[str, dict[str, Tensor], int]] = []
 
-    def note(self, player: str, terms: dict[str, Tensor], step: int, index: int) -> None:
-        """Look at the terms of a turn, without waiting for the device."""
-        key = (player, *terms)
-        noted = torch.where(torch.stack([*terms.values()]).isfinite(), NEVER, step * ROUND + index)
-        self._first[key] = torch.minimum(self._first[key], noted) if key in self._first else noted
+    def note(self, player: str, terms: dict[str, Tensor], step: int) -> None:
+        """Keep the terms of a turn, without waiting for the device."""
+        self._kept.append((player, terms, step))
+        if len(self._kept) >= KEPT:
+            self._look()
+
+    def _look(self) -> None:
+        kept, self._kept = self._kept, []
+        if not kept or torch.stack([term for _, terms, _ in kept for term in terms.values()]).isfinite().all():
+            return
+        player, name, step = next(
+            (player, name, step) for player, terms, step in kept for name, term in terms.items() if not term.isfinite()
+        )
+        raise DivergedError(f"{player}/{name} was the first that was not finite, in round {step + 1}")
 
     def read(self, game: nn.Module) -> None:
         """Wait for all that was noted since the last look, and for the weights.
@@ -29,12 +37,7 @@ class Watch:
         Raises:
             DivergedError: something is not finite; it names what came first.
         """
-        names = [f"{player}/{term}" for player, *terms in self._first for term in terms]
-        noted = torch.cat([*self._first.values()]).tolist() if names else [NEVER]
-        self._first = {}
-        if (first := min(noted)) < NEVER:
-            what = names[noted.index(first)]
-            raise DivergedError(f"{what} was the first that was not finite, in round {first // ROUND + 1}")
+        self._look()
         for name, network in game.named_children():
             weights = list(network.parameters())
             if weights and not torch.stack([weight.isfinite().all() for weight in weights]).all():

@@ -158,7 +158,7 @@ def _diverged(
     introduction = _introduction(config, folder, trainer, device)
     first = trainer.shards.world.rank == 0
     try:
-        trainer.fit(_hooks(config, folder, trainer, dataset, introduction) if first else [])
+        trainer.fit(hooks_of(config, folder, trainer, dataset, introduction) if first else [])
     except DivergedError as error:
         return str(error)
     return None
@@ -260,9 +260,10 @@ def _introduction(config: Mapping[str, Any], folder: Path, trainer: Trainer, dev
     return f"{spent} in {folder}: {budget}, on {where} in {config['hardware']['precision']}"
 
 
-def _hooks(
+def hooks_of(
     config: Mapping[str, Any], folder: Path, trainer: Trainer, dataset: Dataset, introduction: str
 ) -> list[hooks.Hook]:
+    """All that happens beside the rounds of a run, in order."""
     text, reading = yaml.safe_dump(dict(config), sort_keys=False), trainer.game.reading()
     table = _table(config, dataset)  # refuses an objective that the data does not give, before a file is open
     recorder = Recorder(folder, trainer.step)

@@ -27,6 +27,11 @@ def evaluate() -> None:
     _run("gan-evaluate", _evaluate, sys.argv[1:])
 
 
+def bench() -> None:
+    """`gan-bench`."""
+    _run("gan-bench", _bench, sys.argv[1:])
+
+
 def _run(name: str, command: Callable[[list[str]], None], arguments: list[str]) -> None:
     """Run a command; a user's mistake ends in one sentence and exit code 2."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
@@ -74,6 +79,16 @@ def _evaluate(arguments: list[str]) -> None:
     data_options = [argument for argument in arguments if argument.startswith("data.")]
     rest = [argument for argument in arguments if argument not in data_options]
     evaluate.run(parse(evaluate.EvaluateConfig, rest), data_options)
+
+
+def _bench(arguments: list[str]) -> None:
+    from gan_cli import bench
+
+    if {"-h", "--help"} & set(arguments):
+        print(_keys_help("gan-bench [bench.KEY=VALUE ...] [key=value of gan-train ...]", bench.BenchConfig, "bench."))
+        return
+    own = [argument.removeprefix("bench.") for argument in arguments if argument.startswith("bench.")]
+    bench.run(parse(bench.BenchConfig, own), [item for item in arguments if not item.startswith("bench.")])
 
 
 def parse(schema: type, arguments: list[str]) -> Any:
@@ -225,10 +240,10 @@ def train_help() -> str:
     return "\n".join(lines)
 
 
-def _keys_help(usage: str, schema: type) -> str:
+def _keys_help(usage: str, schema: type, prefix: str = "") -> str:
     lines = [usage, ""]
     for item in fields(schema):
         default = getattr(item.default, "value", item.default)
         shown = "" if default in ("???", None, MISSING) else f" [{default}]"
-        lines.append(f"  {item.name:<12}{item.metadata['help']}{shown}")
+        lines.append(f"  {prefix + item.name:<{12 + len(prefix)}}{item.metadata['help']}{shown}")
     return "\n".join(lines)

@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import annotated_types
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Len, Lt
 
 from gan_cli.errors import UserError, closest
 
 Count = Annotated[int, Ge(1)]
 Depth = Annotated[int, Ge(1), Le(1000)]
+Widths = Count | Annotated[list[Count], Len(1, 1000)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Lt(1)]
@@ -42,6 +43,7 @@ HINTS = {
     **vars(annotated_types),
     "Count": Count,
     "Depth": Depth,
+    "Widths": Widths,
     "Positive": Positive,
     "NonNegative": NonNegative,
     "Fraction": Fraction,
@@ -173,12 +175,25 @@ def validate(settings: Mapping[str, Any], arguments: Mapping[str, tuple[Any, Any
     try:
         checked = model.model_validate(dict(settings))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in (path, *first["loc"]))
+        first = max(error.errors(), key=lambda told: len(told["loc"]))  # of a union, the branch that came farthest
+        place = ".".join([path, *_steps(first["loc"], settings)])
         if first["type"] == "missing":
             raise UserError(f"{place}: missing; add {place}=VALUE.") from None
         raise UserError(f"{place}={first['input']}: {_lower(first['msg'])}.") from None
     return {key: getattr(checked, key) for key in settings}
+
+
+def _steps(location: tuple[int | str, ...], settings: Any) -> list[str]:
+    """The way to a setting that pydantic complains of, without the branches of unions, which nobody has typed."""
+    way: list[str] = []
+    for part in location:
+        try:
+            settings = settings[part]
+        except (KeyError, IndexError, TypeError):
+            if way:
+                continue
+        way.append(str(part))
+    return way
 
 
 def _takes_truth(hint: Any) -> bool:

@@ -8,10 +8,13 @@ Class attributes, read by the guard rails before torch loads:
 """
 
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn.functional import avg_pool2d, leaky_relu, relu
+from torch.overrides import TorchFunctionMode
 
 from gan_cli import noise
 from gan_cli.registry import Count, NonNegative, Positive, regularizers
@@ -26,8 +29,62 @@ def input_gradient(D: Critic, x: Tensor, create_graph: bool = True) -> Tensor:
     Valid where no batch statistics couple the samples. With `create_graph` the result can be differentiated again.
     """
     x = x.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(D(x).sum(), x, create_graph=create_graph)
+    with _Kinked():
+        scores = D(x)
+    (gradient,) = torch.autograd.grad(scores.sum(), x, create_graph=create_graph)
     return gradient
+
+
+class _Kinked(TorchFunctionMode):
+    """Inside, the second derivatives of ReLU, leaky ReLU and average pooling are nothing, not tensors of zeros.
+
+    The results are the same bits. But torch has such tensors there, which `backward` then drags through all layers
+    below: a sixth of a critic's arithmetic is spent on zeros. So here the kinked functions multiply by their slope, a
+    constant of the graph, and the pooling knows that it is linear.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is relu or func is torch.relu:
+            return args[0] * _slope(args[0], 0.0)
+        if func is leaky_relu:
+            given = dict(zip(("input", "negative_slope"), args, strict=False)) | (kwargs or {})
+            return given["input"] * _slope(given["input"], given.get("negative_slope", 0.01))
+        if func is avg_pool2d and len(args) == 2 and not kwargs:
+            return _Pooling.apply(*args)
+        return func(*args, **(kwargs or {}))
+
+
+class _Pooling(Function):
+    """avg_pool2d(x, size), whose gradient is a function of the gradient above it alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: int) -> Tensor:
+        ctx.x, ctx.size = x.detach(), size
+        ctx.set_materialize_grads(False)  # else nothing would come as zeros again
+        return avg_pool2d(ctx.x, size)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None) -> Any:
+        return (None if gradient is None else _Spreading.apply(gradient, ctx.x, ctx.size)), None
+
+
+class _Spreading(Function):
+    """The gradient of the pooling, which is linear too: its own gradient is the pooling."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, x: Tensor, size: int) -> Tensor:
+        ctx.size, sides = size, [size, size]
+        ctx.set_materialize_grads(False)
+        return torch.ops.aten.avg_pool2d_backward(gradient, x, sides, sides, [0, 0], False, True, None)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None) -> Any:
+        return (None if gradient is None else avg_pool2d(gradient, ctx.size)), None, None
+
+
+def _slope(x: Tensor, below: float) -> Tensor:
+    """1 where x > 0, else `below`."""
+    return torch.where(x.detach() > 0, 1.0, below).to(x.dtype)
 
 
 def on_the_line(x: Tensor, x_fake: Tensor) -> Tensor:

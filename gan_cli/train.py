@@ -13,8 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from gan_cli import commandline, guards, rundir
 from gan_cli import config as configuration
-from gan_cli import guards, rundir
 from gan_cli.commandline import OUTPUTS
 from gan_cli.errors import UserError
 
@@ -88,6 +88,15 @@ def _job(node: DictConfig) -> float | None:
             raise
         mistakes.append(error)  # Hydra would print more than the sentence
         return None
+
+
+def composed(arguments: list[str]) -> dict[str, Any]:
+    """The checked configuration of `gan-train ARGUMENTS`, without Hydra's flags."""
+    ConfigStore.instance().store(name="schema", node=configuration.TrainConfig)
+    with hydra.initialize_config_module("gan_cli.configs", version_base="1.3"):
+        config = configuration.check(plain(hydra.compose("train", overrides=commandline.overrides(arguments))))
+    guards.check(config)
+    return config
 
 
 def main() -> None:

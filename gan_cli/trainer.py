@@ -1,7 +1,7 @@
 """The loop: rounds of turns. It never knows which game it plays; what is beside the mathematics is a hook."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from gan_cli import noise
 from gan_cli.data.dataset import Batches
 from gan_cli.finite import Watch
-from gan_cli.game import Game, Player, Terms, Turn
+from gan_cli.game import Fields, Game, Player, Terms, Turn
 from gan_cli.optimizers import Rate
 from gan_cli.shards import Shards
 
@@ -68,6 +68,8 @@ class Trainer:
         device = next(game.parameters()).device.type
         self.scalers = {name: GradScaler(device, enabled=scaled) for name in optimizers}
         self.looks, self.watch = [every for every in looks if every], Watch()
+        self.forward: Callable[[Turn, Fields], Terms] = game.play  # or the same compiled
+        self.playing: Callable[[Turn, Tensor], Terms] = self.play_turn  # or the same recorded
         self.step, self.seconds, self.rollbacks = 0, 0.0, 0
         self.signalled: int | None = None  # the signal that asked this process to stop
         self.interrupted: int | None = None  # the signal that stops the run, in all its processes
@@ -77,6 +79,8 @@ class Trainer:
         self.objective: str | None = None  # which of them counts
         self.best: float | None = None  # of the objective, over all evaluations
         self._base_rates = {name: [group["lr"] for group in o.param_groups] for name, o in optimizers.items()}
+        self._weights = {name: _weights(optimizer) for name, optimizer in optimizers.items()}
+        self._all_weights = list(game.parameters())
         self._moving: Player | None = None
         self._rows = torch.empty(0)
 
@@ -109,16 +113,24 @@ class Trainer:
             self.ending = self.finished
             while not self.ending:
                 self.play_round()
-                elapsed = time.monotonic() - started
-                self.seconds, self.interrupted = self.shards.world.latest(elapsed, self.signalled)
-                self.ending = self.finished or self.interrupted is not None  # once a round: the hooks must see the same
-                if self.ending or any(self.step % every == 0 for every in self.looks):
-                    self.watch.read(self.game)
-                for hook in hooks:
-                    hook.after_round(self)
+                self.attend(started, hooks)
         finally:
             for hook in reversed(hooks):
                 hook.close()
+
+    def attend(self, started: float, hooks: Sequence[Hook]) -> None:
+        """What is beside a round that was just played: time, signals, a look at what is finite, the hooks.
+
+        Args:
+            started: when the clock would have stood at zero.
+        """
+        elapsed = time.monotonic() - started
+        self.seconds, self.interrupted = self.shards.world.latest(elapsed, self.signalled)
+        self.ending = self.finished or self.interrupted is not None  # once a round: the hooks must see the same
+        if self.ending or any(self.step % every == 0 for every in self.looks):
+            self.watch.read(self.game)
+        for hook in hooks:
+            hook.after_round(self)
 
     def play_round(self) -> None:
         """One step: every player's turns, in order of play."""
@@ -139,31 +151,46 @@ class Trainer:
         Args:
             rows: where in the training data the turn's batch lies.
         """
+        name = turn.player.name
         self._let_move(turn.player)
-        optimizer = self.optimizers[turn.player.name]
-        optimizer.zero_grad()
-        scaler, weights = self.scalers[turn.player.name], _weights(optimizer)
-        parts = rows.chunk(self.shards.count)
+        terms = self.playing(turn, rows)
+        self.watch.note(name, terms, self.step)
+        self.terms[name] = {**self.terms.get(name, {}), **terms}  # lazy terms: their last value
+
+    def play_turn(self, turn: Turn, rows: Tensor) -> Terms:
+        """A turn as it is written: random numbers set, then what the device computes."""
+        return self.compute(turn, rows, self.seed_turn)
+
+    def seed_turn(self, turn: Turn, shard: int = 0) -> None:
+        """Let all random numbers of a turn, of one of its shards, follow from where the run is."""
+        noise.begin_turn("turn", self.luck, self.step, turn.index, shard=shard, shards=self.shards.count)
+
+    def compute(self, turn: Turn, rows: Tensor, seed: Callable[[Turn, int], None] = lambda turn, shard: None) -> Terms:
+        """What the device computes in a turn, from the rows of its batch to the weights after it. No host waits."""
+        optimizer, scaler = self.optimizers[turn.player.name], self.scalers[turn.player.name]
+        weights, parts = self._weights[turn.player.name], rows.chunk(self.shards.count)
+        for weight in weights:
+            weight.grad = None
 
         def part(shard: int) -> Terms:
-            noise.begin_turn("turn", self.luck, self.step, turn.index, shard=shard, shards=self.shards.count)
-            terms = self.game.play(turn, self.batches.take(parts[shard]))
-            scaler.scale(torch.stack(list(terms.values())).sum()).backward()
+            seed(turn, shard)
+            terms = self.forward(turn, self.batches.take(parts[shard]))
+            # backward to the weights and nowhere else: a penalty's points are leaves too
+            scaler.scale(torch.stack(list(terms.values())).sum()).backward(inputs=weights)
             return {name: term.detach() for name, term in terms.items()}
 
         terms = self.shards.play(self.game, weights, part)
-        self.watch.note(turn.player.name, terms, self.step, turn.index)
-        self.terms[turn.player.name] = {**self.terms.get(turn.player.name, {}), **terms}  # lazy terms: their last value
         scaler.step(optimizer)
         scaler.update()
         self.game.moved(turn)
+        return terms
 
     def _let_move(self, player: Player) -> None:
         """Freeze the networks that stay: no gradient is computed for them, and none is left in them."""
         if player is not self._moving:
-            self.game.requires_grad_(False)
-            for name in player.moves:
-                self.game.get_submodule(name).requires_grad_(True)
+            moves = {id(weight) for weight in self._weights[player.name]}
+            for weight in self._all_weights:
+                weight.requires_grad_(id(weight) in moves)
             self._moving = player
 
     def _averages(self) -> dict[str, nn.Module]:

@@ -25,11 +25,11 @@ NAN, ONE = torch.tensor(float("nan")), torch.tensor(1.0)
 def test_the_first_term_that_was_not_finite_is_named() -> None:
     watch, game = Watch(), make_trainer("model=gan", "data=points", "network.width=4").game
     for step, (a, b, c) in enumerate([(ONE, ONE, ONE), (ONE, ONE / 0, ONE), (NAN, NAN, NAN)]):
-        watch.note("discriminator", {"adversarial": a, "penalty": b}, step, 0)
-        watch.note("generator", {"adversarial": c}, step, 1)
+        watch.note("discriminator", {"adversarial": a, "penalty": b}, step)
+        watch.note("generator", {"adversarial": c}, step)
     with pytest.raises(DivergedError, match="discriminator/penalty was the first that was not finite, in round 2"):
         watch.read(game)
-    watch.note("generator", {"adversarial": ONE}, 3, 0)
+    watch.note("generator", {"adversarial": ONE}, 3)
     watch.read(game)
     watch.read(game)
     next(game.get_submodule("D").parameters()).data[0] = -ONE / 0

@@ -7,7 +7,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from gan_cli.networks.layers import ACTIVATIONS, UNITS, GaussianNoise, Scored, constrain, initialise, norm
-from gan_cli.registry import Count, Depth, Fraction, NonNegative, networks
+from gan_cli.registry import Count, Depth, Fraction, NonNegative, Widths, networks
 
 
 @networks.register("mlp.generator")
@@ -15,7 +15,7 @@ class Generator(nn.Module):
     """(N, latent) -> (N, *shape), through tanh where the data is bounded to [-1, 1].
 
     Args:
-        width, depth: hidden layers are `depth` times `width` wide.
+        width, depth: `depth` hidden layers of this width; a list has the width of each.
         generator_norm: a norm after each hidden layer.
     """
 
@@ -24,7 +24,7 @@ class Generator(nn.Module):
         shape: tuple[int, ...],
         latent: int,
         bounded: bool,
-        width: Count = 256,
+        width: Widths = 256,
         depth: Depth = 3,
         activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "maxout", "gated"] = "relu",
         dropout: Fraction = 0.0,
@@ -32,7 +32,7 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         layers = _hidden(latent, width, depth, activation, generator_norm, dropout)
-        last: list[nn.Module] = [nn.Linear(width, prod(shape)), nn.Unflatten(1, shape)]
+        last: list[nn.Module] = [nn.Linear(_last(width), prod(shape)), nn.Unflatten(1, shape)]
         self.layers = nn.Sequential(*layers, *last, *([nn.Tanh()] if bounded else []))
         initialise(self, "he")
 
@@ -55,7 +55,7 @@ class Discriminator(Scored):
     def __init__(
         self,
         shape: tuple[int, ...],
-        width: Count = 256,
+        width: Widths = 256,
         depth: Depth = 3,
         activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "maxout", "gated"] = "relu",
         dropout: Fraction = 0.0,
@@ -67,7 +67,7 @@ class Discriminator(Scored):
         super().__init__()
         first: list[nn.Module] = [nn.Flatten(), *([nn.Dropout(input_dropout)] if input_dropout else [])]
         hidden = _hidden(prod(shape), width, depth, activation, critic_norm, dropout)
-        self.end_with([*first, *hidden], width, minibatch, squash)
+        self.end_with([*first, *hidden], _last(width), minibatch, squash)
         initialise(self, "he")
         constrain(self, critic_norm)
 
@@ -172,12 +172,19 @@ class Classifier(nn.Module):
         return self.head(self.trunk(x))
 
 
-def _hidden(inputs: int, width: int, depth: int, activation: str, norm_name: str, dropout: float) -> list[nn.Module]:
+def _hidden(
+    inputs: int, width: int | list[int], depth: int, activation: str, norm_name: str, dropout: float
+) -> list[nn.Module]:
     """`depth` times: linear, norm, activation, dropout. Some activations take several features for each they give."""
     layers: list[nn.Module] = []
-    for _ in range(depth):
-        units = UNITS.get(activation, 1) * width
+    for features in width if isinstance(width, list) else [width] * depth:
+        units = UNITS.get(activation, 1) * features
         layers += [nn.Linear(inputs, units), *norm(norm_name, units, spatial=False), ACTIVATIONS[activation]()]
         layers += [nn.Dropout(dropout)] if dropout else []
-        inputs = width
+        inputs = features
     return layers
+
+
+def _last(width: int | list[int]) -> int:
+    """Features of the last hidden layer."""
+    return width[-1] if isinstance(width, list) else width
