@@ -153,9 +153,14 @@ def build_trainer(
     shards = Shards(config["hardware"]["shards"], world)
     scaled = config["hardware"]["precision"] == "fp16"
     looks = [config[f"{what}_every"] for what in ("log", "sample", "evaluate", "checkpoint")]
-    return Trainer(
+    trainer = Trainer(
         game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema, shards, scaled, looks
     )
+    if config["hardware"].get("compile"):
+        from gan_cli.compiled import Compiled
+
+        trainer.forward = Compiled(game, config["hardware"]["precision"])
+    return trainer
 
 
 def _refuse_missing_fields(game: Game, dataset: Dataset, config: Mapping[str, Any]) -> None:

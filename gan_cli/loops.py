@@ -87,8 +87,8 @@ class Bare(Loop):
             yield from order[: len(self.x) // self.batch_size * self.batch_size].split(self.batch_size)
 
     def batch(self) -> Tensor:
-        x = self.x[next(self.rows)]
-        return x.float() / 127.5 - 1 if x.dtype == torch.uint8 else x
+        x = self.x.index_select(0, next(self.rows))
+        return x.float().div_(127.5).sub_(1) if x.dtype == torch.uint8 else x
 
     def play(self, rounds: int) -> None:
         for _ in range(rounds):

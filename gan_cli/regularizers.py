@@ -8,6 +8,7 @@ Class attributes, read by the guard rails before torch loads:
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -28,11 +29,16 @@ def input_gradient(D: Critic, x: Tensor, create_graph: bool = True) -> Tensor:
 
     Valid where no batch statistics couple the samples. With `create_graph` the result can be differentiated again.
     """
+    if torch.compiler.is_compiling():  # there the inner gradient must be a function too; eagerly it is the slower way
+        return torch.func.grad(partial(_sum_of_scores, D))(x.detach())
     x = x.detach().requires_grad_()
-    with _Kinked():
-        scores = D(x)
-    (gradient,) = torch.autograd.grad(scores.sum(), x, create_graph=create_graph)
+    (gradient,) = torch.autograd.grad(_sum_of_scores(D, x), x, create_graph=create_graph)
     return gradient
+
+
+def _sum_of_scores(D: Critic, x: Tensor) -> Tensor:
+    with _Kinked():
+        return D(x).sum()
 
 
 class _Kinked(TorchFunctionMode):
@@ -83,8 +89,11 @@ class _Spreading(Function):
 
 
 def _slope(x: Tensor, below: float) -> Tensor:
-    """1 where x > 0, else `below`."""
-    return torch.where(x.detach() > 0, 1.0, below).to(x.dtype)
+    """1 where x > 0, else `below`; `where` would take 40 times as long on a CPU."""
+    x = x.detach()
+    return torch.ops.aten.leaky_relu_backward(
+        torch.ones((), dtype=x.dtype, device=x.device).expand_as(x), x, below, False
+    )
 
 
 def on_the_line(x: Tensor, x_fake: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ class Dataset:
     def decode(self, stored: Fields) -> Fields:
         """A batch as the networks see it: float32, images in [-1, 1]."""
         x = stored["x"]
-        return {**stored, "x": x.float() / 127.5 - 1 if x.dtype == torch.uint8 else x}
+        return {**stored, "x": x.float().div_(127.5).sub_(1) if x.dtype == torch.uint8 else x}
 
     def some(self, fields: Fields, n: int, purpose: str = "scored") -> Tensor:
         """At most n samples of a split, decoded; always the same ones for a purpose."""
@@ -196,8 +196,10 @@ class Batches:
 
     def _drawn(self, rows: Tensor) -> Fields:
         if not self.mirrored:
-            return self.dataset.decode({name: values[rows] for name, values in self.dataset.train.items()})
-        stored = {name: values[rows % self.samples] for name, values in self.dataset.train.items()}
+            return self.dataset.decode(
+                {name: values.index_select(0, rows) for name, values in self.dataset.train.items()}
+            )
+        stored = {name: values.index_select(0, rows % self.samples) for name, values in self.dataset.train.items()}
         turned = (rows >= self.samples).view(-1, 1, 1, 1)
         return self.dataset.decode({**stored, "x": torch.where(turned, stored["x"].flip(-1), stored["x"])})
 
