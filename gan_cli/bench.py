@@ -98,32 +98,34 @@ def measured(config: Mapping[str, Any], bench: BenchConfig) -> dict[str, Any]:
     with ExitStack() as stack:
         players: dict[str, Play] = {"gan-train": lambda rounds: _play(trainer, rounds)}
         left_out = {}
-        for name in _worthwhile(bench.against, config):
+        for name in _worthwhile(bench.against, trainer.hardware):
             try:
                 players[name] = _contestant(name, config, dataset, device, stack)
             except UserError as error:
                 left_out[name] = str(error)
         race = speed.Race(players, device, bench.seconds).run(bench.heats)
-    half = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(trainer.hardware["precision"], torch.float32)
     return {
         "device": str(device),
         "threads": torch.get_num_threads(),
-        "hardware": config["hardware"],
+        "hardware": trainer.hardware,
         **_rates(race, trainer, config["batch_size"]),
         "left_out": left_out,
         "turn_ms": speed.Stopwatch(trainer, device).split(max(3, race.rounds("gan-train") // 2)),
-        "floor": speed.floor(trainer, device, half.get(config["hardware"]["precision"], torch.float32)),
+        "floor": speed.floor(trainer, device, half),
     }
 
 
 def _play(trainer: "Trainer", rounds: int) -> None:
+    from gan_cli.hardware import multiply
+
+    multiply(trainer.hardware["precision"])  # another contestant may have set it otherwise
     for _ in range(rounds):
         trainer.play_round()
 
 
-def _worthwhile(names: list[str], config: Mapping[str, Any]) -> list[str]:
+def _worthwhile(names: list[str], hardware: Mapping[str, Any]) -> list[str]:
     """Without contestants that would be the configuration itself."""
-    hardware = config["hardware"]
     same = {"fp32": hardware["precision"] == "fp32", "eager": not (hardware["compile"] or hardware["cuda_graph"])}
     return [name for name in names if not same.get(name)]
 

@@ -16,7 +16,7 @@ from gan_cli.config import DEFAULTS, flatten, players, role_nodes
 from gan_cli.data.dataset import Batches, Dataset, Spec
 from gan_cli.errors import UserError
 from gan_cli.game import Game
-from gan_cli.hardware import memory, with_precision
+from gan_cli.hardware import memory, multiply, settled, with_precision
 from gan_cli.optimizers import Rate
 from gan_cli.processes import World
 from gan_cli.shards import Shards
@@ -136,9 +136,13 @@ def build_trainer(
 ) -> Trainer:
     """The trainer of a checked configuration, before its first round."""
     noise.begin_turn("weights", config["seed"])
+    hardware, choices = settled(config["hardware"], device)
+    multiply(hardware["precision"])
     game = build_game(config, dataset.spec).to(device)
+    if hardware["channels_last"]:
+        game.to(memory_format=torch.channels_last)
     for name in game.roles:
-        with_precision(game.get_submodule(name), device, config["hardware"]["precision"])
+        with_precision(game.get_submodule(name), device, hardware["precision"])
     moves = {name: [game.get_submodule(part) for part in player.moves] for name, player in game.players.items()}
     optimizers = {
         name: registry.optimizers.build(node, "optimizer", parameters=_distinct(moves[name]))
@@ -150,17 +154,37 @@ def build_trainer(
     if game.ema is not None and not game.averaged:
         raise UserError(f"model.ema={game.ema}: model={config['model']['name']} averages no network; set it to null.")
     ema = None if game.ema is None else _averaged_copy(game)
-    shards = Shards(config["hardware"]["shards"], world)
-    scaled = config["hardware"]["precision"] == "fp16"
+    shards = Shards(hardware["shards"], world, hardware["reduce"])
+    scaled = hardware["precision"] == "fp16"
     looks = [config[f"{what}_every"] for what in ("log", "sample", "evaluate", "checkpoint")]
     trainer = Trainer(
         game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema, shards, scaled, looks
     )
-    if config["hardware"].get("compile"):
+    trainer.hardware, trainer.choices = hardware, choices
+    _hasten(trainer)
+    return trainer
+
+
+def _hasten(trainer: Trainer) -> None:
+    """Let turns be compiled and recorded, where the hardware says so."""
+    if trainer.hardware["compile"]:
         from gan_cli.compiled import Compiled
 
-        trainer.forward = Compiled(game, config["hardware"]["precision"])
-    return trainer
+        trainer.forward = Compiled(trainer.game, trainer.hardware["precision"])
+    wanted = trainer.hardware["cuda_graph"]
+    if not wanted or (wanted == "auto" and next(trainer.game.parameters()).device.type != "cuda"):
+        trainer.hardware["cuda_graph"] = False
+        return
+    from gan_cli import capture
+
+    if obstacle := capture.obstacle(trainer):
+        if wanted is True:
+            raise UserError(f"hardware.cuda_graph=true: {obstacle}; set it to auto or false.")
+        trainer.choices.append(f"hardware.cuda_graph=false: {obstacle}")
+    else:
+        trainer.playing = capture.Recorded(trainer)
+        trainer.choices += [] if wanted is True else ["hardware.cuda_graph=true: a turn is one launch"]
+    trainer.hardware["cuda_graph"] = not obstacle
 
 
 def _refuse_missing_fields(game: Game, dataset: Dataset, config: Mapping[str, Any]) -> None:

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
 from gan_cli import noise
 from gan_cli.errors import UserError
+from gan_cli.networks.layers import one_hot
 
 
 class Codes:
@@ -61,7 +62,7 @@ def _width(values: int | str) -> int:
 
 def _drawn(width: int, n: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
     u = noise.rows(torch.rand, n, 1, device=device) if generator is None else torch.rand(n, 1, generator=generator)
-    return 2 * u - 1 if width == 1 else one_hot((u[:, 0] * width).long().clamp_max(width - 1), width).float()
+    return 2 * u - 1 if width == 1 else one_hot((u[:, 0] * width).long().clamp_max(width - 1), width)
 
 
 def _information(answer: Tensor, code: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ HARMLESS = {
     "steps", "minutes", "log_every", "sample_every", "checkpoint_every", "evaluate_every", "evaluate_samples",
     "keep_checkpoints", "max_rollbacks", "figures", "resume", "guard", "data.root",
     "hardware.device", "hardware.devices", "hardware.nodes", "hardware.rendezvous", "hardware.threads",
-    "hardware.deterministic", "hardware.compile", "hardware.cuda_graph",
+    "hardware.deterministic", "hardware.compile", "hardware.cuda_graph", "hardware.channels_last",
 }  # fmt: skip
 """Keys that do not change what a run learns: a run may be resumed with others. (A schedule that reads `steps` copies
 its value, and that copy counts. Of many processes the number of shards counts.)"""
@@ -90,7 +90,9 @@ class Device(Enum):
 
 
 class Precision(Enum):
+    auto = "auto"
     fp32 = "fp32"
+    tf32 = "tf32"
     bf16 = "bf16"
     fp16 = "fp16"
 
@@ -105,13 +107,15 @@ class Hardware:
     """Where a run computes, and in which precision."""
 
     device: Device = key(Device.auto, help="auto, cpu or gpu")
-    precision: Precision = key(Precision.fp32, help="fp32, bf16 or fp16")
+    precision: Precision = key(Precision.fp32, help="fp32, tf32 (GPU), bf16 or fp16; auto is tf32 where there is one")
     devices: int | str = key(1, least=1, help="processes on this machine, each with a GPU; `all` of them")
     nodes: int = key(1, least=1, help="machines; on each the same command, with hydra.run.dir on a common disk")
     rendezvous: str | None = key(None, help="HOST:PORT of the first machine, where the nodes meet")
     shards: int = key(1, least=1, help="equal parts of a batch, at least one a process; more need less memory")
     compile: bool = key(False, help="compile what a turn computes; the first turns take longer")
-    cuda_graph: bool = key(False, help="GPU: record a turn once and play it back")
+    cuda_graph: bool | str = key("auto", help="GPU: record a turn once and play it back; auto: where that is possible")
+    channels_last: bool | str = key("auto", help="images with their channels side by side; auto: in half precision")
+    reduce: Precision = key(Precision.fp32, help="fp32 or bf16: how gradients travel between processes")
     deterministic: bool = key(False, help="GPU: only operations that give the same bits each time; the CPU's always do")
     threads: int | None = key(None, least=1, help="CPU threads; null leaves it to torch")
 
@@ -227,6 +231,11 @@ def _processes(hardware: Mapping[str, Any], batch_size: int) -> dict[str, Any]:
             f"hardware.rendezvous={hardware['rendezvous']}: hardware.nodes={nodes} meet at the first of them; "
             "name it as HOST:PORT."
         )
+    for name in ("cuda_graph", "channels_last"):
+        if hardware[name] not in (True, False, "auto"):
+            raise UserError(f"hardware.{name}={hardware[name]}: expected true, false or auto.")
+    if hardware["reduce"] not in ("fp32", "bf16"):
+        raise UserError(f"hardware.reduce={hardware['reduce']}: expected fp32 or bf16.")
     processes = nodes * int(devices)
     shards = max(hardware["shards"], processes)
     if shards % processes:

@@ -46,6 +46,34 @@ def choose_device(hardware: Mapping[str, Any], local_rank: int = 0) -> torch.dev
     return torch.device("cuda", local_rank)
 
 
+def settled(hardware: Mapping[str, Any], device: torch.device) -> tuple[dict[str, Any], list[str]]:
+    """The hardware with `auto` decided for this device, and what was decided, in words.
+
+    Raises:
+        UserError: the device has no such precision.
+    """
+    tensor_cores = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    chosen, said = dict(hardware), []
+    if hardware["precision"] == "tf32" and not tensor_cores:
+        raise UserError("hardware.precision=tf32: needs an NVIDIA GPU of 2020 or later; take fp32 or bf16.")
+    if hardware["precision"] == "auto":
+        chosen["precision"] = "tf32" if tensor_cores else "fp32"
+        said = ["hardware.precision=tf32: this GPU's fast products of float32"] if tensor_cores else []
+    half = chosen["precision"] in ("bf16", "fp16")
+    if hardware["channels_last"] == "auto":
+        chosen["channels_last"] = half
+        said += ["hardware.channels_last=true: half precision has its fast convolutions there"] if half else []
+    return chosen, said
+
+
+def multiply(precision: str) -> None:
+    """Let a GPU multiply float32 as it is, or rounded to TF32's ten bits (`tf32`), from now on in this process."""
+    rule = "tf32" if precision == "tf32" else "ieee"
+    cudnn: Any = torch.backends.cudnn
+    for products in (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn):
+        products.fp32_precision = rule
+
+
 HALVED = ("forward", "features", "log_likelihood")
 
 
@@ -58,7 +86,7 @@ def with_precision(network: nn.Module, device: torch.device, precision: str) -> 
     The network's class is replaced by a subclass whose methods of `HALVED` are wrapped: names in its `state_dict`
     stay, and copies of it behave alike.
     """
-    if precision == "fp32":
+    if precision not in ("bf16", "fp16"):
         return network
 
     plain, dtype = type(network), {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]

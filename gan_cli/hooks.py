@@ -130,7 +130,7 @@ class Logs(Hook):
 
 def _learning_rates(trainer: Trainer) -> dict[str, float]:
     """Each player's learning rate in the round just played."""
-    return {f"{name}/learning_rate": o.param_groups[0]["lr"] for name, o in trainer.optimizers.items()}
+    return {f"{name}/learning_rate": float(o.param_groups[0]["lr"]) for name, o in trainer.optimizers.items()}
 
 
 def _distance(trainer: Trainer) -> dict[str, Tensor]:

@@ -257,7 +257,7 @@ def _introduction(config: Mapping[str, Any], folder: Path, trainer: Trainer, dev
     if trainer.minutes is not None:
         budget += f" or {trainer.minutes:g} minutes, whichever comes first"
     spent = f"going on at step {trainer.step} after {trainer.seconds:.0f} s" if trainer.step else "new run"
-    return f"{spent} in {folder}: {budget}, on {where} in {config['hardware']['precision']}"
+    return f"{spent} in {folder}: {budget}, on {where} in {trainer.hardware['precision']}"
 
 
 def hooks_of(
@@ -270,7 +270,7 @@ def hooks_of(
     recorder.hparams(*table)
     texts = {"configuration": f"```yaml\n{text}\n```", "reading": reading}
     logs = hooks.Logs(recorder, dataset, config["log_every"], config["sample_every"], texts)
-    scores, notes = [], [*filter(None, [dataset.note]), reading, *_shard_notes(trainer)]
+    scores, notes = [], [*filter(None, [dataset.note]), reading, *trainer.choices, *_shard_notes(trainer)]
     if config["evaluate_every"] and dataset.scored_by and trainer.game.renders:
         node = {"name": _metric(config["objective"], dataset)} | (
             {"n": config["evaluate_samples"]} if config["evaluate_samples"] else {}

@@ -38,7 +38,7 @@ class Loop:
             raise UserError(f"model={config['model']['name']}: there is no hand-written loop for this game.")
         self.G, self.D = game.G.train(), game.D.train()
         self.loss, self.regularizer = game.loss, game.regularizer
-        self.critic_turns, self.latent = game.repeat["discriminator"], config["model"]["latent"]
+        self.critic_turns, self.prior = game.repeat["discriminator"], game.prior
         self.batch_size, self.dataset, self.device = config["batch_size"], dataset, device
         self.nodes = players(config["optimizer"], ("discriminator", "generator"))
         self.optimizer_D = self.optimizer(self.D, self.nodes["discriminator"])
@@ -65,7 +65,7 @@ class Loop:
 
     def noise(self) -> Tensor:
         """A batch of z."""
-        return torch.randn(self.batch_size, self.latent, device=self.device)
+        return self.prior(self.batch_size)
 
 
 class Bare(Loop):

@@ -94,6 +94,11 @@ class Rate:
         self._node = node
         self._restart()
 
+    @property
+    def constant(self) -> bool:
+        """Whether the factor never changes."""
+        return bool(self._node["name"] == "constant")
+
     def _restart(self) -> None:
         self._optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
         self._schedule = schedules.build(self._node, "schedule", optimizer=self._optimizer)

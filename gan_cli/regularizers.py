@@ -32,7 +32,8 @@ def input_gradient(D: Critic, x: Tensor, create_graph: bool = True) -> Tensor:
     if torch.compiler.is_compiling():  # there the inner gradient must be a function too; eagerly it is the slower way
         return torch.func.grad(partial(_sum_of_scores, D))(x.detach())
     x = x.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(_sum_of_scores(D, x), x, create_graph=create_graph)
+    scores = _sum_of_scores(D, x) if create_graph else D(x).sum()
+    (gradient,) = torch.autograd.grad(scores, x, create_graph=create_graph)
     return gradient
 
 

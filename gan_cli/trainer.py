@@ -78,6 +78,9 @@ class Trainer:
         self.scores: dict[str, float] = {}  # of the last evaluation
         self.objective: str | None = None  # which of them counts
         self.best: float | None = None  # of the objective, over all evaluations
+        self._factor: float | None = None  # of the learning rates, as they stand in the optimizers
+        self.hardware: dict[str, Any] = {}  # where it computes, all `auto` decided
+        self.choices: list[str] = []  # what was decided, in words
         self._base_rates = {name: [group["lr"] for group in o.param_groups] for name, o in optimizers.items()}
         self._weights = {name: _weights(optimizer) for name, optimizer in optimizers.items()}
         self._all_weights = list(game.parameters())
@@ -135,9 +138,11 @@ class Trainer:
     def play_round(self) -> None:
         """One step: every player's turns, in order of play."""
         factor = self.rate(self.step)
-        for name, optimizer in self.optimizers.items():
-            for group, base in zip(optimizer.param_groups, self._base_rates[name], strict=True):
-                group["lr"] = base * factor
+        if factor != self._factor:  # constant rates, which may be tensors on the device, are left alone
+            self._factor = factor
+            for name, optimizer in self.optimizers.items():
+                for group, base in zip(optimizer.param_groups, self._base_rates[name], strict=True):
+                    _set_rate(group, base * factor)
         self.game.begin_round(self.step)
         for turn in self.game.turns(self.step):
             if turn.fresh_batch:
@@ -210,7 +215,7 @@ class Trainer:
             "terms": self.terms,
             "game": self.game.state_dict(),
             "ema": {name: network.state_dict() for name, network in self._averages().items()},
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "optimizers": {name: _plain(optimizer.state_dict()) for name, optimizer in self.optimizers.items()},
             "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items()},
         }
 
@@ -237,13 +242,27 @@ class Trainer:
                 self.scalers[name].load_state_dict(saved)
 
 
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    """An optimizer's state with its learning rates as numbers, wherever they are kept."""
+    return {**state, "param_groups": [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]}
+
+
+def _set_rate(group: dict[str, Any], rate: float) -> None:
+    """Set a learning rate, in place where it is a tensor that a recorded step reads."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
+
+
 def _restore(optimizer: Optimizer, state: dict[str, Any]) -> None:
     """Load an optimizer's state, but keep the settings it was built with: torch would take the saved ones."""
     settings = [{key: group[key] for key in group if key != "params"} for group in optimizer.param_groups]
     for saved, own in zip(state["param_groups"], settings, strict=True):
         if saved.keys() - own.keys() - {"params"}:
             raise ValueError(f"it is not the state of {type(optimizer).__name__}")
-    optimizer.load_state_dict(state)
+    groups = [{**own, "params": saved["params"]} for own, saved in zip(settings, state["param_groups"], strict=True)]
+    optimizer.load_state_dict({**state, "param_groups": groups})
     for group, own in zip(optimizer.param_groups, settings, strict=True):
         group.update(own)
 

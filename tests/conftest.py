@@ -88,7 +88,7 @@ def command(
         monkeypatch.setattr(sys, "argv", [name, *arguments])
         code = 0
         try:
-            {"gan-train": main.train, "gan-sample": main.sample, "gan-evaluate": main.evaluate}[name]()
+            getattr(main, name.removeprefix("gan-"))()
         except SystemExit as stop:
             code = int(stop.code or 0)
         printed = capsys.readouterr()

@@ -79,7 +79,10 @@ MISTAKES = [
     (["batch_size=-1"], "batch_size=-1: must be at least 1"),
     (["minutes=-1"], "minutes=-1.0: must be at least 0"),
     (["loss=wassersten"], "loss=wassersten: no such option (did you mean wasserstein?)"),
-    (["hardware.precision=bf17"], "hardware.precision=bf17: invalid value 'bf17', expected one of [fp32, bf16, fp16]"),
+    (
+        ["hardware.precision=bf17"],
+        "hardware.precision=bf17: invalid value 'bf17', expected one of [auto, fp32, tf32, bf16, fp16]",
+    ),
     (["hardware.device=mps"], "hardware=cpu"),
     (["resume=maybe"], "resume=maybe"),
     (["regularizer.weigth=3"], "regularizer.weigth=3: regularizer=gradient_penalty has no such option (did you mean"),

@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar
 import torch
 from annotated_types import Ge, Le
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from gan_cli.data.dataset import Dataset, Fields, Spec
 from gan_cli.errors import UserError
+from gan_cli.networks.layers import one_hot
 from gan_cli.registry import Count, datasets
 
 BLOCKS, HELD_OUT = 100, 10  # the text is cut into 100 blocks and every tenth is held out; no window crosses a cut
@@ -53,7 +53,7 @@ class Text(Dataset):
 
 def one_hot_characters(codes: Tensor, size: int) -> Tensor:
     """Characters by number, (N, length), one-hot: (N, size, length)."""
-    return one_hot(codes.long(), size).movedim(-1, 1).float()
+    return one_hot(codes, size).movedim(-1, 1)
 
 
 def characters(samples: Tensor) -> Tensor:

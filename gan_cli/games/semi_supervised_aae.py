@@ -5,13 +5,14 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
 from gan_cli import noise
 from gan_cli.data.dataset import Spec
 from gan_cli.errors import UserError
 from gan_cli.game import Fields, Terms, player
 from gan_cli.games.aae import AAE
+from gan_cli.networks.layers import one_hot
 from gan_cli.registry import Count, games
 
 
@@ -79,7 +80,7 @@ class SemiSupervisedAAE(AAE):
     def categories(self, n: int) -> Tensor:
         """n classes, evenly drawn, as one-hot rows."""
         u = noise.rows(torch.rand, n, 1, device=self.prior.device.device)[:, 0]
-        return one_hot((u * self.K).long().clamp_max(self.K - 1), self.K).float()
+        return one_hot((u * self.K).long().clamp_max(self.K - 1), self.K)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.named(x)[1]
@@ -92,7 +93,7 @@ class SemiSupervisedAAE(AAE):
 
     def draw(self, generator: torch.Generator) -> Tensor:
         y = torch.randint(self.K, (), generator=generator)
-        return torch.cat([one_hot(y, self.K).float(), super().draw(generator)])
+        return torch.cat([one_hot(y, self.K), super().draw(generator)])
 
     @torch.no_grad()
     def scores(self, heldout: Fields) -> dict[str, float]:

@@ -2,9 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
-from gan_cli.networks.layers import feature_size
+from gan_cli.networks.layers import feature_size, one_hot
 
 
 class Concatenated(nn.Module):

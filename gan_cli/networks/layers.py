@@ -12,6 +12,11 @@ from gan_cli.errors import UserError
 GAIN = 2.0**0.5  # He et al., 2015: variance 2 / fan_in keeps the scale through a ReLU
 
 
+def one_hot(y: Tensor, classes: int) -> Tensor:
+    """(N, ...) -> (N, ..., classes), float32: 1 in the place of each label. torch's own function asks the host."""
+    return (y[..., None] == torch.arange(classes, device=y.device)).float()
+
+
 class Maxout(nn.Module):
     """Maximum over groups of `pieces` neighbouring features: (N, pieces * C) -> (N, C).
 

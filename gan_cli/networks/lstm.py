@@ -2,8 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot, pad
+from torch.nn.functional import pad
 
+from gan_cli.networks.layers import one_hot
 from gan_cli.networks.text_resnet import sequence
 from gan_cli.registry import Count, Depth, networks
 
