@@ -59,12 +59,12 @@ EXPECTED = {"grey.png": (200, 200, 200), "sixteen.png": (200, 200, 200), "float.
 def test_every_kind_of_image_becomes_the_same_bytes(tmp_path: Path) -> None:
     odd_images(tmp_path)
     data = ImageFolder(str(tmp_path), image_size=16)
-    _, entries = folders.listing(tmp_path, True, 0.1)
+    files = folders.listing(tmp_path, True, 0.1)
     images = torch.cat([data.train["x"], data.heldout["x"]])
-    assert len(images) == len(entries) == 14 and images.dtype == torch.uint8 and images.shape[1:] == (3, 16, 16)
-    for entry, image in zip(entries, images, strict=True):
-        expected = torch.tensor(EXPECTED.get(entry.path.name, (200, 100, 50)))[:, None, None]
-        assert (image.float() - expected)[:, 2:-2, 2:-2].abs().max() <= 8, entry.path.name
+    assert len(images) == len(files) == 14 and images.dtype == torch.uint8 and images.shape[1:] == (3, 16, 16)
+    for path, image in zip(files.paths(0, 14), images, strict=True):
+        expected = torch.tensor(EXPECTED.get(path.name, (200, 100, 50)))[:, None, None]
+        assert (image.float() - expected)[:, 2:-2, 2:-2].abs().max() <= 8, path.name
     assert data.spec.classes == 0 and data.scored_by == ["patches"]
     grey = ImageFolder(str(tmp_path), image_size=16, channels=1)
     assert grey.spec.shape == (1, 16, 16)
@@ -102,7 +102,8 @@ def test_what_is_held_out_hangs_on_the_names_alone(tmp_path: Path) -> None:
     classes(tmp_path, ("cat", "dog"), each=20)
 
     def held() -> set[str]:
-        return {str(entry.path) for entry in folders.listing(tmp_path, True, 0.2)[1] if entry.heldout}
+        files = folders.listing(tmp_path, True, 0.2)
+        return {str(path) for path, held in zip(files.paths(0, len(files)), files.heldout, strict=True) if held}
 
     before = held()
     (tmp_path / "cat" / "new.png").write_bytes((tmp_path / "cat" / "0.png").read_bytes())

@@ -7,10 +7,10 @@ import json
 import logging
 import os
 import shutil
+from base64 import b85decode, b85encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -22,27 +22,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gan_cli.data.dataset import FEW, Dataset, Spec, cache_folder
+from gan_cli.data.listing import Listing, listing
 from gan_cli.errors import UserError
 from gan_cli.registry import Count, datasets
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Version of the packed file; part of its name."""
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
-TRAIN, HELD_OUT = ("train", "training"), ("val", "valid", "validation", "test")  # the first that is there counts
 UNREADABLE = "unreadable.txt"  # beside the packed images: a line a file
 PASSING = "(now) "  # begins the line of a file that may be readable another time
 AT_ONCE = 512  # images decoded before they are written
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An image file: its class, and whether it is held out."""
-
-    path: Path
-    label: int
-    heldout: bool
 
 
 @datasets.register("image_folder")
@@ -81,131 +71,52 @@ class ImageFolder(Dataset):
     ) -> None:
         if channels == 2:
             raise UserError("data.channels=2: take 1 (grey) or 3 (colour).")
-        names, entries = listing(Path(folder).expanduser(), classes, heldout)
-        images, readable, bad = packed(entries, Path(folder).expanduser(), (channels, image_size, image_size))
-        if (left_out := readable.count(False)) > unreadable * len(readable):
+        files = listing(Path(folder).expanduser(), classes, heldout)
+        images, readable, bad = packed(files, Path(folder).expanduser(), (channels, image_size, image_size))
+        names = files.classes
+        if (left_out := int((~readable).sum())) > unreadable * len(readable):
             raise UserError(
                 f"data.folder={folder}: {left_out} of its {len(readable)} images cannot be read (their names are in "
                 f"{bad}), more than data.unreadable={unreadable}; mend or remove them, or allow a larger share."
             )
-        entries = [entry for entry, good in zip(entries, readable, strict=True) if good]
-        first = sum(not entry.heldout for entry in entries)
-        if not 0 < first < len(entries):
+        y = torch.from_numpy(files.labels[readable])
+        first, count = int((readable & ~files.heldout).sum()), len(y)
+        if not 0 < first < count:
             raise UserError(f"data.folder={folder}: needs at least one image to learn from and one to hold out.")
-        y = torch.tensor([entry.label for entry in entries])
         self.train, self.heldout = {"x": images[:first], "y": y[:first]}, {"x": images[first:], "y": y[first:]}
         self.spec, self.flip = Spec("image", tuple(images.shape[1:]), classes=len(names)), flip
-        self.note = f"{first} images of {len(names)} classes to learn from, {len(entries) - first} held out"
-        if names and len(entries) - first < FEW:
+        self.note = f"{first} images of {len(names)} classes to learn from, {count - first} held out"
+        if names and count - first < FEW:
             self.note += ", too few for the scores that need labels"
         missing = f"; {left_out} cannot be read and are left out, see {bad}" if left_out else ""
         self.note += missing
         if not names:
             self.note = (
-                f"{first} images to learn from, {len(entries) - first} held out; without class folders the scores "
+                f"{first} images to learn from, {count - first} held out; without class folders the scores "
                 "that need labels (classifier_score, classes_covered, frechet_classifier_distance) are left out and "
                 f"sliced_wasserstein remains{missing}"
             )
 
 
-def listing(folder: Path, classes: bool, share: float) -> tuple[list[str], list[Entry]]:
-    """The names of the classes, and every image below the folder, those to learn from first.
-
-    Raises:
-        UserError: no such folder, or no image in it.
-    """
-    if not folder.is_dir():
-        raise UserError(f"data.folder={folder}: no such folder.")
-    folder = _inmost(folder)
-    roots = _split(folder)
-    found = [(path, root) for root in sorted(roots) for path in _images(root)]
-    if not found:
-        raise UserError(f"data.folder={folder}: no images in it ({', '.join(sorted(SUFFIXES))}).")
-    tops = {path: path.relative_to(root).parts[0] if path.parent != root else "" for path, root in found}
-    names = sorted(set(tops.values()))
-    if classes and "" in names and len(names) > 1:
-        loose = sum(top == "" for top in tops.values())
-        log.warning("%d images lie beside the folders of %s, so these are not taken as classes", loose, folder)
-    names = names if classes and len(names) > 1 and "" not in names else []
-    labels = {path: names.index(tops[path]) if names else 0 for path, _ in found}
-    split = len(roots) > 1
-    held = {path for path, root in found if roots[root]} if split else _held_out(folder, labels, share)
-    entries = [Entry(path, labels[path], path in held) for path, _ in found]
-    return names, sorted(entries, key=lambda entry: entry.heldout)
-
-
-def _split(folder: Path) -> dict[Path, bool]:
-    """The folders to look into, and whether their images are held out: `train` and `val` (or `test`), or all."""
-    inside = {path.name.lower(): path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    train = next((inside[name] for name in TRAIN if name in inside), None)
-    held_out = next((inside[name] for name in HELD_OUT if name in inside), None)
-    if train is None:
-        return {folder: False}
-    others = sorted(set(inside) - {train.name.lower(), *([held_out.name.lower()] if held_out else [])})
-    if others and not held_out:  # `train` is one class among others
-        return {folder: False}
-    if others:
-        taken = f"{train.name} and {held_out.name if held_out else 'nothing'}"
-        log.warning("%s: takes its folders %s; left out: %s", folder, taken, ", ".join(others))
-    return {_inmost(train): False} | ({_inmost(held_out): True} if held_out else {})
-
-
-def _inmost(folder: Path) -> Path:
-    """Past folders that hold nothing but one folder, as archives unpack."""
-    while len(inside := [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]) == 1:
-        if not inside[0].is_dir():
-            break
-        folder = inside[0]
-    return folder
-
-
-def _images(root: Path) -> Iterator[Path]:
-    """Image files below a folder, in the order of their names; hidden ones and what macOS puts into archives aside."""
-    seen: set[str] = set()  # links may lead in circles
-    for place, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(place)
-        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        files = [] if real in seen else files
-        seen.add(real)
-        for name in sorted(files):
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                yield Path(place, name)
-
-
-def _held_out(folder: Path, labels: dict[Path, int], share: float) -> set[Path]:
-    """A share of every class, at least one image of each that has two, chosen by their names alone."""
-    by_label: dict[int, list[Path]] = {}
-    for path in sorted(labels, key=lambda path: hashlib.sha256(os.fsencode(path.relative_to(folder))).digest()):
-        by_label.setdefault(labels[path], []).append(path)
-    counts = {label: max(1, round(share * len(paths))) if len(paths) > 1 else 0 for label, paths in by_label.items()}
-    return {path for label, paths in by_label.items() for path in paths[: counts[label]]}
-
-
 # --- the packed file --------------------------------------------------------------------------------------------------
 
 
-def packed(entries: list[Entry], folder: Path, shape: tuple[int, int, int]) -> tuple[Tensor, list[bool], Path]:
-    """All images as bytes (n, *shape), mapped from the cache; which of the entries could be read; where the others are
-    listed.
+def packed(files: Listing, folder: Path, shape: tuple[int, int, int]) -> tuple[Tensor, Any, Path]:
+    """All images as bytes (n, *shape), mapped from the cache; which of the files could be read (an array of truth
+    values); where the others are listed.
 
     Raises:
         UserError: not one can be read, or the disk is full.
     """
-    key = hashlib.sha256(f"{FORMAT} {shape} {len(entries)} ".encode() + os.fsencode(folder.resolve()))
-    for entry in entries:
-        try:
-            state = entry.path.stat()
-        except OSError:  # a link to nowhere: it is left out when the images are read
-            continue
-        key.update(os.fsencode(entry.path.relative_to(folder)))
-        key.update(f" {entry.heldout} {state.st_size} {state.st_mtime_ns}\n".encode())
+    key = hashlib.sha256(f"{FORMAT} {shape} {files.mark} ".encode() + os.fsencode(folder.resolve()))
+    key.update(np.packbits(files.heldout).tobytes())
     target = cache_folder() / "packed" / key.hexdigest()[:16]
     readable = _index(target, shape)
     if readable is None or _passing(target):
         try:
             with _held(target.with_suffix(".lock")):
                 if _index(target, shape) is None or _passing(target):
-                    _pack(entries, folder, shape, target)
+                    _pack(files, folder, shape, target)
         except OSError as error:
             raise UserError(
                 f"data.folder={folder}: the packed images cannot be kept in {target.parent} ({error.strerror}); make "
@@ -213,15 +124,17 @@ def packed(entries: list[Entry], folder: Path, shape: tuple[int, int, int]) -> t
             ) from None
         readable = _index(target, shape)
         assert readable is not None
-    mapped: Any = np.memmap(target / "images.bin", np.uint8, mode="c", shape=(sum(readable), *shape))
+    mapped: Any = np.memmap(target / "images.bin", np.uint8, mode="c", shape=(int(readable.sum()), *shape))
     return torch.from_numpy(mapped), readable, target / UNREADABLE
 
 
-def _index(target: Path, shape: tuple[int, int, int]) -> list[bool] | None:
+def _index(target: Path, shape: tuple[int, int, int]) -> Any:
     """Which images a packed file holds; None where there is none, or a damaged one."""
     try:
-        readable = json.loads((target / "index.json").read_text(encoding="utf-8"))["readable"]
-        whole = (target / "images.bin").stat().st_size == sum(readable) * shape[0] * shape[1] * shape[2]
+        index = json.loads((target / "index.json").read_text(encoding="utf-8"))
+        bits = np.frombuffer(b85decode(index["readable"]), np.uint8)
+        readable = np.unpackbits(bits, count=index["files"]).astype(bool)
+        whole = (target / "images.bin").stat().st_size == int(readable.sum()) * shape[0] * shape[1] * shape[2]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return readable if whole else None
@@ -244,30 +157,32 @@ def _held(path: Path) -> Iterator[None]:
         yield
 
 
-def _pack(entries: list[Entry], folder: Path, shape: tuple[int, int, int], target: Path) -> None:
+def _pack(files: Listing, folder: Path, shape: tuple[int, int, int], target: Path) -> None:
     """Write the packed file beside its place and move it there whole."""
     part = target.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
     part.mkdir()
-    log.info("packing %d images of %s (once; kept in %s)", len(entries), folder, target)
-    readable: list[bool] = []
+    log.info("packing %d images of %s (once; kept in %s)", len(files), folder, target)
+    readable = np.zeros(len(files), bool)
     reasons: list[str] = []
     try:
         with (part / "images.bin").open("wb") as file, ThreadPoolExecutor() as pool:
-            for first in tqdm(range(0, len(entries), AT_ONCE), desc="packing", unit=f" x {AT_ONCE}", disable=None):
-                for image in pool.map(lambda entry: _read(entry.path, shape), entries[first : first + AT_ONCE]):
-                    readable.append(isinstance(image, bytes))
+            for first in tqdm(range(0, len(files), AT_ONCE), desc="packing", unit=f" x {AT_ONCE}", disable=None):
+                paths = files.paths(first, first + AT_ONCE)
+                for i, image in enumerate(pool.map(lambda path: _read(path, shape), paths), first):
+                    readable[i] = isinstance(image, bytes)
                     if isinstance(image, bytes):
                         file.write(image)
                     else:
                         reasons.append(image)
             file.flush()
             os.fsync(file.fileno())
-        if not any(readable):
-            raise UserError(f"data.folder={folder}: none of its {len(entries)} images can be read.")
+        if not readable.any():
+            raise UserError(f"data.folder={folder}: none of its {len(files)} images can be read.")
         (part / UNREADABLE).write_text("".join(f"{reason}\n" for reason in reasons), encoding="utf-8", errors="replace")
-        passing = any(reason.startswith(PASSING) for reason in reasons)
-        (part / "index.json").write_text(json.dumps({"readable": readable, "passing": passing}), encoding="utf-8")
+        index = {"files": len(files), "readable": b85encode(np.packbits(readable).tobytes()).decode()}
+        index["passing"] = any(reason.startswith(PASSING) for reason in reasons)
+        (part / "index.json").write_text(json.dumps(index), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         part.replace(target)
     finally:
