@@ -13,7 +13,8 @@ from torch.overrides import TorchFunctionMode
 
 from gan_cli import checkpoint, noise, registry
 from gan_cli.config import DEFAULTS, flatten, players, role_nodes
-from gan_cli.data.dataset import Batches, Dataset, Spec
+from gan_cli.data.batches import Batches
+from gan_cli.data.dataset import Dataset, Spec
 from gan_cli.errors import UserError
 from gan_cli.game import Game
 from gan_cli.hardware import memory, multiply, settled, with_precision
@@ -149,7 +150,7 @@ def build_trainer(
         for name, node in players(config["optimizer"], game.players).items()
     }
     _refuse_missing_fields(game, dataset, config)
-    batches = Batches(dataset, config["batch_size"], config["seed"], mirrored=dataset.flip)
+    batches = Batches(dataset, config["batch_size"], config["seed"], dataset.flip, device)
     rate = Rate(dict(config["schedule"]))
     if game.ema is not None and not game.averaged:
         raise UserError(f"model.ema={game.ema}: model={config['model']['name']} averages no network; set it to null.")

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -152,13 +153,14 @@ class Naive(Loop):
 
         x = self.dataset.train["x"].cpu()
         half = [0.5] * len(x[0])
-        steps = [transforms.ToPILImage(), transforms.ToTensor(), transforms.Normalize(half, half)]
-        samples: Any = _Transformed(x, transforms.Compose(steps)) if x.dtype == torch.uint8 else x
+        steps = [transforms.ToTensor(), transforms.Normalize(half, half)]
+        change = transforms.Compose(steps) if x.dtype == torch.uint8 else None
+        samples: Any = _Samples(x, change)
         return DataLoader(samples, self.batch_size, shuffle=True, drop_last=True)
 
     def endless(self) -> Iterator[Tensor]:
-        """Epoch after epoch of the loader."""
-        return chain.from_iterable(iter(lambda: iter(self.loader), None))
+        """Epoch after epoch of the loader; nobody looks at the labels."""
+        return (x for x, _ in chain.from_iterable(iter(lambda: iter(self.loader), None)))
 
     def play(self, rounds: int) -> None:
         for _ in range(rounds):
@@ -190,14 +192,17 @@ class Naive(Loop):
         return self.regularizer.weight * ((slope - self.regularizer.target) ** 2).mean()
 
 
-class _Transformed:
-    """Samples that are transformed when they are asked for, as torchvision's data sets are."""
+class _Samples:
+    """Samples and labels that are made ready when they are asked for, as torchvision's data sets do it."""
 
-    def __init__(self, samples: Tensor, change: Callable[[Any], Tensor]) -> None:
-        self.samples, self.change = samples, change
+    def __init__(self, x: Tensor, change: Callable[[Any], Tensor] | None) -> None:
+        self.x, self.change = x, change
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.x)
 
-    def __getitem__(self, i: int) -> Tensor:
-        return self.change(self.samples[i])
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        if self.change is None:
+            return self.x[i], 0
+        planes = self.x[i].numpy()
+        return self.change(Image.fromarray(planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0))), 0

@@ -46,7 +46,7 @@ class _Kinked(TorchFunctionMode):
     """Inside, the second derivatives of ReLU, leaky ReLU and average pooling are nothing, not tensors of zeros.
 
     The results are the same bits. But torch has such tensors there, which `backward` then drags through all layers
-    below: a sixth of a critic's arithmetic is spent on zeros. So here the kinked functions multiply by their slope, a
+    below: a seventh of a critic's arithmetic is spent on zeros. So here the kinked functions multiply by their slope, a
     constant of the graph, and the pooling knows that it is linear.
     """
 

@@ -10,7 +10,7 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from gan_cli import noise
-from gan_cli.data.dataset import Batches
+from gan_cli.data.batches import Batches
 from gan_cli.finite import Watch
 from gan_cli.game import Fields, Game, Player, Terms, Turn
 from gan_cli.optimizers import Rate

@@ -13,8 +13,9 @@ import torch
 from conftest import REAL_DATA, compose, make_trainer
 
 from gan_cli import registry
+from gan_cli.data.batches import Batches
 from gan_cli.data.benchmarks import CIFAR10, KMNIST, MNIST, SVHN, USPS, FashionMNIST
-from gan_cli.data.dataset import Batches, Dataset, Spec
+from gan_cli.data.dataset import Dataset, Spec, fits
 from gan_cli.data.digits import Digits
 from gan_cli.data.points import Points
 from gan_cli.errors import UserError
@@ -246,3 +247,30 @@ def test_the_real_mnist() -> None:
 def test_every_data_set_names_registered_metrics() -> None:
     for component in registry.datasets.components.values():
         assert set(component.facts["metrics"]) <= registry.metrics.components.keys()
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_batches_that_are_sent_ahead_are_the_same(mirrored: bool) -> None:
+    """`cpu:0` stands for another device than `cpu`, where the data lies."""
+    data = Digits()
+    plain = Batches(data, 100, seed=0, mirrored=mirrored)
+    sent = Batches(data, 100, seed=0, mirrored=mirrored, device=torch.device("cpu", 0))
+    assert sent._thread is not None and plain._thread is None
+    for _ in range(40):  # over the end of an epoch
+        a, b = plain.next_rows(), sent.next_rows()
+        assert torch.equal(a, b)
+        for part, other in zip(a.chunk(4), b.chunk(4), strict=True):
+            assert all(torch.equal(plain.take(part)[name], values) for name, values in sent.take(other).items())
+    plain.position = sent.position = 3  # as after a resume
+    plain.seed = sent.seed = 5  # as after a rollback
+    for _ in range(3):
+        assert torch.equal(plain.next()["x"], sent.next()["x"])
+    assert torch.equal(plain.take(torch.arange(7))["x"], sent.take(torch.arange(7))["x"])
+
+
+def test_data_stays_on_the_host_where_the_device_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, data = torch.device("cuda", 0), {"x": torch.zeros(1000, dtype=torch.uint8)}
+    for free, room in ((2000, True), (1999, False)):
+        monkeypatch.setattr("torch.cuda.mem_get_info", lambda device, free=free: (free, 10**9))
+        assert fits(data, gpu) is room
+    assert fits(data, torch.device("cpu"))

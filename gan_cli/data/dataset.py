@@ -81,6 +81,14 @@ def resized(images: Tensor, size: int) -> Tensor:
     return torch.cat([chunk.round().clamp(0, 255).to(torch.uint8) for chunk in chunks])
 
 
+def fits(fields: Fields, device: torch.device) -> bool:
+    """Whether the fields need at most half of the memory that the device has free."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return sum(values.numel() * values.element_size() for values in fields.values()) <= free // 2
+
+
 class Dataset:
     """Base of all data sets. Fields are kept as they are stored (uint8 for images) and decoded a batch at a time.
 
@@ -154,69 +162,11 @@ class Dataset:
         self.labelled = {name: values[kept] for name, values in self.train.items()}
 
     def to(self, device: torch.device) -> "Dataset":
-        """Move every field to the device, where batches are then cut without a copy from the host."""
-        self.train = {name: values.to(device) for name, values in self.train.items()}
+        """Move every field to the device, where batches are then cut without a copy from the host.
+
+        Training data of more than half of the device's free memory stays where it is; `Batches` sends what it needs.
+        """
+        if fits(self.train, device):
+            self.train = {name: values.to(device) for name, values in self.train.items()}
         self.heldout = {name: values.to(device) for name, values in self.heldout.items()}
         return self
-
-
-class Batches:
-    """An endless stream of batches: epoch after epoch, each a permutation that depends on (seed, epoch) alone.
-
-    Batch k holds the entries k * batch_size ... (k + 1) * batch_size of the joined permutations, so that no sample is
-    left out and none is seen twice in an epoch, whatever the sizes. `position`, one integer, is its whole state.
-
-    Args:
-        mirrored: rows from the number of samples on are the mirror images of the samples: an epoch holds both.
-    """
-
-    def __init__(self, dataset: Dataset, batch_size: int, seed: int, mirrored: bool = False) -> None:
-        self.dataset, self.batch_size, self.seed, self.mirrored = dataset, batch_size, seed, mirrored
-        self.samples = len(dataset.train["x"])
-        self.size = 2 * self.samples if mirrored else self.samples
-        self.position = 0
-        self._drawn_for, self._order = (-1, -1), torch.empty(0)
-
-    def next(self) -> Fields:
-        """The next batch, decoded."""
-        return self.take(self.next_rows())
-
-    def take(self, rows: Tensor) -> Fields:
-        """These rows of the training data, decoded."""
-        return {**self._drawn(rows), **self._labelled(rows)}
-
-    def _labelled(self, rows: Tensor) -> Fields:
-        """As many labelled samples, if the data keeps some: which ones follows from the rows, random as they are."""
-        kept = self.dataset.labelled
-        if not kept:
-            return {}
-        again = rows % len(kept["x"])
-        batch = self.dataset.decode({name: values[again] for name, values in kept.items()})
-        return {f"{name}_labelled": values for name, values in batch.items()}
-
-    def _drawn(self, rows: Tensor) -> Fields:
-        if not self.mirrored:
-            return self.dataset.decode(
-                {name: values.index_select(0, rows) for name, values in self.dataset.train.items()}
-            )
-        stored = {name: values.index_select(0, rows % self.samples) for name, values in self.dataset.train.items()}
-        turned = (rows >= self.samples).view(-1, 1, 1, 1)
-        return self.dataset.decode({**stored, "x": torch.where(turned, stored["x"].flip(-1), stored["x"])})
-
-    def next_rows(self) -> Tensor:
-        """Where in the training data the next batch lies."""
-        first, last = self.position * self.batch_size, (self.position + 1) * self.batch_size
-        parts = []
-        while first < last:
-            epoch, start = divmod(first, self.size)
-            stop = min(self.size, start + last - first)
-            parts.append(self._permutation(epoch)[start:stop])
-            first += stop - start
-        self.position += 1
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    def _permutation(self, epoch: int) -> Tensor:
-        if (self.seed, epoch) != self._drawn_for:
-            order = torch.randperm(self.size, generator=noise.generator("order", self.seed, epoch))
-            self._drawn_for, self._order = (self.seed, epoch), order.to(self.dataset.train["x"].device)
-        return self._order

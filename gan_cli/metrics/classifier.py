@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gan_cli import checkpoint, noise
-from gan_cli.data.dataset import Batches, Dataset, cache_folder
+from gan_cli.data.batches import Batches
+from gan_cli.data.dataset import Dataset, cache_folder
 from gan_cli.registry import Count, metrics
 
 log = logging.getLogger(__name__)
