@@ -32,6 +32,11 @@ def bench() -> None:
     _run("gan-bench", _bench, sys.argv[1:])
 
 
+def zoo() -> None:
+    """`gan-list`."""
+    _run("gan-list", _zoo, sys.argv[1:])
+
+
 def _run(name: str, command: Callable[[list[str]], None], arguments: list[str]) -> None:
     """Run a command; a user's mistake ends in one sentence and exit code 2."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
@@ -89,6 +94,15 @@ def _bench(arguments: list[str]) -> None:
         return
     own = [argument.removeprefix("bench.") for argument in arguments if argument.startswith("bench.")]
     bench.run(parse(bench.BenchConfig, own), [item for item in arguments if not item.startswith("bench.")])
+
+
+def _zoo(arguments: list[str]) -> None:
+    from gan_cli import zoo
+
+    if {"-h", "--help"} & set(arguments):
+        print(_keys_help("gan-list [format=table|markdown|json]", zoo.ListConfig))
+        return
+    zoo.run(parse(zoo.ListConfig, arguments))
 
 
 def parse(schema: type, arguments: list[str]) -> Any:

@@ -88,7 +88,7 @@ def command(
         monkeypatch.setattr(sys, "argv", [name, *arguments])
         code = 0
         try:
-            getattr(main, name.removeprefix("gan-"))()
+            getattr(main, {"gan-list": "zoo"}.get(name, name.removeprefix("gan-")))()
         except SystemExit as stop:
             code = int(stop.code or 0)
         printed = capsys.readouterr()

@@ -1,0 +1,82 @@
+"""`gan-list`: the zoo as a table, read from the comments of configs/model/. Nothing here imports torch."""
+
+import itertools
+import json
+import re
+import shutil
+import sys
+import textwrap
+from dataclasses import asdict, dataclass, field
+
+from gan_cli.config import configs, options
+from gan_cli.errors import UserError
+
+
+@dataclass
+class ListConfig:
+    """The keys of `gan-list`."""
+
+    format: str = field(default="auto", metadata={"help": "table, markdown or json; auto: a table on a terminal"})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model: its paper, what it shows, and the smallest command that trains it."""
+
+    model: str
+    year: str
+    paper: str
+    shows: str
+    command: str
+
+
+def entries() -> list[Entry]:
+    """All models, the oldest first."""
+    return sorted(map(entry, options("model")), key=lambda item: (item.year, item.model))
+
+
+def entry(model: str) -> Entry:
+    """What the comment at the head of a model's file says: its paper first, `Shows:` last."""
+    lines = (configs() / "model" / f"{model}.yaml").read_text(encoding="utf-8").splitlines()
+    head = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    text, _, shows = " ".join(line.lstrip("# ") for line in head).partition("Shows: ")
+    year = re.search(r"\b(?:19|20)\d\d\b", text)
+    number = re.search(r"arXiv (\d{4}\.\d{4,5})", text)
+    authors = re.search(r"([A-Z][\w-]+(?: and [A-Z][\w-]+| et al\.)?), (?:19|20)\d\d", text)
+    paper = ", ".join(filter(None, [authors and authors[1], number and f"arXiv {number[1]}"]))
+    data = re.search(r"Goes with (data=\w+)", text)
+    command = " ".join(filter(None, ["gan-train", f"model={model}", data and data[1]]))
+    return Entry(model, year[0] if year else "", paper, shows.rstrip("."), command)
+
+
+def run(config: ListConfig) -> None:
+    """Print the zoo."""
+    shown = ("table" if sys.stdout.isatty() else "markdown") if config.format == "auto" else config.format
+    printers = {"table": _table, "markdown": _markdown, "json": _json}
+    if shown not in printers:
+        raise UserError(f"format={shown}: expected one of {', '.join(printers)}.")
+    print(printers[shown](entries()))
+
+
+def _json(zoo: list[Entry]) -> str:
+    return json.dumps([asdict(item) for item in zoo], indent=1)
+
+
+def _markdown(zoo: list[Entry]) -> str:
+    rows = [f"| `{item.model}` | {item.year} | {item.paper} | {item.shows} | `{item.command}` |" for item in zoo]
+    return "\n".join(["| model | year | paper | what it shows | command |", "|---|---|---|---|---|", *rows])
+
+
+def _table(zoo: list[Entry]) -> str:
+    """A line or two for each model, as wide as the terminal."""
+    name, paper = (
+        max(len(value) for value in values) + 2 for values in ([i.model for i in zoo], [i.paper for i in zoo])
+    )
+    before = name + 6 + paper
+    width = max(40, shutil.get_terminal_size().columns - before)
+    lines = []
+    for item in zoo:
+        told = textwrap.wrap(item.shows, width)
+        lines.append(f"{item.model:<{name}}{item.year:<6}{item.paper:<{paper}}{told[0]}")
+        lines += [" " * before + more for more in told[1:]]
+    return "\n".join([*lines, "", "gan-train model=NAME trains one; format=markdown and format=json print more."])
