@@ -32,19 +32,10 @@ def level_sets(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     """
     if dataset.spec.shape != (2,):
         raise UserError("figures=[level_sets]: draws the plane; it needs points of two coordinates.")
-    extent, count = dataset.spec.extent, 100
-    axis = torch.linspace(-extent, extent, count)
-    plane = torch.cartesian_prod(axis, axis).to(dataset.train["x"].device)
-    with torch.no_grad():
-        height = trainer.game.value(plane).view(count, count).T.cpu()  # type: ignore[operator]
-    figure = Figure(figsize=(5, 5), dpi=100, layout="tight")
-    axes = figure.add_subplot(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal")
-    axes.contourf(axis, axis, height, levels=24, cmap="viridis")
-    axes.contour(axis, axis, height, levels=24, colors="white", linewidths=0.4)
-    for values, colour in ((dataset.heldout["x"][:500].cpu(), "white"), (_fakes(trainer, dataset)[:500], "tab:orange")):
-        axes.scatter(values[:, 0], values[:, 1], s=3, c=colour, linewidths=0)
-    axes.set_title(f"critic after {trainer.step} rounds; held out white, samples orange", fontsize=8)
-    return figure
+    device, game = next(trainer.game.parameters()).device, trainer.game
+    shown = [(dataset.heldout["x"][:500].cpu(), "white"), (_fakes(trainer, dataset)[:500], "tab:orange")]
+    title = f"critic after {trainer.step} rounds; held out white, samples orange"
+    return pictures.level_sets(lambda x: game.value(x.to(device)), dataset.spec.extent, shown, title)  # type: ignore[operator]
 
 
 @figures.register("weights")

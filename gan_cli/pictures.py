@@ -2,13 +2,14 @@
 
 import gc
 import logging
+from collections.abc import Callable, Sequence
 from math import ceil, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from gan_cli.data.dataset import Spec
@@ -16,6 +17,8 @@ from gan_cli.data.dataset import Spec
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CAPTION = 16  # pixels of a line below a picture
+FINENESS = 100  # values a side of level sets
 SMALLEST_TILE = 40  # pixels a side, so that 8x8 digits can be seen
 
 
@@ -47,6 +50,43 @@ def write(path: Path, pixels: np.ndarray) -> None:
     temporary = path.with_name(f".{path.name}.part")
     Image.fromarray(pixels).save(temporary, format="PNG")
     temporary.replace(path)
+
+
+def write_gif(path: Path, frames: Sequence[np.ndarray], seconds: float = 0.1) -> None:
+    """Write frames of one size as a GIF that begins again at its end, atomically; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    first, *others = map(Image.fromarray, frames)
+    first.save(temporary, format="GIF", save_all=True, append_images=others, duration=int(1000 * seconds), loop=0)
+    temporary.replace(path)
+
+
+def captioned(pixels: np.ndarray, text: str) -> np.ndarray:
+    """A picture with a line of text below it."""
+    height, width, _ = pixels.shape
+    sheet = Image.new("RGB", (width, height + CAPTION), "white")
+    sheet.paste(Image.fromarray(pixels))
+    ImageDraw.Draw(sheet).text((4, height + 2), text, fill="black")
+    return np.asarray(sheet)
+
+
+def level_sets(
+    value: Callable[[Tensor], Tensor], extent: float, shown: Sequence[tuple[Tensor, str]], title: str
+) -> "Figure":
+    """A critic's level sets over the square of half side `extent`, and points in their colours over them."""
+    from matplotlib.figure import Figure
+
+    axis = torch.linspace(-extent, extent, FINENESS)
+    with torch.no_grad():
+        height = value(torch.cartesian_prod(axis, axis)).view(FINENESS, FINENESS).T.cpu()
+    figure = Figure(figsize=(5, 5), dpi=100, layout="tight")
+    axes = figure.add_subplot(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal")
+    axes.contourf(axis, axis, height, levels=24, cmap="viridis")
+    axes.contour(axis, axis, height, levels=24, colors="white", linewidths=0.4)
+    for points, colour in shown:
+        axes.scatter(points[:, 0], points[:, 1], s=3, c=colour, linewidths=0)
+    axes.set_title(title, fontsize=8)
+    return figure
 
 
 def pixels_of(image: Tensor) -> np.ndarray:

@@ -56,8 +56,8 @@ class _Kinked(TorchFunctionMode):
         if func is leaky_relu:
             given = dict(zip(("input", "negative_slope"), args, strict=False)) | (kwargs or {})
             return given["input"] * _slope(given["input"], given.get("negative_slope", 0.01))
-        if func is avg_pool2d and len(args) == 2 and not kwargs:
-            return _Pooling.apply(*args)
+        if func is avg_pool2d and len(args) == 2 and not kwargs and not torch.compiler.is_compiling():
+            return _Pooling.apply(*args)  # compiled, its second derivative would be lost without a word
         return func(*args, **(kwargs or {}))
 
 

@@ -1,5 +1,6 @@
 """`gan-sample`: render what a checkpoint has learnt. Needs nothing but the file."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -22,10 +23,29 @@ class Mode(Enum):
     grid = "grid"  # one PNG of all samples
     images = "images"  # a folder of PNGs; for points, one scatter
     text = "text"  # lines of text, printed or written to a .txt file
-    traverse = "traverse"  # one PNG: a row for each sample, a column for each value of one code
+    traverse = "traverse"  # one PNG: a row for each sample, a column for each value of one code or number of the latent
+    interpolate = "interpolate"  # a PNG with a row from each sample to the next, or a GIF of the whole way
+    truncate = "truncate"  # one PNG: a row for each sample, from the middle of the prior outwards
+    nearest = "nearest"  # one PNG: each sample beside its nearest training samples
+    points = "points"  # one PNG: samples in the plane over the critic's level sets
+    timeline = "timeline"  # a GIF: the same samples by each checkpoint of a run
     reconstruct = "reconstruct"  # one PNG: held-out samples, each above what comes back of it
     encode = "encode"  # one array `codes`, (n, latent), of held-out samples, and their classes `y`
     npz = "npz"  # one array `samples`, (n, ...); a table's in its own units
+
+
+class Way(Enum):
+    """How an interpolation goes."""
+
+    slerp = "slerp"
+    lerp = "lerp"
+
+
+class Statistics(Enum):
+    """Which means and variances a generator's batch norm uses."""
+
+    saved = "saved"
+    batch = "batch"
 
 
 class Weights(Enum):
@@ -43,14 +63,22 @@ class SampleConfig:
     checkpoint: str = field(default="???", metadata={"help": "FILE that gan-train wrote, or a run's folder (its last)"})
     n: int = field(default=64, metadata={"least": 1, "help": "how many samples"})
     seed: int = field(default=0, metadata={"least": 0, "help": "sample i of seed s is sample 0 of seed s + i"})
-    mode: Mode = field(
-        default=Mode.grid, metadata={"help": "grid, images (a folder), npz, text; traverse, reconstruct, encode"}
-    )
+    seeds: str | None = field(default=None, metadata={"help": "FIRST-LAST, or [a,list]: in place of n and seed"})
+    mode: Mode = field(default=Mode.grid, metadata={"help": f"one of {', '.join(Mode.__members__)}"})
     classes: Any = field(
         default=None,
         metadata={"help": "of a conditional model: a class, [a,list] or all; each z is shown in all of them"},
     )
     code: str | None = field(default=None, metadata={"help": "of mode=traverse: the name of a code of the model"})
+    dimension: int | None = field(
+        default=None, metadata={"least": 0, "help": "of mode=traverse: a number of the latent"}
+    )
+    steps: int = field(default=10, metadata={"least": 2, "help": "of traverse, interpolate, truncate: pictures a row"})
+    path: Way = field(default=Way.slerp, metadata={"help": "of mode=interpolate: slerp or lerp"})
+    truncation: float = field(default=1.0, metadata={"least": 0, "help": "what is drawn is multiplied by it"})
+    statistics: Statistics = field(
+        default=Statistics.saved, metadata={"help": "of batch norm: saved, or estimated over fresh batches (batch)"}
+    )
     data: str | None = field(default=None, metadata={"help": "of reconstruct and encode: not the model's own data"})
     output: str | None = field(default=None, metadata={"help": "PATH to write; named after the mode if not given"})
     weights: Weights = field(default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"})
@@ -89,32 +117,31 @@ class Generator:
             classes: of a conditional game: sample i is of the class i modulo their number, and as many neighbours as
                 there are classes share what else they are drawn from. The game draws the classes if none are given.
         """
-        import torch
-
-        from gan_cli import noise
-
         if n < 1:
             raise UserError(f"n={n}: must be at least 1.")
-        each = max(1, len(classes))
-        latents = torch.stack([self.game.draw(noise.generator("sample", seed + i // each)) for i in range(n)])
-        if classes:
-            latents = self.game.of_class(latents, torch.tensor([classes[i % each] for i in range(n)]))
-        return self.render(latents)
+        return self.render(self.drawn(range(seed, seed + n), classes))
 
-    def traverse(self, n: int, seed: int, code: str | None) -> "tuple[Tensor, int]":
-        """The first n samples with every value of one code, side by side; and how many values those are."""
+    def drawn(self, seeds: Sequence[int], classes: Sequence[int] = ()) -> "Tensor":
+        """What as many samples as there are seeds are rendered from; with classes, see `sample`."""
         import torch
 
         from gan_cli import noise
 
+        each = max(1, len(classes))
+        rows = [self.game.draw(noise.generator("sample", seeds[i // each])) for i in range(len(seeds))]
+        latents = torch.stack(rows)
+        if classes:
+            latents = self.game.of_class(latents, torch.tensor([classes[i % each] for i in range(len(seeds))]))
+        return latents
+
+    def traversed(self, latents: "Tensor", code: str | None) -> "Tensor":
+        """Each row with every value of one code, side by side."""
         named: Any = getattr(self.game, "codes", None)
         codes = list(named.widths) if named else []
         if code not in codes:
             known = f"; its codes are {', '.join(codes)}" if codes else " at all; model=infogan learns some"
             raise UserError(f"code={code}: the checkpoint's model has no such code{known}.")
-        latents = torch.stack([self.game.draw(noise.generator("sample", seed + i)) for i in range(n)])
-        rows = self.game.traverse(latents, code)  # type: ignore[operator]
-        return self.render(rows), len(rows) // n
+        return self.game.traverse(latents, code)  # type: ignore[operator]
 
     def render(self, latents: "Tensor") -> "Tensor":
         """Samples for rows of what `game.draw` draws, in chunks of one size."""
@@ -141,29 +168,91 @@ class Generator:
 
 def run(config: SampleConfig) -> None:
     """Render and write what the configuration asks for; prints where it is."""
+    seeds = seeds_of(config)
+    if config.mode is Mode.timeline:
+        _write_timeline(config, seeds)
+        return
     generator = Generator(config.checkpoint, config.weights.value, config.plugins)
+    if config.statistics is Statistics.batch:
+        from gan_cli import walks
+
+        walks.estimate_statistics(generator)
     mode, classes = config.mode, generator.classes(config.classes)
     if (generator.spec.kind == "text") != (mode is Mode.text) and mode not in (Mode.npz, Mode.encode):
         raise UserError(f"mode={mode.value}: the checkpoint makes {generator.spec.kind}; take {_fitting(generator)}.")
+    latents = config.truncation * generator.drawn(seeds, classes) if mode not in THROUGH_CODES else None
     if mode is Mode.text and config.output is None:
-        print("\n".join(_lines(generator, generator.sample(config.n, config.seed, classes))))
+        assert latents is not None
+        print("\n".join(_lines(generator, generator.render(latents))))
         return
-    suffix = SUFFIXES[mode]
-    output = Path(config.output or f"samples{suffix}")
-    if suffix and output.suffix != suffix:
-        raise UserError(f"output={output}: mode={config.mode.value} writes a {suffix} file; name one.")
-    if suffix and output.is_dir():
-        raise UserError(f"output={output}: a folder of that name is there; name a file.")
-    columns = len(classes) if len(classes) > 1 else 0
-    if mode is Mode.traverse:
-        samples, columns = generator.traverse(config.n, config.seed, config.code)
-    elif mode in (Mode.reconstruct, Mode.encode):
+    output = _output(config)
+    if latents is None:
         _write_through_codes(config, generator, output)
         return
-    else:
-        samples = generator.sample(config.n, config.seed, classes)
-    WRITERS[mode](samples, generator, output, columns)
-    print(f"{config.n} samples of {config.checkpoint} (step {generator.step}) in {output}")
+    samples, columns, said = _made(config, generator, latents, len(classes) if len(classes) > 1 else 0)
+    WRITERS.get(mode, _write_grid)(samples, generator, output, columns)
+    print(f"{len(seeds)} samples of {config.checkpoint} (step {generator.step}) in {output}{said}")
+
+
+def seeds_of(config: SampleConfig) -> list[int]:
+    """The seeds that `seeds=0-63`, `seeds=[3,5]`, `seeds=7`, or else n and seed mean. Raises UserError for others."""
+    if config.seeds is None:
+        return list(range(config.seed, config.seed + config.n))
+    try:
+        if match := re.fullmatch(r"(\d+)-(\d+)", config.seeds):
+            seeds = list(range(int(match[1]), int(match[2]) + 1))
+        else:
+            seeds = [int(part) for part in config.seeds.strip("[]").split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds or min(seeds) < 0:
+        raise UserError(f"seeds={config.seeds}: expected FIRST-LAST such as 0-63, or a list such as [3,5].")
+    return seeds
+
+
+def _output(config: SampleConfig) -> Path:
+    """Where to write. Raises UserError for a name that does not fit the mode."""
+    suffixes = SUFFIXES.get(config.mode, (".png",))
+    output = Path(config.output or f"samples{suffixes[0]}")
+    if suffixes[0] and output.suffix not in suffixes:
+        raise UserError(f"output={output}: mode={config.mode.value} writes a {' or '.join(suffixes)} file; name one.")
+    if suffixes[0] and output.is_dir():
+        raise UserError(f"output={output}: a folder of that name is there; name a file.")
+    return output
+
+
+def _made(config: SampleConfig, generator: Generator, latents: "Tensor", columns: int) -> "tuple[Tensor, int, str]":
+    """The samples that a mode shows, the columns of their picture (0: a square), and what is to be said of them."""
+    from gan_cli import walks
+
+    steps = config.steps
+    if config.mode is Mode.interpolate:
+        return generator.render(walks.between(latents, steps, config.path.value)), steps, ""
+    if config.mode is Mode.truncate:
+        return generator.render(walks.inwards(latents, steps)), steps, ""
+    if config.mode is Mode.traverse and config.dimension is not None:
+        return generator.render(walks.along(latents, config.dimension, steps)), steps, ""
+    if config.mode is Mode.traverse:
+        rows = generator.traversed(latents, config.code)
+        return generator.render(rows), len(rows) // len(latents), ""
+    samples = generator.render(latents)
+    return _beside_nearest(config, generator, samples) if config.mode is Mode.nearest else (samples, columns, "")
+
+
+def _beside_nearest(config: SampleConfig, generator: Generator, samples: "Tensor") -> "tuple[Tensor, int, str]":
+    """Each sample, then its nearest training samples; and whether it lies nearer to them than held-out samples do."""
+    import torch
+
+    from gan_cli import walks
+    from gan_cli.evaluate import own_or_other_data
+
+    if generator.spec.kind != "image":
+        raise UserError(f"mode=nearest: shows images; the checkpoint makes {generator.spec.kind}.")
+    dataset = own_or_other_data(generator.config, generator.spec, config.data, [])
+    found, distances = walks.nearest(samples, dataset)
+    _, usual = walks.nearest(dataset.some(dataset.heldout, len(samples)), dataset, 1)
+    said = f"; nearest training sample at {distances[:, 0].median():.3g}, from held-out samples at {usual.median():.3g}"
+    return torch.cat([samples[:, None], found], dim=1).flatten(0, 1), 1 + found.shape[1], said
 
 
 def _fitting(generator: Generator) -> str:
@@ -184,6 +273,9 @@ def _write_text(samples: "Tensor", generator: Generator, output: Path, columns: 
 def _write_grid(samples: "Tensor", generator: Generator, output: Path, columns: int) -> None:
     from gan_cli import pictures
 
+    if output.suffix == ".gif":
+        pictures.write_gif(output, [pictures.picture(sample[None], generator.spec) for sample in samples])
+        return
     pictures.write(output, pictures.picture(samples, generator.spec, columns=columns))
 
 
@@ -202,6 +294,35 @@ def _write_npz(samples: "Tensor", generator: Generator, output: Path, columns: i
 
     output.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(output, samples=generator.spec.in_units(samples).numpy())
+
+
+def _write_points(samples: "Tensor", generator: Generator, output: Path, columns: int) -> None:
+    """Samples over the level sets of the critic that is in the checkpoint."""
+    from gan_cli import pictures
+
+    value = getattr(generator.game, "value", None)
+    if generator.spec.shape != (2,) or value is None:
+        raise UserError("mode=points: draws points of two coordinates and the critic before them; take mode=grid.")
+    title = f"critic and {len(samples)} samples after {generator.step} rounds"
+    figure = pictures.level_sets(value, generator.spec.extent, [(samples, "tab:orange")], title)
+    pictures.write(output, pictures.drawn(figure))
+
+
+def _write_timeline(config: SampleConfig, seeds: list[int]) -> None:
+    """The same samples by each checkpoint of a run, a frame each."""
+    from gan_cli import pictures, walks
+
+    output, frames = _output(config), []
+    for path in walks.frames_of(Path(config.checkpoint)):
+        generator = Generator(path, config.weights.value, config.plugins)
+        if generator.spec.kind == "text":
+            raise UserError("mode=timeline: shows pictures; the checkpoint makes text.")
+        classes = generator.classes(config.classes)
+        samples = generator.render(config.truncation * generator.drawn(seeds, classes))
+        pixels = pictures.picture(samples, generator.spec, columns=len(classes) if len(classes) > 1 else 0)
+        frames.append(pictures.captioned(pixels, f"step {generator.step}"))
+    pictures.write_gif(output, frames, seconds=0.4)
+    print(f"{len(seeds)} samples by each of {len(frames)} checkpoints of {config.checkpoint} in {output}")
 
 
 def _write_through_codes(config: SampleConfig, generator: Generator, output: Path) -> None:
@@ -238,11 +359,11 @@ def _interleaved(x: "Tensor", again: "Tensor") -> "Tensor":
     return torch.cat([torch.cat([part, blank[: WIDE - len(part)]]) for row in rows for part in row])
 
 
-SUFFIXES = {
-    Mode.grid: ".png", Mode.images: "", Mode.npz: ".npz", Mode.text: ".txt", Mode.traverse: ".png",
-    Mode.reconstruct: ".png", Mode.encode: ".npz",
+THROUGH_CODES = (Mode.reconstruct, Mode.encode)
+SUFFIXES: dict[Mode, tuple[str, ...]] = {
+    Mode.images: ("",), Mode.npz: (".npz",), Mode.text: (".txt",), Mode.encode: (".npz",),
+    Mode.interpolate: (".png", ".gif"), Mode.timeline: (".gif",),
 }  # fmt: skip
-WRITERS = {
-    Mode.grid: _write_grid, Mode.images: _write_images, Mode.npz: _write_npz, Mode.text: _write_text,
-    Mode.traverse: _write_grid,
-}  # fmt: skip
+"""What a mode writes, its own choice first; a PNG if it is not here."""
+WRITERS = {Mode.images: _write_images, Mode.npz: _write_npz, Mode.text: _write_text, Mode.points: _write_points}
+"""How a mode writes; a grid if it is not here."""

@@ -85,7 +85,7 @@ def test_points_are_scattered(command: Command) -> None:
         (["n=abc"], "could not be converted to Integer"),
         (["seed=-1"], "seed=-1: must be at least 0"),
         (["sed=1"], "(did you mean seed?)"),
-        (["mode=gird"], "expected one of [grid, images, text, traverse, reconstruct, encode, npz]"),
+        (["mode=gird"], "expected one of [grid, images, text, traverse, interpolate, truncate,"),
         (["weights=emma"], "expected one of"),
         (["mode=npz", "output=a.png"], "mode=npz writes a .npz file"),
         (["output"], "expected key=value"),

@@ -1,0 +1,111 @@
+"""Ways through the space that samples are drawn from: between samples, along one number, towards the middle; and what
+lies nearest to a sample in the training data.
+"""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gan_cli.data.dataset import Dataset
+from gan_cli.errors import UserError
+
+if TYPE_CHECKING:
+    from gan_cli.sample import Generator
+
+REACH = 2.5  # how far a traversal goes from the middle, in deviations of a normal prior
+NEIGHBOURS = 5
+
+
+def slerp(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
+    """From a to b on the great circle between their directions, the lengths going from |a| to |b|: (steps, latent).
+
+    Reference: White, 2016, "Sampling Generative Networks", arXiv 1609.04468, section 2: a normal prior has its samples
+    on a shell, through which a straight line leads inside.
+
+    Args:
+        a, b: (latent,).
+        shares: of the way, (steps,), from 0 to 1.
+    """
+    cosine = torch.nn.functional.cosine_similarity(a, b, dim=0).clamp(-1, 1)
+    angle = torch.arccos(cosine)
+    if angle.sin() < 1e-4:  # the same or the opposite direction: there is no one circle
+        return lerp(a, b, shares)
+    t = shares[:, None]
+    direction = (torch.sin((1 - t) * angle) * a / a.norm() + torch.sin(t * angle) * b / b.norm()) / angle.sin()
+    return direction * torch.lerp(a.norm(), b.norm(), t)
+
+
+def lerp(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
+    """The straight line from a to b, as `slerp`."""
+    return torch.lerp(a, b, shares[:, None])
+
+
+def between(latents: Tensor, steps: int, path: str) -> Tensor:
+    """From each row of latents to the next in so many steps, both ends included: ((n - 1) * steps, latent)."""
+    if len(latents) < 2:
+        raise UserError(f"n={len(latents)}: mode=interpolate goes from one sample to the next; take n=2 or more.")
+    way, shares = {"slerp": slerp, "lerp": lerp}[path], torch.linspace(0, 1, steps)
+    return torch.cat([way(a, b, shares) for a, b in pairwise(latents)])
+
+
+def along(latents: Tensor, dimension: int, steps: int) -> Tensor:
+    """Each row with so many values of one of its numbers, side by side: (n * steps, latent)."""
+    if not 0 <= dimension < latents.shape[1]:
+        raise UserError(
+            f"dimension={dimension}: the latent has {latents.shape[1]} numbers, 0 to {latents.shape[1] - 1}."
+        )
+    rows = latents.repeat_interleave(steps, dim=0)
+    rows[:, dimension] = torch.linspace(-REACH, REACH, steps).repeat(len(latents))
+    return rows
+
+
+def inwards(latents: Tensor, steps: int) -> Tensor:
+    """Each row from the middle of the prior outwards to itself, side by side: (n * steps, latent)."""
+    return torch.cat([torch.linspace(0, 1, steps)[:, None] * row for row in latents])
+
+
+def nearest(samples: Tensor, dataset: Dataset, count: int = NEIGHBOURS) -> tuple[Tensor, Tensor]:
+    """For each sample the nearest training samples, (n, count, *shape), and how far they are, (n, count): Euclidean,
+    over all values of a sample."""
+    x, flat = dataset.train["x"], samples.flatten(1)
+    parts = (dataset.decode({"x": part})["x"].flatten(1) for part in x.split(10_000))
+    distances = torch.cat([torch.cdist(flat, part) for part in parts], dim=1)
+    least = distances.topk(min(count, len(x)), dim=1, largest=False)
+    rows = x.index_select(0, least.indices.flatten())
+    return dataset.decode({"x": rows})["x"].unflatten(0, least.indices.shape), least.values
+
+
+def estimate_statistics(generator: "Generator", batches: int = 50, size: int = 100) -> None:
+    """Let the batch norms of a generator average over fresh batches what they have kept from training.
+
+    Raises:
+        UserError: it has none.
+    """
+    from gan_cli.games.two_player import batch_norms
+
+    layers = batch_norms(generator.game)
+    if not layers:
+        raise UserError("statistics=batch: the checkpoint's networks have no batch norm; leave it out.")
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # every batch counts the same
+        layer.train()
+    with torch.no_grad():
+        for i in range(batches):
+            generator.game.render(generator.drawn(range(10**6 + i * size, 10**6 + (i + 1) * size)))
+    for layer in layers:
+        layer.eval()
+
+
+def frames_of(folder: Path) -> list[Path]:
+    """The checkpoints of a run, the oldest first. Raises UserError if there are fewer than two."""
+    found = sorted((folder / "checkpoints").glob("step_*.pt")) if folder.is_dir() else []
+    if len(found) < 2:
+        raise UserError(
+            f"checkpoint={folder}: mode=timeline needs a run's folder with two checkpoints or more; gan-train keeps "
+            "keep_checkpoints= of them."
+        )
+    return found
