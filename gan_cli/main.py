@@ -32,6 +32,11 @@ def bench() -> None:
     _run("gan-bench", _bench, sys.argv[1:])
 
 
+def explore() -> None:
+    """`gan-explore`."""
+    _run("gan-explore", _explore, sys.argv[1:])
+
+
 def zoo() -> None:
     """`gan-list`."""
     _run("gan-list", _zoo, sys.argv[1:])
@@ -94,6 +99,15 @@ def _bench(arguments: list[str]) -> None:
         return
     own = [argument.removeprefix("bench.") for argument in arguments if argument.startswith("bench.")]
     bench.run(parse(bench.BenchConfig, own), [item for item in arguments if not item.startswith("bench.")])
+
+
+def _explore(arguments: list[str]) -> None:
+    from gan_cli import explore
+
+    if {"-h", "--help"} & set(arguments) or not arguments:
+        print(_keys_help("gan-explore checkpoint=FILE|RUN [key=value ...]", explore.ExploreConfig))
+        return
+    explore.run(parse(explore.ExploreConfig, arguments))
 
 
 def _zoo(arguments: list[str]) -> None:

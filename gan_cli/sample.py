@@ -41,6 +41,13 @@ class Way(Enum):
     lerp = "lerp"
 
 
+class Directions(Enum):
+    """Which ways through the latent space `shifts` are along."""
+
+    principal = "principal"
+    random = "random"
+
+
 class Statistics(Enum):
     """Which means and variances a generator's batch norm uses."""
 
@@ -63,7 +70,7 @@ class SampleConfig:
     checkpoint: str = field(default="???", metadata={"help": "FILE that gan-train wrote, or a run's folder (its last)"})
     n: int = field(default=64, metadata={"least": 1, "help": "how many samples"})
     seed: int = field(default=0, metadata={"least": 0, "help": "sample i of seed s is sample 0 of seed s + i"})
-    seeds: str | None = field(default=None, metadata={"help": "FIRST-LAST, or [a,list]: in place of n and seed"})
+    seeds: Any = field(default=None, metadata={"help": "FIRST-LAST, or [a,list]: in place of n and seed"})
     mode: Mode = field(default=Mode.grid, metadata={"help": f"one of {', '.join(Mode.__members__)}"})
     classes: Any = field(
         default=None,
@@ -76,6 +83,12 @@ class SampleConfig:
     steps: int = field(default=10, metadata={"least": 2, "help": "of traverse, interpolate, truncate: pictures a row"})
     path: Way = field(default=Way.slerp, metadata={"help": "of mode=interpolate: slerp or lerp"})
     truncation: float = field(default=1.0, metadata={"least": 0, "help": "what is drawn is multiplied by it"})
+    directions: Directions = field(
+        default=Directions.principal, metadata={"help": "of shifts: principal (of the features) or random ones"}
+    )
+    shifts: list[float] = field(
+        default_factory=list, metadata={"help": "[1.5,0,-2]: how far to go along the first, second, ... direction"}
+    )
     statistics: Statistics = field(
         default=Statistics.saved, metadata={"help": "of batch norm: saved, or estimated over fresh batches (batch)"}
     )
@@ -166,11 +179,21 @@ class Generator:
         return [int(label) for label in named]
 
 
+THROUGH_CODES = (Mode.reconstruct, Mode.encode)
+SUFFIXES: dict[Mode, tuple[str, ...]] = {
+    Mode.images: ("",), Mode.npz: (".npz",), Mode.text: (".txt",), Mode.encode: (".npz",),
+    Mode.interpolate: (".png", ".gif"), Mode.timeline: (".gif",),
+}  # fmt: skip
+"""What a mode writes, its own choice first; a PNG if it is not here."""
+
+
 def run(config: SampleConfig) -> None:
     """Render and write what the configuration asks for; prints where it is."""
+    from gan_cli import modes
+
     seeds = seeds_of(config)
     if config.mode is Mode.timeline:
-        _write_timeline(config, seeds)
+        modes.write_timeline(config, seeds, _output(config))
         return
     generator = Generator(config.checkpoint, config.weights.value, config.plugins)
     if config.statistics is Statistics.batch:
@@ -180,29 +203,38 @@ def run(config: SampleConfig) -> None:
     mode, classes = config.mode, generator.classes(config.classes)
     if (generator.spec.kind == "text") != (mode is Mode.text) and mode not in (Mode.npz, Mode.encode):
         raise UserError(f"mode={mode.value}: the checkpoint makes {generator.spec.kind}; take {_fitting(generator)}.")
-    latents = config.truncation * generator.drawn(seeds, classes) if mode not in THROUGH_CODES else None
+    latents = _latents(config, generator, seeds, classes) if mode not in THROUGH_CODES else None
     if mode is Mode.text and config.output is None:
         assert latents is not None
-        print("\n".join(_lines(generator, generator.render(latents))))
+        print("\n".join(modes.lines(generator, generator.render(latents))))
         return
     output = _output(config)
     if latents is None:
-        _write_through_codes(config, generator, output)
+        modes.write_through_codes(config, generator, output)
         return
-    samples, columns, said = _made(config, generator, latents, len(classes) if len(classes) > 1 else 0)
-    WRITERS.get(mode, _write_grid)(samples, generator, output, columns)
+    samples, columns, said = modes.made(config, generator, latents, len(classes) if len(classes) > 1 else 0)
+    modes.write(samples, generator, mode, output, columns)
     print(f"{len(seeds)} samples of {config.checkpoint} (step {generator.step}) in {output}{said}")
+
+
+def _latents(config: SampleConfig, generator: Generator, seeds: list[int], classes: list[int]) -> "Tensor":
+    """What is rendered, or walked between: drawn, drawn in, and moved."""
+    from gan_cli import walks
+
+    latents = config.truncation * generator.drawn(seeds, classes)
+    return walks.shifted(generator, latents, config.directions.value, config.shifts) if config.shifts else latents
 
 
 def seeds_of(config: SampleConfig) -> list[int]:
     """The seeds that `seeds=0-63`, `seeds=[3,5]`, `seeds=7`, or else n and seed mean. Raises UserError for others."""
     if config.seeds is None:
         return list(range(config.seed, config.seed + config.n))
+    typed = config.seeds if isinstance(config.seeds, list) else [config.seeds]
     try:
-        if match := re.fullmatch(r"(\d+)-(\d+)", config.seeds):
+        if match := re.fullmatch(r"(\d+)-(\d+)", str((*typed, "")[0])):
             seeds = list(range(int(match[1]), int(match[2]) + 1))
         else:
-            seeds = [int(part) for part in config.seeds.strip("[]").split(",")]
+            seeds = [int(part) for part in typed]
     except ValueError:
         seeds = []
     if not seeds or min(seeds) < 0:
@@ -221,149 +253,5 @@ def _output(config: SampleConfig) -> Path:
     return output
 
 
-def _made(config: SampleConfig, generator: Generator, latents: "Tensor", columns: int) -> "tuple[Tensor, int, str]":
-    """The samples that a mode shows, the columns of their picture (0: a square), and what is to be said of them."""
-    from gan_cli import walks
-
-    steps = config.steps
-    if config.mode is Mode.interpolate:
-        return generator.render(walks.between(latents, steps, config.path.value)), steps, ""
-    if config.mode is Mode.truncate:
-        return generator.render(walks.inwards(latents, steps)), steps, ""
-    if config.mode is Mode.traverse and config.dimension is not None:
-        return generator.render(walks.along(latents, config.dimension, steps)), steps, ""
-    if config.mode is Mode.traverse:
-        rows = generator.traversed(latents, config.code)
-        return generator.render(rows), len(rows) // len(latents), ""
-    samples = generator.render(latents)
-    return _beside_nearest(config, generator, samples) if config.mode is Mode.nearest else (samples, columns, "")
-
-
-def _beside_nearest(config: SampleConfig, generator: Generator, samples: "Tensor") -> "tuple[Tensor, int, str]":
-    """Each sample, then its nearest training samples; and whether it lies nearer to them than held-out samples do."""
-    import torch
-
-    from gan_cli import walks
-    from gan_cli.evaluate import own_or_other_data
-
-    if generator.spec.kind != "image":
-        raise UserError(f"mode=nearest: shows images; the checkpoint makes {generator.spec.kind}.")
-    dataset = own_or_other_data(generator.config, generator.spec, config.data, [])
-    found, distances = walks.nearest(samples, dataset)
-    _, usual = walks.nearest(dataset.some(dataset.heldout, len(samples)), dataset, 1)
-    said = f"; nearest training sample at {distances[:, 0].median():.3g}, from held-out samples at {usual.median():.3g}"
-    return torch.cat([samples[:, None], found], dim=1).flatten(0, 1), 1 + found.shape[1], said
-
-
 def _fitting(generator: Generator) -> str:
     return "mode=text or mode=npz" if generator.spec.kind == "text" else "mode=grid, mode=images or mode=npz"
-
-
-def _lines(generator: Generator, samples: "Tensor") -> list[str]:
-    from gan_cli.data.text import lines
-
-    return lines(samples, generator.spec.vocabulary)
-
-
-def _write_text(samples: "Tensor", generator: Generator, output: Path, columns: int) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text("\n".join(_lines(generator, samples)) + "\n", encoding="utf-8")
-
-
-def _write_grid(samples: "Tensor", generator: Generator, output: Path, columns: int) -> None:
-    from gan_cli import pictures
-
-    if output.suffix == ".gif":
-        pictures.write_gif(output, [pictures.picture(sample[None], generator.spec) for sample in samples])
-        return
-    pictures.write(output, pictures.picture(samples, generator.spec, columns=columns))
-
-
-def _write_images(samples: "Tensor", generator: Generator, output: Path, columns: int) -> None:
-    from gan_cli import pictures
-
-    if generator.spec.kind == "points":
-        pictures.write(output / "points.png", pictures.picture(samples, generator.spec))
-        return
-    for i, image in enumerate(pictures.to_uint8(samples)):
-        pictures.write(output / f"{i:05d}.png", pictures.pixels_of(image))
-
-
-def _write_npz(samples: "Tensor", generator: Generator, output: Path, columns: int) -> None:
-    import numpy as np
-
-    output.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(output, samples=generator.spec.in_units(samples).numpy())
-
-
-def _write_points(samples: "Tensor", generator: Generator, output: Path, columns: int) -> None:
-    """Samples over the level sets of the critic that is in the checkpoint."""
-    from gan_cli import pictures
-
-    value = getattr(generator.game, "value", None)
-    if generator.spec.shape != (2,) or value is None:
-        raise UserError("mode=points: draws points of two coordinates and the critic before them; take mode=grid.")
-    title = f"critic and {len(samples)} samples after {generator.step} rounds"
-    figure = pictures.level_sets(value, generator.spec.extent, [(samples, "tab:orange")], title)
-    pictures.write(output, pictures.drawn(figure))
-
-
-def _write_timeline(config: SampleConfig, seeds: list[int]) -> None:
-    """The same samples by each checkpoint of a run, a frame each."""
-    from gan_cli import pictures, walks
-
-    output, frames = _output(config), []
-    for path in walks.frames_of(Path(config.checkpoint)):
-        generator = Generator(path, config.weights.value, config.plugins)
-        if generator.spec.kind == "text":
-            raise UserError("mode=timeline: shows pictures; the checkpoint makes text.")
-        classes = generator.classes(config.classes)
-        samples = generator.render(config.truncation * generator.drawn(seeds, classes))
-        pixels = pictures.picture(samples, generator.spec, columns=len(classes) if len(classes) > 1 else 0)
-        frames.append(pictures.captioned(pixels, f"step {generator.step}"))
-    pictures.write_gif(output, frames, seconds=0.4)
-    print(f"{len(seeds)} samples by each of {len(frames)} checkpoints of {config.checkpoint} in {output}")
-
-
-def _write_through_codes(config: SampleConfig, generator: Generator, output: Path) -> None:
-    """Held-out samples of the model's own data, or of another: their codes, or what comes back by way of them."""
-    import numpy as np
-    import torch
-
-    from gan_cli.evaluate import own_or_other_data
-
-    if not generator.game.encodes:
-        raise UserError(f"mode={config.mode.value}: the checkpoint's model has no encoder; model=bigan or aae has one.")
-    dataset = own_or_other_data(generator.config, generator.spec, config.data, [])
-    batch = dataset.few(dataset.heldout, config.n, f"sampled {config.seed}")
-    with torch.no_grad():
-        if config.mode is Mode.encode:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            labels = {"y": batch["y"].numpy()} if "y" in batch else {}
-            np.savez_compressed(output, codes=generator.game.encode(batch["x"]).numpy(), **labels)
-        else:
-            again = generator.game.reconstruct(batch["x"], *(batch[name] for name in generator.game.condition))
-            _write_grid(_interleaved(batch["x"], again), generator, output, WIDE)
-    print(f"{len(batch['x'])} held-out samples through {config.checkpoint} (step {generator.step}) in {output}")
-
-
-WIDE = 16  # columns of a picture of reconstructions
-
-
-def _interleaved(x: "Tensor", again: "Tensor") -> "Tensor":
-    """A row of samples, a row of what comes back, and so on."""
-    import torch
-
-    rows = zip(x.split(WIDE), again.split(WIDE), strict=True)
-    blank = torch.full_like(x[:1], -1).expand(-len(x) % WIDE, *x.shape[1:])
-    return torch.cat([torch.cat([part, blank[: WIDE - len(part)]]) for row in rows for part in row])
-
-
-THROUGH_CODES = (Mode.reconstruct, Mode.encode)
-SUFFIXES: dict[Mode, tuple[str, ...]] = {
-    Mode.images: ("",), Mode.npz: (".npz",), Mode.text: (".txt",), Mode.encode: (".npz",),
-    Mode.interpolate: (".png", ".gif"), Mode.timeline: (".gif",),
-}  # fmt: skip
-"""What a mode writes, its own choice first; a PNG if it is not here."""
-WRITERS = {Mode.images: _write_images, Mode.npz: _write_npz, Mode.text: _write_text, Mode.points: _write_points}
-"""How a mode writes; a grid if it is not here."""

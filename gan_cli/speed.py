@@ -87,7 +87,8 @@ PARTS = ("data", "forward", "backward", "reduce", "optimizer", "other")
 
 
 class Stopwatch:
-    """Milliseconds a turn of each player, by part. It waits for the device between parts, so it slows a GPU down."""
+    """Milliseconds a turn of each player, by part. It waits for the device between parts, so it slows a GPU down; a
+    recorded turn has no parts, so it is played as written."""
 
     def __init__(self, trainer: Trainer, device: torch.device) -> None:
         self.trainer, self.device = trainer, device
@@ -116,6 +117,7 @@ class Stopwatch:
                 for name in names:
                     patches.enter_context(patch.object(owner, name, self._timed(part, getattr(owner, name), owner)))
             patches.enter_context(patch.object(trainer, "take_turn", self._turn(trainer.take_turn)))
+            patches.enter_context(patch.object(trainer, "playing", trainer.play_turn))
             yield
 
     def _timed(self, part: str, call: Callable[..., Any], owner: Any) -> Callable[..., Any]:
@@ -174,7 +176,11 @@ def _tensors(nested: Any) -> Iterator[Tensor]:
 def floor(trainer: Trainer, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
     """What a round needs at least: its matrix arithmetic at the measured matrix rate; and the bytes that its operations
     read and write over the measured bandwidth, which caches and fused operations undercut."""
-    with _Work() as work:  # torch's own counter follows modules by hooks, which a penalty's inner gradient trips over
+    written = patch.multiple(trainer, forward=trainer.game.play, playing=trainer.play_turn)
+    with (
+        written,
+        _Work() as work,
+    ):  # torch's own counter follows modules by hooks, which a penalty's inner gradient trips over
         trainer.play_round()
     rate, bandwidth = matrix_rate(device, dtype), copy_rate(device)
     return {

@@ -2,13 +2,15 @@
 lies nearest to a sample in the training data.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gan_cli import noise
 from gan_cli.data.dataset import Dataset
 from gan_cli.errors import UserError
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 REACH = 2.5  # how far a traversal goes from the middle, in deviations of a normal prior
 NEIGHBOURS = 5
+DIRECTIONS = 16  # that one may go along
+SEEN = 512  # samples whose features tell the principal ones
+LAYERS = nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d
 
 
 def slerp(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
@@ -31,7 +36,7 @@ def slerp(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
     """
     cosine = torch.nn.functional.cosine_similarity(a, b, dim=0).clamp(-1, 1)
     angle = torch.arccos(cosine)
-    if angle.sin() < 1e-4:  # the same or the opposite direction: there is no one circle
+    if angle.sin() < 1e-4 or not a.any() or not b.any():  # there is no circle, or more than one
         return lerp(a, b, shares)
     t = shares[:, None]
     direction = (torch.sin((1 - t) * angle) * a / a.norm() + torch.sin(t * angle) * b / b.norm()) / angle.sin()
@@ -54,9 +59,7 @@ def between(latents: Tensor, steps: int, path: str) -> Tensor:
 def along(latents: Tensor, dimension: int, steps: int) -> Tensor:
     """Each row with so many values of one of its numbers, side by side: (n * steps, latent)."""
     if not 0 <= dimension < latents.shape[1]:
-        raise UserError(
-            f"dimension={dimension}: the latent has {latents.shape[1]} numbers, 0 to {latents.shape[1] - 1}."
-        )
+        raise UserError(f"dimension={dimension}: the numbers of the latent are 0 to {latents.shape[1] - 1}.")
     rows = latents.repeat_interleave(steps, dim=0)
     rows[:, dimension] = torch.linspace(-REACH, REACH, steps).repeat(len(latents))
     return rows
@@ -65,6 +68,50 @@ def along(latents: Tensor, dimension: int, steps: int) -> Tensor:
 def inwards(latents: Tensor, steps: int) -> Tensor:
     """Each row from the middle of the prior outwards to itself, side by side: (n * steps, latent)."""
     return torch.cat([torch.linspace(0, 1, steps)[:, None] * row for row in latents])
+
+
+def shifted(generator: "Generator", latents: Tensor, kind: str, shifts: Sequence[float]) -> Tensor:
+    """Rows moved along the first directions of a kind, so far along each of them.
+
+    Raises:
+        UserError: there are not as many directions.
+    """
+    found = directions(generator, kind)
+    if len(shifts) > len(found):
+        raise UserError(f"shifts={list(shifts)}: there are {len(found)} directions only.")
+    return latents + torch.tensor(shifts) @ found[: len(shifts)]
+
+
+def directions(generator: "Generator", kind: str, count: int = DIRECTIONS) -> Tensor:
+    """At most so many unit vectors of the latent space, (count, latent), always the same ones for a checkpoint.
+
+    `random` ones are orthogonal. `principal` ones move the features of the generator's middle layer the most:
+    Haerkoenen et al., 2020, "GANSpace", arXiv 2004.02546, section 2.1 - principal components of the features, brought
+    back to the latent space by least squares.
+    """
+    latents = generator.drawn(range(SEEN))
+    count = min(count, latents.shape[1])
+    if kind == "random":
+        drawn = torch.randn(latents.shape[1], count, generator=noise.generator("directions"))
+        return torch.linalg.qr(drawn).Q.T.contiguous()
+    features = _features(generator, latents)
+    features = features - features.mean(dim=0)
+    components = torch.linalg.eigh(features @ features.T).eigenvectors[:, -count:].flip(1)  # of the samples
+    ways = torch.linalg.lstsq(components, latents - latents.mean(dim=0)).solution
+    signs = torch.where(ways.sum(dim=1, keepdim=True) < 0, -1.0, 1.0)  # an eigenvector has none of its own
+    return signs * ways / ways.norm(dim=1, keepdim=True)
+
+
+def _features(generator: "Generator", latents: Tensor) -> Tensor:
+    """What the middle one of the generator's linear and convolutional layers gives, (n, features)."""
+    layers = [layer for layer in generator.game.get_submodule("G").modules() if isinstance(layer, LAYERS)]
+    seen: list[Tensor] = []
+    handle = layers[len(layers) // 2].register_forward_hook(lambda layer, inputs, output: seen.append(output))
+    try:
+        generator.render(latents)
+    finally:
+        handle.remove()
+    return torch.cat([output.flatten(1) for output in seen])[: len(latents)]
 
 
 def nearest(samples: Tensor, dataset: Dataset, count: int = NEIGHBOURS) -> tuple[Tensor, Tensor]:
