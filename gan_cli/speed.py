@@ -177,10 +177,8 @@ def floor(trainer: Trainer, device: torch.device, dtype: torch.dtype) -> dict[st
     """What a round needs at least: its matrix arithmetic at the measured matrix rate; and the bytes that its operations
     read and write over the measured bandwidth, which caches and fused operations undercut."""
     written = patch.multiple(trainer, forward=trainer.game.play, playing=trainer.play_turn)
-    with (
-        written,
-        _Work() as work,
-    ):  # torch's own counter follows modules by hooks, which a penalty's inner gradient trips over
+    # torch's own counter follows modules by hooks, which a penalty's inner gradient trips over
+    with written, _Work() as work:
         trainer.play_round()
     rate, bandwidth = matrix_rate(device, dtype), copy_rate(device)
     return {

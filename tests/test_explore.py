@@ -1,0 +1,193 @@
+"""`gan-explore`: what it shows is what `gan-sample` writes; the page itself in a headless Chromium."""
+
+import base64
+import io
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_browser import BROWSER, DRIVER, browser  # noqa: F401
+from test_resume import until
+
+import gan_cli
+from gan_cli import walks
+from gan_cli.errors import UserError
+from gan_cli.explore import STOPS, ExploreConfig, View, picture, run
+
+pytest.importorskip("nicegui")
+
+Command = Callable[..., tuple[int, str]]
+QUICK = ("steps=2", "batch_size=8", "network.width=8", "evaluate_every=0", "sample_every=0", "hydra.run.dir=run")
+
+
+@pytest.fixture
+def trained(command: Command) -> Command:
+    """The command, in a folder with a conditional run on digits."""
+    code, printed = command("gan-train", "model=cgan", "data=digits", *QUICK)
+    assert code == 0, printed
+    return command
+
+
+def decoded(address: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.removeprefix("data:image/png;base64,")))))
+
+
+def tile(path: str, place: int) -> np.ndarray:
+    """One 8x8 digit of a grid of one row, of which each pixel is shown five times."""
+    left = 2 + place * 42
+    return np.asarray(Image.open(path))[4:42:5, left + 2 : left + 40 : 5]
+
+
+VIEWS = {
+    "plain": View(seed=7, label=3),
+    "moved": View(seed=1, label=0, shifts=[2.0, 0, -1.5], truncation=0.5),
+    "random": View(seed=2, label=1, shifts=[0, 1.2], directions="random"),
+    "on the way": View(seed=9, label=5, shifts=[0.4], saved={"A": 3, "B": 4}, stop=8),
+    "begun": View(seed=9, label=5, saved={"A": 3}, stop=8),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+def test_the_command_makes_the_same_picture(trained: Command, view: View) -> None:
+    shown = decoded(picture(gan_cli.load("run"), view))
+    name, *arguments = shlex.split(view.command("run"))
+    assert trained(name, *arguments)[0] == 0
+    assert np.array_equal(tile("sample.png", view.stop if view.walks else 0), shown)
+
+
+def test_directions_are_always_the_same_unit_vectors(trained: Command) -> None:
+    generator = gan_cli.load("run")
+    for kind in ("principal", "random"):
+        found, again = (walks.directions(generator, kind) for _ in range(2))
+        assert torch.equal(found, again) and found.shape[0] == walks.DIRECTIONS
+        torch.testing.assert_close(found.norm(dim=1), torch.ones(len(found)))
+    gram = found @ found.T
+    torch.testing.assert_close(gram, torch.eye(len(gram)), atol=1e-5, rtol=0)
+    with pytest.raises(UserError, match="there are 16 directions only"):
+        walks.shifted(generator, generator.drawn([0]), "random", [1.0] * 17)
+
+
+def test_the_first_principal_direction_moves_the_features_most() -> None:
+    """Of a linear generator: that of the largest singular value."""
+
+    class Linear(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 6, bias=False)
+            left, right = (torch.linalg.qr(torch.randn(n, n))[0] for n in (6, 4))
+            values = torch.tensor([9.0, 3.0, 1.0, 0.5])
+            self.layer.weight.data = left[:, :4] @ torch.diag(values) @ right.T
+            self.right = right
+
+    torch.manual_seed(0)
+    G = Linear()
+    game = type("Game", (), {"get_submodule": lambda self, name: G})()
+
+    class Generator:
+        def __init__(self) -> None:
+            self.game = game
+
+        def drawn(self, seeds: range) -> torch.Tensor:
+            return torch.randn(len(seeds), 4, generator=torch.Generator().manual_seed(1))
+
+        def render(self, latents: torch.Tensor) -> torch.Tensor:
+            return G.layer(latents).detach()
+
+    found = walks.directions(Generator(), "principal", 2)  # type: ignore[arg-type]
+    assert (found @ G.right[:, :2]).abs().diagonal().min() > 0.97
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def page(trained: Command, tmp_path: Path) -> Iterator[str]:
+    """The address of gan-explore over the run."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = "from gan_cli.main import explore; explore()"
+    server = subprocess.Popen(
+        [sys.executable, "-c", code, "checkpoint=run", f"port={port}", "show=false"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    until(lambda: _answers(address))
+    yield address
+    server.kill()
+    server.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        return bool(urllib.request.urlopen(address, timeout=1).status == 200)
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not (BROWSER and DRIVER), reason="no chromium and chromedriver on this machine")
+def test_a_slider_moves_the_picture_and_the_command(page: str, browser: Any, tmp_path: Path) -> None:  # noqa: F811
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    browser.get(page)
+
+    def source() -> str:
+        return str(browser.execute_script("const i = document.querySelector('.sample img'); return i ? i.src : ''"))
+
+    def told() -> str:
+        return str(browser.execute_script("return document.querySelector('.told').textContent"))
+
+    until(lambda: source().startswith("data:image/png") and "seeds=0" in told())
+    before = source()
+    thumb = browser.find_element(By.CSS_SELECTOR, ".shift0 [tabindex='0']")
+    thumb.send_keys(Keys.ARROW_RIGHT * 20)
+    until(lambda: source() != before and re.search(r"shifts=\[2,0,", told()) is not None)
+    for button in browser.find_elements(By.CSS_SELECTOR, "button"):
+        if button.text == "save as A":
+            button.click()
+    seed = browser.find_element(By.CSS_SELECTOR, ".seed input")
+    seed.send_keys(Keys.BACKSPACE + "5" + Keys.ENTER)
+    until(lambda: "seeds=5" in told())
+    next(b for b in browser.find_elements(By.CSS_SELECTOR, "button") if b.text == "save as B").click()
+    browser.find_element(By.CSS_SELECTOR, ".way [tabindex='0']").send_keys(Keys.ARROW_RIGHT * 3)
+    until(lambda: f"mode=interpolate 'seeds=[0,5]' steps={STOPS}" in told())
+    view = View(seed=5, label=0, shifts=[2.0, *[0.0] * 7], saved={"A": 0, "B": 5}, stop=3)
+    until(lambda: source() == picture(gan_cli.load(tmp_path / "run"), view))
+    assert view.command("run") == told()
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["checkpoint=nowhere"], "checkpoint=nowhere: no such file"),
+        (["checkpoint=run", "port=99999"], "port=99999: cannot be used"),
+        (["checkpoint=run", "port=0"], "port=0: must be at least 1"),
+        (["port=8081"], "checkpoint: missing"),
+    ],
+)
+def test_a_mistake_is_one_sentence(trained: Command, arguments: list[str], said: str) -> None:
+    code, printed = trained("gan-explore", *arguments)
+    assert code == 2 and said in printed and len(printed.splitlines()) == 1
+
+
+def test_a_port_in_use_and_other_kinds_of_data_are_told(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command("gan-train", "data=points", *QUICK)[0] == 0
+    code, printed = command("gan-explore", "checkpoint=run")
+    assert code == 2 and "makes points; gan-explore shows images" in printed
+    monkeypatch.setattr("gan_cli.explore.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="needs the extra `explore`"):
+        run(ExploreConfig(checkpoint="run"))
