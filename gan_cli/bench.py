@@ -212,14 +212,14 @@ def _memory(config: Mapping[str, Any]) -> dict[str, float]:
     return held | {"ratio": held["run"] / held["bare"]}
 
 
-ROUNDS_HELD = 30  # rounds in which memory is watched
+ROUNDS_HELD = 12  # rounds in which memory is watched
 
 
 def _whole_run(config: dict[str, Any]) -> None:
     """A short run with its records, pictures and checkpoints; without scores, which the bare loop has none of."""
     from gan_cli import job
 
-    often = {"log_every": 10, "sample_every": 10, "evaluate_every": 0, "checkpoint_every": 10, "figures": []}
+    often = {"log_every": 5, "sample_every": 5, "evaluate_every": 0, "checkpoint_every": 5, "figures": []}
     with tempfile.TemporaryDirectory() as folder:
         job.run({**config, **often, "steps": ROUNDS_HELD, "minutes": None}, Path(folder), [], {})
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import re
 import shlex
 import socket
@@ -120,8 +121,9 @@ def page(trained: Command, tmp_path: Path) -> Iterator[str]:
     server = subprocess.Popen(
         [sys.executable, "-c", code, "checkpoint=run", f"port={port}", "show=false"],
         cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST")},  # NiceGUI looks
+        stdout=(tmp_path / "server.log").open("w"),
+        stderr=subprocess.STDOUT,
     )
     address = f"http://127.0.0.1:{port}"
     until(lambda: _answers(address))
@@ -132,7 +134,7 @@ def page(trained: Command, tmp_path: Path) -> Iterator[str]:
 
 def _answers(address: str) -> bool:
     try:
-        return bool(urllib.request.urlopen(address, timeout=1).status == 200)
+        return bool(urllib.request.urlopen(address, timeout=10).status == 200)
     except OSError:
         return False
 

@@ -102,7 +102,7 @@ def test_interpolations_have_a_row_from_each_sample_to_the_next(trained: Command
         assert tiles("a.png") == (6, 2)
     trained("gan-sample", "checkpoint=run", "seeds=[4]", "output=one.png")
     walked, one = (np.asarray(Image.open(path)) for path in ("a.png", "one.png"))
-    assert np.array_equal(walked[: TILE + EDGE, : TILE + EDGE], one[: TILE + EDGE, : TILE + EDGE])
+    assert np.array_equal(walked[EDGE : EDGE + TILE, EDGE : EDGE + TILE], one)
     assert trained("gan-sample", "checkpoint=run", "mode=interpolate", "n=3", "steps=6", "output=a.gif")[0] == 0
     with Image.open("a.gif") as film:
         assert film.n_frames > 1 and film.info["loop"] == 0  # equal neighbours are one frame
