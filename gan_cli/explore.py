@@ -140,7 +140,11 @@ def _controls(ui: Any, generator: "Generator", view: View, show: Any) -> None:
         element.bind_value(view, name)
         return element.on_value_change(show)
 
-    bound(ui.number("seed", min=0, step=1, format="%d").classes("seed"), "seed")
+    def choose(event: Any) -> None:
+        view.seed = max(0, int(event.value or 0))  # a field of numbers gives 5.0, or nothing while it is empty
+        show()
+
+    ui.number("seed", value=0, min=0, step=1, format="%d").classes("seed").on_value_change(choose)
     if generator.game.classes:
         bound(ui.select(list(range(generator.game.classes)), label="class"), "label")
     ui.label("truncation")
@@ -153,13 +157,13 @@ def _controls(ui: Any, generator: "Generator", view: View, show: Any) -> None:
             show()
 
         ui.slider(min=-REACH, max=REACH, step=0.1, value=0).props("label dense").classes(f"shift{i}").on_value_change(
-            lambda event, move=move: move(event)
+            move
         )
     with ui.row().classes("items-center"):
         for end in "AB":
 
             def save(end: str = end) -> None:
-                view.saved[end] = int(view.seed)
+                view.saved[end] = view.seed
                 show()
 
             ui.button(f"save as {end}").props("dense no-caps outline").on_click(lambda save=save: save())
