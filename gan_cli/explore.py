@@ -146,7 +146,7 @@ def _controls(ui: Any, generator: "Generator", view: View, show: Any) -> None:
 
     ui.number("seed", value=0, min=0, step=1, format="%d").classes("seed").on_value_change(choose)
     if generator.game.classes:
-        bound(ui.select(list(range(generator.game.classes)), label="class"), "label")
+        bound(ui.select(list(range(generator.game.classes)), label="class").classes("w-40"), "label")
     ui.label("truncation")
     bound(ui.slider(min=0, max=1.5, step=0.05).props("label").classes("truncation"), "truncation")
     bound(ui.toggle([kind.value for kind in Directions]).props("dense no-caps"), "directions")
@@ -156,9 +156,10 @@ def _controls(ui: Any, generator: "Generator", view: View, show: Any) -> None:
             view.shifts[i] = round(event.value, 2)
             show()
 
-        ui.slider(min=-REACH, max=REACH, step=0.1, value=0).props("label dense").classes(f"shift{i}").on_value_change(
-            move
-        )
+        with ui.row(wrap=False).classes("w-full items-center gap-3"):
+            ui.label(str(i + 1)).classes("w-4 text-right")
+            slider = ui.slider(min=-REACH, max=REACH, step=0.1, value=0)
+            slider.props("label dense").classes(f"shift{i}").on_value_change(move)
     with ui.row().classes("items-center"):
         for end in "AB":
 
