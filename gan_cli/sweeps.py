@@ -1,54 +1,27 @@
 """What a sweep came to: its cells read from their folders, as a table and as one picture."""
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
 
-from gan_cli.config import flatten
-from gan_cli.errors import UserError
-from gan_cli.rundir import CARD, read_card
-
-SEED = "seed"
+from gan_cli.errors import UserError, on_one_line
+from gan_cli.runs import SEED, Run, found
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One run of a sweep: its folder, what was typed for it, its last scores, its last row of scalars."""
-
-    folder: Path
-    typed: dict[str, str]
-    config: dict[str, Any]
-    scores: dict[str, float]
-    row: dict[str, float]
-
-    def value(self, name: str) -> float | None:
-        """A score, or a scalar of the last row, by name."""
-        return self.scores.get(name, self.row.get(name))
-
-
-def cells(folder: Path) -> list[Cell]:
+def cells(folder: Path) -> list[Run]:
     """The runs below a sweep's folder. Raises UserError if there are none."""
-    found = []
-    for card in sorted(folder.glob(f"*/{CARD}")):
-        typed = yaml.safe_load((card.parent / ".hydra" / "overrides.yaml").read_text(encoding="utf-8")) or []
-        pairs = dict(str(item).lstrip("+").split("=", 1) for item in typed if "=" in str(item))
-        config = flatten(yaml.safe_load((card.parent / ".hydra" / "config.yaml").read_text(encoding="utf-8")))
-        rows = (card.parent / "metrics.jsonl").read_text(encoding="utf-8").splitlines() or ["{}"]
-        found.append(Cell(card.parent, pairs, config, read_card(card.parent).get("scores", {}), json.loads(rows[-1])))
-    if not found:
-        raise UserError(f"{folder}: no runs in it; name the folder of a sweep.")
-    return found
+    runs, damaged = found([folder])
+    for sentence in damaged:
+        print(f"gan_cli.sweeps: {on_one_line(sentence)}", file=sys.stderr)
+    return runs
 
 
-def varied(runs: Sequence[Cell]) -> list[str]:
+def varied(runs: Sequence[Run]) -> list[str]:
     """What was typed differently in different cells, the seed aside."""
     keys = dict.fromkeys(key for run in runs for key in run.typed)
     return [key for key in keys if key != SEED and len({run.typed.get(key) for run in runs}) > 1]
@@ -63,7 +36,7 @@ def table(folder: Path, scores: Sequence[str] = ()) -> str:
     runs = cells(folder)
     keys = varied(runs)
     shown = list(scores) or list(dict.fromkeys(name for run in runs for name in run.scores))
-    groups: dict[tuple[str, ...], list[Cell]] = {}
+    groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         groups.setdefault(tuple(run.typed.get(key, "") for key in keys), []).append(run)
     lines = [" | ".join(["", *keys, *shown, ""]).strip(), "|" + "---|" * (len(keys) + len(shown))]
@@ -87,29 +60,14 @@ def picture(folder: Path, rows: str, columns: str, pattern: str = "samples/*.png
         rows, columns: what was typed, such as `network` and `model`.
         pattern: which pictures, below a run's folder.
     """
-    from matplotlib.figure import Figure
-    from PIL import Image
-
+    from gan_cli import charts
     from gan_cli.pictures import drawn
 
-    runs = cells(folder)
-    down, across = (list(dict.fromkeys(run.typed.get(key, "") for run in runs)) for key in (rows, columns))
-    figure = Figure(figsize=(2.2 * len(across) + 0.4, 2.4 * len(down)), dpi=100, layout="constrained")
-    axes = figure.subplots(len(down), len(across), squeeze=False)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-    for run in runs:
-        axis = axes[down.index(run.typed.get(rows, "")), across.index(run.typed.get(columns, ""))]
-        files = sorted(run.folder.glob(pattern))
-        if files:
-            axis.imshow(Image.open(files[-1]))
-        if (value := run.value(score)) is not None:
-            axis.set_xlabel(f"{score} {value:.3g}", fontsize=7)
-    for i, name in enumerate(down):
-        axes[i, 0].set_ylabel(name, fontsize=8)
-    for j, name in enumerate(across):
-        axes[0, j].set_title(name, fontsize=8)
-    return drawn(figure)
+    def below(run: Run) -> str:
+        value = run.value(score)
+        return "" if value is None else f"{score} {value:.3g}"
+
+    return drawn(charts.picture(cells(folder), rows, columns, lambda run: sorted(run.folder.glob(pattern)), below))
 
 
 def curves(folder: Path, option: str, scores: Sequence[str]) -> np.ndarray:
@@ -122,17 +80,17 @@ def curves(folder: Path, option: str, scores: Sequence[str]) -> np.ndarray:
 
     from gan_cli.pictures import drawn
 
-    found: dict[float, list[Cell]] = {}
+    cells_at: dict[float, list[Run]] = {}
     for run in cells(folder):
         typed = yaml.safe_load(run.typed.get(option, "null"))
         place = typed[0] if isinstance(typed, list) else typed
         if not isinstance(place, int | float):
             raise UserError(f"{run.folder}: no number was typed for {option} there.")
-        found.setdefault(float(place), []).append(run)
+        cells_at.setdefault(float(place), []).append(run)
     figure = Figure(figsize=(6, 3.5), dpi=100, layout="tight")
     axes = figure.add_subplot(xlabel=option)
     for score in scores:
-        values = {x: [v for run in runs if (v := run.value(score)) is not None] for x, runs in sorted(found.items())}
+        values = {x: [v for run in runs if (v := run.value(score)) is not None] for x, runs in sorted(cells_at.items())}
         middles = {x: statistics.median(seeds) for x, seeds in values.items() if seeds}
         axes.plot(list(middles), list(middles.values()), "o-", label=score)
     axes.legend(fontsize=7)
