@@ -42,6 +42,11 @@ def zoo() -> None:
     _run("gan-list", _zoo, sys.argv[1:])
 
 
+def compare() -> None:
+    """`gan-compare`."""
+    _run("gan-compare", _compare, sys.argv[1:])
+
+
 def _run(name: str, command: Callable[[list[str]], None], arguments: list[str]) -> None:
     """Run a command; a user's mistake ends in one sentence and exit code 2."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
@@ -117,6 +122,27 @@ def _zoo(arguments: list[str]) -> None:
         print(_keys_help("gan-list [format=table|markdown|json]", zoo.ListConfig))
         return
     zoo.run(parse(zoo.ListConfig, arguments))
+
+
+def _compare(arguments: list[str]) -> None:
+    from gan_cli import compare
+
+    if {"-h", "--help"} & set(arguments) or not arguments:
+        print(_keys_help("gan-compare RUNS... [key=value ...]", compare.CompareConfig))
+        print("\nRUNS are folders of runs, or folders with runs in them, such as outputs/sweeps/2026-01-01_12-00-00.")
+        return
+    keys = [item.name for item in fields(compare.CompareConfig)]
+    places = [item for item in arguments if _is_place(item, keys)]
+    compare.run(
+        parse(compare.CompareConfig, [item for item in arguments if item not in places]),
+        [Path(item) for item in places],
+    )
+
+
+def _is_place(argument: str, keys: list[str]) -> bool:
+    """Whether an argument names a folder. (Those of a sweep are called `optimizer.lr=0.01+seed=2`.)"""
+    key, equals, _ = argument.partition("=")
+    return key not in keys and (not equals or "/" in key or Path(argument).exists())
 
 
 def parse(schema: type, arguments: list[str]) -> Any:

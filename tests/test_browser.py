@@ -1,7 +1,6 @@
-"""What people see: TensorBoard in a headless Chromium (Debian: chromium, chromium-driver); skipped without one."""
+"""What people see: TensorBoard in a headless Chromium; skipped without one."""
 
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,12 +12,6 @@ from typing import Any
 
 import pytest
 from test_resume import until
-
-webdriver = pytest.importorskip("selenium.webdriver")
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="no chromium and chromedriver on this machine")
 
 Command = Callable[..., tuple[int, str]]
 TEXT = """
@@ -45,19 +38,8 @@ PICTURES = """
 """
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1600,1400"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
 @pytest.fixture
-def page(command: Command, tmp_path: Path) -> Iterator[str]:
+def page(browser: Any, command: Command, tmp_path: Path) -> Iterator[str]:
     """The address of a TensorBoard over two short runs."""
     typed = ("data=points", "network.width=8", "batch_size=8", "steps=6", "log_every=2", "sample_every=3",
              "evaluate_every=3", "++model.ema=0.9", "schedule=linear")  # fmt: skip

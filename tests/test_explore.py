@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_browser import BROWSER, DRIVER, browser  # noqa: F401
 from test_resume import until
 
 import gan_cli
@@ -139,8 +138,7 @@ def _answers(address: str) -> bool:
         return False
 
 
-@pytest.mark.skipif(not (BROWSER and DRIVER), reason="no chromium and chromedriver on this machine")
-def test_a_slider_moves_the_picture_and_the_command(page: str, browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_a_slider_moves_the_picture_and_the_command(browser: Any, page: str, tmp_path: Path) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 

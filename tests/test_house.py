@@ -29,6 +29,11 @@ GROUND = [
     "report.py",
     "health.py",
     "sweeps.py",
+    "runs.py",
+    "tables.py",
+    "charts.py",
+    "page.py",
+    "compare.py",
 ]
 MATHEMATICS = [*sorted(PACKAGE.glob("games/*.py")), *sorted(PACKAGE.glob("networks/*.py")), PACKAGE / "losses.py",
                PACKAGE / "regularizers.py", PACKAGE / "game.py", PACKAGE / "noise.py"]  # fmt: skip
