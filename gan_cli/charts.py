@@ -4,6 +4,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 USUAL = ("wasserstein/heldout",)
 """Curves that are drawn beside the objectives if nobody names any."""
+ACROSS = 3  # panels in a row
+LARGEST = 1e60  # what no run in float32 reaches; axes cannot be drawn much farther
 POINTS = 400  # along a curve: more than a screen shows
 INK = "#7d8590"  # of axes and words: legible on white and on black
 
@@ -29,7 +32,7 @@ def colours(count: int) -> list[str]:
 
     few = colormaps["tab10"].colors  # type: ignore[attr-defined]
     return [
-        to_hex(c) for c in (few[:count] if count <= len(few) else colormaps["turbo"](np.linspace(0.05, 0.95, count)))
+        to_hex(c) for c in (few[:count] if count <= len(few) else colormaps["turbo"](np.linspace(0.1, 0.92, count)))
     ]
 
 
@@ -61,8 +64,10 @@ def curves(groups: Sequence[Group], labels: Sequence[str], drawn: Sequence[str],
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.8 * len(drawn), 3.2 + 0.12 * len(groups)), layout="constrained", facecolor=background)
-    panels = figure.subplots(1, len(drawn), squeeze=False)[0]
+    across, down = min(len(drawn), ACROSS), ceil(len(drawn) / ACROSS)
+    size = (4.8 * across, 3 * down + 0.2 + 0.12 * ceil(len(groups) / across))
+    figure = Figure(figsize=size, layout="constrained", facecolor=background)
+    panels = [figure.add_subplot(down, across, i) for i in range(1, len(drawn) + 1)]
     for axes, tag in zip(panels, drawn, strict=True):
         for group, colour, label in zip(groups, colours(len(groups)), labels, strict=True):
             _line(axes, group, tag, color=colour, label=_plain(label))
@@ -70,14 +75,14 @@ def curves(groups: Sequence[Group], labels: Sequence[str], drawn: Sequence[str],
     handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     if len(groups) > 1 and handles:
         figure.legend(
-            handles.values(), handles, loc="outside lower left", ncols=2, fontsize=7, frameon=False, labelcolor=INK
+            handles.values(), handles, loc="outside lower left", ncols=across, fontsize=7, frameon=False, labelcolor=INK
         )
     return figure
 
 
 def _line(axes: "Axes", group: Group, tag: str, **style: Any) -> None:
     series = [
-        [(row["step"], row[tag]) for row in run.rows if tag in row and np.isfinite(row.get("step", np.nan))]
+        [(row["step"], row[tag]) for row in run.rows if tag in row and abs(row.get("step", np.inf)) < LARGEST]
         for run in group.runs
     ]
     lines = [np.array(sorted(points)).T for points in series if points]
@@ -97,10 +102,10 @@ def band(lines: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarra
     steps = np.unique(np.concatenate([line[0] for line in lines]))
     steps = steps[np.linspace(0, len(steps) - 1, min(len(steps), POINTS)).round().astype(int)]
     values = np.array([np.interp(steps, line[0], line[1], left=np.nan, right=np.nan) for line in lines])
+    values[~(np.abs(values) < LARGEST)] = np.nan
     count = np.isfinite(values).sum(axis=0)
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # nowhere a finite value: a gap in the line
-        values[~np.isfinite(values)] = np.nan
         mean = np.nanmean(values, axis=0)
         deviation = np.where(count > 1, np.nanstd(values, axis=0, ddof=1), 0.0)
     return steps, mean, deviation

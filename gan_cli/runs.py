@@ -54,7 +54,7 @@ class Run:
     @property
     def objective(self) -> str:
         """The score that the run's best checkpoint goes by, or nothing before the first evaluation."""
-        return str(self.card.get("objective", ""))
+        return str(self.card.get("objective") or "")
 
     @property
     def seed(self) -> str:
@@ -153,7 +153,8 @@ def found(places: Sequence[Path]) -> tuple[list[Run], list[str]]:
 def _cards(place: Path) -> list[Path]:
     if not place.is_dir():
         raise UserError(f"{place}: no such folder; name the folder of a run, or one with runs in it.")
-    cards = [place / CARD] if (place / CARD).is_file() else sorted(place.rglob(CARD))
+    linked = place.glob(f"*/{CARD}")  # a folder of links to runs will do; deeper down none is followed
+    cards = [place / CARD] if (place / CARD).is_file() else sorted({*place.rglob(CARD), *linked})
     if not cards:
         raise UserError(f"{place}: no runs in it; a run is a folder with a {CARD}, as gan-train writes it.")
     return cards

@@ -129,15 +129,22 @@ def test_runs_named_twice_count_once_and_a_run_can_be_named_itself(sweep: Path) 
     one = next(iter(sorted(sweep.iterdir())))
     assert len(runs.found([sweep, one, sweep.parent])[0]) == 6
     assert [run.folder for run in runs.found([one])[0]] == [one]
+    (sweep.parent / "chosen").mkdir()
+    (sweep.parent / "chosen" / "link").symlink_to(one)
+    assert len(runs.found([sweep.parent / "chosen"])[0]) == 1
 
 
-def test_scores_that_are_missing_or_infinite(sweep: Path) -> None:
+def test_scores_that_are_missing_or_infinite(sweep: Path, command: Command) -> None:
     card = json.loads((sweep / "optimizer.lr=0.01+seed=3" / "run.json").read_text())
     card["scores"]["w1"] = float("inf")
     (sweep / "optimizer.lr=0.01+seed=3" / "run.json").write_text(json.dumps(card))
     fake(sweep / "begun", "loss=rpgan", config={"loss": {"name": "rpgan"}}, w1=(), modes=())
     text = tables.terminal(table(sweep))
     assert "inf" in text and text.splitlines()[1].split()[-3:] == ["-", "-", "-"]
+    odd = [{"step": 1, "metrics/w1": 1e308}, {"step": 2, "metrics/w1": -1e308}, {"step": float("inf"), "metrics/w1": 0}]
+    with (sweep / "begun" / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in [*odd, {"step": 1e308, "metrics/w1": float("nan")}])
+    assert command("gan-compare", str(sweep), "output=page.html")[0] == 0
 
 
 # --- formats ----------------------------------------------------------------------------------------------------------

@@ -182,8 +182,9 @@ def test_a_sweep_as_a_table_and_as_one_picture(command: Command, tmp_path: Path)
     assert f"({w1[0]:.3g} to {w1[1]:.3g})" in row
     image = sweeps.picture(tmp_path / "sweep", rows="loss", columns="regularizer", score="w1")
     assert image.shape[2] == 3 and image.std() > 5
+    (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no runs in it"):
-        sweeps.table(tmp_path)
+        sweeps.table(tmp_path / "empty")
 
 
 def test_a_sweep_as_curves_and_as_a_table_of_success(
