@@ -58,16 +58,20 @@ def _kind(config: CompareConfig) -> str:
             f"format={config.format}: no such format{closest(config.format, tables.FORMATS)}; take {known}."
         )
     if config.output is None:
-        if config.rows or config.columns or config.curves:
-            raise UserError("rows, columns and curves are for pictures; add output=FILE.png or output=FILE.html.")
-        return config.format or "terminal"
-    suffix = Path(config.output).suffix.lower()
+        kind = config.format or "terminal"
+    else:
+        kind = _kind_of_file(config.output)
+        if config.format not in (None, kind):
+            raise UserError(f"format={config.format}: output={config.output} says another one; leave one of them out.")
+    if kind in tables.FORMATS and (config.rows or config.columns or config.curves):
+        raise UserError("rows, columns and curves are for pictures; add output=FILE.png or output=FILE.html.")
+    return kind
+
+
+def _kind_of_file(output: str) -> str:
+    suffix = Path(output).suffix.lower()
     if suffix not in SUFFIXES:
-        raise UserError(
-            f"output={config.output}: the name must end in {', '.join(SUFFIXES)}, which says what to write."
-        )
-    if config.format not in (None, SUFFIXES[suffix]):
-        raise UserError(f"format={config.format}: output={config.output} says another one; leave one of them out.")
+        raise UserError(f"output={output}: the name must end in {', '.join(SUFFIXES)}, which says what to write.")
     return SUFFIXES[suffix]
 
 

@@ -346,6 +346,7 @@ def test_the_policy_of_the_page_stops_a_script_that_slipped_in(
         (["sweep", "output=x.png", "curves=[metrics/w2]"], "curves=[metrics/w2]: no run has logged such a scalar (did"),
         (["sweep", "output=x.png", "rows=optimiser.lr"], "rows=optimiser.lr: no run has such a key (did you mean opt"),
         (["sweep", "rows=seed"], "rows, columns and curves are for pictures; add output=FILE.png"),
+        (["sweep", "output=x.md", "curves=[w1]"], "rows, columns and curves are for pictures"),
         (["sweep", "output=sweep/sweep.html/x.md"], "sweep/sweep.html"),
     ],
 )
