@@ -89,11 +89,11 @@ def _evaluate(arguments: list[str]) -> None:
     from gan_cli import evaluate
 
     if {"-h", "--help"} & set(arguments) or not arguments:
-        print(_keys_help("gan-evaluate checkpoint=FILE|RUN [key=value ...]", evaluate.EvaluateConfig))
+        print(_keys_help(evaluate.USAGE, evaluate.EvaluateConfig))
         return
-    data_options = [argument for argument in arguments if argument.startswith("data.")]
-    rest = [argument for argument in arguments if argument not in data_options]
-    evaluate.run(parse(evaluate.EvaluateConfig, rest), data_options)
+    dotted = [argument for argument in arguments if "." in argument.partition("=")[0] and "=" in argument]
+    rest = [argument for argument in arguments if argument not in dotted]
+    evaluate.run(parse(evaluate.EvaluateConfig, rest), dotted)
 
 
 def _bench(arguments: list[str]) -> None:

@@ -19,9 +19,9 @@ def test_a_checkpoint_scores_what_its_run_logged(command: Command, data: str) ->
         code, printed = command("gan-evaluate", f"checkpoint={named}")
         assert code == 0, printed
         result = json.loads(printed)
-        assert result["step"] == 3 and result["scores"] == logged
+        assert result["step"] == 3 and logged.items() <= result["scores"].items()
     result = json.loads(command("gan-evaluate", "checkpoint=run", "n=100")[1])
-    assert result["scores"] != logged
+    assert not logged.items() <= result["scores"].items()
 
 
 def test_another_data_set(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

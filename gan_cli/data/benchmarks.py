@@ -18,7 +18,7 @@ from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn.functional import pad
 
-from gan_cli.data.dataset import Dataset, Fields, Spec, cache_folder, resized
+from gan_cli.data.dataset import Dataset, Fields, Spec, cache_folder, resized, resizing
 from gan_cli.errors import UserError
 from gan_cli.registry import Count, datasets
 
@@ -85,6 +85,9 @@ class IdxImages(Benchmark):
         self.train, self.heldout = (self._fields(folder, part, image_size) for part in ("train", "t10k"))
         self.train = {name: values[:subset] for name, values in self.train.items()}
         self.spec, self.flip = Spec("image", (1, image_size, image_size), classes=10), flip
+        if image_size != 28:
+            smaller = "" if image_size == 32 else f", then {resizing(32, image_size)}"
+            self.resizing = f"2 black pixels around 28x28{smaller}"
 
     def _fields(self, folder: Path, part: str, size: int) -> Fields:
         images = self._read(folder, f"{part}-images-idx3-ubyte")
@@ -160,6 +163,7 @@ class TorchvisionImages(Benchmark):
             parts.append({"x": resized(torch.from_numpy(np.ascontiguousarray(x)), image_size), "y": y})
         self.train, self.heldout = parts
         self.spec, self.flip = Spec("image", tuple(self.train["x"].shape[1:]), classes=10), flip
+        self.resizing = resizing(x.shape[-1], image_size)
 
     def _options(self, train: bool) -> dict[str, Any]:
         return {"train": train}

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -68,7 +69,8 @@ class Spec:
         return offset + scale * samples
 
 
-def _installed(package: str | None) -> bool:
+def installed(package: str | None) -> bool:
+    """Whether a package that something needs, if it needs one, can be imported."""
     return package is None or find_spec(package) is not None
 
 
@@ -79,6 +81,12 @@ def resized(images: Tensor, size: int) -> Tensor:
     shrinks = images.shape[-1] > size
     chunks = [interpolate(part.float(), size=size, mode="bilinear", antialias=shrinks) for part in images.split(5000)]
     return torch.cat([chunk.round().clamp(0, 255).to(torch.uint8) for chunk in chunks])
+
+
+def resizing(before: int, after: int) -> str:
+    """What `resized` does to images of the side `before`, in words."""
+    how = "antialiased bilinear" if after < before else "bilinear"
+    return "none" if before == after else f"{before}x{before} to {after}x{after} by {how} interpolation"
 
 
 def fits(fields: Fields, device: torch.device) -> bool:
@@ -103,16 +111,31 @@ class Dataset:
     heldout: Fields
     flip: bool = False  # whether training sees every image's mirror image too
     note: str = ""  # what a run should say of its data
+    resizing: str = "none"  # what was done to images before anything sees them
     labelled: Fields | None = None  # the training samples whose labels a semi-supervised game may see
 
     @property
     def scored_by(self) -> list[str]:
         """The metrics that this data and the packages allow: without classes, or with few held-out samples, those
         without labels."""
-        facts = {name: metrics.component(name, "metrics").facts for name in self.metrics}
-        labelled = self.spec.classes > 1 and len(self.heldout["x"]) >= FEW
-        able = [name for name in self.metrics if _installed(facts[name].get("needs_package"))]
-        return [name for name in able if labelled or not facts[name].get("needs_labels")]
+        return self._allowed(self.metrics)
+
+    @property
+    def measured_by(self) -> list[str]:
+        """Those, and the metrics that are for any data of this kind with more than a few held-out samples."""
+        others = [name for name, found in metrics.components.items() if self.kind in found.facts.get("kinds", ())]
+        enough = len(self.heldout["x"]) >= FEW
+        return self._allowed(list(dict.fromkeys([*self.metrics, *(others if enough else [])])))
+
+    @property
+    def classifiable(self) -> bool:
+        """Whether there are classes, and held-out samples enough to say how well a classifier knows them."""
+        return self.spec.classes > 1 and len(self.heldout["x"]) >= FEW
+
+    def _allowed(self, names: Sequence[str]) -> list[str]:
+        facts = {name: metrics.component(name, "metrics").facts for name in names}
+        able = [name for name in names if installed(facts[name].get("needs_package"))]
+        return [name for name in able if self.classifiable or not facts[name].get("needs_labels")]
 
     def decode(self, stored: Fields) -> Fields:
         """A batch as the networks see it: float32, images in [-1, 1]."""
@@ -125,8 +148,13 @@ class Dataset:
 
     def few(self, fields: Fields, n: int, purpose: str = "scored") -> Fields:
         """As `some`, with all fields of the samples."""
-        rows = torch.randperm(len(fields["x"]), generator=noise.generator(purpose))[:n].to(fields["x"].device)
+        rows = self.rows(fields, n, purpose)
         return self.decode({name: values[rows] for name, values in fields.items()})
+
+    def rows(self, fields: Fields, n: int, purpose: str = "scored") -> Tensor:
+        """Which samples `few` takes."""
+        order = torch.randperm(len(fields["x"]), generator=noise.generator(purpose))
+        return order[:n].to(fields["x"].device)
 
     @cached_property
     def mark(self) -> str:

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
-from gan_cli.data.dataset import Dataset, Spec, resized
+from gan_cli.data.dataset import Dataset, Spec, resized, resizing
 from gan_cli.registry import datasets
 
 
@@ -32,3 +32,4 @@ class Digits(Dataset):
         train, heldout = train_test_split(np.arange(len(y)), test_size=0.25, random_state=0, stratify=bundle.target)
         self.train, self.heldout = {"x": x[train], "y": y[train]}, {"x": x[heldout], "y": y[heldout]}
         self.spec = Spec("image", (1, image_size, image_size), classes=10)
+        self.resizing = resizing(8, image_size)

@@ -10,7 +10,7 @@ import shutil
 from base64 import b85decode, b85encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -85,6 +85,7 @@ class ImageFolder(Dataset):
             raise UserError(f"data.folder={folder}: needs at least one image to learn from and one to hold out.")
         self.train, self.heldout = {"x": images[:first], "y": y[:first]}, {"x": images[first:], "y": y[first:]}
         self.spec, self.flip = Spec("image", tuple(images.shape[1:]), classes=len(names)), flip
+        self.resizing = f"shorter side to {image_size} by Lanczos, its middle kept"
         self.note = f"{first} images of {len(names)} classes to learn from, {count - first} held out"
         if names and count - first < FEW:
             self.note += ", too few for the scores that need labels"
@@ -96,6 +97,16 @@ class ImageFolder(Dataset):
                 "that need labels (classifier_score, classes_covered, frechet_classifier_distance) are left out and "
                 f"sliced_wasserstein remains{missing}"
             )
+
+
+def usual_size(folder: Path) -> int:
+    """The shorter side of the first image below a folder that can be read. Raises UserError if there is none."""
+    files = listing(folder.expanduser(), False, 0.5)
+    for first in range(0, len(files), AT_ONCE):
+        for path in files.paths(first, first + AT_ONCE):
+            with suppress(OSError, SyntaxError, ValueError, Image.DecompressionBombError), Image.open(path) as image:
+                return min(image.size)
+    raise UserError(f"data.folder={folder}: none of its {len(files)} images can be read.")
 
 
 # --- the packed file --------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ class TwoDomains(Dataset):
         subset: Count | None = None,
     ) -> None:
         first = _one(of, image_size, root)
-        self.spec = replace(first.spec, domain=domain)
+        self.spec, self.resizing = replace(first.spec, domain=domain), first.resizing
         if domain == "usps":
             border = {} if of in ("usps", "digits") else {"border": 3 if first.spec.shape[-1] == 28 else 5}
             second = _one("usps", image_size, root, **border)

@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from gan_cli import checkpoint, noise
 from gan_cli.data.batches import Batches
 from gan_cli.data.dataset import Dataset, cache_folder
+from gan_cli.metrics.provenance import Provenance
 from gan_cli.registry import Count, metrics
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,8 @@ class ClassifierScores:
 
     def __init__(self, dataset: Dataset, device: torch.device, n: Count = 2000) -> None:
         self.samples, self.device, self.classes = min(n, len(dataset.heldout["x"])), device, dataset.spec.classes
-        self.network = load_or_train(dataset, device)
+        self.network, self.resizing = load_or_train(dataset, device), dataset.resizing
+        self.trained_on = digest(dataset)
         self.accuracy = accuracy(self.network, dataset)
         self.reference = self._features(dataset.some(dataset.train, 20_000))
         heldout = self._features(dataset.some(dataset.heldout, self.samples))
@@ -88,9 +90,16 @@ class ClassifierScores:
             f"{self.real_score:.2f} of {self.classes}, Frechet distance {self.floor:.3f}"
         )
 
-    @torch.no_grad()
+    @property
+    def provenance(self) -> Provenance:
+        """What must be known of the figures."""
+        split = f"{len(self.reference)} training images; _floor, _real: held-out ones"
+        backbone = f"small classifier of this data, right on {self.accuracy:.4f} of the held-out images"
+        trained = f"trained on the training split {self.trained_on}"
+        return Provenance(self.samples, split, self.resizing, backbone, trained)
+
     def _features(self, x: Tensor) -> Tensor:
-        return torch.cat([self.network.features(chunk.to(self.device)) for chunk in x.split(1000)])
+        return features(self.network, x, self.device)
 
     @torch.no_grad()
     def _score(self, features: Tensor) -> Tensor:
@@ -123,9 +132,15 @@ class Classifier(nn.Module):
         return self.head(self.features(x))
 
 
+@torch.no_grad()
+def features(network: Classifier, x: Tensor, device: torch.device) -> Tensor:
+    """The hidden layer's features of images (n, C, S, S), (n, 64)."""
+    return torch.cat([network.features(chunk.to(device)) for chunk in x.split(1000)])
+
+
 def load_or_train(dataset: Dataset, device: torch.device) -> Classifier:
     """The classifier of this data set from the cache, or a new one; the cache key is the training data itself."""
-    path = cache_folder() / "classifiers" / f"{_digest(dataset)}.pt"
+    path = cache_folder() / "classifiers" / f"{digest(dataset)}.pt"
     with torch.random.fork_rng():
         network = Classifier(dataset.spec.shape, dataset.spec.classes)
         try:
@@ -138,11 +153,12 @@ def load_or_train(dataset: Dataset, device: torch.device) -> Classifier:
         return _trained(dataset, device, path)
 
 
-def _digest(dataset: Dataset) -> str:
-    digest = hashlib.sha256(f"{FEATURES} {STEPS} {BATCH}".encode())
+def digest(dataset: Dataset) -> str:
+    """A short name for the classifier of this data: it follows from the training split and these constants."""
+    found = hashlib.sha256(f"{FEATURES} {STEPS} {BATCH}".encode())
     for name in ("x", "y"):
-        digest.update(dataset.train[name].cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
+        found.update(dataset.train[name].cpu().numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 def _trained(dataset: Dataset, device: torch.device, path: Path) -> Classifier:
@@ -179,8 +195,17 @@ def accuracy(network: nn.Module, dataset: Dataset) -> float:
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) of the Gaussians fitted to two sets of features, (n, d)."""
+    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) of the Gaussians fitted to two sets of features, (n, d).
+
+    With C = R^T R the last trace is the sum of the singular values of R_a R_b^T, a matrix of at most n or d rows.
+    """
     a, b = a.double().cpu(), b.double().cpu()
-    mean, cov_a, cov_b = a.mean(dim=0) - b.mean(dim=0), torch.cov(a.T), torch.cov(b.T)
-    root = torch.linalg.eigvals(cov_a @ cov_b).real.clamp_min(0).sqrt().sum()
-    return float(mean.square().sum() + cov_a.trace() + cov_b.trace() - 2 * root)
+    mean, root_a, root_b = a.mean(dim=0) - b.mean(dim=0), _root_of_covariance(a), _root_of_covariance(b)
+    both = torch.linalg.svdvals(root_a @ root_b.T).sum()
+    return float(mean.square().sum() + root_a.square().sum() + root_b.square().sum() - 2 * both)
+
+
+def _root_of_covariance(x: Tensor) -> Tensor:
+    """R with R^T R = C, the covariance of (n, d): as few rows as it can have."""
+    centred = (x - x.mean(dim=0)) / max(1, len(x) - 1) ** 0.5
+    return torch.linalg.qr(centred, mode="r").R if len(x) > x.shape[1] else centred

@@ -8,6 +8,7 @@ from torch import Tensor
 from gan_cli.data.dataset import Dataset, cache_folder
 from gan_cli.data.smiles import strings
 from gan_cli.data.text import characters
+from gan_cli.metrics.provenance import Provenance
 from gan_cli.records import tolerated
 from gan_cli.registry import Count, metrics
 from gan_cli.rundir import read_json, write_json
@@ -32,6 +33,7 @@ class MoleculeScores:
 
     scores = ("usable", "valid", "unique", "novel", "valid_random", "valid_shuffled")
     needs_package = "rdkit"
+    extra = "molecules"
     objectives = ("usable", "valid", "unique", "novel")
     objective = "usable"
     lower_is_better = ()
@@ -60,6 +62,12 @@ class MoleculeScores:
             f"molecules by RDKit, {self.samples} samples against {len(self.known)} known ones; valid by chance: random "
             f"characters {self.fixed['valid_random']:.4f}, shuffled molecules {self.fixed['valid_shuffled']:.4f}"
         )
+
+    @property
+    def provenance(self) -> Provenance:
+        """What must be known of the figures."""
+        split = "training molecules; valid_random, valid_shuffled: made from held-out ones"
+        return Provenance(self.samples, split)
 
 
 def canonical(string: str) -> str | None:

@@ -6,6 +6,7 @@ from torch import Tensor
 from gan_cli import noise
 from gan_cli.data.dataset import Dataset
 from gan_cli.data.text import characters
+from gan_cli.metrics.provenance import Provenance
 from gan_cli.registry import Count, metrics
 
 ORDERS = (1, 2, 3, 4)
@@ -57,6 +58,11 @@ class NgramScores:
             f"divergence of n-grams in bits, {self.samples} samples; real against real, n = 1 to 4: {floors}; "
             f"shuffled characters, n = 4: {self.fixed['js_4_shuffled']:.3f}"
         )
+
+    @property
+    def provenance(self) -> Provenance:
+        """What must be known of the figures."""
+        return Provenance(self.samples, "held-out text; _floor: training windows")
 
     def _grams(self, rows: Tensor, order: int) -> tuple[Tensor, Tensor]:
         """The n-grams of (N, length) as numbers, each once, and their shares."""

@@ -6,10 +6,12 @@ from torch.nn.functional import interpolate
 
 from gan_cli import noise
 from gan_cli.data.dataset import Dataset
+from gan_cli.metrics.provenance import Provenance
 from gan_cli.registry import Count, metrics
 
 PATCH, PER_IMAGE, DIRECTIONS = 7, 16, 512
 COARSEST = 14  # pixels a side of the last level of the pyramid, at least
+METHOD = f"{PER_IMAGE} patches of {PATCH}x{PATCH} an image and level, {DIRECTIONS} directions"
 
 
 @metrics.register("patches")
@@ -26,6 +28,7 @@ class PatchScores:
         n: samples to score; at most as many as there are held-out images.
     """
 
+    kinds = ("image",)
     scores = ("sliced_wasserstein", "sliced_wasserstein_floor", "scored_samples")
     objectives = ("sliced_wasserstein",)
     objective = "sliced_wasserstein"
@@ -33,6 +36,7 @@ class PatchScores:
 
     def __init__(self, dataset: Dataset, device: torch.device, n: Count = 2000) -> None:
         self.samples, self.device = min(n, len(dataset.heldout["x"]), len(dataset.train["x"])), device
+        self.resizing = dataset.resizing
         self.reference = self._projected(dataset.some(dataset.train, self.samples))
         self.floor = self._distance(self._projected(dataset.some(dataset.heldout, self.samples)))
 
@@ -45,6 +49,11 @@ class PatchScores:
     def describe(self) -> str:
         """One line on how the figures are made."""
         return f"sliced Wasserstein distance of patches, {self.samples} samples; real against real: {self.floor:.2f}"
+
+    @property
+    def provenance(self) -> Provenance:
+        """What must be known of the figures."""
+        return Provenance(self.samples, "training images; _floor: held-out ones", self.resizing, method=METHOD)
 
     def _projected(self, images: Tensor) -> list[Tensor]:
         """For each level of the pyramid, the sorted projections of its patches, cut at the same places every time."""

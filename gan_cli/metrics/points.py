@@ -6,6 +6,7 @@ from torch import Tensor
 
 from gan_cli.data.dataset import Dataset
 from gan_cli.data.points import Points
+from gan_cli.metrics.provenance import Provenance
 from gan_cli.registry import Count, metrics
 
 MATCHED = 1500  # points a side of the exact assignment: half a second
@@ -46,6 +47,12 @@ class PointScores:
     def describe(self) -> str:
         """One line on how the figures are made."""
         return f"w1: exact, {len(self.heldout)} samples against as many held-out points; real: {self.floor:.3f}"
+
+    @property
+    def provenance(self) -> Provenance:
+        """What must be known of the figures."""
+        method = f"w1: of {len(self.heldout)} points, exact"
+        return Provenance(self.samples, "held-out points; _floor: training ones", method=method)
 
 
 def wasserstein_1(a: Tensor, b: Tensor) -> float:
