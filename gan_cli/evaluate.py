@@ -189,7 +189,9 @@ def _named_metrics(named: Sequence[str], known: Sequence[str]) -> list[str]:
             continue
         if (package := facts.get(name, {}).get("needs_package")) and not find_spec(package):
             raise UserError(f"metrics=[{name}]: needs a package; pip install 'gan-cli[{facts[name]['extra']}]'.")
-        raise UserError(f"metrics=[{name}]: not a metric of this data; its metrics are {', '.join(known)}.")
+        raise UserError(
+            f"metrics=[{name}]: not a metric of this data{closest(name, known)}; its metrics are {', '.join(known)}."
+        )
     return list(dict.fromkeys(named)) or [name for name in known if not facts[name].get("only_if_named")]
 
 

@@ -142,7 +142,9 @@ def test_mmd_is_unbiased_where_the_laws_are_equal(law: Callable[[Tensor], tuple[
     values = torch.tensor(found)
     assert values.mean().abs() < 4 * values.std() / 400**0.5
     assert 50 < (values < 0).sum() < 350
-    shifted = mmd_squared(torch.randn(300, 3, generator=random).double() + 1, torch.randn(300, 3, generator=random).double(), kernel)
+    shifted = mmd_squared(
+        torch.randn(300, 3, generator=random).double() + 1, torch.randn(300, 3, generator=random).double(), kernel
+    )
     assert shifted > 20 * values.std() * 12 / 300
 
 
