@@ -188,7 +188,9 @@ def _named_metrics(named: Sequence[str], known: Sequence[str]) -> list[str]:
         if name in known:
             continue
         if (package := facts.get(name, {}).get("needs_package")) and not find_spec(package):
-            raise UserError(f"metrics=[{name}]: needs a package; pip install 'gan-cli[{facts[name]['extra']}]'.")
+            extra = facts[name].get("extra")  # a plug-in's package is in none
+            remedy = f"pip install 'gan-cli[{extra}]'" if extra else f"install {package}"
+            raise UserError(f"metrics=[{name}]: needs a package that is not there; {remedy}.")
         raise UserError(
             f"metrics=[{name}]: not a metric of this data{closest(name, known)}; its metrics are {', '.join(known)}."
         )
