@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -94,14 +95,12 @@ class TwoPlayer(Game):
 
     def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
         given, given_unseen = ([fields[name] for name in self.condition] for fields in (seen, unseen))
+        value = self.value if couples_samples(self.D) else partial(in_parts, self.value)
         with torch.no_grad(), batch_statistics(self.D):
-            x, x_unseen, x_fake = self.T(seen["x"]), self.T(unseen["x"]), self.T(self.fakes(seen["x"], *given))
-            real, heldout = self.value(x, *given), self.value(x_unseen, *given_unseen)
-            fake = self.value(x_fake, *given)
-        between = on_the_line(x, x_fake)
-        slope = torch.cat(
-            [self.steepness(*part) for part in zip(*(t.split(64) for t in (between, *given)), strict=True)]
-        )
+            x_fake = self.T(in_parts(self.fakes, seen["x"], *given))
+            x, x_unseen = self.T(seen["x"]), self.T(unseen["x"])
+            real, heldout, fake = value(x, *given), value(x_unseen, *given_unseen), value(x_fake, *given)
+        slope = in_parts(self.steepness, on_the_line(x, x_fake), *given)
         train, held_out = self.estimate_tags
         return {
             train: real.mean() - fake.mean(),
@@ -136,6 +135,11 @@ class TwoPlayer(Game):
 
     def render(self, latents: Tensor) -> Tensor:
         return self.G(latents)
+
+
+def in_parts(call: Callable[..., Tensor], *fields: Tensor, rows: int = 64) -> Tensor:
+    """What `call` gives for so many samples at a time: a diagnosis needs no more memory than a turn does."""
+    return torch.cat([call(*part) for part in zip(*(field.split(rows) for field in fields), strict=True)])
 
 
 def couples_samples(D: nn.Module) -> bool:
