@@ -96,11 +96,13 @@ def measured(config: Mapping[str, Any], bench: BenchConfig) -> dict[str, Any]:
     build.prepare(dataset, config)
     trainer = build.build_trainer(config, dataset, device)
     with ExitStack() as stack:
-        players: dict[str, Play] = {"gan-train": lambda rounds: _play(trainer, rounds)}
+        ours = trainer.hardware["precision"]
+        players: dict[str, Play] = {"gan-train": _multiplying(ours, lambda rounds: _play(trainer, rounds))}
         left_out = {}
         for name in _worthwhile(bench.against, trainer.hardware):
             try:
-                players[name] = _contestant(name, config, dataset, device, stack)
+                played = _contestant(name, config, dataset, device, stack)
+                players[name] = _multiplying("fp32" if name in ("naive", "fp32") else ours, played)
             except UserError as error:
                 left_out[name] = str(error)
         race = speed.Race(players, device, bench.seconds).run(bench.heats)
@@ -117,11 +119,19 @@ def measured(config: Mapping[str, Any], bench: BenchConfig) -> dict[str, Any]:
 
 
 def _play(trainer: "Trainer", rounds: int) -> None:
-    from gan_cli.hardware import multiply
-
-    multiply(trainer.hardware["precision"])  # another contestant may have set it otherwise
     for _ in range(rounds):
         trainer.play_round()
+
+
+def _multiplying(precision: str, play: "Play") -> "Play":
+    """A contestant that sets how a GPU multiplies before it plays: the one before it may have set it otherwise."""
+    from gan_cli.hardware import multiply
+
+    def own(rounds: int) -> None:
+        multiply(precision)
+        play(rounds)
+
+    return own
 
 
 def _worthwhile(names: list[str], hardware: Mapping[str, Any]) -> list[str]:

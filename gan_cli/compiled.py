@@ -47,7 +47,6 @@ class Compiled:
             reason = f"compiled, they are {apart:.1g} of their length off"
         except Exception as error:  # whatever a compiler may raise
             apart, reason = float("inf"), next(iter(str(error).split("\n")), "") or type(error).__name__
-        log.info("apart %s %g", turn.player.name, apart)
         if apart <= self.close:
             return compiled
         log.warning("hardware.compile: the turns of the %s are played as written (%s)", turn.player.name, reason)

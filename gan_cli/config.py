@@ -5,8 +5,6 @@ Nothing here imports torch: a mistake is answered before it loads.
 
 import hashlib
 import json
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
@@ -15,7 +13,7 @@ from typing import Any
 
 from omegaconf import ListConfig, OmegaConf
 
-from gan_cli import registry
+from gan_cli import registry, sharing
 from gan_cli.errors import UserError, closest
 
 GROUPS = ("model", "network", "loss", "regularizer", "augmentation", "data", "optimizer", "schedule")
@@ -203,7 +201,7 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
     _check_objective(config)
     for figure in config["figures"]:
         registry.figures.component(figure, "figures")
-    return {**config, **settled, "hardware": _processes(config["hardware"], config["batch_size"])}
+    return {**config, **settled, "hardware": sharing.settled(config["hardware"], config["batch_size"])}
 
 
 SIMPLE = {
@@ -214,38 +212,6 @@ SIMPLE = {
     "data": registry.datasets,
     "schedule": registry.schedules,
 }
-
-
-def _processes(hardware: Mapping[str, Any], batch_size: int) -> dict[str, Any]:
-    """The hardware with its processes counted, and with a shard for each of them at least."""
-    devices = os.environ.get("LOCAL_WORLD_SIZE", hardware["devices"])  # of torchrun, if that started this process
-    if devices == "all":
-        from gan_cli.hardware import count_devices  # loads torch
-
-        devices = count_devices(hardware["device"])
-    if not str(devices).isdecimal():
-        raise UserError(f"hardware.devices={devices}: expected a number of processes, or all.")
-    nodes = int(os.environ.get("GROUP_WORLD_SIZE", hardware["nodes"]))
-    if hardware["nodes"] > 1 and not re.fullmatch(r".+:\d+", hardware["rendezvous"] or ""):
-        raise UserError(
-            f"hardware.rendezvous={hardware['rendezvous']}: hardware.nodes={nodes} meet at the first of them; "
-            "name it as HOST:PORT."
-        )
-    for name in ("cuda_graph", "channels_last"):
-        if hardware[name] not in (True, False, "auto"):
-            raise UserError(f"hardware.{name}={hardware[name]}: expected true, false or auto.")
-    if hardware["reduce"] not in ("fp32", "bf16"):
-        raise UserError(f"hardware.reduce={hardware['reduce']}: expected fp32 or bf16.")
-    processes = nodes * int(devices)
-    shards = max(hardware["shards"], processes)
-    if shards % processes:
-        raise UserError(f"hardware.shards={shards}: cannot be shared by {processes} processes; take a multiple.")
-    if batch_size % shards:
-        raise UserError(
-            f"batch_size={batch_size}: cannot be cut into {shards} equal shards; take a multiple, or change "
-            f"hardware.{'shards' if shards > processes else 'devices'}."
-        )
-    return {**hardware, "devices": int(devices), "nodes": nodes, "shards": shards}
 
 
 def _check_objective(config: Mapping[str, Any]) -> None:
@@ -387,7 +353,10 @@ def _component_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _telling(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in flatten(config).items() if key not in HARMLESS}
+    leaves = {key: value for key, value in flatten(config).items() if key not in HARMLESS}
+    if leaves.get("hardware.precision") in ("auto", "tf32"):  # float32, and how the device multiplies it
+        leaves["hardware.precision"] = "fp32"
+    return leaves
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from gan_cli import pictures, walks
 from gan_cli.data import text
 from gan_cli.errors import UserError
 from gan_cli.evaluate import own_or_other_data
-from gan_cli.sample import Generator, Mode, SampleConfig
+from gan_cli.sample import Generator, Mode, SampleConfig, latents_of, prepared
 
 
 def made(config: SampleConfig, generator: Generator, latents: Tensor, columns: int) -> tuple[Tensor, int, str]:
@@ -83,11 +83,11 @@ def write_timeline(config: SampleConfig, seeds: list[int], output: Path) -> None
     """The same samples by each checkpoint of a run, a frame each."""
     frames = []
     for path in walks.frames_of(Path(config.checkpoint)):
-        generator = Generator(path, config.weights.value, config.plugins)
+        generator = prepared(config, path)
         if generator.spec.kind == "text":
             raise UserError("mode=timeline: shows pictures; the checkpoint makes text.")
         classes = generator.classes(config.classes)
-        samples = generator.render(config.truncation * generator.drawn(seeds, classes))
+        samples = generator.render(latents_of(config, generator, seeds, classes))
         pixels = pictures.picture(samples, generator.spec, columns=len(classes) if len(classes) > 1 else 0)
         frames.append(pictures.captioned(pixels, f"step {generator.step}"))
     pictures.write_gif(output, frames, seconds=0.4)

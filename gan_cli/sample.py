@@ -195,15 +195,11 @@ def run(config: SampleConfig) -> None:
     if config.mode is Mode.timeline:
         modes.write_timeline(config, seeds, _output(config))
         return
-    generator = Generator(config.checkpoint, config.weights.value, config.plugins)
-    if config.statistics is Statistics.batch:
-        from gan_cli import walks
-
-        walks.estimate_statistics(generator)
+    generator = prepared(config, Path(config.checkpoint))
     mode, classes = config.mode, generator.classes(config.classes)
     if (generator.spec.kind == "text") != (mode is Mode.text) and mode not in (Mode.npz, Mode.encode):
         raise UserError(f"mode={mode.value}: the checkpoint makes {generator.spec.kind}; take {_fitting(generator)}.")
-    latents = _latents(config, generator, seeds, classes) if mode not in THROUGH_CODES else None
+    latents = latents_of(config, generator, seeds, classes) if mode not in THROUGH_CODES else None
     if mode is Mode.text and config.output is None:
         assert latents is not None
         print("\n".join(modes.lines(generator, generator.render(latents))))
@@ -217,7 +213,17 @@ def run(config: SampleConfig) -> None:
     print(f"{len(seeds)} samples of {config.checkpoint} (step {generator.step}) in {output}{said}")
 
 
-def _latents(config: SampleConfig, generator: Generator, seeds: list[int], classes: list[int]) -> "Tensor":
+def prepared(config: SampleConfig, path: Path) -> Generator:
+    """The generator in a file, with the statistics that the configuration asks for."""
+    generator = Generator(path, config.weights.value, config.plugins)
+    if config.statistics is Statistics.batch:
+        from gan_cli import walks
+
+        walks.estimate_statistics(generator)
+    return generator
+
+
+def latents_of(config: SampleConfig, generator: Generator, seeds: list[int], classes: list[int]) -> "Tensor":
     """What is rendered, or walked between: drawn, drawn in, and moved."""
     from gan_cli import walks
 
@@ -227,6 +233,10 @@ def _latents(config: SampleConfig, generator: Generator, seeds: list[int], class
 
 def seeds_of(config: SampleConfig) -> list[int]:
     """The seeds that `seeds=0-63`, `seeds=[3,5]`, `seeds=7`, or else n and seed mean. Raises UserError for others."""
+    if config.seeds is not None and config.mode in THROUGH_CODES:
+        raise UserError(
+            f"seeds={config.seeds}: mode={config.mode.value} takes held-out samples; choose them by n, seed."
+        )
     if config.seeds is None:
         return list(range(config.seed, config.seed + config.n))
     typed = config.seeds if isinstance(config.seeds, list) else [config.seeds]

@@ -94,7 +94,7 @@ class Stopwatch:
         self.trainer, self.device = trainer, device
         self.spent: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self.turns: dict[str, int] = defaultdict(int)
-        self._player, self._inside = "", False
+        self._player = ""
 
     def split(self, rounds: int) -> dict[str, dict[str, float]]:
         """Play so many rounds; {player: {part: milliseconds a turn}}."""
@@ -107,20 +107,19 @@ class Stopwatch:
     def _watching(self) -> Iterator[None]:
         trainer = self.trainer
         with ExitStack() as patches:
-            for part, owner, names in (
-                ("data", trainer.batches, ("take",)),
-                ("forward", trainer, ("forward",)),
-                ("backward", torch.Tensor, ("backward",)),
-                ("reduce", World, ("sum",)),
-                *(("optimizer", optimizer, ("step", "zero_grad")) for optimizer in trainer.optimizers.values()),
+            for part, owner, name in (
+                ("data", trainer.batches, "take"),
+                ("forward", trainer, "forward"),
+                ("backward", torch.Tensor, "backward"),
+                ("reduce", World, "sum"),
+                *(("optimizer", optimizer, "step") for optimizer in trainer.optimizers.values()),
             ):
-                for name in names:
-                    patches.enter_context(patch.object(owner, name, self._timed(part, getattr(owner, name), owner)))
+                patches.enter_context(patch.object(owner, name, self._timed(part, getattr(owner, name))))
             patches.enter_context(patch.object(trainer, "take_turn", self._turn(trainer.take_turn)))
             patches.enter_context(patch.object(trainer, "playing", trainer.play_turn))
             yield
 
-    def _timed(self, part: str, call: Callable[..., Any], owner: Any) -> Callable[..., Any]:
+    def _timed(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
             began = self._now()
             result = call(*args, **kwargs)

@@ -2,6 +2,7 @@
 lies nearest to a sample in the training data.
 """
 
+import functools
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -82,6 +83,7 @@ def shifted(generator: "Generator", latents: Tensor, kind: str, shifts: Sequence
     return latents + torch.tensor(shifts) @ found[: len(shifts)]
 
 
+@functools.lru_cache(maxsize=4)
 def directions(generator: "Generator", kind: str, count: int = DIRECTIONS) -> Tensor:
     """At most so many unit vectors of the latent space, (count, latent), always the same ones for a checkpoint.
 

@@ -13,12 +13,8 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tiny networks lose by threads, most of all on a busy machine
 
 import torch
-from hydra import compose as hydra_compose
-from hydra import initialize_config_module
-from hydra.core.config_store import ConfigStore
 
-from gan_cli import build, commandline, guards, main, registry
-from gan_cli import config as configuration
+from gan_cli import build, main, registry
 from gan_cli import train as train_command
 from gan_cli.processes import World
 from gan_cli.trainer import Trainer
@@ -54,12 +50,7 @@ def fitting(model: str, *data: str) -> tuple[str, ...]:
 
 def compose(*overrides: str) -> dict[str, Any]:
     """The checked configuration of `gan-train OVERRIDES`."""
-    ConfigStore.instance().store(name="schema", node=configuration.TrainConfig)
-    with initialize_config_module("gan_cli.configs", version_base="1.3"):
-        node = hydra_compose("train", overrides=commandline.overrides(list(overrides)))
-    config = configuration.check(train_command.plain(node))
-    guards.check(config)
-    return config
+    return train_command.composed(list(overrides))
 
 
 def make_trainer(*overrides: str, world: World | None = None) -> Trainer:

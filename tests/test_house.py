@@ -29,6 +29,7 @@ GROUND = [
     "report.py",
     "health.py",
     "sweeps.py",
+    "sharing.py",
     "runs.py",
     "tables.py",
     "charts.py",

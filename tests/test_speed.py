@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gan_cli import bench, build, capture, compiled, hardware, loops, registry, speed
+from gan_cli.config import differences, fingerprint
 from gan_cli.errors import UserError
 from gan_cli.networks import dcgan, layers, mlp, resnet
 from gan_cli.regularizers import GradientPenalty, _sum_of_scores
@@ -291,6 +292,12 @@ def test_auto_takes_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> Non
         assert hardware.settled(auto, gpu)[0]["precision"] == precision
     with pytest.raises(UserError, match=r"hardware.precision=tf32: needs an NVIDIA GPU"):
         hardware.settled(auto | {"precision": "tf32"}, CPU)
+
+
+def test_a_run_is_found_again_whatever_multiplies_its_float32() -> None:
+    auto, plain, half = (compose(f"hardware.precision={precision}") for precision in ("auto", "fp32", "bf16"))
+    assert fingerprint(auto) == fingerprint(plain) != fingerprint(half)
+    assert differences(auto, plain) == [] and differences(plain, half) == ["hardware.precision: fp32 -> bf16"]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

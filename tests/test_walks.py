@@ -124,6 +124,10 @@ def test_a_timeline_has_a_frame_for_each_checkpoint(trained: Command) -> None:
     assert code == 0 and "each of 3 checkpoints" in printed
     with Image.open("a.gif") as film:
         assert film.n_frames == 3
+        plain = np.asarray(film.convert("RGB"))
+    line = ("mode=timeline", "n=4", "shifts=[3]", "statistics=batch", "output=b.gif")
+    assert trained("gan-sample", "checkpoint=run", *line)[0] == 0
+    assert not np.array_equal(np.asarray(Image.open("b.gif").convert("RGB")), plain)
 
 
 def test_truncation_of_nothing_is_one_sample(trained: Command) -> None:
@@ -165,6 +169,7 @@ def test_statistics_are_those_of_fresh_batches(trained: Command) -> None:
         (["mode=traverse"], "code=None: the checkpoint's model has no such code"),
         (["mode=timeline", "output=a.png"], "mode=timeline writes a .gif file"),
         (["mode=points"], "mode=points: draws points of two coordinates"),
+        (["mode=encode", "seeds=0-3"], "seeds=0-3: mode=encode takes held-out samples; choose them by n, seed"),
         (["steps=1"], "steps=1: must be at least 2"),
         (["path=zigzag"], "expected one of [slerp, lerp]"),
     ],
