@@ -1,16 +1,8 @@
-"""What is typed after `gan-train`, made ready for Hydra: options without `+`, flags in any order, a sweep's folder."""
+"""What is typed after `gan-train`, made ready for Hydra: options without `+`, flags in any order."""
 
-import contextlib
-import json
-import os
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
-from gan_cli import rundir
 from gan_cli.config import GROUPS, options
 from gan_cli.errors import UserError, closest
 
@@ -89,44 +81,3 @@ def flags_last(arguments: list[str]) -> list[str]:
     if len(modes) > 1:
         raise UserError(f"{' '.join(modes)}: these do not go together; take one of them.")
     return [*typed, *flags]
-
-
-@contextlib.contextmanager
-def sweep(arguments: list[str]) -> Iterator[list[str]]:
-    """Under `--multirun`: arguments that make the cells' names short, and the folder the same when typed again."""
-    flags = {argument.partition("=")[0] for argument in arguments}
-    if not {"-m", "--multirun"} & flags:
-        yield arguments
-        return
-    if "RANK" in os.environ:
-        raise UserError("--multirun: torchrun starts one run; sweep without it, by hardware.devices=N.")
-    typed = [argument for argument in arguments if "=" in argument and not argument.startswith(("hydra", "-"))]
-    parsed = OverridesParser.create().parse_overrides(typed)
-    swept = {str(item.key_or_group) for item in parsed if item.is_sweep_override()}
-    constant = ",".join({str(item.key_or_group): "" for item in parsed if str(item.key_or_group) not in swept})
-    extra = [f"hydra.job.config.override_dirname.exclude_keys=[{constant}]"]
-    if any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
-        yield [*extra, *arguments]
-        return
-    folder = _unfinished_sweep(typed) or rundir.new_folder(OUTPUTS / "sweeps")
-    with rundir.hold(folder, ".sweep.lock"):
-        rundir.write_json(folder / "sweep.json", {"overrides": typed, "finished": False})
-        try:
-            yield [*extra, f"hydra.sweep.dir={folder}", *arguments]
-        except BaseException:
-            if not any(folder.rglob(rundir.CARD)):  # not one cell has begun
-                shutil.rmtree(folder)
-            raise
-        rundir.write_json(folder / "sweep.json", {"overrides": typed, "finished": True})
-
-
-def _unfinished_sweep(typed: list[str]) -> Path | None:
-    if "resume=never" in typed:
-        return None
-    for path in sorted(OUTPUTS.glob("sweeps/*/sweep.json"), reverse=True):
-        with contextlib.suppress(OSError, ValueError):
-            found = json.loads(path.read_text(encoding="utf-8"))
-            same = found == {"overrides": typed, "finished": False}
-            if same and not rundir.is_held(path.parent, ".sweep.lock"):
-                return path.parent
-    return None

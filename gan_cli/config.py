@@ -198,7 +198,7 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
     family = {**config["network"], "name": _family(config)}
     networks = role_nodes(family, game.facts["roles"].values())
     settled["network"] = {"name": family["name"], **{role: _own(node, family) for role, node in networks.items()}}
-    _check_objective(config)
+    objective(config)
     for figure in config["figures"]:
         registry.figures.component(figure, "figures")
     return {**config, **settled, "hardware": sharing.settled(config["hardware"], config["batch_size"])}
@@ -214,13 +214,17 @@ SIMPLE = {
 }
 
 
-def _check_objective(config: Mapping[str, Any]) -> None:
-    """An objective must be a score that the data's metrics give, and one that can get better."""
+def objective(config: Mapping[str, Any]) -> str:
+    """The score that best.pt and searches go by: one that the data's metrics give, and that can get better.
+
+    Raises UserError for another one.
+    """
     names = registry.datasets.component(config["data"]["name"], "data").facts["metrics"]
     known = [score for name in names for score in registry.metrics.component(name, "metrics").facts["objectives"]]
-    objective = config["objective"]
-    if objective is not None and objective not in known:
-        raise UserError(f"objective={objective}: not an objective of this data; take one of {', '.join(known)}.")
+    named = config["objective"]
+    if named is not None and named not in known:
+        raise UserError(f"objective={named}: not an objective of this data; take one of {', '.join(known)}.")
+    return named or next(iter(known), "")
 
 
 def _check_ranges(schema: type, config: Mapping[str, Any], prefix: str) -> None:

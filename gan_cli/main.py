@@ -69,9 +69,10 @@ def _train(arguments: list[str]) -> None:
     if {"-h", "--help"} & set(arguments):
         print(train_help())
         return
-    from gan_cli import commandline, train
+    from gan_cli import commandline, multirun, train
 
-    with commandline.sweep(commandline.flags_last(commandline.overrides(arguments))) as complete:
+    typed = commandline.flags_last(commandline.overrides(arguments))
+    with multirun.sweep(typed, commandline.OUTPUTS / "sweeps") as complete:
         sys.argv[1:] = complete
         train.main()
 

@@ -80,16 +80,16 @@ def is_held(folder: Path, lock: str = ".lock") -> bool:
 
 
 @contextmanager
-def hold(folder: Path, lock: str = ".lock") -> Iterator[None]:
+def hold(folder: Path, lock: str = ".lock", wait: bool = False) -> Iterator[None]:
     """Hold a run folder for this process; the system lets go of it however the process ends.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it, and this one is not to wait.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / lock).open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise UserError(
                 f"{folder}: another process is training in this folder; wait for it, or choose another."

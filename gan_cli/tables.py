@@ -155,17 +155,20 @@ def _short(value: float, digits: int) -> str:
 def terminal(table: Table) -> str:
     """Columns under each other; numbers to the right."""
     rows = [[*row.settings, str(len(row.group.runs)), *_texts(row, "+-")] for row in table.rows]
-    lines = [table.titles, *rows]
+    return aligned([table.titles, *rows], len(table.keys))
+
+
+def aligned(lines: Sequence[Sequence[str]], left: int) -> str:
+    """Columns under each other: the first few to the left, the others, which are numbers, to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    left = len(table.keys)
-    aligned = [
+    padded = [
         [
             text.ljust(width) if i < left else text.rjust(width)
             for i, (text, width) in enumerate(zip(line, widths, strict=True))
         ]
         for line in lines
     ]
-    return "\n".join("  ".join(line).rstrip() for line in aligned)
+    return "\n".join("  ".join(line).rstrip() for line in padded)
 
 
 def spreadsheet(table: Table) -> str:

@@ -1,10 +1,10 @@
 """`gan-train`: compose, check, run. Torch is imported when the configuration has been checked."""
 
-import contextlib
+import hashlib
 import logging
 import os
-import traceback
 from pathlib import Path
+from traceback import format_exc
 from typing import Any
 
 import hydra
@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gan_cli import commandline, guards, rundir
+from gan_cli import commandline, guards, multirun, rundir
 from gan_cli import config as configuration
 from gan_cli.commandline import OUTPUTS
 from gan_cli.errors import UserError
@@ -61,33 +61,72 @@ def common_folder(*, _root_: DictConfig) -> str:
     return processes.decided_by_the_first(lambda: run_folder(_root_=_root_))
 
 
+LONGEST = 200  # letters of a cell's name; file systems take 255 bytes
+
+
 def cell_folder(dirname: str) -> str:
     """Resolver of `hydra.sweep.subdir`: what differs in this cell, without the `++` of an open option."""
-    return dirname.replace("++", "")
+    name = dirname.replace("++", "")
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def direction(*, _root_: DictConfig) -> str:
+    """Resolver `${gan.direction:}`: which way the objective of this configuration gets better, as Optuna calls it."""
+    root = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
+    return multirun.direction(configuration.objective(plain(root)))
+
+
+OmegaConf.register_new_resolver("gan.run_folder", common_folder, replace=True)
+OmegaConf.register_new_resolver("gan.cell_folder", cell_folder, replace=True)
+OmegaConf.register_new_resolver("gan.direction", direction, replace=True)
 
 
 def _job(node: DictConfig) -> float | None:
-    """What Hydra calls for each run."""
+    """What Hydra calls for each run; for the cells of a sweep maybe in another process, which imports this file."""
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        return _cell(node)
     try:
-        config = configuration.check(plain(node))
-        guards.check(config)
-        from gan_cli import job
-
-        runtime = HydraConfig.get()
-        folder = Path(runtime.runtime.output_dir)
-        with contextlib.suppress(ValueError):
-            folder = folder.relative_to(Path.cwd())
-        logs: Any = OmegaConf.to_container(runtime.job_logging, resolve=True)
-        return job.run(config, folder, list(runtime.overrides.task), logs)
-    except Exception as error:
-        if HydraConfig.get().mode is RunMode.MULTIRUN:  # Hydra tells of the first failing cell only, and at the end
-            told = error if isinstance(error, UserError | OSError) else traceback.format_exc()
-            log.error("%s: %s", cell_folder(HydraConfig.get().job.override_dirname), told)
-            raise
-        if not isinstance(error, UserError | OSError):
-            raise
+        return _play(configuration.check(plain(node)), _folder())
+    except (UserError, OSError) as error:
         mistakes.append(error)  # Hydra would print more than the sentence
         return None
+
+
+def _cell(node: DictConfig) -> float | None:
+    """One cell of a sweep, unless it has been played; why it failed is told here, for Hydra tells of the first only."""
+    folder = _folder()
+    try:
+        config = configuration.check(plain(node))
+        multirun.check_search(HydraConfig.get().sweeper, config, configuration.objective(config))
+        with rundir.hold(folder, wait=True):  # what an earlier sweep left playing, or a search that asks for it twice
+            played = multirun.finished(folder, configuration.fingerprint(config), config["steps"], config["minutes"])
+        if played:
+            log.info("%s: played before", folder)
+            card = rundir.read_card(folder)
+            return card.get("scores", {}).get(card.get("objective"))
+        value = _play(config, folder)
+    except Exception as error:
+        mistake = isinstance(error, UserError | OSError)
+        log.error("%s: %s", cell_folder(HydraConfig.get().job.override_dirname), error if mistake else format_exc())
+        multirun.write_failure(folder, str(error) if mistake else f"{type(error).__name__}: {error}")
+        raise
+    multirun.forget_failure(folder)
+    return value
+
+
+def _folder() -> Path:
+    """The run's folder, as seen from where the command was typed."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
+def _play(config: dict[str, Any], folder: Path) -> float | None:
+    guards.check(config)
+    from gan_cli import job
+
+    runtime = HydraConfig.get()
+    logs: Any = OmegaConf.to_container(runtime.job_logging, resolve=True)
+    return job.run(config, folder, list(runtime.overrides.task), logs)
 
 
 def composed(arguments: list[str]) -> dict[str, Any]:
@@ -102,8 +141,6 @@ def composed(arguments: list[str]) -> dict[str, Any]:
 def main() -> None:
     """Compose the configuration from the command line and run it."""
     ConfigStore.instance().store(name="schema", node=configuration.TrainConfig)
-    OmegaConf.register_new_resolver("gan.run_folder", common_folder, replace=True)
-    OmegaConf.register_new_resolver("gan.cell_folder", cell_folder, replace=True)
     mistakes.clear()
     logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback
     hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="train")(_job)()

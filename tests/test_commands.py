@@ -211,7 +211,7 @@ def test_more_steps_go_on_with_the_run(command: Command, tmp_path: Path) -> None
     assert len(list((tmp_path / "outputs" / "gan" / "points").iterdir())) == 1
 
 
-def test_a_sweep_makes_readable_folders_and_is_finished_when_typed_again(command: Command, tmp_path: Path) -> None:
+def test_a_sweep_makes_readable_folders(command: Command, tmp_path: Path) -> None:
     line = ("gan-train", "-m", "model=gan,wgan,wgan_gp", "data=points", "seed=1,2", "model.warm_up=null", *QUICK)
     code, printed = command(*line)
     assert code == 0, printed
@@ -219,10 +219,6 @@ def test_a_sweep_makes_readable_folders_and_is_finished_when_typed_again(command
     cells = sorted(path.name for path in sweep.iterdir() if path.is_dir())
     assert cells == [f"model={model}+seed={seed}" for model in ("gan", "wgan", "wgan_gp") for seed in (1, 2)]
     assert all((sweep / cell / "checkpoints" / "last.pt").is_file() for cell in cells)
-    (sweep / "sweep.json").write_text((sweep / "sweep.json").read_text().replace("true", "false"))  # as if killed
-    code, printed = command(*line)
-    assert code == 0 and printed.count("going on at step 2") == 6
-    assert [path.name for path in (tmp_path / "outputs" / "sweeps").iterdir()] == [sweep.name]
 
 
 def test_a_failing_cell_is_told_and_the_others_run_on(command: Command, tmp_path: Path) -> None:

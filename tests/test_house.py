@@ -29,6 +29,7 @@ GROUND = [
     "report.py",
     "health.py",
     "sweeps.py",
+    "multirun.py",
     "sharing.py",
     "runs.py",
     "tables.py",

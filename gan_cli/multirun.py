@@ -1,0 +1,243 @@
+"""A sweep: its folder, found again by the same line; its cells, of which none is played twice; what they came to.
+
+Nothing here imports torch. Cells tell of themselves through files in their folders, because a launcher may play them in
+other processes or on other machines.
+"""
+
+import contextlib
+import math
+import os
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from gan_cli import rundir
+from gan_cli.errors import UserError, on_one_line
+from gan_cli.runs import lower_is_better
+from gan_cli.tables import NOTHING, aligned
+
+LEDGER = "sweep.json"
+"""What was typed for a sweep, in its folder. It is how the same line finds the folder again."""
+LOCK = ".sweep.lock"
+FAILURE = "failure.json"
+"""Why a cell failed, in the cell's folder; gone when it has been played after all."""
+SHOWN = 3  # failed cells that are named at the end; all are in the table
+
+
+# --- the sweep ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def sweep(arguments: list[str], outputs: Path) -> Iterator[list[str]]:
+    """Under `--multirun`: the arguments with a folder, short names for the cells, and a search's direction.
+
+    The same line takes the folder that it took before, unless it says `resume=never`. At the end, however it comes,
+    a table says what has become of the cells.
+
+    Raises:
+        UserError: cells have failed; or another process plays this sweep.
+    """
+    flags = {argument.partition("=")[0] for argument in arguments}
+    if not {"-m", "--multirun"} & flags:
+        yield arguments
+        return
+    if "RANK" in os.environ:
+        raise UserError("--multirun: torchrun starts one run; sweep without it, by hardware.devices=N.")
+    typed = [argument for argument in arguments if "=" in argument and not argument.startswith(("hydra", "-"))]
+    complete = [*_short_names(typed), *_search(arguments), *arguments]
+    named = [item.partition("=")[2].strip("'\"") for item in arguments if item.startswith("hydra.sweep.dir=")]
+    if any("$" in name for name in named):  # which Hydra will fill in
+        yield complete
+        return
+    folder = Path(named[-1]) if named else _earlier(typed, outputs) or rundir.new_folder(outputs)
+    patience = _patient() if "hydra/launcher=joblib" in arguments else contextlib.nullcontext()
+    with _accounted(folder), rundir.hold(folder, LOCK), patience:
+        rundir.write_json(folder / LEDGER, {"overrides": typed})
+        yield complete if named else [f"hydra.sweep.dir={folder}", *complete]
+
+
+def _short_names(typed: list[str]) -> list[str]:
+    """Cells are named by what differs between them alone."""
+    parsed = OverridesParser.create().parse_overrides(typed)
+    swept = {str(item.key_or_group) for item in parsed if item.is_sweep_override()}
+    constant = ",".join({str(item.key_or_group): "" for item in parsed if str(item.key_or_group) not in swept})
+    return [f"hydra.job.config.override_dirname.exclude_keys=[{constant}]"]
+
+
+def _earlier(typed: list[str], outputs: Path) -> Path | None:
+    """The newest folder of a sweep for which the same was typed."""
+    if "resume=never" in typed:
+        return None
+    folders = [path.parent for path in sorted(outputs.glob(f"*/{LEDGER}"), reverse=True)]
+    return next((path for path in folders if rundir.read_json(path / LEDGER).get("overrides") == typed), None)
+
+
+@contextlib.contextmanager
+def _accounted(folder: Path) -> Iterator[None]:
+    """Tell what has become of the cells, and fail if one has failed. A sweep that never began leaves no folder."""
+    new = not folder.exists()
+    try:
+        yield
+    except BaseException as error:
+        found = cells(folder)
+        if found:
+            print(summary(folder))
+        if new and not any(folder.rglob(rundir.CARD)):
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, Exception):
+            _refuse_failed(found)
+        if type(error).__name__ in ("TerminatedWorkerError", "WorkerCrashedError", "OutOfMemoryError"):  # joblib, Ray
+            raise UserError(
+                "a process that played a cell was killed (out of memory?); the same line goes on. Play fewer cells at "
+                "once, with hydra.launcher.n_jobs."
+            ) from None
+        raise
+    print(summary(folder))
+    _refuse_failed(cells(folder))
+
+
+def _refuse_failed(found: "list[Cell]") -> None:
+    failed = [cell.name for cell in found if cell.failure]
+    if failed:
+        named = ", ".join(failed[:SHOWN]) + (", ..." if len(failed) > SHOWN else "")
+        raise UserError(f"{len(failed)} of {len(found)} cells failed: {named}; the same line tries them again.")
+
+
+@contextlib.contextmanager
+def _patient() -> Iterator[None]:
+    """Ctrl-C goes to the processes that play the cells too: wait until they have saved. A second one acts at once."""
+    usual = signal.getsignal(signal.SIGINT)
+
+    def wait(number: int, _frame: Any) -> None:
+        print("stopping: the cells that are being played are saved first")
+        signal.signal(number, usual)
+
+    signal.signal(signal.SIGINT, wait)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+# --- searches -------------------------------------------------------------------------------------------------------
+
+
+def _search(arguments: list[str]) -> list[str]:
+    """What a search by Optuna needs beside what was typed.
+
+    Its direction is that of the objective. Its sampler is seeded, so that the same line asks for the same cells again:
+    those that were played give their objective at once, and the search goes on where it was. A cell that fails
+    does not end it.
+    """
+    if "hydra/sweeper=optuna" not in arguments:
+        return []
+    needed = {"direction": "${gan.direction:}", "max_failure_rate": "1.0"}
+    if "hydra/sweeper/sampler=grid" not in arguments:
+        needed["sampler.seed"] = "0"
+    typed = {argument.partition("=")[0].lstrip("+") for argument in arguments}
+    return [f"hydra.sweeper.{key}={value}" for key, value in needed.items() if f"hydra.sweeper.{key}" not in typed]
+
+
+def direction(objective: str) -> str:
+    """Which way a score gets better, as Optuna calls it. Raises UserError for data that gives no score."""
+    if not objective:
+        raise UserError("hydra/sweeper=optuna: this data gives no score to search by; take other data.")
+    return "minimize" if lower_is_better()[objective] else "maximize"
+
+
+def check_search(sweeper: Mapping[str, Any], config: Mapping[str, Any], objective: str) -> None:
+    """Refuse a search that goes the wrong way, or one without scores.
+
+    Args:
+        sweeper: Hydra's node of that name, resolved where it can be.
+        objective: the score that the run will return.
+    """
+    if "Optuna" not in str(sweeper.get("_target_")):
+        return
+    if not config["evaluate_every"]:
+        raise UserError("evaluate_every=0: a search needs scores; set it to a number of rounds.")
+    right = direction(objective)
+    said = getattr(sweeper.get("direction"), "name", sweeper.get("direction"))
+    if said != right and not str(said).startswith("${"):
+        raise UserError(f"hydra.sweeper.direction={said}: {objective} gets better the other way; set it to {right}.")
+
+
+# --- cells ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What has become of a cell: its card, and why it failed, if it did."""
+
+    name: str
+    card: dict[str, Any]
+    failure: str
+
+    @property
+    def objective(self) -> tuple[str, float] | None:
+        """Name and value of the score that searches go by; None before the first evaluation."""
+        name = self.card.get("objective")
+        value = self.card.get("scores", {}).get(name)
+        return (str(name), float(value)) if isinstance(value, int | float) else None
+
+    @property
+    def state(self) -> str:
+        if self.failure:
+            return "failed"
+        return "finished" if self.card.get("finished") else "not finished"
+
+
+def cells(folder: Path) -> list[Cell]:
+    """The cells of a sweep that have begun or failed, by name."""
+    places = {path.parent for name in (rundir.CARD, FAILURE) for path in folder.rglob(name)}
+    return [
+        Cell(str(place.relative_to(folder)), rundir.read_card(place), rundir.read_json(place / FAILURE).get("told", ""))
+        for place in sorted(places)
+    ]
+
+
+def finished(folder: Path, fingerprint: str, steps: int, minutes: float | None) -> bool:
+    """Whether a cell needs no more rounds, and its folder can be left alone."""
+    card = rundir.read_card(folder)
+    same = card.get("fingerprint") == fingerprint and (folder / "checkpoints" / "last.pt").is_file()
+    return same and not rundir.unfinished(card, steps, minutes) and not (folder / FAILURE).exists()
+
+
+def write_failure(folder: Path, told: str) -> None:
+    """Say in a cell's folder why it failed. A disk that is full costs the table its sentence."""
+    with contextlib.suppress(OSError):
+        rundir.write_json(folder / FAILURE, {"told": on_one_line(told.strip())})
+
+
+def forget_failure(folder: Path) -> None:
+    """The cell has been played after all."""
+    (folder / FAILURE).unlink(missing_ok=True)
+
+
+def summary(folder: Path) -> str:
+    """All cells, the best first: state, rounds, time, the score that searches go by; and why some failed."""
+    found = sorted(cells(folder), key=_rank)
+    names = dict.fromkeys(cell.objective[0] for cell in found if cell.objective)
+    rows = [["cell", "state", "rounds", "seconds", *names], *(_row(cell, list(names)) for cell in found)]
+    counts = Counter(cell.state for cell in found)
+    counted = ", ".join(f"{counts[state]} {state}" for state in ("finished", "failed", "not finished") if counts[state])
+    reasons = [f"  {cell.name}: {cell.failure}" for cell in found if cell.failure]
+    return "\n".join([aligned(rows, 2), f"{folder}: {counted}", *reasons])
+
+
+def _row(cell: Cell, names: list[str]) -> list[str]:
+    scores = [f"{cell.objective[1]:.4g}" if cell.objective and cell.objective[0] == n else NOTHING for n in names]
+    return [cell.name, cell.state, str(cell.card.get("step", 0)), f"{cell.card.get('seconds', 0.0):.0f}", *scores]
+
+
+def _rank(cell: Cell) -> tuple[bool, bool, str, float, str]:
+    """The best first; then those without a score, then those that failed."""
+    name, value = cell.objective or ("", math.inf)
+    sign = 1 if lower_is_better().get(name, True) else -1
+    return bool(cell.failure), cell.objective is None, name, sign * value, cell.name
