@@ -57,6 +57,20 @@ def _quotes(value: str) -> str:
     return value if plain else f"'{value}'"
 
 
+def with_search_path(arguments: list[str]) -> list[str]:
+    """`--config-dir FOLDER` as the override that says the same, for Hydra's functions, which know no flags.
+
+    Raises:
+        UserError: another flag.
+    """
+    *typed, flags = [*(item for item in arguments if "=" in item), [item for item in arguments if "=" not in item]]
+    if not flags:
+        return typed
+    if len(flags) != 2 or flags[0] not in ("--config-dir", "-cd"):
+        raise UserError(f"{' '.join(flags)}: expected key=value, or --config-dir FOLDER.")
+    return [*typed, f"hydra.searchpath=[{_quotes(f'file://{Path(flags[1]).resolve()}')}]"]
+
+
 def flags_last(arguments: list[str]) -> list[str]:
     """Overrides first, then Hydra's flags with their values, in whatever order they were typed.
 

@@ -21,7 +21,7 @@ GROUPS = ("model", "network", "loss", "regularizer", "augmentation", "data", "op
 
 HARMLESS = {
     "steps", "minutes", "log_every", "sample_every", "checkpoint_every", "evaluate_every", "evaluate_samples",
-    "keep_checkpoints", "max_rollbacks", "figures", "resume", "guard", "data.root",
+    "keep_checkpoints", "max_rollbacks", "figures", "resume", "guard", "dry_run", "data.root",
     "hardware.device", "hardware.devices", "hardware.nodes", "hardware.rendezvous", "hardware.threads",
     "hardware.deterministic", "hardware.compile", "hardware.cuda_graph", "hardware.channels_last",
 }  # fmt: skip
@@ -153,6 +153,7 @@ class TrainConfig:
         default_factory=list,
         metadata={"help": "explaining figures, such as level_sets or estimate; see docs/wgan.md", "least": None},
     )
+    dry_run: bool = key(False, help="tell what would be run, its size, memory and time; writes nothing")
     objective: str | None = key(None, help="the score that best.pt and searches go by; null takes the data's own")
 
 

@@ -162,9 +162,12 @@ GUARDS: tuple[Callable[[Config], str | None], ...] = (
 
 def check(config: Config) -> None:
     """Apply every guard: `guard=error` raises UserError with the sentence, `guard=warn` logs it."""
-    for guard in GUARDS:
-        sentence = guard(config)
-        if sentence and config["guard"] == "error":
+    for sentence in sentences(config):
+        if config["guard"] == "error":
             raise UserError(f"{sentence} (guard=warn runs it all the same.)")
-        if sentence:
-            log.warning("warning: %s", sentence)
+        log.warning("warning: %s", sentence)
+
+
+def sentences(config: Config) -> list[str]:
+    """What every guard says that has something to say."""
+    return [sentence for guard in GUARDS if (sentence := guard(config))]

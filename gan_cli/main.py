@@ -69,9 +69,12 @@ def _train(arguments: list[str]) -> None:
     if {"-h", "--help"} & set(arguments):
         print(train_help())
         return
-    from gan_cli import commandline, multirun, train
+    from gan_cli import commandline, dry_run, multirun, train
 
     typed = commandline.flags_last(commandline.overrides(arguments))
+    if dry_run.asked(arguments):
+        dry_run.run(arguments)
+        return
     with multirun.sweep(typed, commandline.OUTPUTS / "sweeps") as complete:
         sys.argv[1:] = complete
         train.main()

@@ -232,6 +232,11 @@ def peak_memory(play: Callable[..., Any], *arguments: Any) -> float:
 
 def _peak(play: Callable[..., Any], arguments: tuple[Any, ...]) -> float:
     play(*arguments)
+    return held_at_most()
+
+
+def held_at_most() -> float:
+    """MiB that this process has held at most so far; of a GPU's memory where it uses one."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
     status = Path("/proc/self/status")

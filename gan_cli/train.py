@@ -36,6 +36,8 @@ def run_folder(*, _root_: DictConfig) -> str:
     """
     root = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
     config = configuration.check(plain(root))
+    if config["dry_run"]:
+        raise UserError("dry_run=true: stands in a file; type it, or set it to false.")
     if config["guard"] == "error":
         guards.check(config)  # before a folder is made
     if config["hardware"]["rendezvous"]:
@@ -129,13 +131,20 @@ def _play(config: dict[str, Any], folder: Path) -> float | None:
     return job.run(config, folder, list(runtime.overrides.task), logs)
 
 
-def composed(arguments: list[str]) -> dict[str, Any]:
-    """The checked configuration of `gan-train ARGUMENTS`, without Hydra's flags."""
+def composed(arguments: list[str], guarded: bool = True) -> dict[str, Any]:
+    """The checked configuration of `gan-train ARGUMENTS`; of Hydra's flags it takes `--config-dir`."""
+    config = configuration.check(plain(compose(arguments)))
+    if guarded:
+        guards.check(config)
+    return config
+
+
+def compose(arguments: list[str], whole: bool = False) -> DictConfig:
+    """What Hydra composes; with its own node if `whole`."""
     ConfigStore.instance().store(name="schema", node=configuration.TrainConfig)
     with hydra.initialize_config_module("gan_cli.configs", version_base="1.3"):
-        config = configuration.check(plain(hydra.compose("train", overrides=commandline.overrides(arguments))))
-    guards.check(config)
-    return config
+        typed = commandline.with_search_path(commandline.overrides(arguments))
+        return hydra.compose("train", overrides=typed, return_hydra_config=whole)
 
 
 def main() -> None:
