@@ -75,12 +75,16 @@ def run(arguments: Sequence[str]) -> None:
 
 def measure(config: Mapping[str, Any], seconds: float) -> Measured:
     """Build a configuration and play it, from the middle of its schedule, for so many seconds, at least one round."""
-    import torch
+    from gan_cli import job, processes
 
+    with job.settings(config, processes.World()), job.in_words(config):
+        return _measured(config, seconds)
+
+
+def _measured(config: Mapping[str, Any], seconds: float) -> Measured:
     from gan_cli import build, registry, speed
     from gan_cli.hardware import choose_device
 
-    torch.set_num_threads(config["hardware"]["threads"] or torch.get_num_threads())
     device = choose_device({**config["hardware"], "devices": 1})
     dataset = registry.datasets.build(config["data"], "data").to(device)
     build.prepare(dataset, config)
@@ -203,7 +207,10 @@ def _cells(arguments: list[str]) -> tuple[list[tuple[str, list[str]]], int]:
         return [("a trial", [*constant, *flags])], sweeper.n_trials
     params = parser.parse_overrides([f"{key}={value}" for key, value in (sweeper.params or {}).items()])
     own = [*params, *(item for item in parsed if not item.is_hydra_override())]
-    swept = {item.get_key_element() for item in own if item.is_sweep_override()}
+    last = {item.get_key_element(): item for item in own}  # what is typed wins over an experiment's
+    swept = {name for name, item in last.items() if item.is_sweep_override()}
     (cells,) = BasicSweeper.split_arguments(own, None)
-    names = [train.cell_folder("+".join(item for item in cell if item.partition("=")[0] in swept)) for cell in cells]
+    names = [
+        train.cell_folder("+".join(sorted(item for item in cell if item.partition("=")[0] in swept))) for cell in cells
+    ]
     return [(name, [*cell, *hydras, *flags]) for name, cell in zip(names, cells, strict=True)], 0

@@ -57,7 +57,7 @@ def play(config: dict[str, Any], folder: Path, overrides: list[str]) -> float | 
         registry.add_plugin(plugin)
     world = processes.join()
     first = world.rank == 0
-    with rundir.hold(folder) if first else nullcontext(), _settings(config, world), _in_words(config):
+    with rundir.hold(folder) if first else nullcontext(), settings(config, world), in_words(config):
         state = _earlier(config, folder)
         if first:
             _write_down(config, folder, overrides)
@@ -328,7 +328,7 @@ def _shard_notes(trainer: Trainer) -> list[str]:
 
 
 @contextmanager
-def _in_words(config: Mapping[str, Any]) -> Iterator[None]:
+def in_words(config: Mapping[str, Any]) -> Iterator[None]:
     """What of torch's errors the user can mend: an allocation that fails, an operation that is not deterministic."""
     try:
         yield
@@ -347,7 +347,7 @@ def _in_words(config: Mapping[str, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _settings(config: Mapping[str, Any], world: World) -> Iterator[None]:
+def settings(config: Mapping[str, Any], world: World) -> Iterator[None]:
     """What of torch is set for this run alone: a multirun plays its cells in one process, and processes share cores."""
     before, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     share = before if world.size == 1 else max(1, cores() // world.local_size)
