@@ -22,8 +22,8 @@ GROUPS = ("model", "network", "loss", "regularizer", "augmentation", "data", "op
 HARMLESS = {
     "steps", "minutes", "log_every", "sample_every", "checkpoint_every", "evaluate_every", "evaluate_samples",
     "keep_checkpoints", "max_rollbacks", "figures", "resume", "guard", "dry_run", "data.root",
-    "hardware.device", "hardware.devices", "hardware.nodes", "hardware.rendezvous", "hardware.threads",
-    "hardware.deterministic", "hardware.compile", "hardware.cuda_graph", "hardware.channels_last",
+    "hardware.device", "hardware.devices", "hardware.devices_per_job", "hardware.nodes", "hardware.rendezvous",
+    "hardware.threads", "hardware.deterministic", "hardware.compile", "hardware.cuda_graph", "hardware.channels_last",
 }  # fmt: skip
 """Keys that do not change what a run learns: a run may be resumed with others. (A schedule that reads `steps` copies
 its value, and that copy counts. Of many processes the number of shards counts.)"""
@@ -107,6 +107,9 @@ class Hardware:
     device: Device = key(Device.auto, help="auto, cpu or gpu")
     precision: Precision = key(Precision.fp32, help="fp32, tf32 (GPU), bf16 or fp16; auto is tf32 where there is one")
     devices: int | str = key(1, least=1, help="processes on this machine, each with a GPU; `all` of them")
+    devices_per_job: float | None = key(
+        None, help="devices that a job of a sweep has for itself, or a share such as 0.5; it waits for them"
+    )
     nodes: int = key(1, least=1, help="machines; on each the same command, with hydra.run.dir on a common disk")
     rendezvous: str | None = key(None, help="HOST:PORT of the first machine, where the nodes meet")
     shards: int = key(1, least=1, help="equal parts of a batch, at least one a process; more need less memory")

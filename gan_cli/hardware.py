@@ -25,8 +25,8 @@ def memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def choose_device(hardware: Mapping[str, Any], local_rank: int = 0) -> torch.device:
-    """The device that `hardware` asks for; of several GPUs, that of this process.
+def choose_device(hardware: Mapping[str, Any], index: int = 0) -> torch.device:
+    """The device that `hardware` asks for; of several GPUs, the one of this index.
 
     Raises:
         UserError: this machine has none of that kind, or too few.
@@ -43,7 +43,7 @@ def choose_device(hardware: Mapping[str, Any], local_rank: int = 0) -> torch.dev
         raise UserError(
             f"hardware.devices={hardware['devices']}: torch sees {found} on this machine; set hardware.devices=all."
         )
-    return torch.device("cuda", local_rank)
+    return torch.device("cuda", index)
 
 
 def settled(hardware: Mapping[str, Any], device: torch.device) -> tuple[dict[str, Any], list[str]]:

@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 import yaml
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from gan_cli import build, checkpoint, hooks, processes, registry, report, rundir
+from gan_cli import build, checkpoint, hooks, lease, processes, registry, report, rundir
 from gan_cli.config import DEFAULTS, GROUPS, check, differences, fingerprint, flatten
 from gan_cli.data.dataset import Dataset
 from gan_cli.errors import UserError
@@ -43,16 +43,23 @@ def run(config: dict[str, Any], folder: Path, overrides: list[str], logs: Mappin
         SystemExit: a signal stopped the run after it was saved; 130 for Ctrl-C, 143 for SIGTERM, 138 for SIGUSR1.
     """
     hardware = config["hardware"]
-    if hardware["devices"] * hardware["nodes"] == 1 or processes.launched():
-        return play(config, folder, overrides)
-    choose_device(hardware)  # refuses what this machine does not have
-    from gan_cli import launch
+    with lease.lease(hardware) as leased:
+        if hardware["devices"] * hardware["nodes"] == 1 or processes.launched():
+            return play(config, folder, overrides, leased)
+        choose_device(hardware)  # refuses what this machine does not have
+        from gan_cli import launch
 
-    return launch.run(play, (config, folder, overrides), fingerprint(config), hardware, logs)
+        return launch.run(play, (config, folder, overrides, leased), fingerprint(config), hardware, logs)
 
 
-def play(config: dict[str, Any], folder: Path, overrides: list[str]) -> float | None:
-    """One process's share of a run; the first process holds the folder and keeps the records."""
+def play(
+    config: dict[str, Any], folder: Path, overrides: list[str], leased: Sequence[int] | None = None
+) -> float | None:
+    """One process's share of a run; the first process holds the folder and keeps the records.
+
+    Args:
+        leased: GPUs to choose from; all of them if not given.
+    """
     for plugin in config["plugins"]:
         registry.add_plugin(plugin)
     world = processes.join()
@@ -61,7 +68,7 @@ def play(config: dict[str, Any], folder: Path, overrides: list[str]) -> float | 
         state = _earlier(config, folder)
         if first:
             _write_down(config, folder, overrides)
-        device = choose_device(config["hardware"], world.local_rank)
+        device = choose_device(config["hardware"], leased[world.local_rank] if leased else world.local_rank)
         with world.first_on_this_machine():
             dataset = registry.datasets.build(config["data"], "data").to(device)
         build.prepare(dataset, config)

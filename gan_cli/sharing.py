@@ -26,6 +26,7 @@ def settled(hardware: Mapping[str, Any], batch_size: int) -> dict[str, Any]:
     for name in ("cuda_graph", "channels_last"):
         if hardware[name] not in (True, False, "auto"):
             raise UserError(f"hardware.{name}={hardware[name]}: expected true, false or auto.")
+    _check_share(hardware["devices_per_job"], int(devices))
     if hardware["reduce"] not in ("fp32", "bf16"):
         raise UserError(f"hardware.reduce={hardware['reduce']}: expected fp32 or bf16.")
     processes = nodes * int(devices)
@@ -38,3 +39,11 @@ def settled(hardware: Mapping[str, Any], batch_size: int) -> dict[str, Any]:
             f"hardware.{'shards' if shards > processes else 'devices'}."
         )
     return {**hardware, "devices": int(devices), "nodes": nodes, "shards": shards}
+
+
+def _check_share(share: float | None, devices: int) -> None:
+    """A job leases a device for each of its processes, or a part of one for a single process."""
+    if share is None or (share >= devices and share == int(share)) or (1 / 12 <= share < 1 and devices == 1):
+        return
+    least = f"{devices} (hardware.devices)" if devices > 1 else "a share from 1/12 to 1"
+    raise UserError(f"hardware.devices_per_job={share:g}: expected {least}, or a whole number above it.")
