@@ -6,7 +6,7 @@ A game says what is played; the trainer plays it, and is the only code that call
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,17 @@ class Turn:
     index: int
     fresh_batch: bool
     due: bool = True
+
+
+class Columns(NamedTuple):
+    """Numbers side by side in what a sample is rendered from.
+
+    Their `law` is that of a prior (see `gan_cli.priors`), `one-hot`, or `class`: a class as one number, from 0.
+    """
+
+    name: str
+    width: int
+    law: str
 
 
 def player(moves: str) -> Callable[[Callable[..., Terms]], Callable[..., Terms]]:
@@ -178,6 +189,10 @@ class Game(nn.Module):
     def draw(self, generator: torch.Generator) -> Tensor:
         """What one sample is rendered from, drawn on the CPU: shape (latent,)."""
         raise NotImplementedError
+
+    def columns(self) -> list[Columns]:
+        """What the numbers of such a row are, from the first to the last; nothing where a game does not say."""
+        return []
 
     def render(self, latents: Tensor) -> Tensor:
         """Samples in the data's shape and range, one for each row of `latents`."""

@@ -26,7 +26,7 @@ class Prior(nn.Module):
         super().__init__()
         if law in PLANE and latent < 2:
             raise UserError(f"model.prior={law}: lies in the plane; take model.latent=2 or more.")
-        self.latent = latent
+        self.latent, self.name = latent, law
         self.law = LAWS[law]
         self.register_buffer("device", torch.empty(0), persistent=False)  # moves with the game
 

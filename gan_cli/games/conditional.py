@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gan_cli.data.dataset import Spec
 from gan_cli.errors import UserError
+from gan_cli.game import Columns
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.networks.conditional import Concatenated, Projected, told_shape
 from gan_cli.registry import games
@@ -35,6 +36,9 @@ class Labelled(TwoPlayer):
     def draw(self, generator: torch.Generator) -> Tensor:
         z = super().draw(generator)
         return torch.cat([z, torch.randint(self.classes, (1,), generator=generator)])
+
+    def columns(self) -> list[Columns]:
+        return [*super().columns(), Columns("class", 1, "class")]
 
     def render(self, latents: Tensor) -> Tensor:
         return self.G(latents[:, :-1], self.labels_of(latents))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gan_cli.codes import Codes
 from gan_cli.data.dataset import Spec
-from gan_cli.game import Fields, Terms, player
+from gan_cli.game import Columns, Fields, Terms, player
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.networks.layers import feature_size
 from gan_cli.registry import Count, NonNegative, games
@@ -94,6 +94,10 @@ class InfoGAN(TwoPlayer):
 
     def draw(self, generator: torch.Generator) -> Tensor:
         return torch.cat([super().draw(generator), self.codes.draw(1, torch.device("cpu"), generator)[0]])
+
+    def columns(self) -> list[Columns]:
+        codes = [Columns(name, n, "one-hot" if n > 1 else "uniform") for name, n in self.codes.widths.items()]
+        return [*super().columns(), *codes]
 
     def traverse(self, latents: Tensor, name: str) -> Tensor:
         """Each row with one code at all its values, see `Codes.traverse`."""

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from gan_cli import noise
 from gan_cli.data.dataset import Spec
 from gan_cli.errors import UserError
-from gan_cli.game import Fields, Terms, player
+from gan_cli.game import Columns, Fields, Terms, player
 from gan_cli.games.aae import AAE
 from gan_cli.networks.layers import one_hot
 from gan_cli.registry import Count, games
@@ -94,6 +94,9 @@ class SemiSupervisedAAE(AAE):
     def draw(self, generator: torch.Generator) -> Tensor:
         y = torch.randint(self.K, (), generator=generator)
         return torch.cat([one_hot(y, self.K), super().draw(generator)])
+
+    def columns(self) -> list[Columns]:
+        return [Columns("class", self.K, "one-hot"), *super().columns()]
 
     @torch.no_grad()
     def scores(self, heldout: Fields) -> dict[str, float]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_cli.augmentations import Augmentation
-from gan_cli.game import Fields, Game, Terms, Turn, player
+from gan_cli.game import Columns, Fields, Game, Terms, Turn, player
 from gan_cli.networks.layers import couplings
 from gan_cli.priors import Prior
 from gan_cli.registry import Count, games
@@ -132,6 +132,9 @@ class TwoPlayer(Game):
 
     def draw(self, generator: torch.Generator) -> Tensor:
         return self.prior.draw(1, generator)[0]
+
+    def columns(self) -> list[Columns]:
+        return [Columns("z", self.prior.latent, self.prior.name)]
 
     def render(self, latents: Tensor) -> Tensor:
         return self.G(latents)

@@ -21,7 +21,8 @@ class Concatenated(nn.Module):
         self.network, self.classes = network, classes
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        told = one_hot(y, self.classes).to(x.dtype).view(len(x), self.classes, *[1] * (x.dim() - 2))
+        n = x.shape[0]  # not len(x), which is a number: an exported network has any n
+        told = one_hot(y, self.classes).to(x.dtype).view(n, self.classes, *[1] * (x.dim() - 2))
         return self.network(torch.cat([x, told.expand(-1, -1, *x.shape[2:])], dim=1))
 
 

@@ -51,7 +51,7 @@ class Generator(nn.Module):
         self.scores = nn.Linear(width, self.characters)
 
     def forward(self, z: Tensor) -> Tensor:
-        last, state, written = z.new_zeros(len(z), self.characters), None, []
+        last, state, written = z.new_zeros(z.shape[0], self.characters), None, []  # not len(z): see `Concatenated`
         for _ in range(self.length):
             hidden, state = self.write(torch.cat([last, z], dim=1)[:, None], state)
             shares = self.scores(hidden[:, 0]).softmax(dim=1)
