@@ -1,7 +1,7 @@
 """`gan-sample`: render what a checkpoint has learnt. Needs nothing but the file."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -158,13 +158,7 @@ class Generator:
 
     def render(self, latents: "Tensor") -> "Tensor":
         """Samples for rows of what `game.draw` draws, in chunks of one size."""
-        import torch
-
-        n = len(latents)
-        padding = latents[-1:].expand(-n % CHUNK, *latents.shape[1:])
-        with torch.no_grad():
-            chunks = [self.game.render(chunk) for chunk in torch.cat([latents, padding]).split(CHUNK)]
-        return torch.cat(chunks)[:n]
+        return in_chunks(self.game.render, latents)
 
     def classes(self, typed: Any) -> list[int]:
         """The classes that `classes=all`, `classes=3` or `classes=[1,2]` means. Raises UserError for others."""
@@ -177,6 +171,17 @@ class Generator:
         if not set(named) <= set(map(str, known)):
             raise UserError(f"classes={typed}: expected all, or some of 0 to {known[-1]}, such as classes=[0,1].")
         return [int(label) for label in named]
+
+
+def in_chunks(render: "Callable[[Tensor], Tensor]", latents: "Tensor") -> "Tensor":
+    """What `render` makes of rows, CHUNK of them at a time, the last ones padded by the last row."""
+    import torch
+
+    n = len(latents)
+    padding = latents[-1:].expand(-n % CHUNK, *latents.shape[1:])
+    with torch.no_grad():
+        chunks = [render(chunk) for chunk in torch.cat([latents, padding]).split(CHUNK)]
+    return torch.cat(chunks)[:n]
 
 
 THROUGH_CODES = (Mode.reconstruct, Mode.encode)
