@@ -37,6 +37,11 @@ def explore() -> None:
     _run("gan-explore", _explore, sys.argv[1:])
 
 
+def export() -> None:
+    """`gan-export`."""
+    _run("gan-export", _export, sys.argv[1:])
+
+
 def zoo() -> None:
     """`gan-list`."""
     _run("gan-list", _zoo, sys.argv[1:])
@@ -117,6 +122,15 @@ def _explore(arguments: list[str]) -> None:
         print(_keys_help("gan-explore checkpoint=FILE|RUN [key=value ...]", explore.ExploreConfig))
         return
     explore.run(parse(explore.ExploreConfig, arguments))
+
+
+def _export(arguments: list[str]) -> None:
+    from gan_cli import export
+
+    if {"-h", "--help"} & set(arguments) or not arguments:
+        print(_keys_help("gan-export checkpoint=FILE|RUN output=generator.pt2 [key=value ...]", export.ExportConfig))
+        return
+    export.run(parse(export.ExportConfig, arguments))
 
 
 def _zoo(arguments: list[str]) -> None:

@@ -36,6 +36,7 @@ GROUND = [
     "charts.py",
     "page.py",
     "compare.py",
+    "export.py",
 ]
 MATHEMATICS = [*sorted(PACKAGE.glob("games/*.py")), *sorted(PACKAGE.glob("networks/*.py")), PACKAGE / "losses.py",
                PACKAGE / "regularizers.py", PACKAGE / "game.py", PACKAGE / "noise.py"]  # fmt: skip
