@@ -72,7 +72,9 @@ def _run(name: str, command: Callable[[list[str]], None], arguments: list[str]) 
 
 def _train(arguments: list[str]) -> None:
     if {"-h", "--help"} & set(arguments):
-        print(train_help())
+        from gan_cli import help
+
+        print(help.page(arguments))
         return
     from gan_cli import commandline, dry_run, multirun, train
 
@@ -277,39 +279,6 @@ def known_keys() -> list[str]:
 
 
 # --- help -----------------------------------------------------------------------------------------------------------
-
-
-def train_help() -> str:
-    """The page of `gan-train --help`, made from the tree of options and the typed root."""
-    from gan_cli.config import Hardware, TrainConfig, groups, options
-
-    lines = [
-        "gan-train: train a GAN. Every group and key has a default; what you type wins.",
-        "",
-        "  gan-train                                         WGAN-GP on real 8x8 digits",
-        "  gan-train model=wgan_gp data=mnist minutes=15     WGAN-GP on MNIST",
-        "  gan-train model=dcgan loss=hinge optimizer.lr=1e-4 network.width=32",
-        "  gan-train -m model=gan,wgan,wgan_gp data=points seed=1,2    six runs",
-        "  gan-train --cfg job                               show the configuration, run nothing",
-        "",
-        "The same command typed again goes on with its unfinished run (resume=never starts anew).",
-        "",
-        "Groups (group=option):",
-        *(f"  {group:<13}{', '.join(options(group))}" for group in groups()),
-        "",
-        "Options of a component: regularizer.weight=10, network.width=64, optimizer.lr=1e-4,",
-        "  optimizer.players.generator.lr=1e-3, model.repeat.discriminator=5, model.latent=128,",
-        "  data.distribution=swiss_roll, data.image_size=28, data.root=FOLDER",
-        "",
-        "Keys (key=value), with their defaults:",
-    ]
-    own = [(item, "") for item in fields(TrainConfig) if item.name not in groups()]
-    for item, prefix in [*own, *((item, "hardware.") for item in fields(Hardware))]:
-        default = [] if item.default is MISSING else getattr(item.default, "value", item.default)
-        shown = f"{prefix}{item.name}={'null' if default is None else default}"
-        lines.append(f"  {shown:<26}{item.metadata['help']}")
-    lines += ["", "Hydra's own flags work too: --multirun, --config-dir, --info, --cfg, hydra.run.dir=FOLDER."]
-    return "\n".join(lines)
 
 
 def _keys_help(usage: str, schema: type, prefix: str = "") -> str:

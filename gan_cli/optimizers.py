@@ -18,7 +18,14 @@ def adam(
     eps: Positive = 1e-8,
     weight_decay: NonNegative = 0.0,
 ) -> Optimizer:
-    """Kingma and Ba, 2014, arXiv 1412.6980; beta1 = 0.5 by Radford et al., 2015."""
+    """Kingma and Ba, 2014, arXiv 1412.6980; beta1 = 0.5 by Radford et al., 2015.
+
+    Args:
+        lr: learning rate.
+        betas: how long the mean of the gradients and that of their squares last, in [0, 1).
+        eps: keeps the division by the root of a small mean finite.
+        weight_decay: pull of the weights to zero, added to their gradients.
+    """
     return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
 
 
@@ -31,7 +38,15 @@ def rmsprop(
     momentum: Fraction = 0.0,
     weight_decay: NonNegative = 0.0,
 ) -> Optimizer:
-    """Hinton's RMSProp without momentum, which Arjovsky et al., 2017, prefer for a clipped critic."""
+    """Hinton's RMSProp without momentum, which Arjovsky et al., 2017, prefer for a clipped critic.
+
+    Args:
+        lr: learning rate.
+        alpha: how long the mean of the squared gradients lasts, in [0, 1).
+        eps: keeps the division by the root of a small mean finite.
+        momentum: how much of the last step is kept.
+        weight_decay: pull of the weights to zero, added to their gradients.
+    """
     return torch.optim.RMSprop(
         parameters, lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=weight_decay, foreach=True
     )
@@ -44,7 +59,13 @@ def sgd(
     momentum: Fraction = 0.5,
     weight_decay: NonNegative = 0.0,
 ) -> Optimizer:
-    """Stochastic gradient descent with momentum, as Goodfellow et al., 2014, used it."""
+    """Stochastic gradient descent with momentum, as Goodfellow et al., 2014, used it.
+
+    Args:
+        lr: learning rate.
+        momentum: how much of the last step is kept.
+        weight_decay: pull of the weights to zero, added to their gradients.
+    """
     # not fused: a scaler that skips the first step would leave the fused one's momentum uninitialised
     return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, foreach=True)
 
@@ -61,25 +82,44 @@ def constant(optimizer: Any) -> Any:
 
 @schedules.register("linear")
 def linear(optimizer: Any, total: Count, start: Annotated[float, Gt(0), Le(1)] = 1.0, end: Share = 0.0) -> Any:
-    """From `start` to `end` times the learning rate over `total` rounds."""
+    """From `start` to `end` times the learning rate over `total` rounds.
+
+    Args:
+        total: rounds; those of the run unless typed.
+        start, end: factors on the learning rate.
+    """
     return lr_scheduler.LinearLR(optimizer, start_factor=start, end_factor=end, total_iters=total)
 
 
 @schedules.register("cosine")
 def cosine(optimizer: Any, total: Count, end: Share = 0.0) -> Any:
-    """Half a cosine from 1 to `end` times the learning rate over `total` rounds."""
+    """Half a cosine from 1 to `end` times the learning rate over `total` rounds.
+
+    Args:
+        total: rounds; those of the run unless typed.
+        end: the last factor on the learning rate.
+    """
     return lr_scheduler.CosineAnnealingLR(optimizer, T_max=total, eta_min=end)
 
 
 @schedules.register("exponential")
 def exponential(optimizer: Any, gamma: Positive = 0.9999) -> Any:
-    """`gamma` to the power of the round."""
+    """`gamma` to the power of the round.
+
+    Args:
+        gamma: the factor on the learning rate from one round to the next.
+    """
     return lr_scheduler.ExponentialLR(optimizer, gamma=gamma)
 
 
 @schedules.register("multistep")
 def multistep(optimizer: Any, milestones: Annotated[list[Count], Len(1)], gamma: Positive = 0.1) -> Any:
-    """`gamma` times less after each of the `milestones` (rounds)."""
+    """`gamma` times less after each of the `milestones` (rounds).
+
+    Args:
+        milestones: rounds, in order.
+        gamma: the factor on the learning rate at each.
+    """
     return lr_scheduler.MultiStepLR(optimizer, milestones=milestones, gamma=gamma)
 
 

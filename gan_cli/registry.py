@@ -25,6 +25,7 @@ from typing import Annotated, Any, TypeVar
 import annotated_types
 from annotated_types import Ge, Gt, Le, Len, Lt
 
+from gan_cli.docstrings import arguments, first_paragraph
 from gan_cli.errors import UserError, closest
 
 Count = Annotated[int, Ge(1)]
@@ -61,6 +62,8 @@ class Component:
     module: str
     arguments: dict[str, tuple[Any, Any]]  # name -> (hint, default or REQUIRED)
     facts: dict[str, Any] = field(default_factory=dict)
+    told: str = ""  # what it is, in a paragraph
+    docs: dict[str, str] = field(default_factory=dict)  # and its arguments, in a sentence each
 
 
 class Registry:
@@ -102,7 +105,10 @@ class Registry:
         for node in _source(module).body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef):
                 for name in _registered_names(node, self.variable):
-                    found[name] = Component(name, module, _arguments(module, node), _facts(module, node))
+                    found[name] = Component(
+                        name, module, _arguments(module, node), _facts(module, node), first_paragraph(node),
+                        _docs(module, node),
+                    )  # fmt: skip
         return found
 
     def component(self, name: str, path: str) -> Component:
@@ -317,6 +323,13 @@ def _arguments(module: str, node: ast.ClassDef | ast.FunctionDef) -> dict[str, t
         for base_module, base in _bases(module, node):
             inherited |= _arguments(base_module, base)
     return inherited | (_signature(init) if init else {})
+
+
+def _docs(module: str, node: ast.ClassDef | ast.FunctionDef) -> dict[str, str]:
+    """What the docstrings say of the arguments, those of the base classes included."""
+    bases = _bases(module, node) if isinstance(node, ast.ClassDef) else []
+    inherited = {name: said for base in bases for name, said in _docs(*base).items()}
+    return inherited | arguments(node)
 
 
 def _signature(function: ast.FunctionDef) -> dict[str, tuple[Any, Any]]:

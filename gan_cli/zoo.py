@@ -35,11 +35,26 @@ def entries() -> list[Entry]:
     return sorted(map(entry, options("model")), key=lambda item: (item.year, item.model))
 
 
-def entry(model: str) -> Entry:
-    """What the comment at the head of a model's file says: its paper first, `Shows:` last."""
-    lines = (configs() / "model" / f"{model}.yaml").read_text(encoding="utf-8").splitlines()
+def _head(group: str, option: str) -> list[str]:
+    """The comment at the head of an option's file, without what is for Hydra."""
+    lines = (configs() / group / f"{option}.yaml").read_text(encoding="utf-8").splitlines()
     head = itertools.takewhile(lambda line: line.startswith("#"), lines)
-    text, _, shows = " ".join(line.lstrip("# ") for line in head).partition("Shows: ")
+    return [line[2:] for line in head if not line.startswith("# @")]
+
+
+def comment(group: str, option: str) -> str:
+    """What an option's file says of it: its paper first, `Shows:` last."""
+    return " ".join(line for line in _head(group, option) if not line.startswith("  "))
+
+
+def commands(group: str, option: str) -> list[str]:
+    """The commands that an option's file names, the lines of which it has indented."""
+    return [line.strip() for line in _head(group, option) if line.startswith("  ")]
+
+
+def entry(model: str) -> Entry:
+    """What a model's file says of it."""
+    text, _, shows = comment("model", model).partition("Shows: ")
     year = re.search(r"\b(?:19|20)\d\d\b", text)
     number = re.search(r"arXiv (\d{4}\.\d{4,5})", text)
     authors = re.search(r"([A-Z][\w-]+(?: and [A-Z][\w-]+| et al\.)?), (?:19|20)\d\d", text)

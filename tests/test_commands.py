@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MODELS, ROOT, compose
+from conftest import MODELS, compose
 
 from gan_cli.errors import UserError
 
@@ -287,14 +287,3 @@ def test_an_answer_comes_before_torch(arguments: list[str], tmp_path: Path) -> N
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout + done.stderr
-
-
-def test_the_help_names_every_group_option_and_key() -> None:
-    from dataclasses import fields
-
-    from gan_cli.config import TrainConfig
-    from gan_cli.main import train_help
-
-    page = train_help()
-    assert all(path.stem in page for path in (ROOT / "configs").glob("*/*.yaml"))
-    assert all(item.name in page for item in fields(TrainConfig))

@@ -16,6 +16,8 @@ class Generator(nn.Module):
 
     Args:
         width, depth: `depth` hidden layers of this width; a list has the width of each.
+        activation: after every hidden layer.
+        dropout: the share of features that is dropped after every hidden layer while it trains.
         generator_norm: a norm after each hidden layer.
     """
 
