@@ -253,7 +253,12 @@ def _explain_composition(chain: list[BaseException], arguments: list[str]) -> st
 
         choices = options(group)
         if not choices:  # a group of Hydra's own
-            return f"{group}={option}: no such option; if it comes with a Hydra plug-in, install that first."
+            extra = {"optuna": "search"}.get(option, option.partition("_")[0])
+            known = extra in ("joblib", "submitit", "ray", "search")
+            remedy = (
+                f"it comes with: pip install 'gan-cli[{extra}]'" if known else "if a Hydra plug-in has it, install that"
+            )
+            return f"{group}={option}: no such option; {remedy}."
         return f"{group}={option}: no such option{closest(option, choices)}; the options are {', '.join(choices)}."
     if match := re.search(r"Could not override '([\w.@/]+)'|Key '([\w.]+)' (?:is )?not in", text):
         key = match.group(1) or match.group(2)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from gan_cli import multirun
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.runs import SEED, Run, found
 
@@ -128,6 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m gan_cli.sweeps", description="What a sweep came to.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("scores", nargs="*", help="scores, or scalars of the last row")
+    parser.add_argument("--cells", action="store_true", help="what has become of each cell, the best first")
     parser.add_argument("--success", metavar="OPTION", help="seeds that reach thresholds of a score, by this option")
     parser.add_argument("--at", nargs="*", type=float, default=(), help="these thresholds")
     parser.add_argument("--curves", metavar="OPTION", help="draw the scores over this option")
@@ -135,7 +137,9 @@ def main() -> None:
     parser.add_argument("--pattern", default="samples/*.png", help="which pictures, below a run's folder")
     parser.add_argument("--output", type=Path, default=Path("sweep.png"), help="where to draw")
     typed = parser.parse_args()
-    if typed.curves:
+    if typed.cells:
+        print(multirun.summary(typed.folder))
+    elif typed.curves:
         _write(typed.output, curves(typed.folder, typed.curves, typed.scores))
     elif typed.grid:
         rows, columns = typed.grid

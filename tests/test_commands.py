@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import MODELS, compose
+from hydra.errors import ConfigCompositionException
 
 from gan_cli.errors import UserError
+from gan_cli.main import explain
 
 Command = Callable[..., tuple[int, str]]
 QUICK = ("steps=2", "batch_size=4", "network.width=4", "evaluate_every=0", "sample_every=0")
@@ -114,7 +116,7 @@ MISTAKES = [
     (["schedule=linear", "schedule.start=2"], "schedule.start=2: input should be less than or equal to 1"),
     (["objective=w1_floor", "data=points"], "take one of w1"),
     (["seed=${oc.env:NOPE}"], "NOPE"),
-    (["hydra/launcher=nope"], "hydra/launcher=nope"),
+    (["hydra/launcher=nope"], "hydra/launcher=nope: no such option; if a Hydra plug-in has it, install that"),
     (["network=mlp", "network.discriminator.name=dcgan", "data=points"], "network.critic_norm=batch"),
     (["network.width=100000000"], "network.width=100000000"),
     (["init_from=missing.pt", "steps=1"], "init_from=missing.pt: no such file"),
@@ -287,3 +289,13 @@ def test_an_answer_comes_before_torch(arguments: list[str], tmp_path: Path) -> N
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "extra"),
+    [("launcher/ray", "ray"), ("launcher/submitit_slurm", "submitit"), ("sweeper/optuna", "search")],
+)
+def test_a_plug_in_that_is_not_installed_is_named(option: str, extra: str) -> None:
+    group, _, name = f"hydra/{option}".rpartition("/")
+    told = explain(ConfigCompositionException(f"Could not find '{group}/{name}'"), [])
+    assert told == f"{group}={name}: no such option; it comes with: pip install 'gan-cli[{extra}]'."

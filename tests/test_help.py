@@ -1,8 +1,12 @@
 """`gan-train --help` teaches: every group, option and key has its line, every setting its sentence."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import yaml
@@ -93,3 +97,16 @@ def test_the_arguments_of_a_docstring() -> None:
     assert docstrings.first_paragraph(node) == "What it is."
     both = "both of them: twice, on two lines."
     assert docstrings.arguments(node) == {"a": both, "b": both, "c": "the last."}
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"), [("loss=hin", "loss=hinge"), ("optimi", "optimizer="), ("hardware.dev", "hardware.devices=")]
+)
+def test_the_shell_completes(typed: str, found: str, tmp_path: Path) -> None:
+    """What `eval "$(gan-train --shell-completion install=bash)"` lets bash ask for when one presses the tab key."""
+    line = f"gan-train {typed}"
+    asked = os.environ | {"COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_CWORD": "1"}
+    code = "from gan_cli.main import train; train()"
+    arguments = [sys.executable, "-c", code, "--shell-completion", "query=bash"]
+    done = subprocess.run(arguments, capture_output=True, text=True, env=asked, cwd=tmp_path)
+    assert found in done.stdout.split(), done.stderr

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -84,6 +85,13 @@ def test_larger_is_better_for_some_objectives(tmp_path: Path) -> None:
     lines = multirun.summary(tmp_path).splitlines()
     assert [line.split()[0] for line in lines[1:6]] == ["b", "c", "a", "d", "e"]
     assert lines[6:] == [f"{tmp_path}: 3 finished, 1 failed, 1 not finished", "  e: too bad"]
+
+
+def test_the_table_on_demand(command: Command, tmp_path: Path) -> None:
+    command("gan-train", "-m", "hydra.sweep.dir=sweep", "seed=1,2", *QUICK, "steps=2")
+    shown = [sys.executable, "-m", "gan_cli.sweeps", "sweep", "--cells"]
+    done = subprocess.run(shown, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.strip() == multirun.summary(tmp_path / "sweep").replace(f"{tmp_path}/", "")
 
 
 def test_a_sweep_that_is_being_played_is_not_played_twice(command: Command, tmp_path: Path) -> None:
