@@ -13,7 +13,7 @@ from conftest import MODELS, compose
 from hydra.errors import ConfigCompositionException
 
 from gan_cli.errors import UserError
-from gan_cli.main import explain
+from gan_cli.mistakes import explain
 
 Command = Callable[..., tuple[int, str]]
 QUICK = ("steps=2", "batch_size=4", "network.width=4", "evaluate_every=0", "sample_every=0")
@@ -116,7 +116,7 @@ MISTAKES = [
     (["schedule=linear", "schedule.start=2"], "schedule.start=2: input should be less than or equal to 1"),
     (["objective=w1_floor", "data=points"], "take one of w1"),
     (["seed=${oc.env:NOPE}"], "NOPE"),
-    (["hydra/launcher=nope"], "hydra/launcher=nope: no such option; if a Hydra plug-in has it, install that"),
+    (["hydra/launcher=nope"], "hydra/launcher=nope: no such option; if a plug-in has it, install that"),
     (["network=mlp", "network.discriminator.name=dcgan", "data=points"], "network.critic_norm=batch"),
     (["network.width=100000000"], "network.width=100000000"),
     (["init_from=missing.pt", "steps=1"], "init_from=missing.pt: no such file"),

@@ -15,7 +15,7 @@ from conftest import OFFLINE_DATA, compose, make_trainer
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from gan_cli import checkpoint, main
+from gan_cli import checkpoint, mistakes
 from gan_cli.build import load_game
 from gan_cli.config import GROUPS, options
 from gan_cli.errors import UserError, on_one_line
@@ -218,7 +218,7 @@ def judged(line: list[str]) -> str:
         if small and config["data"]["name"] in OFFLINE_DATA and not config["plugins"]:
             make_trainer(*line)
     except Exception as error:
-        sentence = main.explain(error, line)
+        sentence = mistakes.explain(error, line)
         assert sentence is not None, (line, error)
         assert sentence.strip() and len(sentence) < 20_000 and "Traceback" not in sentence, (line, sentence)
         return on_one_line(sentence)

@@ -32,6 +32,7 @@ GROUND = [
     "multirun.py",
     "dry_run.py",
     "help.py",
+    "mistakes.py",
     "docstrings.py",
     "zoo.py",
     "export.py",
