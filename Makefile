@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench lint format clean
+.PHONY: help setup demo quick-start test test-all bench lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,9 @@ test: $(READY)  ## the tests (8 to 12 minutes on 2 cores)
 
 test-all: $(READY)  ## the tests and the slow ones, which train for minutes
 	$(BIN)/python -m pytest -m 'slow or not slow' --timeout 3600
+
+quick-start:  ## run docs/quick_start.md line by line, from a clean install (about 12 minutes)
+	$(PYTHON) tests/quick_start.py
 
 bench: $(READY)  ## measure speed on MNIST and write the tables of docs/performance.md (15 minutes)
 	$(BIN)/python -m gan_cli.performance docs/performance.md
