@@ -92,14 +92,22 @@ def _accounted(folder: Path) -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, Exception):
             _refuse_failed(found)
-        if type(error).__name__ in ("TerminatedWorkerError", "WorkerCrashedError", "OutOfMemoryError"):  # joblib, Ray
-            raise UserError(
-                "a process that played a cell was killed (out of memory?); the same line goes on. Play fewer cells at "
-                "once, with hydra.launcher.n_jobs."
-            ) from None
+        if type(error).__name__ in LOST:
+            raise UserError(f"{LOST[type(error).__name__].format(folder)}; the same line goes on.") from None
         raise
     print(summary(folder))
     _refuse_failed(cells(folder))
+
+
+LOST = {
+    "TerminatedWorkerError": "a process that played a cell was killed (out of memory? play fewer at once, with "
+    "hydra.launcher.n_jobs)",  # joblib
+    "WorkerCrashedError": "a process that played a cell was killed (out of memory?)",  # Ray
+    "OutOfMemoryError": "the cells took too much memory; play fewer at once",  # Ray
+    "UncompletedJobError": "a job ended without a result; look into {}/.submitit",  # submitit
+    "FailedJobError": "a job failed; look into {}/.submitit",  # submitit
+}
+"""What launchers raise when a cell is gone, by the name of the exception."""
 
 
 def _refuse_failed(found: "list[Cell]") -> None:

@@ -190,6 +190,48 @@ def test_another_launcher_plays_the_same_cells(launcher: str, tmp_path: Path) ->
     assert [cell.objective for cell in here] == [cell.objective for cell in there] and here[0].objective
 
 
+SLURM = {
+    "sbatch": """#!/bin/bash
+cp "${@: -1}" submitted.sh
+last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' submitted.sh)
+for task in $(seq 0 "$last"); do
+    (export SLURM_JOB_ID=$((78 + task)) SLURM_ARRAY_JOB_ID=77 SLURM_ARRAY_TASK_ID=$task SLURM_NTASKS=1 SLURM_PROCID=0
+     SLURM_LOCALID=0 SLURM_JOB_NUM_NODES=1 SLURM_NODEID=0 bash submitted.sh; touch "ended_$task") > "task_$task" 2>&1 &
+done
+echo "Submitted batch job 77"
+""",
+    "srun": """#!/bin/bash
+while [[ $1 == -* ]]; do [[ $1 == --output || $1 == --error ]] && shift; shift; done
+exec "$@"
+""",
+    "sacct": """#!/bin/bash
+echo "JobID|State|NodeList"
+for task in 0 1 2 3; do
+    [[ -e ended_$task ]] && echo "77_$task|COMPLETED|here" || echo "77_$task|RUNNING|here"
+done
+""",
+    "scontrol": "#!/bin/bash\necho here\n",
+}
+"""What of Slurm a sweep needs, played on this machine."""
+
+
+@pytest.mark.slow
+def test_slurm_is_asked_for_the_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    for name, program in SLURM.items():
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(program)
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    options = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=1"]
+    line = ["-m", *options, "seed=1,2", *QUICK, "steps=3", "hydra.sweep.dir=sweep"]
+    printed, _ = start(line, tmp_path).communicate(timeout=250)
+    assert "2 finished" in printed, printed
+    asked = (tmp_path / "submitted.sh").read_text()
+    assert "#SBATCH --partition=gpu" in asked and "#SBATCH --gpus-per-node=1" in asked
+    assert "--array=0-1" in asked
+
+
 def workers(process: "subprocess.Popen[str]") -> list[int]:
     """The processes that joblib plays cells in."""
     listed = subprocess.run(["pgrep", "-g", str(process.pid), "-f", "loky"], capture_output=True, text=True)
