@@ -1,6 +1,9 @@
 """What the tests share: a configuration from overrides, a tiny trainer, the commands as a user types them."""
 
+import bz2
+import gzip
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -8,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tiny networks lose by threads, most of all on a busy machine
@@ -16,6 +20,7 @@ import torch
 
 from gan_cli import build, main, registry
 from gan_cli import train as train_command
+from gan_cli.data.benchmarks import MNIST
 from gan_cli.processes import World
 from gan_cli.trainer import Trainer
 
@@ -116,3 +121,80 @@ def start(arguments: list[str], folder: Path, start_new_session: bool = False) -
         stderr=subprocess.STDOUT,
         start_new_session=start_new_session,
     )
+
+
+# --- benchmarks as files: made up, in the real formats ----------------------------------------------------------------
+
+
+def write_mnist(root: Path, packed: bool, name: str = "MNIST", count: int = 20) -> dict[str, np.ndarray]:
+    """So many made-up images a split in MNIST's format, as many of each class."""
+    raw = root / name / "raw"
+    raw.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    contents = {}
+    for name in MNIST.files:
+        images = "images" in name
+        values = random.integers(0, 256, (count, 28, 28), dtype=np.uint8) if images else _labels(count)
+        head = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">i4").tobytes()
+        content = head + values.tobytes()
+        (raw / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(content) if packed else content)
+        contents[name] = values
+    return contents
+
+
+def _labels(count: int) -> np.ndarray:
+    return (np.arange(count) % 10).astype(np.uint8)
+
+
+def write_usps(root: Path, train: int = 12, heldout: int = 5) -> None:
+    """Image i is black but for the pixel i modulo 256, and of the class i modulo 10."""
+    (root / "usps").mkdir()
+    for name, count in (("usps.bz2", train), ("usps.t.bz2", heldout)):
+        lines = [
+            f"{i % 10 + 1} " + " ".join(f"{j + 1}:{-1 + 2 * (j == i % 256):.1f}" for j in range(256))
+            for i in range(count)
+        ]
+        (root / "usps" / name).write_bytes(bz2.compress("\n".join(lines).encode()))
+
+
+def write_svhn(root: Path, labels: list[int]) -> np.ndarray:
+    """An image for each label, in each split; the label 10 stands for the digit 0."""
+    import scipy.io
+
+    (root / "svhn").mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (32, 32, 3, len(labels)), dtype=np.uint8)
+    for name in ("train_32x32.mat", "test_32x32.mat"):
+        scipy.io.savemat(root / "svhn" / name, {"X": images, "y": np.array(labels, dtype=np.uint8)[:, None]})
+    return images
+
+
+def write_cifar10(root: Path, labels: list[int]) -> np.ndarray:
+    """An image for each label, in each of the six files."""
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 3, 32, 32), dtype=np.uint8)
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        (folder / name).write_bytes(pickle.dumps({"data": pixels.reshape(len(labels), -1), "labels": labels}))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    return pixels
+
+
+@pytest.fixture(scope="session")
+def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all benchmarks, made up: 200 images a split or so."""
+    root = tmp_path_factory.mktemp("benchmarks")
+    for name in ("MNIST", "FashionMNIST", "KMNIST"):
+        write_mnist(root, packed=False, name=name, count=200)
+    write_usps(root, train=200, heldout=100)
+    write_svhn(root, [i % 10 + 1 for i in range(100)])
+    write_cifar10(root, [i % 10 for i in range(40)])
+    return root
+
+
+@pytest.fixture
+def benchmarks(made_up: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`$GAN_DATA_ROOT` with made-up benchmarks, whose checksums nobody compares."""
+    monkeypatch.setenv("GAN_DATA_ROOT", str(made_up))
+    monkeypatch.setattr("torchvision.datasets.SVHN._check_integrity", lambda self: True)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    return made_up

@@ -1,16 +1,11 @@
 """Data sets: exact definitions, files that are read and never written, batches that cover every sample."""
 
-import bz2
-import gzip
-import pickle
 import urllib.error
 from pathlib import Path
 
-import numpy as np
 import pytest
-import scipy.io
 import torch
-from conftest import REAL_DATA, compose, make_trainer
+from conftest import REAL_DATA, compose, make_trainer, write_cifar10, write_mnist, write_svhn, write_usps
 
 from gan_cli import registry
 from gan_cli.data.batches import Batches
@@ -78,22 +73,6 @@ def test_every_sample_is_seen_once_an_epoch(n: int, size: int) -> None:
 
 
 FILES = MNIST.files
-
-
-def write_mnist(root: Path, packed: bool, name: str = "MNIST") -> dict[str, np.ndarray]:
-    """Twenty made-up images a split in MNIST's format."""
-    raw = root / name / "raw"
-    raw.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    contents = {}
-    for name in FILES:
-        shape = (20, 28, 28) if "images" in name else (20,)
-        values = random.integers(0, 10 if len(shape) == 1 else 256, shape, dtype=np.uint8)
-        head = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">i4").tobytes()
-        content = head + values.tobytes()
-        (raw / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(content) if packed else content)
-        contents[name] = values
-    return contents
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -175,12 +154,7 @@ def test_relatives_of_mnist_lie_in_folders_of_their_own(tmp_path: Path, data: ty
 
 
 def test_usps_is_read(tmp_path: Path) -> None:
-    (tmp_path / "usps").mkdir()
-    for name, count in (("usps.bz2", 12), ("usps.t.bz2", 5)):
-        lines = [
-            f"{i % 10 + 1} " + " ".join(f"{j + 1}:{-1 + 2 * (j == i):.1f}" for j in range(256)) for i in range(count)
-        ]
-        (tmp_path / "usps" / name).write_bytes(bz2.compress("\n".join(lines).encode()))
+    write_usps(tmp_path)
     data = USPS(str(tmp_path))
     assert data.train["x"].shape == (12, 1, 16, 16) and data.heldout["y"].tolist() == [0, 1, 2, 3, 4]
     assert data.train["x"][3].flatten().argmax() == 3 and data.train["x"].max() == 255
@@ -188,11 +162,7 @@ def test_usps_is_read(tmp_path: Path) -> None:
 
 
 def test_svhn_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "svhn").mkdir()
-    images = np.random.default_rng(0).integers(0, 256, (32, 32, 3, 7), dtype=np.uint8)
-    labels = np.array([[1], [2], [3], [4], [5], [6], [10]], dtype=np.uint8)  # 10 stands for the digit 0
-    for name in ("train_32x32.mat", "test_32x32.mat"):
-        scipy.io.savemat(tmp_path / "svhn" / name, {"X": images, "y": labels})
+    images = write_svhn(tmp_path, [1, 2, 3, 4, 5, 6, 10])
     monkeypatch.setattr("torchvision.datasets.SVHN._check_integrity", lambda self: True)
     data = SVHN(str(tmp_path))
     assert data.train["y"].tolist() == [1, 2, 3, 4, 5, 6, 0]
@@ -200,13 +170,7 @@ def test_svhn_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cifar10_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "cifar-10-batches-py"
-    folder.mkdir()
-    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
-    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
-        content = {"data": pixels.reshape(4, -1), "labels": [3, 1, 4, 1]}
-        (folder / name).write_bytes(pickle.dumps(content))
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    pixels = write_cifar10(tmp_path, [3, 1, 4, 1])
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     data = CIFAR10(str(tmp_path), flip=True)
     assert data.train["x"].shape == (20, 3, 32, 32) and data.heldout["y"].tolist() == [3, 1, 4, 1]
