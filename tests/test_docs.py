@@ -24,6 +24,7 @@ import tomllib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,10 @@ import pytest
 import yaml
 from conftest import ROOT, compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from pages import agrees, blocks, commands, exchanges
+from pages import LINK, agrees, anchors, blocks, commands, exchanges, prose, spans
 from PIL import Image
 
-from gan_cli import commandline, registry
-from gan_cli.errors import UserError
+from gan_cli import bench, commandline, compare, config, evaluate, explore, registry, sample, zoo
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -49,7 +49,10 @@ EXCEPTED: dict[str, str] = {}
 HARMLESS_PROGRAMS = ("cd", "git", "tensorboard", "export")
 """Programs of others that lines may begin with; they are not run."""
 
-COMING = ("docs/quick_start.md", "docs/sweeps.md")
+COMING = (
+    "docs/quick_start.md", "docs/sweeps.md", "docs/concepts.md", "docs/configuration.md", "docs/your_own_gan.md",
+    "docs/reading_curves.md", "docs/metrics.md",
+)  # fmt: skip
 """Pages that the README links and that may not be there yet."""
 
 SHORT = {
@@ -213,8 +216,8 @@ class Reader:
         for cell in itertools.product(*choices):
             try:
                 compose(*overrides(typed), *cell)
-            except UserError as error:
-                pytest.fail(f"{where}: {' '.join(cell)}: {error}")
+            except Exception as error:
+                raise AssertionError(f"{where}: {' '.join(cell)}: {error}") from None
 
 
 def recipe(target: str) -> Iterator[list[str]]:
@@ -373,3 +376,105 @@ def test_what_is_excepted_stands_in_a_page() -> None:
     typed = {" ".join(words) for page in PAGES for block in blocks(page) if block.language in ("", "bash")
              for words in commands(block.text)}  # fmt: skip
     assert EXCEPTED.keys() <= typed
+
+
+# --- what a page names ------------------------------------------------------------------------------------------------
+
+WRONG_ON_PURPOSE = {"network=True", "model.latent=10^30"}
+"""What pages show as mistakes, outside console blocks."""
+
+TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md"]
+SCHEMAS = (config.TrainConfig, sample.SampleConfig, evaluate.EvaluateConfig, compare.CompareConfig,
+           explore.ExploreConfig, zoo.ListConfig)  # fmt: skip
+BUILT = {**config.SIMPLE, "network": registry.networks, "optimizer": registry.optimizers}
+PARTS = ("name", "players", "discriminator", "generator", "encoder", "classifier")
+"""What may stand behind a group beside the options of its components."""
+
+
+def named(page: Path) -> Iterator[tuple[str, str]]:
+    """Every `key=value` between the backticks of a page."""
+    for word in " ".join(spans(page)).split():
+        if (found := re.fullmatch(r"'?\+*([a-z_]\w*(?:\.\w+)*)=(\S*)", word)) and word not in WRONG_ON_PURPOSE:
+            yield found[1], found[2]
+
+
+def known(key: str) -> bool:
+    """Whether a key is one of a command, or an option of a component."""
+    group, _, rest = key.partition(".")
+    if not rest:
+        return group in config.groups() or any(group == item.name for schema in SCHEMAS for item in fields(schema))
+    owners = {"hardware": config.Hardware, "bench": bench.BenchConfig}
+    if group in owners:
+        return rest in [item.name for item in fields(owners[group])]
+    if group in BUILT:
+        names = {name for one in BUILT[group].components for name in BUILT[group].settable(one, group)}
+        return rest.split(".")[0] in {*names, *PARTS}
+    if group in registry.metrics.components:
+        return rest in registry.metrics.settable(group, group)
+    return group == "hydra"
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.stem)
+def test_every_key_is_known(page: Path) -> None:
+    assert [f"{key}={value}" for key, value in named(page) if not known(key)] == []
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.stem)
+def test_every_option_is_there(page: Path) -> None:
+    own = re.findall(r"^# \S+/(\w+)/(\w+)\.yaml$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    said = [block.text for block in blocks(page) if block.language in ("", "bash")]
+    typed = [tuple(word.split("=", 1)) for text in said for words in commands(text) for word in words if "=" in word]
+    for group, values in [*named(page), *typed]:
+        if group in config.groups():
+            for option in values.split(","):
+                there = option in config.options(group) or (group, option) in own
+                assert there or re.fullmatch(r"[A-Z]*|\.\.\.|null", option), f"{group}={option}"
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.stem)
+def test_commands_between_backticks_compose(page: Path, benchmarks: Path) -> None:
+    for text in spans(page):
+        if text.startswith("gan-train") and not re.search(r"\.\.\.|=[A-Z]+\b|--config-dir|--help", text):
+            typed, swept = parted(shlex.split(text)[1:])
+            compose(*overrides(typed), *(f"{key}={values[0]}" for key, values in swept.items()))
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.stem)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in LINK.findall(prose(page)):
+        if re.match(r"\w+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists() or str(there.relative_to(ROOT)) in COMING, f"{page.name}: {target}"
+        assert not anchor or not there.exists() or anchor in anchors(there), f"{page.name}: {target}: no such heading"
+
+
+def test_every_file_in_docs_is_linked() -> None:
+    linked = {page: {(page.parent / path.partition("#")[0]).resolve() for path in LINK.findall(prose(page))}
+              for page in TEXTS}  # fmt: skip
+    for path in (ROOT / "docs").iterdir():
+        from_here = linked[ROOT / "README.md"] if path.suffix == ".md" else set().union(*linked.values())
+        assert path.resolve() in from_here, f"{path.name} is linked from nowhere"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["gan-trian", "gan-train loss=hing", "gan-train stepss=3", "make dmo", "pytest tests/test_zo.py", "rm -r outputs",
+     "pip install x[y]", "gan-sample checkpoint=RUN", "gan-train seed=range(1,3)", "gan-train -m loss=hinge,hing"],
+)  # fmt: skip
+def test_a_page_with_a_mistake_is_found_out(line: str, reader: Reader, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"```\n{line}\n```\n", encoding="utf-8")
+    with pytest.raises(AssertionError):
+        reader.read(page)
+
+
+def test_what_a_page_shows_is_compared(reader: Reader, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    text = "```console\n$ gan-train steps=abc\ngan-train: steps=abc: value 'abc' of ... converted to\nInteger.\n```\n"
+    page.write_text(text, encoding="utf-8")
+    reader.read(page)
+    page.write_text(text.replace("Integer", "Float"), encoding="utf-8")
+    with pytest.raises(AssertionError, match="and not"):
+        reader.read(page)
