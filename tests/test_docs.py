@@ -50,7 +50,7 @@ HARMLESS_PROGRAMS = ("cd", "git", "tensorboard", "export")
 """Programs of others that lines may begin with; they are not run."""
 
 COMING = (
-    "docs/quick_start.md", "docs/sweeps.md", "docs/concepts.md", "docs/your_own_gan.md",
+    "docs/quick_start.md", "docs/sweeps.md", "docs/your_own_gan.md",
     "docs/reading_curves.md", "docs/metrics.md",
 )  # fmt: skip
 """Pages that the README links and that may not be there yet."""
