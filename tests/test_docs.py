@@ -43,16 +43,18 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 Command = Callable[..., tuple[int, str]]
 
-EXCEPTED: dict[str, str] = {}
+EXCEPTED = {
+    "gan-evaluate checkpoint=RUN metrics=[inception] n=10000 inception.reference=50000": "downloads weights",
+}
 """Commands that are not run here, by their text, and why."""
 
 HARMLESS_PROGRAMS = ("cd", "git", "tensorboard", "export")
 """Programs of others that lines may begin with; they are not run."""
 
-COMING = (
-    "docs/quick_start.md", "docs/sweeps.md",
-    "docs/reading_curves.md", "docs/metrics.md",
-)  # fmt: skip
+STARTERS = ("time", "torchrun", "srun")
+"""Programs that start one of ours, which is run by itself."""
+
+COMING = ("docs/quick_start.md", "docs/sweeps.md")
 """Pages that the README links and that may not be there yet."""
 
 SHORT = {
@@ -95,6 +97,7 @@ class Reader:
                     self.type(words, where)
             else:
                 assert block.language == "text", f"{where}: what is a block of {block.language}?"
+                assert not re.search(r"^(\$ )?gan-\w+ ", block.text, re.MULTILINE), f"{where}: commands, and not run"
 
     def file_or_script(self, text: str, language: str, where: str) -> None:
         """A block of Python or YAML: a file of the reader's, a part of one of ours, or a script."""
@@ -105,7 +108,9 @@ class Reader:
         elif named:
             Path(named[1]).parent.mkdir(parents=True, exist_ok=True)
             Path(named[1]).write_text(text, encoding="utf-8")
-        elif language == "python":
+        elif language == "yaml":
+            yaml.safe_load(text)
+        else:
             filled = re.sub(r"\bFILE\b|\bRUN\b", lambda _: str(newest_run(lambda _: True)), text)
             exec(compile(filled, where, "exec"), {"__name__": "page"})
 
@@ -125,7 +130,8 @@ class Reader:
         while words and (assigned := re.fullmatch(r"([A-Z_]+)=(.*)", words[0])):
             self.monkeypatch.setenv(assigned[1], assigned[2])
             words = words[1:]
-        words = words[1:] if words and words[0] == "time" else words
+        if words and words[0] in STARTERS:
+            words = words[next(i for i, word in enumerate(words) if word in PROJECT["scripts"]) :]
         if not words or words[0] in HARMLESS_PROGRAMS:
             return
         if words[0] in ("make", "pip", "pytest") or words[1:3] == ["-m", "pytest"]:
@@ -423,6 +429,15 @@ def test_the_harmless_keys_are_listed() -> None:
     assert listed and set(SPAN.findall(listed[1])) == config.HARMLESS
 
 
+def test_every_verdict_is_explained() -> None:
+    source = (ROOT / "gan_cli" / "health.py").read_text(encoding="utf-8")
+    verdicts = re.findall(
+        r"^ +(?:return |return said or \[|)f?\"((?:the |)[a-z]+ ?[a-z ]*)(?::| \(\{)", source, re.MULTILINE
+    )
+    page = prose(ROOT / "docs" / "reading_curves.md")
+    assert len(verdicts) == 8 and [said for said in verdicts if f"| `{said}" not in page] == []
+
+
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.stem)
 def test_every_option_is_there(page: Path) -> None:
     own = re.findall(r"^# \S+/(\w+)/(\w+)\.yaml$", page.read_text(encoding="utf-8"), re.MULTILINE)
@@ -441,6 +456,14 @@ def test_commands_between_backticks_compose(page: Path, benchmarks: Path) -> Non
         if text.startswith("gan-train") and not re.search(r"\.\.\.|=[A-Z]+\b|--config-dir|--help", text):
             typed, swept = parted(shlex.split(text)[1:])
             compose(*overrides(typed), *(f"{key}={values[0]}" for key, values in swept.items()))
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.stem)
+def test_every_test_and_target_is_there(page: Path) -> None:
+    for text in spans(page):
+        assert all(test_exists(found) for found in re.findall(r"tests/\w+\.py(?:::\w+)?", text)), text
+        for target in re.findall(r"^make ([a-z-]+)", text):
+            assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), text
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.stem)
