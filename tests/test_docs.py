@@ -62,8 +62,8 @@ SHORT = {
                   "evaluate_samples=24", "hardware.threads=1", "hardware.devices=1", "hardware.nodes=1",
                   "hardware.rendezvous=null"],
     "gan-bench": ["bench.heats=1", "bench.seconds=0.01", "bench.memory=false", "bench.start=false",
-                  "bench.processes=[]", "batch_size=2", "network.width=8", "hardware.compile=false",
-                  "hardware.threads=1"],
+                  "bench.processes=[]", "bench.against=[bare]", "batch_size=2", "network.width=8",
+                  "hardware.compile=false", "hardware.threads=1"],
     "gan-evaluate": ["n=40"],
 }  # fmt: skip
 """What is typed behind each command; what is typed last wins. (One process, nothing compiled.)"""
@@ -198,7 +198,9 @@ class Reader:
         """The command with a small budget typed behind it; a sweep cut to two of its cells, if all compose."""
         name, typed = words[0], words[1:]
         if name != "gan-train" or {"--help", "-h"} & set(typed) or commandline.SHOWING & set(typed):
-            return [*words, *(SHORT.get(name, []) if name != "gan-train" and "--help" not in typed else [])]
+            helps = name == "gan-train" or "--help" in typed
+            own = [word.partition("=")[0] for word in typed if word.startswith("bench.against")]
+            return [*words, *(word for word in SHORT.get(name, []) if not helps and word.partition("=")[0] not in own)]
         typed = [word for word in typed if not LAUNCHING.match(word)]
         swept: dict[str, list[str]] = {}
         if {"-m", "--multirun"} & set(typed):
