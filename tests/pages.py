@@ -57,7 +57,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """The commands of a shell's lines as words: comments, pipes and what follows them left out."""
+    """The commands of a shell's lines as words: comments, pipes and what follows them left out, but for `|| true`."""
     for line in text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         while words:
