@@ -9,19 +9,22 @@ Rows = Sequence[Mapping[str, float]]
 WEAK, STEEP = 0.7, 1.4  # times the penalty's target: below, the critic is weak; above, the penalty is
 ALIKE = 0.5  # samples less than this part as far apart as real ones have collapsed
 BY_HEART = 0.5  # the estimate on held-out data less than this part of that on training data
-TREND = 0.1  # a change of the estimate by a tenth is one
+ENOUGH = 0.75  # of the modes or classes must be there
+TREND = 0.1  # a change of the estimate by a tenth is one, of what it was at its largest
 
 
-def verdicts(rows: Rows, config: Mapping[str, Any], diversity: float | None = None) -> list[str]:
+def verdicts(rows: Rows, config: Mapping[str, Any], diversity: float | None = None, classes: int = 0) -> list[str]:
     """What the logged rows say of the run: one sentence each, the worst first; one for a healthy run.
 
     Args:
         rows: of `metrics.jsonl`.
         config: of the run.
         diversity: mean distance of two samples over that of two real ones, if there are samples.
+        classes: of the data, 0 if it has none.
     """
     found = [
         _collapsed(diversity),
+        _missing(rows, classes),
         _slope(rows, config),
         _small_weight(config),
         _by_heart(rows),
@@ -45,6 +48,22 @@ def _collapsed(diversity: float | None) -> str | None:
         f"collapsed: two samples are only {diversity:.2f} times as far apart as two real ones; take a penalty "
         "(regularizer=gradient_penalty or r1), another loss, or a lower optimizer.players.generator.lr"
     )
+
+
+def _missing(rows: Rows, classes: int) -> str | None:
+    """Modes or classes that no sample is of, by the last scores."""
+    last = {tag: value for row in rows for tag, value in row.items()}
+    for what, covered, of in (
+        ("modes", "modes", last.get("metrics/modes_of")),
+        ("classes", "classes_covered", classes),
+    ):
+        found = last.get(f"metrics/{covered}")
+        if found is not None and of and found <= ENOUGH * of:
+            return (
+                f"{what} are missing: samples are of {found:.0f} of {of:.0f}; train longer, or take a penalty "
+                "(regularizer=gradient_penalty or r1)"
+            )
+    return None
 
 
 def _slope(rows: Rows, config: Mapping[str, Any]) -> str | None:
@@ -102,7 +121,7 @@ def _trend(rows: Rows) -> str | None:
     if len(values) < 8:
         return None
     middle, last = fmean(values[len(values) // 2 : -len(values) // 4]), fmean(values[-len(values) // 4 :])
-    if last > (1 + TREND) * middle > 0:
+    if last > (1 + TREND) * middle > 0 and last > TREND * max(values):
         return (
             f"the estimate is rising ({middle:.3g} to {last:.3g} over the second half): the critic finds more and more "
             "to tell real and fake samples apart; look at the samples, and lower the learning rate or let it fall "

@@ -255,7 +255,8 @@ class Health(Hook):
     def after_round(self, trainer: Trainer) -> None:
         if not trainer.ending:
             return
-        said = health.verdicts(self.recorder.rows(trainer.step), self.config, self._diversity(trainer))
+        rows, classes = self.recorder.rows(trainer.step), self.dataset.spec.classes or 0
+        said = health.verdicts(rows, self.config, self._diversity(trainer), classes)
         self.recorder.board("add_text", "health", "\n\n".join(said), trainer.step)
         with tolerated("the health report"):
             rundir.write_json(self.folder / rundir.CARD, rundir.read_card(self.folder) | {"health": said})

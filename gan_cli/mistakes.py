@@ -52,34 +52,51 @@ def _explain_composition(chain: list[BaseException], arguments: list[str]) -> st
     from hydra.errors import HydraException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
-    known = (HydraException, OmegaConfBaseException)
-
-    text = "\n".join(str(link) for link in chain)
-    if not isinstance(chain[-1], known) and _is_ours(chain[-1]):
+    if not isinstance(chain[-1], HydraException | OmegaConfBaseException) and _is_ours(chain[-1]):
         return None
+    text = "\n".join(str(link) for link in chain)
     if match := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
-        group, option = match.groups()
-        from gan_cli.config import options
-
-        choices = options(group)
-        if not choices:  # a group of Hydra's own
-            extra = EXTRAS.get(option.partition("_")[0])
-            remedy = f"it comes with: pip install 'gan-cli[{extra}]'" if extra else "if a plug-in has it, install that"
-            return f"{group}={option}: no such option; {remedy}."
-        return f"{group}={option}: no such option{closest(option, choices)}; the options are {', '.join(choices)}."
+        return _unknown_option(*match.groups())
     if match := re.search(r"Could not override '([\w.@/]+)'|Key '([\w.]+)' (?:is )?not in", text):
-        key = match.group(1) or match.group(2)
-        keys = known_keys()
-        typed = next((a for a in arguments if a.lstrip("+~").split("=")[0].endswith(key)), key)
-        return f"{typed}: no such key{closest(key, keys)}; gan-train --help lists the keys."
+        return _unknown_key(match.group(1) or match.group(2), arguments)
+    if match := re.search(r"Ambiguous value for argument '\+*([^=]+)=(.*)'", text):
+        key, value = match.groups()
+        return f"{key}={value}: several values are a sweep, which wants -m; a list wants brackets: {key}=[{value}]."
     if match := re.search(r"Error merging override ([^\n]+)", text):
         reason = next(link for link in chain if isinstance(link, OmegaConfBaseException))
-        return f"{match.group(1)}: {_lower(first_line(reason))}."
+        return f"{match.group(1)}: {_wrong_value(match.group(1), first_line(reason))}."
     override = next((link.override for link in chain if isinstance(link, OverrideParseException)), None)
     if override is not None:
         typed = override.lstrip("+")
         return f"{typed}: expected key=value, with the value in quotes if it holds = , [ or {{ as plain characters."
     return f"{first_line(chain[-1])}."
+
+
+def _unknown_option(group: str, option: str) -> str:
+    from gan_cli.config import options
+
+    if choices := options(group):
+        return f"{group}={option}: no such option{closest(option, choices)}; the options are {', '.join(choices)}."
+    extra = EXTRAS.get(option.partition("_")[0])  # a group of Hydra's own
+    remedy = f"it comes with: pip install 'gan-cli[{extra}]'" if extra else "if a plug-in has it, install that"
+    return f"{group}={option}: no such option; {remedy}."
+
+
+def _unknown_key(key: str, arguments: list[str]) -> str:
+    keys = known_keys()
+    typed = next((a for a in arguments if a.lstrip("+~").split("=")[0].endswith(key)), key)
+    return f"{typed}: no such key{closest(key, keys)}; gan-train --help lists the keys."
+
+
+def _wrong_value(typed: str, reason: str) -> str:
+    """OmegaConf's reason, and what to type where that is plain."""
+    key, _, value = typed.partition("=")
+    whole = re.search(r"'([\d.]+)' of type 'float' could not be converted to Integer", reason)
+    if whole and float(whole[1]).is_integer():
+        return f"expected a whole number, written out: {key}={float(whole[1]):.0f}"
+    if "is not a ListConfig" in reason:
+        return f"expected a list: {key}=[{value}]"
+    return _lower(reason)
 
 
 def known_keys() -> list[str]:

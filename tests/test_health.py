@@ -59,3 +59,28 @@ def test_a_rising_estimate_is_told() -> None:
     ]
     assert verdicts(falling, config)[0].startswith("healthy")
     assert verdicts([], config)[0].startswith("healthy")
+
+
+CLIPPED = {"loss": {"name": "wasserstein"}, "regularizer": {"name": "weight_clip", "clip": 0.01}}
+
+
+def test_an_estimate_that_rises_within_nothing_is_not_told() -> None:
+    """Under clipping: 4e-4 at first, then rounding, which doubles now and then."""
+    values = [4e-4] * 10 + [4e-6] * 20 + [9e-6] * 10
+    rows = [{"step": i, "wasserstein/train": value, "wasserstein/heldout": value} for i, value in enumerate(values)]
+    assert verdicts(rows, CLIPPED) == ["healthy: nothing that is known to go wrong shows in the curves"]
+
+
+@pytest.mark.parametrize(
+    ("row", "classes", "said"),
+    [
+        ({"metrics/modes": 3.0, "metrics/modes_of": 8.0}, 0, "modes are missing: samples are of 3 of 8"),
+        ({"metrics/classes_covered": 7.0}, 10, "classes are missing: samples are of 7 of 10"),
+        ({"metrics/modes": 7.0, "metrics/modes_of": 8.0}, 0, "healthy"),
+        ({"metrics/classes_covered": 9.0}, 10, "healthy"),
+        ({"metrics/modes": 0.0, "metrics/modes_of": 0.0}, 0, "healthy"),
+    ],
+)
+def test_modes_and_classes_that_are_missing_are_told(row: dict[str, float], classes: int, said: str) -> None:
+    rows = [{"step": 1, "metrics/modes": 0.0, "metrics/classes_covered": 0.0}, {"step": 2, **row}]
+    assert verdicts(rows, CLIPPED, 1.0, classes)[0].startswith(said)

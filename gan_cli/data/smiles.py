@@ -69,6 +69,8 @@ def _read(path: Path, column: str) -> list[str]:
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         text = data.decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise UserError(f"data.file={path}: {error.strerror}.") from None
     except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
         raise UserError(f"data.file={path}: cannot be read as text ({error}).") from None
     table = path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv"))

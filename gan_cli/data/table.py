@@ -59,6 +59,8 @@ def _numbers(path: Path, columns: list[str | int] | None, header: bool | None) -
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = [(number, line) for number, line in enumerate(csv.reader(file), start=1) if line]
+    except OSError as error:
+        raise UserError(f"data.file={path}: {error.strerror}.") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"data.file={path}: not a CSV file ({error}).") from None
     if len(lines) < 3:

@@ -70,6 +70,8 @@ def lines(samples: Tensor, vocabulary: str) -> list[str]:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"data.file={path}: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         raise UserError(f"data.file={path}: not a text in UTF-8 ({error.reason} at byte {error.start}).") from None
 
