@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--grid", nargs=2, metavar=("ROWS", "COLUMNS"), help="draw the last picture of every cell")
     parser.add_argument("--pattern", default="samples/*.png", help="which pictures, below a run's folder")
     parser.add_argument("--output", type=Path, default=Path("sweep.png"), help="where to draw")
-    typed = parser.parse_args()
+    typed = parser.parse_intermixed_args()
     if typed.cells:
         print(multirun.summary(typed.folder))
     elif typed.curves:
