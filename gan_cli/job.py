@@ -43,8 +43,10 @@ def run(config: dict[str, Any], folder: Path, overrides: list[str], logs: Mappin
         SystemExit: a signal stopped the run after it was saved; 130 for Ctrl-C, 143 for SIGTERM, 138 for SIGUSR1.
     """
     hardware = config["hardware"]
+    if processes.launched():  # by torchrun, which has given each its device
+        return play(config, folder, overrides)
     with lease.lease(hardware) as leased:
-        if hardware["devices"] * hardware["nodes"] == 1 or processes.launched():
+        if hardware["devices"] * hardware["nodes"] == 1:
             return play(config, folder, overrides, leased)
         choose_device(hardware)  # refuses what this machine does not have
         from gan_cli import launch

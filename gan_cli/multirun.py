@@ -57,7 +57,8 @@ def sweep(arguments: list[str], outputs: Path) -> Iterator[list[str]]:
         return
     folder = Path(named[-1]) if named else _earlier(typed, outputs) or rundir.new_folder(outputs)
     patience = _patient() if "hydra/launcher=joblib" in arguments else contextlib.nullcontext()
-    with _accounted(folder), rundir.hold(folder, LOCK), patience:
+    new = not folder.exists()
+    with rundir.hold(folder, LOCK), _accounted(folder, new), patience:
         rundir.write_json(folder / LEDGER, {"overrides": typed})
         yield complete if named else [f"hydra.sweep.dir={folder}", *complete]
 
@@ -79,9 +80,8 @@ def _earlier(typed: list[str], outputs: Path) -> Path | None:
 
 
 @contextlib.contextmanager
-def _accounted(folder: Path) -> Iterator[None]:
-    """Tell what has become of the cells, and fail if one has failed. A sweep that never began leaves no folder."""
-    new = not folder.exists()
+def _accounted(folder: Path, new: bool) -> Iterator[None]:
+    """Tell what has become of the cells, and fail if one has failed. A new one that never began leaves no folder."""
     try:
         yield
     except BaseException as error:

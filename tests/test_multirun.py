@@ -95,10 +95,11 @@ def test_the_table_on_demand(command: Command, tmp_path: Path) -> None:
 
 
 def test_a_sweep_that_is_being_played_is_not_played_twice(command: Command, tmp_path: Path) -> None:
+    multirun.write_failure(tmp_path / "sweep" / "seed=1", "of another time")
     with rundir.hold(tmp_path / "sweep", multirun.LOCK):
         code, printed = command("gan-train", "-m", "hydra.sweep.dir=sweep", "seed=1,2", *QUICK, "steps=2")
     assert code == 2 and "another process is training in this folder" in printed
-    assert (tmp_path / "sweep").is_dir()
+    assert multirun.cells(tmp_path / "sweep")
 
 
 def test_a_cell_that_another_process_plays_is_waited_for(command: Command, tmp_path: Path) -> None:

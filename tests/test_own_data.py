@@ -445,4 +445,4 @@ def test_columns_may_have_any_name(command: Command, tmp_path: Path, name: str) 
 
 def test_a_missing_table_is_one_sentence(command: Command) -> None:
     code, printed = command("gan-train", "data=csv", "data.file=nowhere.csv")
-    assert code == 2 and printed == "gan-train: nowhere.csv: No such file or directory.\n"
+    assert code == 2 and printed == "gan-train: data.file=nowhere.csv: No such file or directory.\n"
