@@ -24,13 +24,13 @@ demo: $(READY)  ## the main job: WGAN-GP on real handwritten digits, at most 3 m
 	$(BIN)/gan-sample checkpoint=outputs/demo/checkpoints/last.pt n=64 seed=0 mode=grid output=outputs/demo/grid.png
 	@$(BIN)/python -m gan_cli.report outputs/demo
 
-test: $(READY)  ## the tests (8 to 12 minutes on 2 cores)
+test: $(READY)  ## the tests (10 to 15 minutes on 2 cores)
 	$(BIN)/python -m pytest -n 2
 
 test-all: $(READY)  ## the tests and the slow ones, which train for minutes
 	$(BIN)/python -m pytest -m 'slow or not slow' --timeout 3600
 
-quick-start:  ## run docs/quick_start.md line by line, from a clean install (about 12 minutes)
+quick-start:  ## run docs/quick_start.md line by line, from a clean install (about 9 minutes)
 	$(PYTHON) tests/quick_start.py
 
 bench: $(READY)  ## measure speed on MNIST and write the tables of docs/performance.md (15 minutes)

@@ -361,16 +361,19 @@ def settings(config: Mapping[str, Any], world: World) -> Iterator[None]:
     before, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     share = before if world.size == 1 else max(1, cores() // world.local_size)
     torch.set_num_threads(config["hardware"]["threads"] or share)
-    if config["hardware"]["deterministic"]:
+    wanted = config["hardware"]["deterministic"]
+    if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
-    torch.use_deterministic_algorithms(config["hardware"]["deterministic"])
+    if wanted != exact:  # to say what is so already would load torch's compiler, for a second
+        torch.use_deterministic_algorithms(wanted)
     gc.freeze()  # what was imported stays: a search for garbage need not go through it, which takes a tenth of a second
     try:
         yield
     finally:
         gc.unfreeze()
         torch.set_num_threads(before)
-        torch.use_deterministic_algorithms(exact)
+        if wanted != exact:
+            torch.use_deterministic_algorithms(exact)
 
 
 @contextmanager

@@ -373,7 +373,15 @@ def make_table(path: Path) -> None:
     path.write_text("mass,charge\n" + "\n".join(f"{a:.4f},{b:.4f}" for a, b in rows) + "\n", encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+LONG = ("wgan", "labels_and_codes", "performance")
+"""Pages of many runs, which `make test-all` reads."""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.slow) if page.stem in LONG else page for page in PAGES],
+    ids=lambda page: page.stem,
+)
 def test_every_command_of_the_page(page: Path, reader: Reader) -> None:
     reader.read(page)
 

@@ -20,7 +20,7 @@ from gan_cli.errors import UserError
 Command = Callable[..., tuple[int, str]]
 QUICK = ("data=points", "network.width=8", "batch_size=8", "evaluate_samples=50", "hardware.threads=1")
 CELLS = ("-m", "network.width=8,12", "optimizer.lr=1e-3,1e-4", "seed=1,2,3", "hydra.sweep.dir=sweep",
-         "data=points", "batch_size=8", "evaluate_samples=50", "hardware.threads=1")  # fmt: skip
+         "data=points", "batch_size=8", "evaluate_every=0", "sample_every=0", "hardware.threads=1")  # fmt: skip
 
 
 def states(folder: Path) -> dict[str, str]:
@@ -135,8 +135,8 @@ def until(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> No
 
 
 def test_a_sweep_of_twelve_killed_twice_and_one_cell_that_cannot_be_played(tmp_path: Path) -> None:
-    sweep, steps = tmp_path / "sweep", 60
-    line = [*CELLS, f"steps={steps}", "checkpoint_every=20", "log_every=1"]
+    sweep, steps = tmp_path / "sweep", 30
+    line = [*CELLS, f"steps={steps}", "checkpoint_every=10", "log_every=1"]
     broken = sweep / "network.width=12+optimizer.lr=0.0001+seed=2"
     (broken / "checkpoints").mkdir(parents=True)
     (broken / "checkpoints" / "last.pt").write_bytes(b"not a checkpoint")

@@ -97,6 +97,7 @@ def test_the_finite_difference_reaches_the_closed_form_of_the_gradient_penalty()
     assert gap == pytest.approx(1.0545, rel=0.03) and slope == pytest.approx(1.05, rel=0.03)
 
 
+@pytest.mark.slow
 def test_one_and_two_sides_differ_where_nothing_is_to_be_told() -> None:
     """Between equal laws a two-sided penalty holds the slope at 1, a one-sided one lets it fall (WGAN-GP, app. C)."""
     slopes = {name: fit_critic(Wasserstein(), named(name), 0)[2] for name in ("gradient_penalty", "one_sided")}

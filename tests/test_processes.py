@@ -183,7 +183,7 @@ def test_a_signal_reaches_all_and_they_save_once(number: int, code: int, tmp_pat
     assert len(running) == 2 and not any(Path(f"/proc/{pid}").exists() for pid in running)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_dead_process_ends_the_others_with_one_sentence(rank: int, tmp_path: Path) -> None:
     process = start([*ENDLESS], tmp_path)
     until(lambda: rundir.read_card(tmp_path / "run").get("step", 0) >= 5)
@@ -287,7 +287,7 @@ def test_ctrl_c_while_the_processes_start_prints_no_traceback(tmp_path: Path) ->
     assert process.returncode == 130 and "Traceback" not in printed and "KeyboardInterrupt" not in printed, printed
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_mistake_that_one_process_meets_is_one_sentence(tmp_path: Path, rank: int) -> None:
     """Whether it comes before the others have been heard of, or while they wait."""
     (tmp_path / "picky.py").write_text(

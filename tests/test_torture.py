@@ -90,6 +90,7 @@ def pictures(folder: Path) -> str:
     return str(folder)
 
 
+@pytest.mark.slow
 def test_killed_while_the_data_is_packed(forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every third instant of the packing; whoever comes next finds a whole packed file or makes one."""
     typed = ["data=image_folder", f"data.folder={pictures(tmp_path / 'pets')}", "data.image_size=8", "model=gan", *RUN]
