@@ -82,21 +82,22 @@ def _earlier(typed: list[str], outputs: Path) -> Path | None:
 @contextlib.contextmanager
 def _accounted(folder: Path, new: bool) -> Iterator[None]:
     """Tell what has become of the cells, and fail if one has failed. A new one that never began leaves no folder."""
+    before = _failures(folder)
     try:
         yield
     except BaseException as error:
-        found = cells(folder)
-        if found:
+        lost = LOST.get(type(error).__name__)
+        if cells(folder):
             print(summary(folder))
-        if new and not any(folder.rglob(rundir.CARD)):
+        elif new and not lost:
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, Exception):
-            _refuse_failed(found)
-        if type(error).__name__ in LOST:
-            raise UserError(f"{LOST[type(error).__name__].format(folder)}; the same line goes on.") from None
+            _refuse_failed(folder, before)
+        if lost:
+            raise UserError(f"{lost.format(folder)}; the same line goes on.") from None
         raise
     print(summary(folder))
-    _refuse_failed(cells(folder))
+    _refuse_failed(folder, before)
 
 
 LOST = {
@@ -110,11 +111,17 @@ LOST = {
 """What launchers raise when a cell is gone, by the name of the exception."""
 
 
-def _refuse_failed(found: "list[Cell]") -> None:
-    failed = [cell.name for cell in found if cell.failure]
+def _failures(folder: Path) -> dict[str, int]:
+    """The cells that have failed, and when."""
+    return {str(path.parent.relative_to(folder)): path.stat().st_mtime_ns for path in sorted(folder.rglob(FAILURE))}
+
+
+def _refuse_failed(folder: Path, before: Mapping[str, int]) -> None:
+    """Raise UserError if a cell has failed since."""
+    failed = [name for name, when in _failures(folder).items() if before.get(name) != when]
     if failed:
         named = ", ".join(failed[:SHOWN]) + (", ..." if len(failed) > SHOWN else "")
-        raise UserError(f"{len(failed)} of {len(found)} cells failed: {named}; the same line tries them again.")
+        raise UserError(f"{len(failed)} of {len(cells(folder))} cells failed: {named}; the same line tries them again.")
 
 
 @contextlib.contextmanager

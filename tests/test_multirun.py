@@ -76,6 +76,25 @@ def test_the_table_has_the_best_first_and_why_cells_failed(command: Command, tmp
     assert code == 2 and printed.count("played before") == 3
 
 
+def test_failures_of_another_time_hide_nothing(command: Command, tmp_path: Path) -> None:
+    line = ("gan-train", "-m", "hydra.sweep.dir=sweep", "seed=1", *QUICK, "steps=2")
+    assert command(*line, "regularizer=none,r1")[0] == 2
+    code, printed = command(*line, "regularizer=r1,r2")
+    assert code == 0 and "2 finished, 1 failed" in printed
+    code, printed = command(*line, "regularizer=r1,r2", "stepss=3")
+    assert code == 2 and printed.splitlines()[-1].startswith("gan-train: stepss=3: no such key")
+    assert (tmp_path / "sweep" / "regularizer=none" / multirun.FAILURE).is_file()
+
+
+def test_a_sweep_whose_cells_all_failed_keeps_why(command: Command, tmp_path: Path) -> None:
+    line = ("gan-train", "-m", "regularizer=none", "seed=1,2", *QUICK, "steps=2")
+    for _ in range(2):
+        code, printed = command(*line)
+        assert code == 2 and "2 of 2 cells failed: seed=1, seed=2" in printed
+    (folder,) = tmp_path.glob("outputs/sweeps/*")
+    assert set(states(folder).values()) == {"failed"}
+
+
 def test_larger_is_better_for_some_objectives(tmp_path: Path) -> None:
     for name, value in (("a", 3.0), ("b", 5.0), ("c", 4.0)):
         card = {"objective": "classifier_score", "scores": {"classifier_score": value}, "finished": True}
