@@ -57,12 +57,19 @@ def _quotes(value: str) -> str:
     return value if plain else f"'{value}'"
 
 
+def flags_apart(arguments: list[str]) -> list[str]:
+    """`--config-dir=FOLDER` as `--config-dir FOLDER`."""
+    pairs = [item.split("=", 1) if item.startswith("-") and "=" in item else [item] for item in arguments]
+    return [part for pair in pairs for part in pair]
+
+
 def with_search_path(arguments: list[str]) -> list[str]:
     """`--config-dir FOLDER` as the override that says the same, for Hydra's functions, which know no flags.
 
     Raises:
         UserError: another flag.
     """
+    arguments = flags_apart(arguments)
     *typed, flags = [*(item for item in arguments if "=" in item), [item for item in arguments if "=" not in item]]
     if not flags:
         return typed

@@ -50,7 +50,7 @@ class Measured:
 def asked(arguments: Sequence[str]) -> bool:
     """Whether `dry_run=true` was typed last."""
     typed = [argument.partition("=")[2] for argument in arguments if argument.lstrip("+").startswith("dry_run=")]
-    return bool(typed) and yaml.safe_load(typed[-1]) is True
+    return bool(typed) and typed[-1].strip("'\"").lower() in ("true", "1", "yes", "on", "y")  # as OmegaConf reads it
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -196,7 +196,7 @@ def _cells(arguments: list[str]) -> tuple[list[tuple[str, list[str]]], int]:
     A search has none before it begins: for it there is the configuration without what it searches over, and the number
     of its trials, which is 0 for other sweeps.
     """
-    parser = OverridesParser.create()
+    parser, arguments = OverridesParser.create(), commandline.flags_apart(arguments)
     flags = [item for item in arguments if "=" not in item]
     typed = [item for item in commandline.overrides(arguments) if "=" in item]
     parsed = parser.parse_overrides(typed)

@@ -6,6 +6,7 @@ of its slots. The system lets go of a lease however its process ends.
 
 import fcntl
 import logging
+import math
 import os
 import random
 import tempfile
@@ -39,7 +40,7 @@ def lease(hardware: Mapping[str, Any]) -> Iterator[list[int] | None]:
         yield None
         return
     names = _devices(hardware["device"])
-    whole, slots = (int(wanted), SLOTS) if wanted >= 1 else (1, round(SLOTS * wanted))
+    whole, slots = (int(wanted), SLOTS) if wanted >= 1 else (1, math.ceil(SLOTS * wanted - 1e-6))
     if whole > len(names):
         raise UserError(f"hardware.devices_per_job={wanted}: this machine has {len(names)}; take at most that many.")
     with ExitStack() as held:

@@ -25,6 +25,7 @@ from gan_cli.tables import NOTHING, aligned
 LEDGER = "sweep.json"
 """What was typed for a sweep, in its folder. It is how the same line finds the folder again."""
 LOCK = ".sweep.lock"
+CELL_LOCK = ".cell.lock"
 FAILURE = "failure.json"
 """Why a cell failed, in the cell's folder; gone when it has been played after all."""
 SHOWN = 3  # failed cells that are named at the end; all are in the table
@@ -49,15 +50,21 @@ def sweep(arguments: list[str], outputs: Path) -> Iterator[list[str]]:
         return
     if "RANK" in os.environ:
         raise UserError("--multirun: torchrun starts one run; sweep without it, by hardware.devices=N.")
-    typed = [argument for argument in arguments if "=" in argument and not argument.startswith(("hydra", "-"))]
+    plain = [argument.lstrip("+") for argument in arguments]
+    typed = [
+        item for item, name in zip(arguments, plain, strict=True)
+        if ("=" in item or item.startswith("~")) and not name.startswith(("hydra", "-"))
+    ]  # fmt: skip
     complete = [*_short_names(typed), *_search(arguments), *arguments]
-    named = [item.partition("=")[2].strip("'\"") for item in arguments if item.startswith("hydra.sweep.dir=")]
+    named = [item.partition("=")[2].strip("'\"") for item in plain if item.startswith("hydra.sweep.dir=")]
     if any("$" in name for name in named):  # which Hydra will fill in
         yield complete
         return
     folder = Path(named[-1]) if named else _earlier(typed, outputs) or rundir.new_folder(outputs)
-    patience = _patient() if "hydra/launcher=joblib" in arguments else contextlib.nullcontext()
+    patience = _patient() if "hydra/launcher=joblib" in plain else contextlib.nullcontext()
     new = not folder.exists()
+    if not new and "resume=never" in typed:
+        raise UserError(f"resume=never: {folder} already holds a sweep; choose another hydra.sweep.dir or resume=auto.")
     with rundir.hold(folder, LOCK), _accounted(folder, new), patience:
         rundir.write_json(folder / LEDGER, {"overrides": typed})
         yield complete if named else [f"hydra.sweep.dir={folder}", *complete]
@@ -89,7 +96,7 @@ def _accounted(folder: Path, new: bool) -> Iterator[None]:
         lost = LOST.get(type(error).__name__)
         if cells(folder):
             print(summary(folder))
-        elif new and not lost:
+        elif new and {path.name for path in folder.iterdir()} <= {LEDGER, LOCK}:  # no job has been handed out
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, Exception):
             _refuse_failed(folder, before)
@@ -103,6 +110,7 @@ def _accounted(folder: Path, new: bool) -> Iterator[None]:
 LOST = {
     "TerminatedWorkerError": "a process that played a cell was killed (out of memory? play fewer at once, with "
     "hydra.launcher.n_jobs)",  # joblib
+    "BrokenProcessPool": "a process that played a cell has ended",  # joblib, after Ctrl-C
     "WorkerCrashedError": "a process that played a cell was killed (out of memory?)",  # Ray
     "OutOfMemoryError": "the cells took too much memory; play fewer at once",  # Ray
     "UncompletedJobError": "a job ended without a result; look into {}/.submitit",  # submitit
@@ -150,7 +158,7 @@ def _search(arguments: list[str]) -> list[str]:
     those that were played give their objective at once, and the search goes on where it was. A cell that fails
     does not end it.
     """
-    if "hydra/sweeper=optuna" not in arguments:
+    if "hydra/sweeper=optuna" not in [argument.lstrip("+") for argument in arguments]:
         return []
     needed = {"direction": "${gan.direction:}", "max_failure_rate": "1.0"}
     if "hydra/sweeper/sampler=grid" not in arguments:
@@ -226,6 +234,8 @@ def finished(folder: Path, fingerprint: str, steps: int, minutes: float | None) 
 
 def write_failure(folder: Path, told: str) -> None:
     """Say in a cell's folder why it failed. A disk that is full costs the table its sentence."""
+    if rundir.read_card(folder).get("finished"):  # it is another line that does not fit what was played
+        return
     with contextlib.suppress(OSError):
         rundir.write_json(folder / FAILURE, {"told": on_one_line(told.strip())})
 

@@ -138,6 +138,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("sweep.png"), help="where to draw")
     typed = parser.parse_intermixed_args()
     if typed.cells:
+        if not multirun.cells(typed.folder):
+            raise UserError(f"{typed.folder}: no sweep lies there; name its folder.")
         print(multirun.summary(typed.folder))
     elif typed.curves:
         _write(typed.output, curves(typed.folder, typed.curves, typed.scores))

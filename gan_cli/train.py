@@ -68,7 +68,7 @@ LONGEST = 200  # letters of a cell's name; file systems take 255 bytes
 
 def cell_folder(dirname: str) -> str:
     """Resolver of `hydra.sweep.subdir`: what differs in this cell, without the `++` of an open option."""
-    name = dirname.replace("++", "")
+    name = dirname.replace("++", "") or "run"  # nothing differs: there is one cell
     return name if len(name) <= LONGEST else f"{name[:LONGEST]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
@@ -97,21 +97,26 @@ def _job(node: DictConfig) -> float | None:
 def _cell(node: DictConfig) -> float | None:
     """One cell of a sweep, unless it has been played; why it failed is told here, for Hydra tells of the first only."""
     folder = _folder()
-    try:
-        config = configuration.check(plain(node))
-        multirun.check_search(HydraConfig.get().sweeper, config, configuration.objective(config))
-        with rundir.hold(folder, wait=True):  # what an earlier sweep left playing, or a search that asks for it twice
-            played = multirun.finished(folder, configuration.fingerprint(config), config["steps"], config["minutes"])
-        if played:
-            log.info("%s: played before", folder)
-            card = rundir.read_card(folder)
-            return card.get("scores", {}).get(card.get("objective"))
-        value = _play(config, folder)
-    except Exception as error:
-        mistake = isinstance(error, UserError | OSError)
-        log.error("%s: %s", cell_folder(HydraConfig.get().job.override_dirname), error if mistake else format_exc())
-        multirun.write_failure(folder, str(error) if mistake else f"{type(error).__name__}: {error}")
-        raise
+    with rundir.hold(folder, multirun.CELL_LOCK, wait=True):  # a search may ask for it twice at once
+        try:
+            return _played(configuration.check(plain(node)), folder)
+        except Exception as error:
+            mistake = isinstance(error, UserError | OSError)
+            log.error("%s: %s", cell_folder(HydraConfig.get().job.override_dirname), error if mistake else format_exc())
+            multirun.write_failure(folder, str(error) if mistake else f"{type(error).__name__}: {error}")
+            raise
+
+
+def _played(config: dict[str, Any], folder: Path) -> float | None:
+    """The objective of a cell that was played before, or is now."""
+    multirun.check_search(HydraConfig.get().sweeper, config, configuration.objective(config))
+    with rundir.hold(folder, wait=True):  # until what an earlier sweep left playing has ended
+        done = multirun.finished(folder, configuration.fingerprint(config), config["steps"], config["minutes"])
+    if done:
+        log.info("%s: played before", folder)
+        card = rundir.read_card(folder)
+        return card.get("scores", {}).get(card.get("objective"))
+    value = _play(config, folder)
     multirun.forget_failure(folder)
     return value
 
@@ -123,6 +128,8 @@ def _folder() -> Path:
 
 
 def _play(config: dict[str, Any], folder: Path) -> float | None:
+    if config["dry_run"]:
+        raise UserError("dry_run=true: stands in a file; type it, or set it to false.")
     guards.check(config)
     from gan_cli import job
 

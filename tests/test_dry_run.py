@@ -78,12 +78,21 @@ def test_a_search_is_told_by_one_trial(command: Command) -> None:
     assert code == 0 and "#0 a trial: " in printed and "20 trials like this one" in printed
 
 
+@pytest.mark.parametrize("typed", ["true", "1"])
+def test_a_dry_run_however_it_is_typed(typed: str, command: Command, tmp_path: Path) -> None:
+    for more in ((), ("-m",), ("hydra.run.dir=here",)):
+        code, printed = command("gan-train", *more, f"dry_run={typed}", "data=points", *QUICK, "seed=1")
+        assert code == 0 and "to the end" in printed and list(tmp_path.iterdir()) == []
+
+
 def test_own_folders_of_options_work(command: Command, tmp_path: Path) -> None:
     (tmp_path / "own" / "model").mkdir(parents=True)
     (tmp_path / "own" / "model" / "mine.yaml").write_text("defaults: [gan, _self_]\nlatent: 7\n")
-    line = ("gan-train", "dry_run=true", "--config-dir", "own", "model=mine", "data=points", *QUICK)
-    code, printed = command(*line)
-    assert code == 0 and "latent: 7" in printed
+    for flag in (("--config-dir", "own"), ("--config-dir=own",)):
+        code, printed = command("gan-train", "dry_run=true", *flag, "model=mine", "data=points", *QUICK)
+        assert code == 0 and "latent: 7" in printed
+        code, printed = command("gan-train", "-m", "dry_run=true", *flag, "model=mine,gan", "data=points", *QUICK)
+        assert code == 0 and "2 cells" in printed
 
 
 @pytest.mark.parametrize(
@@ -107,5 +116,6 @@ def test_mistakes_are_answered_in_one_sentence(
 def test_a_dry_run_that_stands_in_a_file_is_refused(command: Command, tmp_path: Path) -> None:
     (tmp_path / "own" / "experiment").mkdir(parents=True)
     (tmp_path / "own" / "experiment" / "e.yaml").write_text("# @package _global_\ndry_run: true\n")
-    code, printed = command("gan-train", "--config-dir", "own", "experiment=e", "data=points", *QUICK)
-    assert code == 2 and "dry_run=true: stands in a file" in printed
+    for more in ((), ("-m", "seed=1"), ("hydra.run.dir=here",)):
+        code, printed = command("gan-train", "--config-dir", "own", "experiment=e", "data=points", *QUICK, *more)
+        assert code == 2 and "dry_run=true: stands in a file" in printed

@@ -57,6 +57,15 @@ def test_shares_of_a_device_fill_it_before_the_next(gpus: None) -> None:
         assert shares == [[0], [0], [0], [1]]
 
 
+@pytest.mark.parametrize(
+    ("share", "most"), [(1 / 12, 12), (0.1, 6), (0.2, 4), (0.25, 4), (1 / 3, 3), (0.35, 2), (0.5, 2)]
+)
+def test_shares_never_come_to_more_than_a_device(share: float, most: int, gpus: None) -> None:
+    with ExitStack() as held:
+        places = [held.enter_context(lease.lease(asks(share))) for _ in range(most + 1)]
+        assert places == [[0]] * most + [[1]]
+
+
 def test_a_whole_device_is_not_given_where_a_part_is_in_use(gpus: None) -> None:
     with lease.lease(asks(1 / 12)) as part, lease.lease(asks(1)) as whole:
         assert part == [0] and whole == [1]

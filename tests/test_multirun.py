@@ -86,6 +86,50 @@ def test_failures_of_another_time_hide_nothing(command: Command, tmp_path: Path)
     assert (tmp_path / "sweep" / "regularizer=none" / multirun.FAILURE).is_file()
 
 
+def test_another_line_does_not_spoil_what_was_played(command: Command, tmp_path: Path) -> None:
+    line = ("gan-train", "-m", "hydra.sweep.dir=sweep", "seed=1,2", *QUICK, "steps=2")
+    assert command(*line)[0] == 0
+    code, printed = command(*line, "loss=hinge")
+    assert code == 2 and "holds a run of another configuration (loss.name: wasserstein -> hinge)" in printed
+    assert set(states(tmp_path / "sweep").values()) == {"finished"}
+    code, printed = command(*line, "resume=never")
+    assert code == 2 and "resume=never: sweep already holds a sweep" in printed
+
+
+def test_a_folder_that_is_typed_with_a_plus_is_the_sweeps(command: Command, tmp_path: Path) -> None:
+    assert command("gan-train", "-m", "++hydra.sweep.dir=plus", "seed=1", *QUICK, "steps=2")[0] == 0
+    assert states(tmp_path / "plus") == {"run": "finished"} and not (tmp_path / "outputs" / "sweeps").exists()
+
+
+def test_two_equal_cells_at_once_are_played_once(tmp_path: Path) -> None:
+    """As a search may ask for them: both processes find the cell's folder at the same time."""
+    line = ["-m", "seed=1", *QUICK, "steps=300", "log_every=1"]
+    one = start([*line, "hydra.sweep.dir=a", "hydra.sweep.subdir=../cell"], tmp_path)
+    two = start([*line, "hydra.sweep.dir=b", "hydra.sweep.subdir=../cell"], tmp_path)
+    told = [process.communicate(timeout=200)[0] for process in (one, two)]
+    assert (one.returncode, two.returncode) == (0, 0), told
+    assert sorted("played before" in text for text in told) == [False, True]
+
+
+def test_a_stop_before_the_first_round_leaves_what_was_handed_out(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    for handed_out in (False, True):
+        with (
+            pytest.raises(KeyboardInterrupt),
+            multirun.sweep(["-m", "seed=1,2", f"hydra.sweep.dir={folder}"], tmp_path),
+        ):
+            if handed_out:
+                (folder / ".submitit").mkdir()
+            raise KeyboardInterrupt
+        assert folder.exists() == handed_out
+
+
+def test_a_folder_without_a_sweep_is_said(tmp_path: Path) -> None:
+    shown = [sys.executable, "-m", "gan_cli.sweeps", "nowhere", "--cells"]
+    done = subprocess.run(shown, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1 and "nowhere: no sweep lies there" in done.stderr
+
+
 def test_a_sweep_whose_cells_all_failed_keeps_why(command: Command, tmp_path: Path) -> None:
     line = ("gan-train", "-m", "regularizer=none", "seed=1,2", *QUICK, "steps=2")
     for _ in range(2):
