@@ -96,7 +96,7 @@ def _accounted(folder: Path, new: bool) -> Iterator[None]:
         lost = LOST.get(type(error).__name__)
         if cells(folder):
             print(summary(folder))
-        elif new and {path.name for path in folder.iterdir()} <= {LEDGER, LOCK}:  # no job has been handed out
+        elif new and {path.name for path in folder.iterdir()} <= {LEDGER, LOCK, "multirun.yaml"}:  # no job is out
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, Exception):
             _refuse_failed(folder, before)
