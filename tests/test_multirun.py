@@ -101,6 +101,7 @@ def test_a_folder_that_is_typed_with_a_plus_is_the_sweeps(command: Command, tmp_
     assert states(tmp_path / "plus") == {"run": "finished"} and not (tmp_path / "outputs" / "sweeps").exists()
 
 
+@pytest.mark.slow
 def test_two_equal_cells_at_once_are_played_once(tmp_path: Path) -> None:
     """As a search may ask for them: both processes find the cell's folder at the same time."""
     line = ["-m", "seed=1", *QUICK, "steps=300", "log_every=1"]

@@ -91,6 +91,7 @@ def test_the_finite_difference_of_a_linear_critic() -> None:
     assert same.isfinite()
 
 
+@pytest.mark.slow
 def test_the_finite_difference_reaches_the_closed_form_of_the_gradient_penalty() -> None:
     """In one dimension the line is all there is: gap 1.05, though a mean slope between two points is less sharp."""
     _, gap, slope = fit_critic(Wasserstein(), FiniteDifference(), 1)

@@ -237,6 +237,7 @@ def test_two_nodes_meet(tmp_path: Path) -> None:
     assert rows(tmp_path / "run")[-1]["step"] == 10
 
 
+@pytest.mark.slow
 def test_a_sweep_of_runs_of_two_processes(command: Command, tmp_path: Path) -> None:
     code, printed = command("gan-train", "-m", *RUN, "steps=5", "hardware.devices=2", "seed=1,2")
     assert code == 0, printed
@@ -253,6 +254,7 @@ def test_torchrun_is_joined(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("outputs/*/*/*/run.json"))) == 1
 
 
+@pytest.mark.slow
 def test_a_process_that_still_saves_is_waited_for(tmp_path: Path) -> None:
     """SIGTERM while process 0 is busy for longer than torch's launcher waits (made 2 s here): the run is saved."""
     code = "import os; os.environ['TORCH_ELASTIC_SHUTDOWN_TIMEOUT'] = '2'; from gan_cli.main import train; train()"
