@@ -75,9 +75,10 @@ def run(arguments: Sequence[str]) -> None:
 
 def measure(config: Mapping[str, Any], seconds: float) -> Measured:
     """Build a configuration and play it, from the middle of its schedule, for so many seconds, at least one round."""
-    from gan_cli import job, processes
+    from gan_cli.hardware import in_words, settings
+    from gan_cli.processes import World
 
-    with job.settings(config, processes.World()), job.in_words(config):
+    with settings(config, World()), in_words(config):
         return _measured(config, seconds)
 
 

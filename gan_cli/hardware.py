@@ -1,13 +1,16 @@
 """Where a run computes, and in which precision. Games and networks know nothing of either."""
 
+import gc
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gan_cli.errors import UserError
+from gan_cli.processes import World
 
 
 def count_devices(wanted: str) -> int:
@@ -44,6 +47,46 @@ def choose_device(hardware: Mapping[str, Any], index: int = 0) -> torch.device:
             f"hardware.devices={hardware['devices']}: torch sees {found} on this machine; set hardware.devices=all."
         )
     return torch.device("cuda", index)
+
+
+@contextmanager
+def in_words(config: Mapping[str, Any]) -> Iterator[None]:
+    """What of torch's errors the user can mend: an allocation that fails, an operation that is not deterministic."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "deterministic implementation" in str(error):
+            operation = str(error).split()[0]
+            raise UserError(f"hardware.deterministic=true: torch has no such {operation}; set it to false.") from None
+        if "memory" not in str(error).lower():
+            raise
+        nodes = [node for node in config["network"].values() if isinstance(node, dict)]
+        widths = {f"network.width={node['width']}" for node in nodes if "width" in node}
+        raise UserError(
+            f"batch_size={config['batch_size']} {' '.join(sorted(widths))}: not enough memory; make one of them "
+            "smaller, or play a batch in parts with hardware.shards=2."
+        ) from None
+
+
+@contextmanager
+def settings(config: Mapping[str, Any], world: World) -> Iterator[None]:
+    """What of torch is set for this run alone: a multirun plays its cells in one process, and processes share cores."""
+    before, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    share = before if world.size == 1 else max(1, cores() // world.local_size)
+    torch.set_num_threads(config["hardware"]["threads"] or share)
+    wanted = config["hardware"]["deterministic"]
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    if wanted != exact:  # to say what is so already would load torch's compiler, for a second
+        torch.use_deterministic_algorithms(wanted)
+    gc.freeze()  # what was imported stays: a search for garbage need not go through it, which takes a tenth of a second
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        torch.set_num_threads(before)
+        if wanted != exact:
+            torch.use_deterministic_algorithms(exact)
 
 
 def settled(hardware: Mapping[str, Any], device: torch.device) -> tuple[dict[str, Any], list[str]]:

@@ -1,8 +1,6 @@
 """One run: find where it stopped, fit, and go back where it diverges."""
 
-import gc
 import logging
-import os
 import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +17,7 @@ from gan_cli.config import DEFAULTS, GROUPS, check, differences, fingerprint, fl
 from gan_cli.data.dataset import Dataset
 from gan_cli.errors import UserError
 from gan_cli.finite import DivergedError
-from gan_cli.hardware import choose_device, cores
+from gan_cli.hardware import choose_device, in_words, settings
 from gan_cli.processes import World
 from gan_cli.progress import Progress
 from gan_cli.records import Recorder
@@ -334,46 +332,6 @@ def _shard_notes(trainer: Trainer) -> list[str]:
         return []
     rows = trainer.batches.batch_size // count
     return [f"{count} shards of {rows} samples learn differently from one of all: {', '.join(couplings)}."]
-
-
-@contextmanager
-def in_words(config: Mapping[str, Any]) -> Iterator[None]:
-    """What of torch's errors the user can mend: an allocation that fails, an operation that is not deterministic."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "deterministic implementation" in str(error):
-            operation = str(error).split()[0]
-            raise UserError(f"hardware.deterministic=true: torch has no such {operation}; set it to false.") from None
-        if "memory" not in str(error).lower():
-            raise
-        nodes = [node for node in config["network"].values() if isinstance(node, dict)]
-        widths = {f"network.width={node['width']}" for node in nodes if "width" in node}
-        raise UserError(
-            f"batch_size={config['batch_size']} {' '.join(sorted(widths))}: not enough memory; make one of them "
-            "smaller, or play a batch in parts with hardware.shards=2."
-        ) from None
-
-
-@contextmanager
-def settings(config: Mapping[str, Any], world: World) -> Iterator[None]:
-    """What of torch is set for this run alone: a multirun plays its cells in one process, and processes share cores."""
-    before, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    share = before if world.size == 1 else max(1, cores() // world.local_size)
-    torch.set_num_threads(config["hardware"]["threads"] or share)
-    wanted = config["hardware"]["deterministic"]
-    if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
-    if wanted != exact:  # to say what is so already would load torch's compiler, for a second
-        torch.use_deterministic_algorithms(wanted)
-    gc.freeze()  # what was imported stays: a search for garbage need not go through it, which takes a tenth of a second
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        torch.set_num_threads(before)
-        if wanted != exact:
-            torch.use_deterministic_algorithms(exact)
 
 
 @contextmanager

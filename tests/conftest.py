@@ -110,6 +110,25 @@ def browser() -> Iterator[Any]:
     window.quit()
 
 
+@pytest.fixture(scope="session")
+def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state of torch-fidelity's Inception network, drawn so that images leave it as different as they entered."""
+    torch_fidelity = pytest.importorskip("torch_fidelity")
+
+    path = tmp_path_factory.mktemp("inception") / "random.pth"
+    with pytest.MonkeyPatch.context() as patch:
+        source = "torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url"
+        patch.setattr(source, lambda *_, **__: {})
+        patch.setattr(torch_fidelity.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        torch.manual_seed(0)
+        network = torch_fidelity.FeatureExtractorInceptionV3("random", ["2048", "logits_unbiased"])
+    for weight in network.parameters():
+        if weight.dim() == 4:
+            torch.nn.init.kaiming_normal_(weight)
+    torch.save(network.state_dict(), path)
+    return path
+
+
 def start(arguments: list[str], folder: Path, start_new_session: bool = False) -> "subprocess.Popen[str]":
     """`gan-train ARGUMENTS` as a process of its own in `folder`."""
     code = "from gan_cli.main import train; train()"

@@ -262,25 +262,6 @@ def test_runs_do_not_log_the_metrics_of_gan_evaluate() -> None:
 # --- Inception --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state of the library's own network, drawn so that images leave it as different as they entered."""
-    import torch_fidelity
-
-    path = tmp_path_factory.mktemp("inception") / "random.pth"
-    with pytest.MonkeyPatch.context() as patch:
-        source = "torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url"
-        patch.setattr(source, lambda *_, **__: {})
-        patch.setattr(torch_fidelity.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
-        torch.manual_seed(0)
-        network = torch_fidelity.FeatureExtractorInceptionV3("random", ["2048", "logits_unbiased"])
-    for weight in network.parameters():
-        if weight.dim() == 4:
-            torch.nn.init.kaiming_normal_(weight)
-    torch.save(network.state_dict(), path)
-    return path
-
-
 def test_inception_with_random_weights(random_weights: Path) -> None:
     data = Digits()
     metric = InceptionScores(data, n=8, reference=10, weights_file=str(random_weights))
