@@ -97,12 +97,12 @@ def measured(config: Mapping[str, Any], bench: BenchConfig) -> dict[str, Any]:
     trainer = build.build_trainer(config, dataset, device)
     with ExitStack() as stack:
         ours = trainer.hardware["precision"]
-        players: dict[str, Play] = {"gan-train": _multiplying(ours, lambda rounds: _play(trainer, rounds))}
+        players: dict[str, Play] = {"gan-train": _set(lambda rounds: _play(trainer, rounds), ours)}
         left_out = {}
         for name in _worthwhile(bench.against, trainer.hardware):
             try:
                 played = _contestant(name, config, dataset, device, stack)
-                players[name] = _multiplying("fp32" if name in ("naive", "fp32") else ours, played)
+                players[name] = _set(played, "fp32" if name in ("naive", "fp32") else ours, name != "naive")
             except UserError as error:
                 left_out[name] = str(error)
         race = speed.Race(players, device, bench.seconds).run(bench.heats)
@@ -123,12 +123,14 @@ def _play(trainer: "Trainer", rounds: int) -> None:
         trainer.play_round()
 
 
-def _multiplying(precision: str, play: "Play") -> "Play":
-    """A contestant that sets how a GPU multiplies before it plays: the one before it may have set it otherwise."""
-    from gan_cli.hardware import multiply
+def _set(play: "Play", precision: str, kept: bool = True) -> "Play":
+    """A contestant that sets how a GPU multiplies and whether memory is kept before it plays: the one before it may
+    have set it otherwise."""
+    from gan_cli.hardware import keep_memory, multiply
 
     def own(rounds: int) -> None:
         multiply(precision)
+        keep_memory(kept)
         play(rounds)
 
     return own

@@ -17,7 +17,7 @@ from gan_cli.data.batches import Batches
 from gan_cli.data.dataset import Dataset, Spec
 from gan_cli.errors import UserError
 from gan_cli.game import Game
-from gan_cli.hardware import memory, multiply, settled, with_precision
+from gan_cli.hardware import keep_memory, memory, multiply, settled, with_precision
 from gan_cli.optimizers import Rate
 from gan_cli.processes import World
 from gan_cli.shards import Shards
@@ -139,6 +139,7 @@ def build_trainer(
     noise.begin_turn("weights", config["seed"])
     hardware, choices = settled(config["hardware"], device)
     multiply(hardware["precision"])
+    keep_memory()
     game = build_game(config, dataset.spec).to(device)
     if hardware["channels_last"]:
         game.to(memory_format=torch.channels_last)

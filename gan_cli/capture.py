@@ -50,6 +50,15 @@ class Tape:
     terms: Tensor
 
 
+def keep_on_device(trainer: Trainer) -> None:
+    """Let every optimizer keep its learning rates and counts on the device, where a recorded step reads them."""
+    device = next(trainer.game.parameters()).device
+    for optimizer in trainer.optimizers.values():
+        for group in optimizer.param_groups:
+            if "capturable" in group:
+                group["capturable"], group["lr"] = True, torch.tensor(float(group["lr"]), device=device)
+
+
 class Recorded:
     """Plays a trainer's turns, each kind of them recorded after its first few.
 
@@ -63,10 +72,7 @@ class Recorded:
         self._seen: Counter[tuple[str, bool]] = Counter()
         self._pool = torch.cuda.graph_pool_handle()
         self._aside = torch.cuda.Stream(self.device)
-        for optimizer in trainer.optimizers.values():
-            for group in optimizer.param_groups:
-                if "capturable" in group:
-                    group["capturable"], group["lr"] = True, torch.tensor(float(group["lr"]), device=self.device)
+        keep_on_device(trainer)
 
     def __call__(self, turn: Turn, rows: Tensor) -> Terms:
         """Play a turn; its terms."""
