@@ -294,20 +294,17 @@ def test_without_a_gpu_nothing_is_recorded() -> None:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library can be told to keep memory")
 def test_what_a_turn_frees_serves_the_next() -> None:
     code = """
-import resource, sys, torch
+import resource, torch
 from gan_cli import hardware
-hardware.keep_memory(sys.argv[1] == "kept")
+hardware.keep_memory()
 for i in range(8):
     began = resource.getrusage(resource.RUSAGE_SELF).ru_minflt if i == 4 else i and began
     pieces = [torch.empty(2**22).fill_(0) for _ in range(8)]  # of 16 MiB
     del pieces
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - began)
 """
-    usual, kept = (  # pages that the system had to hand out
-        int(subprocess.run([sys.executable, "-c", code, how], check=True, capture_output=True, text=True).stdout)
-        for how in ("usual", "kept")
-    )
-    assert usual > 4 * kept
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert int(told.stdout) < 1000  # pages that the system had to hand out; as is usual 131,072, or a few by luck
 
 
 def test_where_the_library_cannot_be_told_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
