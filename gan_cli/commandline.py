@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
 from gan_cli.config import GROUPS, options
 from gan_cli.errors import UserError, closest
 
@@ -76,6 +78,15 @@ def with_search_path(arguments: list[str]) -> list[str]:
     if len(flags) != 2 or flags[0] not in ("--config-dir", "-cd"):
         raise UserError(f"{' '.join(flags)}: expected key=value, or --config-dir FOLDER.")
     return [*typed, f"hydra.searchpath=[{_quotes(f'file://{Path(flags[1]).resolve()}')}]"]
+
+
+def constant(arguments: list[str]) -> list[str]:
+    """What of a sweep's arguments holds for all its cells: without what is swept over, and without `--multirun`."""
+    apart = flags_apart(arguments)
+    typed = [item for item in apart if "=" in item]
+    parsed = OverridesParser.create().parse_overrides(overrides(typed))
+    kept = [text for text, item in zip(typed, parsed, strict=True) if not item.is_sweep_override()]
+    return [*kept, *(item for item in apart if "=" not in item and item not in ("-m", "--multirun"))]
 
 
 def flags_last(arguments: list[str]) -> list[str]:

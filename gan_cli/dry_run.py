@@ -201,11 +201,11 @@ def _cells(arguments: list[str]) -> tuple[list[tuple[str, list[str]]], int]:
     flags = [item for item in arguments if "=" not in item]
     typed = [item for item in commandline.overrides(arguments) if "=" in item]
     parsed = parser.parse_overrides(typed)
-    constant = [text for text, item in zip(typed, parsed, strict=True) if not item.is_sweep_override()]
+    constant = commandline.constant(arguments)
     hydras = [text for text, item in zip(typed, parsed, strict=True) if item.is_hydra_override()]
-    sweeper = train.compose([*constant, *flags], whole=True).hydra.sweeper
+    sweeper = train.compose(constant, whole=True).hydra.sweeper
     if "n_trials" in sweeper:
-        return [("a trial", [*constant, *flags])], sweeper.n_trials
+        return [("a trial", constant)], sweeper.n_trials
     params = parser.parse_overrides([f"{key}={value}" for key, value in (sweeper.params or {}).items()])
     own = [*params, *(item for item in parsed if not item.is_hydra_override())]
     last = {item.get_key_element(): item for item in own}  # what is typed wins over an experiment's

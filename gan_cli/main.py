@@ -81,7 +81,7 @@ def _train(arguments: list[str]) -> None:
     if dry_run.asked(arguments):
         dry_run.run(arguments)
         return
-    with multirun.sweep(typed, commandline.OUTPUTS / "sweeps") as complete:
+    with multirun.sweep(typed, commandline.OUTPUTS / "sweeps", train.hydra_node) as complete:
         sys.argv[1:] = complete
         train.main()
 

@@ -8,16 +8,15 @@ import contextlib
 import math
 import os
 import shutil
-import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from gan_cli import rundir
+from gan_cli import rundir, stopping
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.runs import lower_is_better
 from gan_cli.tables import NOTHING, aligned
@@ -35,11 +34,14 @@ SHOWN = 3  # failed cells that are named at the end; all are in the table
 
 
 @contextlib.contextmanager
-def sweep(arguments: list[str], outputs: Path) -> Iterator[list[str]]:
+def sweep(arguments: list[str], outputs: Path, chosen: Callable[[list[str]], Mapping[str, Any]]) -> Iterator[list[str]]:
     """Under `--multirun`: the arguments with a folder, short names for the cells, and a search's direction.
 
     The same line takes the folder that it took before, unless it says `resume=never`. At the end, however it comes,
     a table says what has become of the cells.
+
+    Args:
+        chosen: Hydra's own node, as these arguments and the files that they name make it.
 
     Raises:
         UserError: cells have failed; or another process plays this sweep.
@@ -55,19 +57,30 @@ def sweep(arguments: list[str], outputs: Path) -> Iterator[list[str]]:
         item for item, name in zip(arguments, plain, strict=True)
         if ("=" in item or item.startswith("~")) and not name.startswith(("hydra", "-"))
     ]  # fmt: skip
-    complete = [*_short_names(typed), *_search(arguments), *arguments]
+    hydra = chosen(arguments)
+    complete = [*_short_names(typed), *_search(arguments, hydra["sweeper"]), *arguments]
     named = [item.partition("=")[2].strip("'\"") for item in plain if item.startswith("hydra.sweep.dir=")]
+    named = named or [str(folder) for folder in (hydra["sweep"]["dir"],) if folder != UNNAMED]
     if any("$" in name for name in named):  # which Hydra will fill in
         yield complete
         return
     folder = Path(named[-1]) if named else _earlier(typed, outputs) or rundir.new_folder(outputs)
-    patience = _patient() if "hydra/launcher=joblib" in plain else contextlib.nullcontext()
+    patience = stopping.patience() if pooled(hydra["launcher"]) else contextlib.nullcontext()
     new = not folder.exists()
     if not new and "resume=never" in typed:
         raise UserError(f"resume=never: {folder} already holds a sweep; choose another hydra.sweep.dir or resume=auto.")
     with rundir.hold(folder, LOCK), _accounted(folder, new), patience:
         rundir.write_json(folder / LEDGER, {"overrides": typed})
         yield complete if named else [f"hydra.sweep.dir={folder}", *complete]
+
+
+UNNAMED = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
+"""What `hydra.sweep.dir` is by Hydra's default: nobody has named a folder, so one is found or made here."""
+
+
+def pooled(launcher: Mapping[str, Any]) -> bool:
+    """Whether this launcher plays the cells in processes of this machine that play one after the other."""
+    return "joblib" in str(launcher.get("_target_"))
 
 
 def _short_names(typed: list[str]) -> list[str]:
@@ -132,36 +145,24 @@ def _refuse_failed(folder: Path, before: Mapping[str, int]) -> None:
         raise UserError(f"{len(failed)} of {len(cells(folder))} cells failed: {named}; the same line tries them again.")
 
 
-@contextlib.contextmanager
-def _patient() -> Iterator[None]:
-    """Ctrl-C goes to the processes that play the cells too: wait until they have saved. A second one acts at once."""
-    usual = signal.getsignal(signal.SIGINT)
-
-    def wait(number: int, _frame: Any) -> None:
-        print("stopping: the cells that are being played are saved first")
-        signal.signal(number, usual)
-
-    signal.signal(signal.SIGINT, wait)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
-
-
 # --- searches -------------------------------------------------------------------------------------------------------
 
 
-def _search(arguments: list[str]) -> list[str]:
+def _search(arguments: list[str], sweeper: Mapping[str, Any]) -> list[str]:
     """What a search by Optuna needs beside what was typed.
 
     Its direction is that of the objective. Its sampler is seeded, so that the same line asks for the same cells again:
     those that were played give their objective at once, and the search goes on where it was. A cell that fails
-    does not end it.
+    does not end it. What is typed or stands in a file is left alone.
     """
-    if "hydra/sweeper=optuna" not in [argument.lstrip("+") for argument in arguments]:
+    if "Optuna" not in str(sweeper.get("_target_")):
         return []
-    needed = {"direction": "${gan.direction:}", "max_failure_rate": "1.0"}
-    if "hydra/sweeper/sampler=grid" not in arguments:
+    needed = {}
+    if str(getattr(sweeper["direction"], "name", sweeper["direction"])) == "minimize":  # which is what it is unsaid
+        needed["direction"] = "${gan.direction:}"
+    if not sweeper["max_failure_rate"]:
+        needed["max_failure_rate"] = "1.0"
+    if "seed" in sweeper["sampler"] and sweeper["sampler"]["seed"] is None:
         needed["sampler.seed"] = "0"
     typed = {argument.partition("=")[0].lstrip("+") for argument in arguments}
     return [f"hydra.sweeper.{key}={value}" for key, value in needed.items() if f"hydra.sweeper.{key}" not in typed]

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from traceback import format_exc
 from typing import Any
@@ -13,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gan_cli import commandline, guards, multirun, rundir
+from gan_cli import commandline, guards, multirun, rundir, stopping
 from gan_cli import config as configuration
 from gan_cli.commandline import OUTPUTS
 from gan_cli.errors import UserError
@@ -96,8 +97,9 @@ def _job(node: DictConfig) -> float | None:
 
 def _cell(node: DictConfig) -> float | None:
     """One cell of a sweep, unless it has been played; why it failed is told here, for Hydra tells of the first only."""
-    folder = _folder()
-    with rundir.hold(folder, multirun.CELL_LOCK, wait=True):  # a search may ask for it twice at once
+    folder, pooled = _folder(), multirun.pooled(HydraConfig.get().launcher)
+    survives = stopping.surviving() if pooled else nullcontext()
+    with survives, rundir.hold(folder, multirun.CELL_LOCK, wait=True):  # a search may ask for it twice at once
         try:
             return _played(configuration.check(plain(node)), folder)
         except Exception as error:
@@ -152,6 +154,12 @@ def compose(arguments: list[str], whole: bool = False) -> DictConfig:
     with hydra.initialize_config_module("gan_cli.configs", version_base="1.3"):
         typed = commandline.with_search_path(commandline.overrides(arguments))
         return hydra.compose("train", overrides=typed, return_hydra_config=whole)
+
+
+def hydra_node(arguments: list[str]) -> Any:
+    """Hydra's own node for a sweep of these arguments, unresolved: its launcher, its sweeper, its folders."""
+    shared = compose(commandline.constant(arguments), whole=True)
+    return OmegaConf.to_container(shared.hydra, resolve=False)
 
 
 def main() -> None:

@@ -117,7 +117,7 @@ def test_a_stop_before_the_first_round_leaves_what_was_handed_out(tmp_path: Path
     for handed_out in (False, True):
         with (
             pytest.raises(KeyboardInterrupt),
-            multirun.sweep(["-m", "seed=1,2", f"hydra.sweep.dir={folder}"], tmp_path),
+            multirun.sweep(["-m", "seed=1,2", f"hydra.sweep.dir={folder}"], tmp_path, train.hydra_node),
         ):
             if handed_out:
                 (folder / ".submitit").mkdir()
@@ -303,10 +303,26 @@ def workers(process: "subprocess.Popen[str]") -> list[int]:
     return [int(line) for line in listed.stdout.split()]
 
 
+POOL = """# @package _global_
+defaults:
+  - override /data: points
+  - override /hydra/launcher: joblib
+hydra:
+  launcher: { n_jobs: 4 }
+  sweep: { dir: sweep }
+"""
+
+
 @pytest.mark.slow
-def test_ctrl_c_lets_the_processes_of_joblib_save(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chosen", ["typed", "by a file"])
+def test_ctrl_c_lets_the_processes_of_joblib_save(chosen: str, tmp_path: Path) -> None:
+    """Typed: two processes for three cells. By a file: four processes, of which two have nothing to do."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    line = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=1,2,3", *QUICK, "hydra.sweep.dir=sweep"]
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "pool.yaml").write_text(POOL)
+    typed = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=1,2,3", "hydra.sweep.dir=sweep"]
+    filed = ["--config-dir", str(tmp_path), "experiment=pool", "seed=1,2"]
+    line = ["-m", *QUICK, *(typed if chosen == "typed" else filed)]
     process = start([*line, "steps=100000", "log_every=1", "checkpoint_every=0"], tmp_path, start_new_session=True)
     until(lambda: len(list(tmp_path.glob("sweep/*/metrics.jsonl"))) == 2, process)
     time.sleep(2)
@@ -316,7 +332,8 @@ def test_ctrl_c_lets_the_processes_of_joblib_save(tmp_path: Path) -> None:
     reached = [cell.card["step"] for cell in multirun.cells(tmp_path / "sweep")]
     assert len(reached) == 2 and min(reached) > 0
     printed, _ = start([*line, f"steps={max(reached) + 5}"], tmp_path).communicate(timeout=250)
-    assert printed.count("going on at step") == 2 and "3 finished" in printed, printed
+    finished = 3 if chosen == "typed" else 2
+    assert printed.count("going on at step") == 2 and f"{finished} finished" in printed, printed
 
 
 @pytest.mark.slow
@@ -351,6 +368,38 @@ def test_a_search_goes_on_where_it_was(command: Command, tmp_path: Path) -> None
     assert {name: what for name, what in written(tmp_path / "search").items() if name in first} == first
     values = [cell.objective[1] for cell in multirun.cells(tmp_path / "search") if cell.objective]
     assert best_of(tmp_path / "search") == min(values) and len(values) == 5
+
+
+def test_a_search_that_a_file_chooses_is_seeded_too(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    (tmp_path / "experiment").mkdir()
+    own = (
+        "# @package _global_\ndefaults: [{override /hydra/sweeper: optuna}]\nhydra: {sweeper: {max_failure_rate: 0.5}}"
+    )
+    (tmp_path / "experiment" / "own.yaml").write_text(own)
+
+    def added(*typed: str) -> list[str]:
+        return multirun._search(list(typed), train.hydra_node([*typed, "-m", "--config-dir", str(tmp_path)])["sweeper"])
+
+    direction, seed = "hydra.sweeper.direction=${gan.direction:}", "hydra.sweeper.sampler.seed=0"
+    assert added("experiment=own", "seed=1,2") == [direction, seed]
+    assert added("experiment=own", "hydra.sweeper.sampler.seed=7") == [direction]
+    assert added("hydra/sweeper=optuna") == [direction, "hydra.sweeper.max_failure_rate=1.0", seed]
+    assert added("hydra/sweeper=optuna", "hydra/sweeper/sampler=grid") == [
+        direction, "hydra.sweeper.max_failure_rate=1.0"
+    ]  # fmt: skip
+    assert added("seed=1,2") == []
+
+
+def test_a_folder_that_a_file_names_is_the_sweeps(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "named.yaml").write_text("# @package _global_\nhydra: {sweep: {dir: named}}\n")
+    line = ("-m", "--config-dir", str(tmp_path), "experiment=named", "seed=1,2", *QUICK, "steps=2")
+    assert command("gan-train", *line)[0] == 0
+    code, printed = command("gan-train", *line)
+    assert (
+        code == 0 and printed.count("played before") == 2 and set(states(tmp_path / "named").values()) == {"finished"}
+    )
 
 
 def test_a_search_goes_the_way_that_the_objective_gets_better(command: Command, tmp_path: Path) -> None:
