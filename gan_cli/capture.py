@@ -100,7 +100,7 @@ class Recorded:
     def _recorded(self, turn: Turn, rows: Tensor) -> Tape | None:
         graph, kept = torch.cuda.CUDAGraph(), rows.clone()
         try:
-            with torch.cuda.graph(graph, pool=self._pool):
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._aside):
                 terms = self.trainer.compute(turn, kept)
                 together = torch.stack([*terms.values()])
         except RuntimeError as error:

@@ -69,6 +69,8 @@ def play(
         if first:
             _write_down(config, folder, overrides)
         device = choose_device(config["hardware"], leased[world.local_rank] if leased else world.local_rank)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # where streams and recordings go that name none
         with world.first_on_this_machine():
             dataset = registry.datasets.build(config["data"], "data").to(device)
         build.prepare(dataset, config)

@@ -87,7 +87,7 @@ def _whole(x: Tensor) -> Tensor:
 
 
 @contextmanager
-def _recording(graph: _Graph, pool: object) -> Iterator[None]:
+def _recording(graph: _Graph, pool: object, stream: object) -> Iterator[None]:
     with graph:
         yield
     with torch.no_grad():
