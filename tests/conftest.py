@@ -5,9 +5,10 @@ import gzip
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tiny networks lose by threads, most of all on a busy machine
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell; what tests start must hear it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA: what must be exact on a GPU needs it
 
 import torch
@@ -52,6 +55,12 @@ def fitting(model: str, *data: str) -> tuple[str, ...]:
     if model in PAIRED:
         return (f"model={model}", *(item for item in data if item.startswith("data.")))
     return (f"model={model}", *(("data=digits",) if model in LABELLED and "data=points" in data else data))
+
+
+def mostly_slow(rows: Iterable[Any], *quick: Any) -> list[Any]:
+    """Rows for `parametrize`, of which `make test` takes those that begin with one of `quick`, and test-all all."""
+    cells = [row if isinstance(row, tuple) else (row,) for row in rows]
+    return [pytest.param(*cell, marks=() if cell[0] in quick else pytest.mark.slow) for cell in cells]
 
 
 def compose(*overrides: str) -> dict[str, Any]:

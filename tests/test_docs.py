@@ -370,7 +370,7 @@ def make_table(path: Path) -> None:
     path.write_text("mass,charge\n" + "\n".join(f"{a:.4f},{b:.4f}" for a, b in rows) + "\n", encoding="utf-8")
 
 
-LONG = ("wgan", "labels_and_codes", "performance")
+LONG = ("wgan", "labels_and_codes", "performance", "configuration", "sweeps")
 """Pages of many runs, which `make test-all` reads."""
 
 

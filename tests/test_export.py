@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import MODELS, ROOT, TEXT, TINY, compose, fitting, make_trainer
+from conftest import MODELS, ROOT, TEXT, TINY, compose, fitting, make_trainer, mostly_slow
 from torch import Tensor
 
 import gan_cli
@@ -77,7 +77,11 @@ def read(path: str) -> tuple[Any, dict[str, Any]]:
 # --- the same samples -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", [*MODELS, *OTHERS])
+KINDS = ("aae", "acgan", "bigan", "cogan", "dcgan", "ebgan", "infogan", "sgan", "vae_gan", "wgan_gp", "wgan_gp_text")
+"""Of models that export alike, one."""
+
+
+@pytest.mark.parametrize("what", mostly_slow([*MODELS, *OTHERS], *KINDS, *OTHERS))
 def test_a_program_renders_bit_for_bit_what_gan_sample_does(command: Command, save: Save, what: str) -> None:
     path = save(what)
     code, printed = command("gan-export", f"checkpoint={path}", "output=deep/a.pt2")
@@ -343,6 +347,7 @@ def test_an_answer_comes_before_torch(arguments: list[str], tmp_path: Path) -> N
     assert ("checkpoint" in done.stdout) == (len(arguments) < 2)
 
 
+@pytest.mark.slow
 def test_exporters_say_nothing(save: Save, tmp_path: Path) -> None:
     """Not even where torch warns, as it does of every LSTM, nor in a process of its own, where nothing is captured."""
     pytest.importorskip("onnxruntime")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import compose, make_trainer, start
+from conftest import compose, make_trainer, mostly_slow, start
 from test_resume import RUN, rows, until
 
 from gan_cli import build, checkpoint, rundir
@@ -85,7 +85,7 @@ def test_what_fails_again_and_again_stops_with_a_diagnosis(
     assert code == 2 and "going back" not in printed and "after 0 rollbacks" in printed
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", mostly_slow([1, 2], 1))
 def test_a_signal_is_heard_although_the_run_diverges(tmp_path: Path, processes: int) -> None:
     """Nothing is looked at before the signal comes; what is then found is not finite."""
     typed = ["data=points", "model=gan", "network.width=8", "steps=1000000", "log_every=0", "sample_every=0",

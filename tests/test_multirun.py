@@ -198,6 +198,7 @@ def until(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> No
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_twelve_killed_twice_and_one_cell_that_cannot_be_played(tmp_path: Path) -> None:
     sweep, steps = tmp_path / "sweep", 30
     line = [*CELLS, f"steps={steps}", "checkpoint_every=10", "log_every=1"]
@@ -237,10 +238,10 @@ LAUNCHERS = {
     "submitit_local": (),
     "ray": ("+hydra.launcher.ray.init.num_cpus=2", "+hydra.launcher.ray.init.include_dashboard=false"),
 }
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("submitit_local", "ray")]
 
 
-@pytest.mark.parametrize("launcher", ["joblib", *SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_another_launcher_plays_the_same_cells(launcher: str, tmp_path: Path) -> None:
     """The scores of cells that other processes played are those of cells played here, to the last digit."""
     pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import LABELLED, MODELS, TEXT, TINY, fitting, make_trainer, start
+from conftest import LABELLED, MODELS, TEXT, TINY, fitting, make_trainer, mostly_slow, start
 from test_resume import RUN, final_state, rows, until
 from test_zoo import COUPLED, NO_NORM, assert_same_state
 
@@ -165,7 +165,7 @@ def test_a_run_of_two_processes_resumes_as_one_with_two_shards(command: Command,
 ENDLESS = (*RUN, "steps=1000000", "schedule=constant", "hardware.devices=2", "hydra.run.dir=run")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), mostly_slow([(signal.SIGINT, 130), (signal.SIGTERM, 143)], signal.SIGTERM))
 def test_a_signal_reaches_all_and_they_save_once(number: int, code: int, tmp_path: Path) -> None:
     process = start([*ENDLESS, "checkpoint_every=0"], tmp_path, start_new_session=True)
     until(lambda: (tmp_path / "run" / "metrics.jsonl").exists() and bool(rows(tmp_path / "run")))

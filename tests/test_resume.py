@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import compose, start
+from conftest import compose, mostly_slow, start
 from test_zoo import assert_same_state
 
 from gan_cli import checkpoint, rundir
@@ -82,7 +82,12 @@ def test_a_killed_run_is_found_by_the_same_command(tmp_path: Path, command: Comm
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGUSR2, 140)]
+    ("number", "code"),
+    mostly_slow(
+        [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGUSR2, 140)],
+        signal.SIGINT,
+        signal.SIGUSR1,
+    ),
 )
 def test_a_signal_saves_and_exits(number: int, code: int, tmp_path: Path) -> None:
     process = start([*RUN, "steps=1000000", "hydra.run.dir=run", "checkpoint_every=0"], tmp_path)

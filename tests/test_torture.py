@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MODELS, TEXT, UNAVERAGED, fitting, start
+from conftest import MODELS, TEXT, UNAVERAGED, fitting, mostly_slow, start
 from PIL import Image
 from test_resume import until
 from test_zoo import assert_same_state
@@ -75,7 +75,7 @@ def arguments(model: str) -> tuple[str, ...]:
     return (*fitting(model, "data=points"), *few, *RUN)
 
 
-@pytest.mark.parametrize("model", SHORT)
+@pytest.mark.parametrize("model", mostly_slow(SHORT, "wgan_gp"))
 def test_killed_at_random_instants(forge: Forge, tmp_path: Path, model: str) -> None:
     assert torture(forge, tmp_path, arguments(model), kills=4) >= 1
 
