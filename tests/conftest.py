@@ -42,6 +42,8 @@ LABELLED = (
     "wgan_gp_conditional",
 )  # fmt: skip
 """Models that need classes; points have none."""
+NOT_OF_POINTS = (*LABELLED, "sagan")
+"""Models that points do not do for: these have neither classes nor pixels."""
 UNAVERAGED = ("fixed_generator", "two_critics")
 """Models that average no network."""
 PAIRED = ("cogan",)
@@ -54,7 +56,7 @@ def fitting(model: str, *data: str) -> tuple[str, ...]:
         return (f"model={model}", "data=text")
     if model in PAIRED:
         return (f"model={model}", *(item for item in data if item.startswith("data.")))
-    return (f"model={model}", *(("data=digits",) if model in LABELLED and "data=points" in data else data))
+    return (f"model={model}", *(("data=digits",) if model in NOT_OF_POINTS and "data=points" in data else data))
 
 
 def mostly_slow(rows: Iterable[Any], *quick: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import LABELLED, MODELS, TEXT, TINY, fitting, make_trainer, mostly_slow, start
+from conftest import MODELS, NOT_OF_POINTS, TEXT, TINY, fitting, make_trainer, mostly_slow, start
 from test_resume import RUN, final_state, rows, until
 from test_zoo import COUPLED, NO_NORM, assert_same_state
 
@@ -24,7 +24,7 @@ TWO = {"devices": 2, "nodes": 1, "rendezvous": None}
 EXACT = [
     *((*fitting(model, "data=digits", "data.image_size=16"), "model.warm_up=null", *TINY) for model in MODELS),
     *((*fitting(model, "data=points"), "model.warm_up=null", *TINY) for model in MODELS
-      if model not in (*TEXT, *LABELLED)),
+      if model not in (*TEXT, *NOT_OF_POINTS)),
     ("model=gan", "data=points", "network=mlp_maxout", "batch_size=6", "network.generator.width=8",
      "network.discriminator.width=8"),
     ("model=wgan_gp", "data=digits", "batch_size=8", "network.width=8", "hardware.shards=4"),

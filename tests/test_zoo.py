@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import LABELLED, MODELS, ROOT, TEXT, TINY, UNAVERAGED, compose, fitting, make_trainer
+from conftest import LABELLED, MODELS, NOT_OF_POINTS, ROOT, TEXT, TINY, UNAVERAGED, compose, fitting, make_trainer
 
 from gan_cli import hooks, noise
 from gan_cli.errors import UserError
@@ -20,7 +20,7 @@ CASES = [
     (model, data)
     for model in MODELS
     for data in ("digits", "points")
-    if (model, data) not in {(m, "points") for m in (*TEXT, *LABELLED)}
+    if (model, data) not in {(m, "points") for m in (*TEXT, *NOT_OF_POINTS)}
 ]
 
 
@@ -192,8 +192,9 @@ GENERATOR, ENCODER = "network.generator.generator_norm=none", "network.encoder.e
 NO_NORM = {
     "sgan": (GENERATOR,), "bigan": (GENERATOR, ENCODER),
     "vae_gan": (f"++{GENERATOR}", f"++{ENCODER}"), "vae": (f"++{GENERATOR}", f"++{ENCODER}"),
+    "sagan": (f"++{GENERATOR}", "network.generator.spectral=false"),
 }  # fmt: skip
-"""What drops the batch norm of models whose network has it by role."""
+"""What drops the batch norm (and what else couples samples) of models whose network has it by role."""
 
 
 @pytest.mark.parametrize("batch", ["turn", "round"])
@@ -270,6 +271,7 @@ OFFLINE = ("digits", "points")
 
 VARIANTS = (
     "aae_labelled", "dcgan_conditional", "vae", "wgan_gp_acgan", "wgan_gp_conditional", "dcgan_constant", "dcgan_tanh",
+    "sagan", "adam_sagan", "resnet_sagan",
 )  # fmt: skip
 """Options that set another one's options; the sampled product meets them."""
 
@@ -330,7 +332,7 @@ def refusals(row: tuple[str, ...]) -> list[str]:
     no_norm = chosen["network"] in ("dcgan_no_norm", "resnet101", "affine", "mlp_sgan", "mlp_bigan")
     residual = chosen["network"].startswith("resnet")
     batch_norm = model in NORMED and not no_norm
-    spectral = model == "sngan" and not no_norm
+    spectral = model in ("sngan", "sagan") and not no_norm
     return [
         *(["network="] if chosen["network"].startswith(("dcgan", "resnet")) and chosen["data"] == "points" else []),
         *(["network="] if (residual or affine) and model in ("ebgan", "began") else []),

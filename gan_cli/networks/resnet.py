@@ -1,12 +1,14 @@
 """Residual networks: the small one of the CIFAR-10 experiments, and the 101-layer one of the robustness grid."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
 from gan_cli.errors import UserError
+from gan_cli.networks.attention import attending
 from gan_cli.networks.layers import Scored, constrain, initialise, norm
 from gan_cli.registry import Count, Depth, networks
 
@@ -62,6 +64,8 @@ class Generator(nn.Module):
     Args:
         width: channels everywhere.
         generator_norm: before every convolution but those of the shortcuts.
+        attention: the largest feature maps of at most this side attend to themselves (SAGAN); 0 is none.
+        spectral: spectral norm on every layer (SAGAN), besides the norm of the features.
     """
 
     def __init__(
@@ -70,19 +74,23 @@ class Generator(nn.Module):
         latent: int,
         width: Count = 128,
         generator_norm: Literal["none", "batch", "layer"] = "batch",
+        attention: Annotated[int, Ge(0)] = 0,
+        spectral: bool = False,
     ) -> None:
         super().__init__()
         base, count = doublings(shape)
+        blocks: list[nn.Module] = [Block(width, width, generator_norm, "up") for _ in range(count)]
         self.layers = nn.Sequential(
             nn.Linear(latent, width * base**2),
             nn.Unflatten(1, (width, base, base)),
-            *(Block(width, width, generator_norm, "up") for _ in range(count)),
+            *attending(blocks, [base * 2**i for i in range(1, count + 1)], attention, width),
             *norm(generator_norm, width, spatial=True),
             nn.ReLU(),
             nn.Conv2d(width, shape[0], kernel_size=3, padding=1),
             nn.Tanh(),
         )
         initialise(self, "he")
+        constrain(self, "spectral" if spectral else "none")
 
     def forward(self, z: Tensor) -> Tensor:
         return self.layers(z)
@@ -98,6 +106,7 @@ class Discriminator(nn.Module):
         width: channels everywhere.
         critic_norm: before every convolution but those of the first block and of the shortcuts.
         pool: `mean` over the pixels (WGAN-GP) or `sum` (SNGAN).
+        attention: as the generator's.
     """
 
     def __init__(
@@ -106,16 +115,18 @@ class Discriminator(nn.Module):
         width: Count = 128,
         critic_norm: Literal["none", "batch", "layer", "instance", "weight", "spectral"] = "none",
         pool: Literal["mean", "sum"] = "mean",
+        attention: Annotated[int, Ge(0)] = 0,
     ) -> None:
         super().__init__()
         _, count = doublings(shape)
         halvings = max(1, count - 1)
-        self.blocks = nn.Sequential(
+        blocks: list[nn.Module] = [
             Block(shape[0], width, critic_norm, "down", first=True),
             *(Block(width, width, critic_norm, "down") for _ in range(halvings - 1)),
             *(Block(width, width, critic_norm) for _ in range(2)),
-            nn.ReLU(),
-        )
+        ]
+        sides = [shape[1] // 2 ** min(i, halvings) for i in range(1, len(blocks) + 1)]
+        self.blocks = nn.Sequential(*attending(blocks, sides, attention, width), nn.ReLU())
         self.score, self.pool = nn.Sequential(nn.Linear(width, 1), nn.Flatten(0)), pool
         self.feature_size = width
         initialise(self, "he")
