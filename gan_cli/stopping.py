@@ -28,7 +28,8 @@ def patience() -> Iterator[None]:
     nothing else takes it; Python calls the handler in this one.
     """
     for helper in ("multiprocessing", "joblib.externals.loky.backend"):  # to start them later would unblock it
-        import_module(f"{helper}.resource_tracker").ensure_running()
+        with contextlib.suppress(ImportError, AttributeError):
+            import_module(f"{helper}.resource_tracker").ensure_running()
     usual, asked, done = signal.getsignal(signal.SIGINT), threading.Event(), threading.Event()
 
     def wait(number: int, _frame: Any) -> None:
