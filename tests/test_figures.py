@@ -150,10 +150,22 @@ def test_the_dirac_gan_circles_and_r1_lets_it_spiral_in(penalty: tuple[str, ...]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("distribution", "low", "high"), [("eight_gaussians", 0.84, 0.95), ("swiss_roll", 0.60, 0.68)])
-def test_the_estimate_of_a_lone_critic_is_the_distance_and_a_little(distribution: str, low: float, high: float) -> None:
-    """Real against real + N(0, I): W1 is 0.843 and 0.606; under lambda 10 the gap is 2 to 10 % above it."""
-    trainer = make_trainer("experiment=level_sets", f"data.distribution={distribution}")
+@pytest.mark.parametrize(
+    ("options", "low", "high"),
+    [
+        (("data.distribution=eight_gaussians",), 0.84, 0.95),
+        (("data.distribution=swiss_roll", "steps=8000", "batch_size=1024"), 0.60, 0.68),
+    ],
+    ids=["eight_gaussians", "swiss_roll"],
+)
+def test_the_estimate_of_a_lone_critic_is_the_distance_and_a_little(
+    options: tuple[str, ...], low: float, high: float
+) -> None:
+    """Real against real + N(0, I): W1 is 0.843 and 0.606; under lambda 10 the gap is 2 to 10 % above it.
+
+    The roll takes a critic eight times the samples of the experiment, after which it still says 0.56.
+    """
+    trainer = make_trainer("experiment=level_sets", *options)
     trainer.game.train()
     for _ in range(trainer.steps):
         trainer.play_round()
