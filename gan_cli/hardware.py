@@ -121,9 +121,9 @@ def multiply(precision: str) -> None:
 def keep_memory(kept: bool = True) -> None:
     """Let the memory that a turn on a CPU frees stay with this process for the next, from now on; or as is usual.
 
-    As is usual most of it goes back to the system, which clears every page before it hands it out again: an eighth of
-    the time of a ResNet's turn. The most that a run holds stays the same. Only the GNU C library can be told so; where
-    there is another, nothing changes.
+    As is usual most of it goes back to the system, which clears every page before it hands it out again: a sixth and
+    more of the time of a ResNet's turn. The most that a run holds stays the same. Only the GNU C library can be told
+    so; where there is another, nothing changes.
     """
     try:
         tell = ctypes.CDLL(None).mallopt
