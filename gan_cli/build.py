@@ -155,8 +155,9 @@ def build_trainer(
     rate = Rate(dict(config["schedule"]))
     if game.ema is not None and not game.averaged:
         raise UserError(f"model.ema={game.ema}: model={config['model']['name']} averages no network; set it to null.")
-    ema = None if game.ema is None else _averaged_copy(game)
     shards = Shards(hardware["shards"], world, hardware["reduce"])
+    game.at_once = min(game.at_once, max(16, config["batch_size"] // shards.count))
+    ema = None if game.ema is None else _averaged_copy(game)
     scaled = hardware["precision"] == "fp16"
     looks = [config[f"{what}_every"] for what in ("log", "sample", "evaluate", "checkpoint")]
     trainer = Trainer(

@@ -11,25 +11,35 @@ class DivergedError(Exception):
 
 
 class Watch:
-    """The terms of all turns since the last look."""
+    """The terms of all turns since the last look, in one table: thousands of small tensors that outlive their turns
+    would leave gaps all over the heap, and a run would hold ever more memory."""
 
     def __init__(self) -> None:
-        self._kept: list[tuple[str, dict[str, Tensor], int]] = []
+        self._kept: list[tuple[str, tuple[str, ...], int]] = []
+        self._values = torch.empty(0, 0)
 
     def note(self, player: str, terms: dict[str, Tensor], step: int) -> None:
         """Keep the terms of a turn, without waiting for the device."""
-        self._kept.append((player, terms, step))
+        values = [*terms.values()]
         if len(self._kept) >= KEPT:
             self._look()
+        if len(values) > self._values.shape[1]:
+            fewer, self._values = self._values, values[0].new_zeros(KEPT, len(values))
+            self._values[: len(fewer), : fewer.shape[1]] = fewer
+        torch.stack(values, out=self._values[len(self._kept), : len(values)])
+        self._kept.append((player, tuple(terms), step))
 
     def _look(self) -> None:
         kept, self._kept = self._kept, []
-        if not kept or torch.stack([term for _, terms, _ in kept for term in terms.values()]).isfinite().all():
+        if not kept:
             return
-        player, name, step = next(
-            (player, name, step) for player, terms, step in kept for name, term in terms.items() if not term.isfinite()
-        )
-        raise DivergedError(f"{player}/{name} was the first that was not finite, in round {step + 1}")
+        spoiled = self._values[: len(kept)].isfinite().logical_not()
+        if not spoiled.any():
+            return
+        self._values.zero_()  # rows are used again
+        row, column = spoiled.nonzero()[0].tolist()
+        player, names, step = kept[row]
+        raise DivergedError(f"{player}/{names[column]} was the first that was not finite, in round {step + 1}")
 
     def read(self, game: nn.Module) -> None:
         """Wait for all that was noted since the last look, and for the weights.

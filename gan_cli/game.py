@@ -93,6 +93,7 @@ class Game(nn.Module):
     capturable: ClassVar[bool] = True  # whether a turn is the same operations each time, none of which asks the host
     augments: ClassVar[bool] = True  # whether its discriminator sees samples, which an augmentation may change
     classes: int = 0  # how many classes of samples one may ask for
+    at_once: int = 64  # samples that pictures and diagnoses compute at a time, so that they need no more than a turn
     own_objective: ClassVar[bool] = False  # whether it takes no loss of the group `loss`
 
     def __init__(
@@ -213,6 +214,20 @@ class Game(nn.Module):
     def of_class(self, latents: Tensor, y: Tensor) -> Tensor:
         """The same rows, asking for the classes `y`, (n,)."""
         raise NotImplementedError
+
+
+def in_parts(call: Callable[..., Tensor], *fields: Tensor, rows: int) -> Tensor:
+    """What `call` gives for so many samples at a time: a diagnosis needs no more memory than a turn does.
+
+    What it gives is copied at once: small tensors that stay where large ones come and go leave gaps in the heap.
+    """
+    parts = zip(*(field.split(rows) for field in fields), strict=True)
+    first = call(*next(parts))
+    together = first.new_empty(len(fields[0]), *first.shape[1:])
+    together[: len(first)] = first
+    for i, part in enumerate(parts, 1):
+        together[i * rows : (i + 1) * rows] = call(*part)
+    return together
 
 
 def _players(game: type) -> dict[str, Player]:

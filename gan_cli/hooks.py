@@ -17,7 +17,7 @@ from gan_cli import checkpoint, health, noise, pictures, registry, rundir
 from gan_cli.data.dataset import Dataset
 from gan_cli.data.text import lines
 from gan_cli.errors import UserError
-from gan_cli.game import Game
+from gan_cli.game import Game, in_parts
 from gan_cli.records import Recorder, tolerated
 from gan_cli.trainer import Trainer
 
@@ -42,11 +42,11 @@ def at_rest(game: Game) -> Iterator[None]:
 
 
 @torch.no_grad()
-def render(game: Game, latents: Tensor, chunk: int = 250) -> Tensor:
+def render(game: Game, latents: Tensor) -> Tensor:
     """Samples of a game, on the CPU."""
     device = next(game.parameters()).device
     with at_rest(game):
-        return torch.cat([game.render(part.to(device)).cpu() for part in latents.split(chunk)])
+        return in_parts(lambda part: game.render(part.to(device)).cpu(), latents, rows=game.at_once)
 
 
 def fixed_latents(game: Game, n: int) -> Tensor:

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from test_resume import RUN, rows, until
 
 from gan_cli import build, checkpoint, rundir
 from gan_cli.errors import UserError
-from gan_cli.finite import DivergedError, Watch
+from gan_cli.finite import KEPT, DivergedError, Watch
 from gan_cli.losses import Wasserstein
 from gan_cli.trainer import Trainer
 
@@ -34,6 +35,22 @@ def test_the_first_term_that_was_not_finite_is_named() -> None:
     watch.read(game)
     next(game.get_submodule("D").parameters()).data[0] = -ONE / 0
     with pytest.raises(DivergedError, match="the weights of D are not finite"):
+        watch.read(game)
+
+
+def test_terms_are_looked_at_although_no_tensor_of_a_turn_is_kept() -> None:
+    watch, game = Watch(), make_trainer("model=gan", "data=points", "network.width=4").game
+    term = torch.tensor(float("nan"))
+    gone = weakref.ref(term)
+    watch.note("discriminator", {"adversarial": ONE, "penalty": term}, 0)
+    del term
+    assert gone() is None
+    with pytest.raises(DivergedError, match="discriminator/penalty"):
+        watch.read(game)
+    for step in range(2 * KEPT + 1):  # the same rows again; what lay in them is over, and fewer terms fill them
+        watch.note("generator", {"adversarial": ONE}, step)
+    watch.note("discriminator", {"adversarial": ONE, "penalty": ONE, "drift": ONE / 0}, step)  # more than fitted
+    with pytest.raises(DivergedError, match=f"discriminator/drift was the first that .* in round {2 * KEPT + 1}"):
         watch.read(game)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_cli.augmentations import Augmentation
-from gan_cli.game import Columns, Fields, Game, Terms, Turn, player
+from gan_cli.game import Columns, Fields, Game, Terms, Turn, in_parts, player
 from gan_cli.networks.layers import couplings
 from gan_cli.priors import Prior
 from gan_cli.registry import Count, games
@@ -95,12 +95,12 @@ class TwoPlayer(Game):
 
     def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
         given, given_unseen = ([fields[name] for name in self.condition] for fields in (seen, unseen))
-        value = self.value if couples_samples(self.D) else partial(in_parts, self.value)
+        value = self.value if couples_samples(self.D) else partial(in_parts, self.value, rows=self.at_once)
         with torch.no_grad(), batch_statistics(self.D):
-            x_fake = self.T(in_parts(self.fakes, seen["x"], *given))
+            x_fake = self.T(in_parts(self.fakes, seen["x"], *given, rows=self.at_once))
             x, x_unseen = self.T(seen["x"]), self.T(unseen["x"])
             real, heldout, fake = value(x, *given), value(x_unseen, *given_unseen), value(x_fake, *given)
-        slope = in_parts(self.steepness, on_the_line(x, x_fake), *given)
+        slope = in_parts(self.steepness, on_the_line(x, x_fake), *given, rows=self.at_once)
         train, held_out = self.estimate_tags
         return {
             train: real.mean() - fake.mean(),
@@ -138,11 +138,6 @@ class TwoPlayer(Game):
 
     def render(self, latents: Tensor) -> Tensor:
         return self.G(latents)
-
-
-def in_parts(call: Callable[..., Tensor], *fields: Tensor, rows: int = 64) -> Tensor:
-    """What `call` gives for so many samples at a time: a diagnosis needs no more memory than a turn does."""
-    return torch.cat([call(*part) for part in zip(*(field.split(rows) for field in fields), strict=True)])
 
 
 def couples_samples(D: nn.Module) -> bool:
