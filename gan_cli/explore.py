@@ -55,10 +55,11 @@ class View:
         from gan_cli import walks
 
         seeds = [self.saved["A"], self.saved["B"]] if self.walks else [self.seed]
-        latents = self.truncation * generator.drawn(seeds, [] if self.label is None else [self.label])
+        latents = generator.drawn(seeds, [] if self.label is None else [self.label])
+        latents = generator.game.truncated(latents, self.truncation)
         if any(self.shifts):
             latents = walks.shifted(generator, latents, self.directions, self.shifts)
-        return walks.between(latents, STOPS, "slerp")[self.stop, None] if self.walks else latents
+        return walks.between(generator.game, latents, STOPS, "slerp")[self.stop, None] if self.walks else latents
 
     def command(self, checkpoint: str) -> str:
         """The `gan-sample` line that makes the same picture; for a way, the row that it is in."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gan_cli import noise, pictures
 from gan_cli.data.dataset import Dataset, Spec
 from gan_cli.errors import UserError
+from gan_cli.hooks import at_rest, fixed_latents
 from gan_cli.registry import figures
 from gan_cli.trainer import Trainer
 
@@ -185,6 +186,23 @@ def reconstructions(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     with torch.no_grad():
         again = trainer.rendered.reconstruct(batch["x"], *(batch[name] for name in trainer.game.condition))
     return _strip([batch["x"].cpu(), again.cpu()], dataset.spec)
+
+
+@figures.register("style_mixing")
+def style_mixing(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
+    """Eight samples along the edges; inside, the coarsest scale of the one above with all the finer ones of that at the
+    left.
+
+    Reference: Karras et al., 2019, arXiv 1812.04948, figure 3.
+    """
+    game: Any = trainer.rendered
+    if not hasattr(game, "mixed"):
+        raise UserError("figures=[style_mixing]: needs a generator of styles; take model=stylegan.")
+    latents = fixed_latents(game, 8).to(next(game.parameters()).device)
+    with torch.no_grad(), at_rest(game):
+        edge, inside = game.render(latents).cpu(), game.mixed(latents, coarse=2).cpu().unflatten(0, (8, 8))
+    lines = [torch.cat([torch.ones_like(edge[:1]), edge]), *(torch.cat([edge[i, None], inside[i]]) for i in range(8))]
+    return _strip(lines, dataset.spec)
 
 
 @figures.register("latent_space")

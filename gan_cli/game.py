@@ -46,12 +46,17 @@ class Turn:
 class Columns(NamedTuple):
     """Numbers side by side in what a sample is rendered from.
 
-    Their `law` is that of a prior (see `gan_cli.priors`), `one-hot`, or `class`: a class as one number, from 0.
+    Their `law` is that of a prior (see `gan_cli.priors`), or one of `CHOICES`: `one-hot`, `class`, which is a class as
+    one number, from 0, or `psi`: how far a style is from the average of all.
     """
 
     name: str
     width: int
     law: str
+
+
+CHOICES = ("one-hot", "class", "psi")
+"""Laws of columns that say which or how much: one does not walk through them."""
 
 
 def player(moves: str) -> Callable[[Callable[..., Terms]], Callable[..., Terms]]:
@@ -194,6 +199,15 @@ class Game(nn.Module):
     def columns(self) -> list[Columns]:
         """What the numbers of such a row are, from the first to the last; nothing where a game does not say."""
         return []
+
+    def choices(self, width: int) -> Tensor:
+        """Which numbers of a row of that width have a law of `CHOICES`, (width,)."""
+        laws = [part.law for part in self.columns() for _ in range(part.width)]
+        return torch.tensor([law in CHOICES for law in laws] if len(laws) == width else [False] * width)
+
+    def truncated(self, latents: Tensor, share: Tensor | float) -> Tensor:
+        """Such rows, drawn in towards the middle of the prior by a share of their way, one for each row or for all."""
+        return torch.where(self.choices(latents.shape[1]), latents, share * latents)
 
     def render(self, latents: Tensor) -> Tensor:
         """Samples in the data's shape and range, one for each row of `latents`."""

@@ -17,9 +17,9 @@ def made(config: SampleConfig, generator: Generator, latents: Tensor, columns: i
     """The samples that a mode shows, the columns of their picture (0: a square), and what is to be said of them."""
     steps = config.steps
     if config.mode is Mode.interpolate:
-        return generator.render(walks.between(latents, steps, config.path.value)), steps, ""
+        return generator.render(walks.between(generator.game, latents, steps, config.path.value)), steps, ""
     if config.mode is Mode.truncate:
-        return generator.render(walks.inwards(latents, steps)), steps, ""
+        return generator.render(walks.inwards(generator.game, latents, steps)), steps, ""
     if config.mode is Mode.traverse and config.dimension is not None:
         return generator.render(walks.along(latents, config.dimension, steps)), steps, ""
     if config.mode is Mode.traverse:

@@ -82,7 +82,9 @@ class SampleConfig:
     )
     steps: int = field(default=10, metadata={"least": 2, "help": "of traverse, interpolate, truncate: pictures a row"})
     path: Way = field(default=Way.slerp, metadata={"help": "of mode=interpolate: slerp or lerp"})
-    truncation: float = field(default=1.0, metadata={"least": 0, "help": "what is drawn is multiplied by it"})
+    truncation: float = field(
+        default=1.0, metadata={"least": 0, "help": "what is drawn is multiplied by it; of StyleGAN, psi"}
+    )
     directions: Directions = field(
         default=Directions.principal, metadata={"help": "of shifts: principal (of the features) or random ones"}
     )
@@ -232,7 +234,7 @@ def latents_of(config: SampleConfig, generator: Generator, seeds: list[int], cla
     """What is rendered, or walked between: drawn, drawn in, and moved."""
     from gan_cli import walks
 
-    latents = config.truncation * generator.drawn(seeds, classes)
+    latents = generator.game.truncated(generator.drawn(seeds, classes), config.truncation)
     return walks.shifted(generator, latents, config.directions.value, config.shifts) if config.shifts else latents
 
 

@@ -143,7 +143,8 @@ class Trainer:
             for name, optimizer in self.optimizers.items():
                 for group, base in zip(optimizer.param_groups, self._base_rates[name], strict=True):
                     _set_rate(group, base * factor)
-        self.game.begin_round(self.step)
+        for game in filter(None, [self.game, self.ema]):
+            game.begin_round(self.step)
         for turn in self.game.turns(self.step):
             if turn.fresh_batch:
                 self._rows = self.batches.next_rows()

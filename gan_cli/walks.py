@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gan_cli import noise
 from gan_cli.data.dataset import Dataset
 from gan_cli.errors import UserError
+from gan_cli.game import Game
 
 if TYPE_CHECKING:
     from gan_cli.sample import Generator
@@ -49,12 +50,21 @@ def lerp(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
     return torch.lerp(a, b, shares[:, None])
 
 
-def between(latents: Tensor, steps: int, path: str) -> Tensor:
-    """From each row of latents to the next in so many steps, both ends included: ((n - 1) * steps, latent)."""
+def between(game: Game, latents: Tensor, steps: int, path: str) -> Tensor:
+    """From each row of latents to the next in so many steps, both ends included: ((n - 1) * steps, latent). What
+    chooses a class or a category changes in the middle of the way.
+    """
     if len(latents) < 2:
         raise UserError(f"n={len(latents)}: mode=interpolate goes from one sample to the next; take n=2 or more.")
     way, shares = {"slerp": slerp, "lerp": lerp}[path], torch.linspace(0, 1, steps)
-    return torch.cat([way(a, b, shares) for a, b in pairwise(latents)])
+    choices, second = game.choices(latents.shape[1]), shares[:, None] >= 0.5
+
+    def leg(a: Tensor, b: Tensor) -> Tensor:
+        rows = torch.where(second, b, a)
+        rows[:, ~choices] = way(a[~choices], b[~choices], shares)
+        return rows
+
+    return torch.cat([leg(a, b) for a, b in pairwise(latents)])
 
 
 def along(latents: Tensor, dimension: int, steps: int) -> Tensor:
@@ -66,9 +76,10 @@ def along(latents: Tensor, dimension: int, steps: int) -> Tensor:
     return rows
 
 
-def inwards(latents: Tensor, steps: int) -> Tensor:
+def inwards(game: Game, latents: Tensor, steps: int) -> Tensor:
     """Each row from the middle of the prior outwards to itself, side by side: (n * steps, latent)."""
-    return torch.cat([torch.linspace(0, 1, steps)[:, None] * row for row in latents])
+    shares = torch.linspace(0, 1, steps).repeat(len(latents))
+    return game.truncated(latents.repeat_interleave(steps, dim=0), shares[:, None])
 
 
 def shifted(generator: "Generator", latents: Tensor, kind: str, shifts: Sequence[float]) -> Tensor:
@@ -95,6 +106,7 @@ def directions(generator: "Generator", kind: str, count: int = DIRECTIONS) -> Te
     count = min(count, latents.shape[1])
     if kind == "random":
         drawn = torch.randn(latents.shape[1], count, generator=noise.generator("directions"))
+        drawn[generator.game.choices(len(drawn))] = 0
         return torch.linalg.qr(drawn).Q.T.contiguous()
     features = _features(generator, latents)
     features = features - features.mean(dim=0)

@@ -42,7 +42,9 @@ LABELLED = (
     "wgan_gp_conditional",
 )  # fmt: skip
 """Models that need classes; points have none."""
-NOT_OF_POINTS = (*LABELLED, "sagan")
+GROWING = ("progan",)
+"""Models whose networks grow: laws over all weights are tried on grown ones; see tests/test_progressive.py."""
+NOT_OF_POINTS = (*LABELLED, *GROWING, "sagan", "stylegan")
 """Models that points do not do for: these have neither classes nor pixels."""
 UNAVERAGED = ("fixed_generator", "two_critics")
 """Models that average no network."""
@@ -56,7 +58,8 @@ def fitting(model: str, *data: str) -> tuple[str, ...]:
         return (f"model={model}", "data=text")
     if model in PAIRED:
         return (f"model={model}", *(item for item in data if item.startswith("data.")))
-    return (f"model={model}", *(("data=digits",) if model in NOT_OF_POINTS and "data=points" in data else data))
+    whole = ("model.growth=0",) if model in GROWING else ()
+    return (f"model={model}", *whole, *(("data=digits",) if model in NOT_OF_POINTS and "data=points" in data else data))
 
 
 def mostly_slow(rows: Iterable[Any], *quick: Any) -> list[Any]:

@@ -15,7 +15,15 @@ from gan_cli.errors import UserError
 
 Command = Callable[..., tuple[int, str]]
 NAMES = sorted(registry.figures.components)
-CRITICS = ("two_gaussians", "vanishing_gradient", "trajectory", "reconstructions", "latent_space", "pairs")
+CRITICS = (
+    "two_gaussians",
+    "vanishing_gradient",
+    "trajectory",
+    "reconstructions",
+    "latent_space",
+    "pairs",
+    "style_mixing",
+)
 """Figures of certain games."""
 COMMON = [name for name in NAMES if name not in CRITICS]
 

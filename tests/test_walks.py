@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import make_trainer
 from PIL import Image
 
 import gan_cli
@@ -57,15 +58,26 @@ def test_where_there_is_no_circle_it_is_a_line(b: torch.Tensor) -> None:
 
 def test_walks_begin_and_end_where_they_should() -> None:
     latents = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    game = make_trainer("model=gan", "data=points", "network.width=4", "model.latent=4").game
     for path in ("slerp", "lerp"):
-        way = walks.between(latents, 5, path)
+        way = walks.between(game, latents, 5, path)
         assert way.shape == (10, 4)
         torch.testing.assert_close(way[[0, 4, 5, 9]], latents[[0, 1, 1, 2]])
-    inwards = walks.inwards(latents, 3)
+    inwards = walks.inwards(game, latents, 3)
     torch.testing.assert_close(inwards, torch.cat([torch.stack([0 * z, z / 2, z]) for z in latents]))
     along = walks.along(latents, 2, 3).unflatten(0, (3, 3))
     assert torch.equal(along[:, :, 2], torch.tensor([[-2.5, 0.0, 2.5]]).expand(3, 3))
     assert torch.equal(along[..., [0, 1, 3]], latents[:, None, [0, 1, 3]].expand(3, 3, 3))
+
+
+def test_classes_are_neither_walked_through_nor_truncated() -> None:
+    game = make_trainer("model=cgan", "data=digits", "network.width=4", "model.latent=2").game
+    rows = torch.tensor([[2.0, 0.0, 7.0], [0.0, 2.0, 3.0]])
+    way = walks.between(game, rows, 4, "slerp")
+    assert way[:, 2].tolist() == [7, 7, 3, 3]
+    torch.testing.assert_close(way[:, :2], walks.slerp(rows[0, :2], rows[1, :2], torch.linspace(0, 1, 4)))
+    assert game.truncated(rows, 0.5).tolist() == [[1, 0, 7], [0, 1, 3]]
+    assert walks.inwards(game, rows, 3)[:3].tolist() == [[0, 0, 7], [1, 0, 7], [2, 0, 7]]
 
 
 def test_the_nearest_training_sample_of_a_training_sample_is_itself() -> None:

@@ -66,7 +66,7 @@ def test_only_the_moved_networks_learn(model: str, data: str) -> None:
             assert term.dim() == 0 and term.isfinite()
         for name, value in trainer.game.named_parameters():
             if name.split(".")[0] in turn.player.moves:
-                assert value.grad is not None, f"{name} got no gradient"
+                assert value.grad is not None or ".colours." in name, f"{name} got no gradient"  # of coarser scales
             else:
                 assert torch.equal(value, before[name]), f"{name} moved in the turn of {turn.player.name}"
         trainer.game.zero_grad()
@@ -192,7 +192,7 @@ GENERATOR, ENCODER = "network.generator.generator_norm=none", "network.encoder.e
 NO_NORM = {
     "sgan": (GENERATOR,), "bigan": (GENERATOR, ENCODER),
     "vae_gan": (f"++{GENERATOR}", f"++{ENCODER}"), "vae": (f"++{GENERATOR}", f"++{ENCODER}"),
-    "sagan": (f"++{GENERATOR}", "network.generator.spectral=false"),
+    "sagan": (f"++{GENERATOR}", "network.generator.spectral=false"), "progan": (), "stylegan": (),
 }  # fmt: skip
 """What drops the batch norm (and what else couples samples) of models whose network has it by role."""
 
@@ -204,7 +204,10 @@ def test_fresh_batches(batch: str) -> None:
     assert trainer.batches.position == {"turn": 6, "round": 1}[batch]
 
 
-COUPLED = {"dragan": "the deviation of the batch in the penalty", "sgan": "the means of features"}
+COUPLED = {
+    "dragan": "the deviation of the batch in the penalty", "sgan": "the means of features",
+    "progan": "minibatch deviation in D", "stylegan": "minibatch deviation in D",
+}  # fmt: skip
 """Models whose turn depends on how a batch is cut even without batch norm, and what makes it so."""
 
 
@@ -271,7 +274,7 @@ OFFLINE = ("digits", "points")
 
 VARIANTS = (
     "aae_labelled", "dcgan_conditional", "vae", "wgan_gp_acgan", "wgan_gp_conditional", "dcgan_constant", "dcgan_tanh",
-    "sagan", "adam_sagan", "resnet_sagan",
+    "sagan", "adam_sagan", "resnet_sagan", "progan", "stylegan", "adam_progan", "style",
 )  # fmt: skip
 """Options that set another one's options; the sampled product meets them."""
 
@@ -329,12 +332,16 @@ def refusals(row: tuple[str, ...]) -> list[str]:
     perceptron = (chosen["network"] == "auto" and chosen["data"] == "points") or chosen["network"].startswith("mlp")
     affine = chosen["network"] == "affine"
     eight_by_eight = chosen["data"] == "digits" and model in LATENT_64
-    no_norm = chosen["network"] in ("dcgan_no_norm", "resnet101", "affine", "mlp_sgan", "mlp_bigan")
-    residual = chosen["network"].startswith("resnet")
+    growing = chosen["network"] in ("progressive", "style")
+    images = growing or chosen["network"].startswith(("dcgan", "resnet"))
+    no_norm = growing or chosen["network"] in ("dcgan_no_norm", "resnet101", "affine", "mlp_sgan", "mlp_bigan")
+    residual = growing or chosen["network"].startswith("resnet")
     batch_norm = model in NORMED and not no_norm
     spectral = model in ("sngan", "sagan") and not no_norm
     return [
-        *(["network="] if chosen["network"].startswith(("dcgan", "resnet")) and chosen["data"] == "points" else []),
+        *(["network.generator:"] if model in ("progan", "stylegan") and not growing else []),
+        *(["network.generator:"] if model == "stylegan" and chosen["network"] != "style" else []),
+        *(["network="] if images and chosen["data"] == "points" else []),
         *(["network="] if (residual or affine) and model in ("ebgan", "began") else []),
         *(["network"] if (model == "sgan" or vectors) and not perceptron else []),
         *(["network"] if model in FEATURED and affine else []),

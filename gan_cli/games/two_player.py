@@ -142,7 +142,7 @@ class TwoPlayer(Game):
 
 def couples_samples(D: nn.Module) -> bool:
     """Whether the score of a sample depends on the others in its batch, so that real and fake must come apart."""
-    return bool({"batch norm", "minibatch discrimination"} & set(couplings(D)))
+    return bool({"batch norm", "minibatch discrimination", "minibatch deviation"} & set(couplings(D)))
 
 
 def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:

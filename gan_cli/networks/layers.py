@@ -98,10 +98,28 @@ UNITS = {"maxout": 5, "gated": 2}
 """How many features an activation takes for each that it gives, where more than one."""
 
 
+class MinibatchDeviation(nn.Module):
+    """One more map: how much the samples of a group differ, the same at every pixel: (N, C, H, W) -> (N, C + 1, H, W).
+
+    Reference: Karras et al., 2018, arXiv 1710.10196, section 3; groups of four as in the authors' code, of three, two
+    or one where a batch cannot be cut so.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        count = len(x) // next(size for size in range(GROUP, 0, -1) if len(x) % size == 0)
+        groups = x.unflatten(0, (-1, count))
+        deviation = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+        told = deviation.repeat(len(groups))[:, None, None, None].expand(-1, 1, *x.shape[2:])
+        return torch.cat([x, told], dim=1)
+
+
+GROUP = 4
+
 COUPLING: dict[str, type[nn.Module]] = {
     "batch norm": nn.modules.batchnorm._BatchNorm,
     "dropout": nn.modules.dropout._DropoutNd,
     "minibatch discrimination": MinibatchDiscrimination,
+    "minibatch deviation": MinibatchDeviation,
     "spectral norm's power iteration": parametrizations._SpectralNorm,
 }
 
@@ -137,13 +155,24 @@ class Scored(nn.Module):
     layers: nn.Sequential
     feature_size: int
 
-    def end_with(self, trunk: list[nn.Module], inputs: int, minibatch: int = 0, squash: str = "none") -> None:
-        """Make the layers: `trunk`, which gives (N, inputs), minibatch discrimination if it has features, the score."""
+    def end_with(
+        self,
+        trunk: list[nn.Module],
+        inputs: int,
+        minibatch: int = 0,
+        squash: str = "none",
+        head: nn.Module | None = None,
+    ) -> None:
+        """Make the layers: `trunk`, which gives (N, inputs), minibatch discrimination if it has features, the score.
+
+        Args:
+            head: what gives the score, if not a plain linear layer.
+        """
         told = [MinibatchDiscrimination(inputs, minibatch)] if minibatch else []
         self.feature_size = inputs + minibatch
         self._trunk = len(trunk) + len(told)
         squashed = [nn.Sigmoid()] if squash == "sigmoid" else []
-        self.layers = nn.Sequential(*trunk, *told, nn.Linear(self.feature_size, 1), nn.Flatten(0), *squashed)
+        self.layers = nn.Sequential(*trunk, *told, head or nn.Linear(self.feature_size, 1), nn.Flatten(0), *squashed)
 
     def features(self, x: Tensor) -> Tensor:
         """What the trunk makes of samples, (N, feature_size)."""

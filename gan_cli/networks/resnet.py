@@ -15,12 +15,16 @@ from gan_cli.registry import Count, Depth, networks
 SIZES = (8, 16, 28, 32, 64, 128, 256)
 
 
-def doublings(shape: tuple[int, ...]) -> tuple[int, int]:
-    """The side of the smallest feature map, and how often it doubles to the image's: (4, 3) for 32, (7, 2) for 28."""
+def doublings(shape: tuple[int, ...], family: str = "resnet") -> tuple[int, int]:
+    """The side of the smallest feature map, and how often it doubles to the image's: (4, 3) for 32, (7, 2) for 28.
+
+    Raises:
+        UserError: the family has no networks for that shape.
+    """
     if len(shape) != 3 or shape[1] != shape[2] or shape[1] not in SIZES:
         known = ", ".join(str(size) for size in SIZES)
         raise UserError(
-            f"network=resnet: cannot make samples of shape {tuple(shape)}; it takes squares of side {known}."
+            f"network={family}: cannot make samples of shape {tuple(shape)}; it takes squares of side {known}."
         )
     base = 7 if shape[1] == 28 else 4
     return base, (shape[1] // base).bit_length() - 1

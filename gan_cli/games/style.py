@@ -1,0 +1,67 @@
+"""A generator of styles, which are mixed while it learns."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gan_cli import noise
+from gan_cli.errors import UserError
+from gan_cli.game import Columns
+from gan_cli.games.progressive import Progressive
+from gan_cli.networks.style import Generator
+from gan_cli.registry import Share, games
+
+
+@games.register("style")
+class Style(Progressive):
+    """The game of two with a generator of styles; some samples take the styles of their finer layers from another z.
+
+    Reference: Karras et al., 2019, "A Style-Based Generator Architecture for Generative Adversarial Networks", arXiv
+    1812.04948. It may grow as in the paper, and need not. A row to render is z and psi, which draws w in towards its
+    average (the paper's appendix B); 1 leaves it.
+
+    Args:
+        mixing: share of the samples in training that have two z's.
+    """
+
+    G: Generator
+
+    def __init__(self, G: nn.Module, mixing: Share = 0.9, growth: Share = 0.0, **others: Any) -> None:
+        if not isinstance(G, Generator):
+            raise UserError("network.generator: model.name=style mixes styles; take network=style.")
+        super().__init__(G=G, growth=growth, **others)
+        self.mixing = mixing
+
+    def fakes(self, x: Tensor, *given: Tensor) -> Tensor:
+        if not self.G.training or not self.mixing:
+            return super().fakes(x, *given)
+        mapping, layers, n = self.G.mapping, self.G.styles, len(x)
+        coarse, fine = mapping(torch.cat([self.prior(n), self.prior(n)])).split(n)
+        uniform = noise.rows(torch.rand, n, 2, device=x.device)
+        until = 1 + (uniform[:, 0] * (layers - 1)).long()  # 1 to layers - 1: the first layer that takes the other's
+        until = torch.where(uniform[:, 1] < self.mixing, until, layers)
+        own = torch.arange(layers, device=x.device) < until[:, None]
+        return self.G.drawn(torch.where(own[:, :, None], coarse[:, None], fine[:, None]))
+
+    def mixed(self, latents: Tensor, coarse: int) -> Tensor:
+        """Every pair of rows, (n * n, *shape): the first so many layers have the styles of the row above, the others
+        those of the row at the left.
+        """
+        w = self.G.mapping(latents[:, :-1])
+        above, left = w.repeat(len(w), 1), w.repeat_interleave(len(w), dim=0)
+        first = torch.arange(self.G.styles, device=w.device)[:, None] < coarse
+        return self.G.drawn(torch.where(first, above[:, None], left[:, None]))
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        return torch.cat([super().draw(generator), torch.ones(1)])
+
+    def columns(self) -> list[Columns]:
+        return [*super().columns(), Columns("psi", 1, "psi")]
+
+    def truncated(self, latents: Tensor, share: Tensor | float) -> Tensor:
+        return torch.cat([latents[:, :-1], share * latents[:, -1:]], dim=1)
+
+    def render(self, latents: Tensor) -> Tensor:
+        w = self.G.mapping.truncated(self.G.mapping(latents[:, :-1]), latents[:, -1:])
+        return self.G.drawn(w[:, None].expand(-1, self.G.styles, -1))

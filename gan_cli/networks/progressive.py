@@ -1,0 +1,245 @@
+"""Networks that grow: the coarsest images first, then twice the side, and twice again."""
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, conv2d, interpolate, linear
+
+from gan_cli.networks.layers import GAIN, MinibatchDeviation, Scored
+from gan_cli.networks.resnet import doublings
+from gan_cli.registry import Count, networks
+
+WIDEST = 512  # channels double with each halving of the side up to here
+TINY = 1e-8
+
+
+class EqualConv(nn.Conv2d):
+    """A convolution that keeps the side, its weights drawn from N(0, 1) and scaled by gain / sqrt(fan_in) at every use.
+
+    Reference: Karras et al., 2018, "Progressive Growing of GANs", arXiv 1710.10196, section 4.1: so Adam, whose steps
+    do not know the scale of a weight, moves all layers at one speed.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel_size: int, gain: float = GAIN, padding: int | None = None):
+        super().__init__(inputs, outputs, kernel_size, padding=kernel_size // 2 if padding is None else padding)
+        self.scale = gain / (inputs * kernel_size**2) ** 0.5
+        _draw(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
+
+
+class EqualLinear(nn.Linear):
+    """A linear map, its weights scaled as those of `EqualConv`.
+
+    Args:
+        rate: how fast it learns: weights and offsets are so many times smaller than what is stored.
+        offset: what every output starts with.
+    """
+
+    def __init__(self, inputs: int, outputs: int, gain: float = GAIN, rate: float = 1.0, offset: float = 0.0) -> None:
+        super().__init__(inputs, outputs)
+        self.scale, self.rate = gain / inputs**0.5 * rate, rate
+        _draw(self, 1 / rate, offset / rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight * self.scale, self.bias * self.rate)
+
+
+def _draw(layer: nn.Conv2d | nn.Linear, deviation: float = 1.0, offset: float = 0.0) -> None:
+    nn.init.normal_(layer.weight, 0.0, deviation)
+    if layer.bias is not None:
+        nn.init.constant_(layer.bias, offset)
+
+
+class PixelNorm(nn.Module):
+    """x over its root mean square along the features, at every pixel: (N, C, ...) -> the same.
+
+    Reference: Karras et al., 2018, arXiv 1710.10196, section 4.2.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (x.square().mean(dim=1, keepdim=True) + TINY).rsqrt()
+
+
+def channels(shape: tuple[int, ...], width: int) -> tuple[int, list[int]]:
+    """The side of the coarsest maps, and the channels of each scale from there: (4, [128, 64, 32, 16]) at 32x32, 16."""
+    base, count = doublings(shape, "progressive")
+    return base, [min(WIDEST, width * 2 ** (count - i)) for i in range(count + 1)]
+
+
+def doubled(x: Tensor, times: int = 1) -> Tensor:
+    """Images of twice the side, so many times: every pixel becomes four."""
+    return interpolate(x, scale_factor=float(2**times)) if times else x
+
+
+def halved(x: Tensor, times: int = 1) -> Tensor:
+    """Images of half the side, so many times: the mean of every four pixels."""
+    return avg_pool2d(x, 2**times) if times else x
+
+
+class Growing(nn.Module):
+    """A network of several scales, of which those up to `stage` compute.
+
+    Stage 1.25 is scale 1, whose images are mixed with those of scale 0: a quarter of the one, three of the other. A
+    network starts as a whole, at its last stage.
+    """
+
+    stage: Tensor
+
+    def __init__(self, scales: int) -> None:
+        super().__init__()
+        self.scales = scales
+        self.register_buffer("stage", torch.zeros(()))
+        self.grow(scales - 1)
+
+    def grow(self, stage: float) -> None:
+        """Let it be at a stage, from 0 to the number of scales less 1."""
+        self.stage.fill_(stage)
+        self.scale = -int(-stage // 1)
+        self.fading = self.scale > stage
+
+    @property
+    def share(self) -> Tensor:
+        """Of the finest scale in what comes out, on the device."""
+        return self.stage - (self.scale - 1)
+
+    def mixed(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """What two scales make, weighed by how far the finer one has come."""
+        return coarse + self.share * (fine - coarse)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *others)
+        if f"{prefix}stage" in state_dict:
+            self.grow(float(state_dict[f"{prefix}stage"]))
+
+
+class GrowingGenerator(Growing):
+    """Base of the generators: each of their scales has a map to colours of its own."""
+
+    def __init__(self, shape: tuple[int, ...], features: list[int], bounded: bool) -> None:
+        super().__init__(len(features))
+        self.bounded = bounded
+        self.colours = nn.ModuleList(EqualConv(out, shape[0], 1, gain=1.0) for out in features)
+
+    def coloured(self, before: Tensor, x: Tensor) -> Tensor:
+        """The image for the features of the finest two scales, at the data's side; cut to [-1, 1] in evaluation."""
+        image = self.colours[self.scale](x)
+        if self.fading:
+            image = self.mixed(doubled(self.colours[self.scale - 1](before)), image)
+        image = doubled(image, self.scales - 1 - self.scale)
+        return image if self.training or not self.bounded else image.clamp(-1, 1)
+
+
+def grown(x: Tensor, network: Growing) -> Tensor:
+    """Real images as a network at this stage would make them: no finer than its scale, mixed as its own are."""
+    coarser = network.scales - 1 - network.scale
+    x = halved(x, coarser)
+    if network.fading:
+        x = network.mixed(doubled(halved(x)), x)
+    return doubled(x, coarser)
+
+
+class Blur(nn.Module):
+    """Each map smoothed by [1, 2, 1] / 4 along both sides, so that a change of scale leaves no pattern.
+
+    Reference: Karras et al., 2019, arXiv 1812.04948, section 2; Zhang, 2019, arXiv 1904.11486.
+    """
+
+    kernel: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        row = torch.tensor([1.0, 2.0, 1.0]) / 4
+        self.register_buffer("kernel", (row[:, None] * row)[None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one_by_one = x.flatten(0, 1)[:, None]
+        return conv2d(one_by_one, self.kernel.to(x.dtype), padding=1).view_as(x)
+
+
+@networks.register("progressive.generator")
+class Generator(GrowingGenerator):
+    """(N, latent) -> (N, C, S, S): at every scale two convolutions, and a map to colours of its own.
+
+    Images of a coarser stage come out with every pixel repeated. While it trains colours are not bounded, as in the
+    paper; in evaluation they are cut to [-1, 1].
+
+    Reference: Karras et al., 2018, "Progressive Growing of GANs", arXiv 1710.10196, table 2 (width 16 at 1024x1024).
+
+    Args:
+        width: channels at the image's side; they double with each halving, to 512.
+    """
+
+    def __init__(self, shape: tuple[int, ...], latent: int, bounded: bool = True, width: Count = 32) -> None:
+        base, features = channels(shape, width)
+        super().__init__(shape, features, bounded)
+        self.start = nn.Sequential(
+            PixelNorm(),
+            EqualLinear(latent, features[0] * base**2, gain=GAIN / 4),
+            nn.Unflatten(1, (features[0], base, base)),
+        )
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*self._layer(features[max(0, i - 1)], out) if i else self._after(), *self._layer(out, out))
+            for i, out in enumerate(features)
+        )
+
+    def _layer(self, inputs: int, outputs: int) -> list[nn.Module]:
+        return [EqualConv(inputs, outputs, 3), *self._after()]
+
+    def _after(self) -> list[nn.Module]:
+        return [nn.LeakyReLU(0.2), PixelNorm()]
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = before = self.blocks[0](self.start(z))
+        for i in range(1, self.scale + 1):
+            x, before = self.blocks[i](doubled(x)), x
+        return self.coloured(before, x)
+
+
+@networks.register("progressive.discriminator")
+class Discriminator(Growing, Scored):
+    """(N, C, S, S) -> (N,): the generator's scales in the opposite order, then how much the samples differ, the score.
+
+    Reference: as the generator's.
+
+    Args:
+        width: as the generator's.
+        blur: halve the side after a small blur, as in StyleGAN.
+    """
+
+    def __init__(self, shape: tuple[int, ...], width: Count = 32, blur: bool = False) -> None:
+        base, features = channels(shape, width)
+        super().__init__(len(features))
+        self.colours = nn.ModuleList(
+            nn.Sequential(EqualConv(shape[0], inputs, 1), nn.LeakyReLU(0.2)) for inputs in features
+        )
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                EqualConv(out, out, 3), nn.LeakyReLU(0.2),
+                *([Blur()] if blur else []), EqualConv(out, into, 3), nn.LeakyReLU(0.2),
+            )
+            for into, out in pairwise(features)
+        )  # fmt: skip
+        last = features[0]
+        trunk: list[nn.Module] = [
+            MinibatchDeviation(),
+            EqualConv(last + 1, last, 3), nn.LeakyReLU(0.2),
+            EqualConv(last, last, base, padding=0), nn.LeakyReLU(0.2), nn.Flatten(),
+        ]  # fmt: skip
+        self.end_with(trunk, last, head=EqualLinear(last, 1, gain=1.0))
+
+    def features(self, x: Tensor) -> Tensor:
+        """What all but the last layer makes of samples, (N, feature_size)."""
+        x = halved(x, self.scales - 1 - self.scale)
+        maps = self.colours[self.scale](x)
+        for i in range(self.scale, 0, -1):
+            maps = halved(self.blocks[i - 1](maps))
+            if i == self.scale and self.fading:
+                maps = self.mixed(self.colours[i - 1](halved(x)), maps)
+        return super().features(maps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.score(self.features(x))

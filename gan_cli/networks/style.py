@@ -1,0 +1,175 @@
+"""A generator that is told what to draw at every scale."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from gan_cli import noise
+from gan_cli.networks.progressive import (
+    Blur,
+    EqualConv,
+    EqualLinear,
+    GrowingGenerator,
+    PixelNorm,
+    channels,
+    doubled,
+)
+from gan_cli.networks.progressive import Discriminator as Progressive
+from gan_cli.registry import Count, Depth, networks
+
+RATE = 0.01  # how fast the mapping learns, in shares of the other layers' rate
+FOLLOWS = 0.995  # how slowly the average of w follows its batches
+
+
+class Mapping(nn.Module):
+    """z -> w, (N, latent) -> (N, width): a perceptron on the sphere of z, and the average of what it gave.
+
+    Attributes:
+        average: of w, (width,), over the batches of the training so far.
+    """
+
+    average: Tensor
+
+    def __init__(self, latent: int, width: int, depth: int) -> None:
+        super().__init__()
+        sizes = [latent, *[width] * depth]
+        layers = [(EqualLinear(a, b, rate=RATE), nn.LeakyReLU(0.2)) for a, b in pairwise(sizes)]
+        self.layers = nn.Sequential(PixelNorm(), *(module for pair in layers for module in pair))
+        self.register_buffer("average", torch.zeros(width))
+
+    def forward(self, z: Tensor) -> Tensor:
+        w = self.layers(z)
+        if self.training:
+            with torch.no_grad():
+                self.average.lerp_(w.detach().float().mean(dim=0), 1 - FOLLOWS)
+        return w
+
+    def truncated(self, w: Tensor, psi: Tensor) -> Tensor:
+        """w, so many times as far from the average as it is."""
+        return self.average + psi * (w - self.average)
+
+
+class AdaIN(nn.Module):
+    """Every map at mean 0 and deviation 1, then at a mean and a deviation that w says: (N, C, H, W) -> the same.
+
+    Reference: Karras et al., 2019, arXiv 1812.04948, equation 1; w says how far the deviation is from 1, as in the
+    authors' code.
+    """
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__()
+        self.style = EqualLinear(width, 2 * features, gain=1.0)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        scale, offset = self.style(w)[:, :, None, None].chunk(2, dim=1)
+        x = x - x.mean(dim=(2, 3), keepdim=True)
+        x = x * (x.square().mean(dim=(2, 3), keepdim=True) + 1e-8).rsqrt()
+        return x * (1 + scale) + offset
+
+
+class Noise(nn.Module):
+    """x and a picture of noise, as strong as learnt for each map: other noise each time in training, in evaluation the
+    same.
+
+    Reference: Karras et al., 2019, arXiv 1812.04948, section 3.2.
+    """
+
+    same: Tensor
+
+    def __init__(self, features: int, side: int) -> None:
+        super().__init__()
+        self.strength = nn.Parameter(torch.zeros(features, 1, 1))
+        self.register_buffer("same", torch.randn(1, 1, side, side))
+
+    def forward(self, x: Tensor) -> Tensor:
+        drawn = noise.rows(torch.randn, len(x), 1, *x.shape[2:], device=x.device) if self.training else self.same
+        return x + self.strength * drawn.to(x.dtype)
+
+
+class Layer(nn.Module):
+    """A convolution, noise, and a style; the first layer of all has no convolution.
+
+    Args:
+        finer: double the side first; a small blur follows.
+    """
+
+    def __init__(self, inputs: int, outputs: int, side: int, width: int, finer: bool = False) -> None:
+        super().__init__()
+        self.finer = finer
+        self.convolution = nn.Sequential(EqualConv(inputs, outputs, 3), *([Blur()] if finer else []))
+        self.noise, self.activation, self.style = Noise(outputs, side), nn.LeakyReLU(0.2), AdaIN(outputs, width)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        x = self.convolution(doubled(x) if self.finer else x)
+        return self.style(self.activation(self.noise(x)), w)
+
+
+class Start(nn.Module):
+    """The same learnt maps for every sample, with noise and a style."""
+
+    def __init__(self, features: int, side: int, width: int) -> None:
+        super().__init__()
+        self.maps = nn.Parameter(torch.ones(1, features, side, side))
+        self.noise, self.activation, self.style = Noise(features, side), nn.LeakyReLU(0.2), AdaIN(features, width)
+
+    def forward(self, w: Tensor) -> Tensor:
+        return self.style(self.activation(self.noise(self.maps.expand(len(w), -1, -1, -1))), w)
+
+
+@networks.register("style.generator")
+class Generator(GrowingGenerator):
+    """(N, latent) -> (N, C, S, S): z becomes w, which sets the style of the two layers of every scale.
+
+    As with `progressive`, colours are bounded in evaluation only.
+
+    Reference: Karras et al., 2019, "A Style-Based Generator Architecture for Generative Adversarial Networks", arXiv
+    1812.04948 (width 16 at 1024x1024, style 512).
+
+    Args:
+        width: channels at the image's side; they double with each halving, to 512.
+        style: width of w.
+        depth: layers from z to w.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], latent: int, bounded: bool = True, width: Count = 32, style: Count = 128,
+        depth: Depth = 8,
+    ) -> None:  # fmt: skip
+        base, features = channels(shape, width)
+        super().__init__(shape, features, bounded)
+        self.mapping = Mapping(latent, style, depth)
+        self.start = Start(features[0], base, style)
+        self.layers = nn.ModuleList()
+        for i, out in enumerate(features):
+            side = base * 2**i
+            self.layers += [Layer(features[i - 1], out, side, style, finer=True)] if i else []
+            self.layers.append(Layer(out, out, side, style))
+
+    @property
+    def styles(self) -> int:
+        """How many layers have a style of their own, at this stage."""
+        return 2 * (self.scale + 1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.drawn(self.mapping(z)[:, None].expand(-1, self.styles, -1))
+
+    def drawn(self, w: Tensor) -> Tensor:
+        """Images for the styles of each layer, (N, styles, style)."""
+        x = before = self.layers[0](self.start(w[:, 0]), w[:, 1])
+        for i in range(1, self.scale + 1):
+            finer, same = self.layers[2 * i - 1], self.layers[2 * i]
+            before, x = x, same(finer(x, w[:, 2 * i]), w[:, 2 * i + 1])
+        return self.coloured(before, x)
+
+
+@networks.register("style.discriminator")
+class Discriminator(Progressive):
+    """(N, C, S, S) -> (N,): that of `progressive`, which halves the side after a small blur.
+
+    Args:
+        width: as the generator's.
+    """
+
+    def __init__(self, shape: tuple[int, ...], width: Count = 32) -> None:
+        super().__init__(shape, width, blur=True)
