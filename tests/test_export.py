@@ -165,6 +165,8 @@ def test_the_columns_are_what_is_drawn(what: str) -> None:
                 assert part.width > 1 and (values.sort(dim=1).values == torch.eye(part.width)[-1]).all()
             case "class":
                 assert part.name == "class" and values.unique().tolist() == [*range(game.classes)]
+            case "psi":
+                assert (values == 1).all()
             case "swiss_roll":
                 assert values[:, :2].std(dim=0).min() > 1.2 and values[:, 2:].std().item() == pytest.approx(1, abs=0.1)
             case _:
