@@ -165,7 +165,7 @@ class GradientPenalty(Regularizer):
     Args:
         weight: lambda; 10 in the paper, 0.1 in the authors' code for 2-D toys.
         target: the norm that the gradient is drawn to.
-        where: `line` between a real and a fake sample, `real`, `fake`, or `around_real`.
+        where: `line` between a real and a fake sample, `real`, `fake`, the sum of these two, or `around_real`.
         order: of the norm: 2, 1 or inf. The dual norm decides which Lipschitz constant is meant.
         sides: `two` punishes slopes above and below the target, `one` only those above.
         power: 2 squares the excess, 1 takes it as it is.
@@ -182,7 +182,7 @@ class GradientPenalty(Regularizer):
         self,
         weight: Positive = 10.0,
         target: NonNegative = 1.0,
-        where: Literal["line", "real", "fake", "around_real"] = "line",
+        where: Literal["line", "real", "fake", "real_and_fake", "around_real"] = "line",
         order: Literal[1, 2, "inf"] = 2,
         sides: Literal["two", "one"] = "two",
         power: Literal[1, 2] = 2,
@@ -209,9 +209,13 @@ class GradientPenalty(Regularizer):
 
     def __call__(self, D: Critic, x: Tensor, x_fake: Tensor) -> dict[str, Tensor]:
         places = {"line": on_the_line, "real": _real, "fake": _fake, "around_real": self._around_real}
-        gradient = input_gradient(D, places[self.where](x, x_fake)).flatten(1)
-        slope = torch.linalg.vector_norm(gradient, ord=self.order, dim=1)
-        return {"penalty": self.every * self.weight * self._excess(slope - self.target).mean()}
+        if self.where == "real_and_fake":
+            return {"penalty": self._at(D, x) + self._at(D, x_fake)}
+        return {"penalty": self._at(D, places[self.where](x, x_fake))}
+
+    def _at(self, D: Critic, x: Tensor) -> Tensor:
+        slope = torch.linalg.vector_norm(input_gradient(D, x).flatten(1), ord=self.order, dim=1)
+        return self.every * self.weight * self._excess(slope - self.target).mean()
 
     def _excess(self, excess: Tensor) -> Tensor:
         excess = excess.relu() if self.sides == "one" else excess.abs() if self.power == 1 else excess

@@ -44,7 +44,7 @@ LABELLED = (
 """Models that need classes; points have none."""
 GROWING = ("progan",)
 """Models whose networks grow: laws over all weights are tried on grown ones; see tests/test_progressive.py."""
-NOT_OF_POINTS = (*LABELLED, *GROWING, "sagan", "stylegan")
+NOT_OF_POINTS = (*LABELLED, *GROWING, "r3gan", "sagan", "stylegan")
 """Models that points do not do for: these have neither classes nor pixels."""
 UNAVERAGED = ("fixed_generator", "two_critics")
 """Models that average no network."""

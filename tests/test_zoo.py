@@ -192,7 +192,7 @@ GENERATOR, ENCODER = "network.generator.generator_norm=none", "network.encoder.e
 NO_NORM = {
     "sgan": (GENERATOR,), "bigan": (GENERATOR, ENCODER),
     "vae_gan": (f"++{GENERATOR}", f"++{ENCODER}"), "vae": (f"++{GENERATOR}", f"++{ENCODER}"),
-    "sagan": (f"++{GENERATOR}", "network.generator.spectral=false"), "progan": (), "stylegan": (),
+    "sagan": (f"++{GENERATOR}", "network.generator.spectral=false"), "progan": (), "stylegan": (), "r3gan": (),
 }  # fmt: skip
 """What drops the batch norm (and what else couples samples) of models whose network has it by role."""
 
@@ -274,7 +274,7 @@ OFFLINE = ("digits", "points")
 
 VARIANTS = (
     "aae_labelled", "dcgan_conditional", "vae", "wgan_gp_acgan", "wgan_gp_conditional", "dcgan_constant", "dcgan_tanh",
-    "sagan", "adam_sagan", "resnet_sagan", "progan", "stylegan", "adam_progan", "style",
+    "sagan", "adam_sagan", "resnet_sagan", "progan", "stylegan", "adam_progan", "style", "r3gan", "adam_r3gan",
 )  # fmt: skip
 """Options that set another one's options; the sampled product meets them."""
 
@@ -322,6 +322,10 @@ LATENT_64 = ("bgan", "began")
 """Models whose latent fits the pixels of 8x8 digits, which an affine generator needs."""
 
 
+NORMLESS = ("dcgan_no_norm", "resnet101", "resnext", "affine", "mlp_sgan", "mlp_bigan")
+"""Networks that take no `model.critic_norm`."""
+
+
 def refusals(row: tuple[str, ...]) -> list[str]:
     """What a combination must be refused for, by the setting that the sentence begins with."""
     chosen = dict(item.split("=", 1) for item in row)
@@ -333,9 +337,16 @@ def refusals(row: tuple[str, ...]) -> list[str]:
     affine = chosen["network"] == "affine"
     eight_by_eight = chosen["data"] == "digits" and model in LATENT_64
     growing = chosen["network"] in ("progressive", "style")
-    images = growing or chosen["network"].startswith(("dcgan", "resnet"))
-    no_norm = growing or chosen["network"] in ("dcgan_no_norm", "resnet101", "affine", "mlp_sgan", "mlp_bigan")
-    residual = growing or chosen["network"].startswith("resnet")
+    images = growing or chosen["network"].startswith(("dcgan", "resn"))
+    no_norm = growing or chosen["network"] in (
+        "dcgan_no_norm",
+        "resnet101",
+        "resnext",
+        "affine",
+        "mlp_sgan",
+        "mlp_bigan",
+    )
+    residual = growing or chosen["network"].startswith("resn")
     batch_norm = model in NORMED and not no_norm
     spectral = model in ("sngan", "sagan") and not no_norm
     return [
