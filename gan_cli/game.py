@@ -95,7 +95,7 @@ class Game(nn.Module):
     order: ClassVar[tuple[str, ...]] = ()  # of play, where it is not that in which the players are written
     renders: ClassVar[bool] = True  # whether it makes samples
     encodes: ClassVar[bool] = False  # whether it has codes for samples
-    capturable: ClassVar[bool] = True  # whether a turn is the same operations each time, none of which asks the host
+    capturable: bool = True  # whether a turn is the same operations each time, none of which asks the host
     augments: ClassVar[bool] = True  # whether its discriminator sees samples, which an augmentation may change
     classes: int = 0  # how many classes of samples one may ask for
     at_once: int = 64  # samples that pictures and diagnoses compute at a time, so that they need no more than a turn

@@ -236,6 +236,21 @@ def slope_of(D: nn.Module, x: Tensor) -> float:
     return gradient.square().sum().item()
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("model", ["progan", "stylegan"])
+def test_half_precision_stays_near_float32(model: str, precision: str) -> None:
+    half, whole = (
+        make_trainer(f"model={model}", "data=digits", *TINY, "steps=8", f"hardware.precision={name}")
+        for name in (precision, "fp32")
+    )
+    for trainer in (half, whole):
+        trainer.step = 3  # halfway between two scales, where it grows
+        trainer.play_round()
+    for player, terms in whole.terms.items():
+        for name, term in terms.items():
+            assert half.terms[player][name].item() == pytest.approx(term.item(), rel=0.1, abs=0.05), (player, name)
+
+
 # --- styles -----------------------------------------------------------------------------------------------------------
 
 

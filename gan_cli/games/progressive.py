@@ -1,6 +1,6 @@
 """Training that begins with coarse images."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -24,13 +24,12 @@ class Progressive(TwoPlayer):
         drift: weight of D(x)^2 in D's loss, which keeps the scores of real images from drifting away.
     """
 
-    capturable: ClassVar[bool] = False  # which layers compute is decided on the host
-
     def __init__(
         self, G: nn.Module, D: nn.Module, growth: Share = 0.5, total: Count = 1, drift: NonNegative = 0.0, **others: Any
     ) -> None:
         super().__init__(G=G, D=D, **others)
         self.growth, self.total, self.drift = growth, total, drift
+        self.capturable = not growth  # which layers compute is decided on the host
         for role, network in (("generator", G), ("discriminator", D)) if growth else ():
             if not isinstance(network, Growing):
                 raise UserError(f"network.{role}: does not grow; take network=progressive, or set model.growth=0.")

@@ -12,6 +12,11 @@ from gan_cli.errors import UserError
 GAIN = 2.0**0.5  # He et al., 2015: variance 2 / fan_in keeps the scale through a ReLU
 
 
+def widened(x: Tensor) -> Tensor:
+    """At least float32: squares are summed there, and float16 has no 1e-8."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def one_hot(y: Tensor, classes: int) -> Tensor:
     """(N, ...) -> (N, ..., classes), float32: 1 in the place of each label. torch's own function asks the host."""
     return (y[..., None] == torch.arange(classes, device=y.device)).float()
@@ -108,12 +113,12 @@ class MinibatchDeviation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         count = len(x) // next(size for size in range(GROUP, 0, -1) if len(x) % size == 0)
         groups = x.unflatten(0, (-1, count))
-        deviation = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
-        told = deviation.repeat(len(groups))[:, None, None, None].expand(-1, 1, *x.shape[2:])
+        deviation = (widened(groups).var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+        told = deviation.to(x.dtype).repeat(len(groups))[:, None, None, None].expand(-1, 1, *x.shape[2:])
         return torch.cat([x, told], dim=1)
 
 
-GROUP = 4
+GROUP = 4  # samples whose deviation is told to the discriminator
 
 COUPLING: dict[str, type[nn.Module]] = {
     "batch norm": nn.modules.batchnorm._BatchNorm,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, linear
 
-from gan_cli.networks.layers import GAIN, MinibatchDeviation, Scored
+from gan_cli.networks.layers import GAIN, MinibatchDeviation, Scored, widened
 from gan_cli.networks.resnet import doublings
 from gan_cli.registry import Count, networks
 
@@ -61,7 +61,8 @@ class PixelNorm(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * (x.square().mean(dim=1, keepdim=True) + TINY).rsqrt()
+        scale = (widened(x).square().mean(dim=1, keepdim=True) + TINY).rsqrt()  # which float16 has no number for
+        return x * scale.to(x.dtype)
 
 
 def channels(shape: tuple[int, ...], width: int) -> tuple[int, list[int]]:

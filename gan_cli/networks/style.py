@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from gan_cli import noise
+from gan_cli.networks.layers import widened
 from gan_cli.networks.progressive import (
+    TINY,
     Blur,
     EqualConv,
     EqualLinear,
@@ -64,8 +66,8 @@ class AdaIN(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         scale, offset = self.style(w)[:, :, None, None].chunk(2, dim=1)
         x = x - x.mean(dim=(2, 3), keepdim=True)
-        x = x * (x.square().mean(dim=(2, 3), keepdim=True) + 1e-8).rsqrt()
-        return x * (1 + scale) + offset
+        norm = (widened(x).square().mean(dim=(2, 3), keepdim=True) + TINY).rsqrt()
+        return x * norm.to(x.dtype) * (1 + scale) + offset
 
 
 class Noise(nn.Module):
