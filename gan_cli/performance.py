@@ -13,16 +13,17 @@ MLP = "model=wgan_gp data=mnist data.image_size=28 network=mlp_tapered model.lat
 DCGAN = "model=wgan_gp data=mnist data.image_size=32 network=dcgan"
 RESNET = "model=wgan_gp data=mnist data.image_size=32 network=resnet"
 WIDE = f"{RESNET} network.width=128 batch_size=16"
-SHORT = "bench.start=false bench.heats=5"
-QUICK = f"bench.memory=false {SHORT}"
+SPEED = "bench.memory=false bench.start=false"
+QUICK = f"{SPEED} bench.heats=5"
+HELD = "bench.start=false bench.heats=5"  # speed, and memory
 LISTED = (
     ("MLP, 28x28", MLP),
     ("MLP, bf16", f"{MLP} hardware.precision=bf16 {QUICK}"),
-    ("MLP, compiled", f"{MLP} hardware.compile=true bench.against=[eager,naive] {QUICK}"),
+    ("MLP, compiled", f"{MLP} hardware.compile=true bench.against=[eager,naive] {SPEED} bench.heats=11"),
     ("DCGAN, 32x32", f"{DCGAN} bench.processes=[1,2]"),
     ("DCGAN, bf16", f"{DCGAN} hardware.precision=bf16 {QUICK}"),
-    ("ResNet, 32x32, 32 channels", f"{RESNET} {SHORT}"),
-    ("ResNet, 128 channels, batch 16", f"{WIDE} {SHORT}"),
+    ("ResNet, 32x32, 32 channels", f"{RESNET} {HELD}"),
+    ("ResNet, 128 channels, batch 16", f"{WIDE} {HELD}"),
     ("the same, bf16", f"{WIDE} hardware.precision=bf16 {QUICK}"),
     ("points, one thread", f"model=wgan_gp data=points hardware.threads=1 {QUICK}"),
 )
