@@ -181,8 +181,9 @@ class Trainer:
         def part(shard: int) -> Terms:
             seed(turn, shard)
             terms = self.forward(turn, self.batches.take(parts[shard]))
+            first, *others = terms.values()
             # backward to the weights and nowhere else: a penalty's points are leaves too
-            scaler.scale(torch.stack(list(terms.values())).sum()).backward(inputs=weights)
+            scaler.scale(sum(others, first)).backward(inputs=weights)
             return {name: term.detach() for name, term in terms.items()}
 
         terms = self.shards.play(self.game, weights, part)
