@@ -65,10 +65,10 @@ class PixelNorm(nn.Module):
         return x * scale.to(x.dtype)
 
 
-def channels(shape: tuple[int, ...], width: int) -> tuple[int, list[int]]:
+def channels(shape: tuple[int, ...], width: int, family: str = "progressive") -> tuple[int, list[int]]:
     """The side of the coarsest maps, and the channels of each scale from there: (4, [128, 64, 32, 16]) at 32x32, 16."""
-    base, count = doublings(shape, "progressive")
-    return base, [min(WIDEST, width * 2 ** (count - i)) for i in range(count + 1)]
+    base, count = doublings(shape, family)
+    return base, [min(max(width, WIDEST), width * 2 ** (count - i)) for i in range(count + 1)]
 
 
 def doubled(x: Tensor, times: int = 1) -> Tensor:

@@ -7,11 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
 from gan_cli.networks.layers import GAIN, Scored
-from gan_cli.networks.resnet import doublings
+from gan_cli.networks.progressive import channels
 from gan_cli.registry import Count, Depth, networks
-
-TAPERED = 512  # channels double with each halving of the side up to here
-
 
 L = TypeVar("L", nn.Conv2d, nn.Linear)
 
@@ -85,12 +82,6 @@ class _Halved(nn.Module):
         return avg_pool2d(x, 2)
 
 
-def channels(shape: tuple[int, ...], width: int) -> tuple[int, list[int]]:
-    """The side of the coarsest maps, and the channels of each scale from there."""
-    base, count = doublings(shape, "resnext")
-    return base, [min(max(width, TAPERED), width * 2 ** (count - i)) for i in range(count + 1)]
-
-
 @networks.register("resnext.generator")
 class Generator(nn.Module):
     """(N, latent) -> (N, C, S, S): learnt pictures weighed by z, then blocks at every scale. No norm anywhere.
@@ -117,7 +108,7 @@ class Generator(nn.Module):
         group: Count = 16,
     ) -> None:
         super().__init__()
-        base, features = channels(shape, width)
+        base, features = channels(shape, width, "resnext")
         layers: list[nn.Module] = [_Basis(latent, features[0], base)]
         for i, out in enumerate(features):
             layers += [_point(features[i - 1], out), _Doubled()] if i else []
@@ -144,7 +135,7 @@ class Discriminator(Scored):
         self, shape: tuple[int, ...], width: Count = 32, blocks: Depth = 2, expansion: Count = 2, group: Count = 16
     ) -> None:
         super().__init__()
-        base, features = channels(shape, width)
+        base, features = channels(shape, width, "resnext")
         layers: list[nn.Module] = [drawn(nn.Conv2d(shape[0], features[-1], 1))]
         for i, out in reversed(list(enumerate(features))):
             layers += [Block(out, blocks * len(features), expansion, group) for _ in range(blocks)]

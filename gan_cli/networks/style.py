@@ -138,7 +138,7 @@ class Generator(GrowingGenerator):
         self, shape: tuple[int, ...], latent: int, bounded: bool = True, width: Count = 32, style: Count = 128,
         depth: Depth = 8,
     ) -> None:  # fmt: skip
-        base, features = channels(shape, width)
+        base, features = channels(shape, width, "style")
         super().__init__(shape, features, bounded)
         self.mapping = Mapping(latent, style, depth)
         self.start = Start(features[0], base, style)
