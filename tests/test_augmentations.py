@@ -1,5 +1,7 @@
 """What the discriminator sees: real and fake samples changed alike, in ways whose ranges are known."""
 
+from typing import Any
+
 import pytest
 import torch
 from conftest import MODELS, TEXT, TINY, fitting, make_trainer
@@ -95,7 +97,8 @@ def test_the_discriminator_sees_nothing_else(model: str) -> None:
 
     seen: list[torch.Tensor] = []
     trainer.game.get_submodule("T").register_forward_hook(marked)
-    modules = trainer.game.get_submodule("D").modules()
+    D: Any = trainer.game.get_submodule("D")
+    modules = (D.colours[-1] if hasattr(D, "colours") else D).modules()  # one that grows has a first layer a scale
     first = next(module for module in modules if isinstance(module, nn.Flatten | nn.Linear | nn.Conv2d))
     first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().flatten(1)[:, :PIXELS]))
     trainer.play_round()
