@@ -4,7 +4,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import avg_pool2d
 
 from gan_cli.networks.layers import GAIN, Scored
 from gan_cli.networks.progressive import channels
@@ -68,13 +68,6 @@ class _Basis(nn.Module):
         return self.strength(z)[:, :, None, None] * self.pictures
 
 
-class _Doubled(nn.Module):
-    """Twice the side, between the pixels bilinearly."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return interpolate(x, scale_factor=2.0, mode="bilinear")
-
-
 class _Halved(nn.Module):
     """Half the side: the mean of every four pixels, which is what bilinear resampling comes to."""
 
@@ -86,7 +79,7 @@ class _Halved(nn.Module):
 class Generator(nn.Module):
     """(N, latent) -> (N, C, S, S): learnt pictures weighed by z, then blocks at every scale. No norm anywhere.
 
-    Colours are bounded in evaluation only, as in the paper.
+    As with `progressive`, colours are bounded in evaluation only.
 
     Reference: Huang et al., 2024, arXiv 2501.05441.
 
@@ -111,7 +104,7 @@ class Generator(nn.Module):
         base, features = channels(shape, width, "resnext")
         layers: list[nn.Module] = [_Basis(latent, features[0], base)]
         for i, out in enumerate(features):
-            layers += [_point(features[i - 1], out), _Doubled()] if i else []
+            layers += [_point(features[i - 1], out), nn.Upsample(scale_factor=2, mode="bilinear")] if i else []
             layers += [Block(out, blocks * len(features), expansion, group) for _ in range(blocks)]
         self.layers = nn.Sequential(*layers, drawn(nn.Conv2d(features[-1], shape[0], 1)))
         self.bounded = bounded

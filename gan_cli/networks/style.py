@@ -90,7 +90,7 @@ class Noise(nn.Module):
 
 
 class Layer(nn.Module):
-    """A convolution, noise, and a style; the first layer of all has no convolution.
+    """A convolution, noise, and a style.
 
     Args:
         finer: double the side first; a small blur follows.
