@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan_cli.errors import UserError
-from gan_cli.rundir import write_json
+from gan_cli.files import write_json
 
 if TYPE_CHECKING:
     import torch

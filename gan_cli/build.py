@@ -16,8 +16,9 @@ from gan_cli.config import DEFAULTS, flatten, players, role_nodes
 from gan_cli.data.batches import Batches
 from gan_cli.data.dataset import Dataset, Spec
 from gan_cli.errors import UserError
+from gan_cli.files import memory
 from gan_cli.game import Game
-from gan_cli.hardware import keep_memory, memory, multiply, settled, with_precision
+from gan_cli.hardware import keep_memory, multiply, settled, with_precision
 from gan_cli.optimizers import Rate
 from gan_cli.processes import World
 from gan_cli.shards import Shards

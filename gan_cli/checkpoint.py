@@ -1,7 +1,6 @@
 """One file that holds a run: plain types and tensors only, written atomically, checked before it is believed."""
 
 import logging
-import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import torch
 import yaml
 
 from gan_cli.errors import UserError
+from gan_cli.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -30,28 +30,11 @@ def save(content: dict[str, Any], path: Path) -> None:
     Raises:
         OSError: the disk is full or the folder cannot be written; the old file is left as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _make_durable(path.parent)
+        with replacing(path, durable=True) as temporary:
+            torch.save(content, temporary)
     except RuntimeError as error:  # torch's zip writer reports a full disk so
         raise OSError(f"cannot write {path}: {error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _make_durable(folder: Path) -> None:
-    """Have the folder's entries on the disk, so that what is deleted next is not all that a power cut leaves."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def load(path: Path, setting: str = "checkpoint") -> dict[str, Any]:
@@ -157,14 +140,3 @@ def newest(folder: Path) -> dict[str, Any] | None:
             except UserError as error:
                 log.warning("%s", error)
     return None
-
-
-def link(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source`, atomically; a copy where the file system has no hard links."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:
-        temporary.write_bytes(source.read_bytes())
-    temporary.replace(target)

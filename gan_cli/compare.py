@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gan_cli import charts, page, tables
 from gan_cli.errors import UserError, closest, on_one_line
-from gan_cli.rundir import write_bytes
+from gan_cli.files import write_bytes
 from gan_cli.runs import Group, Run, found, grouped
 
 SUFFIXES = {".html": "page", ".png": "picture", ".csv": "csv", ".md": "markdown", ".tex": "latex"}

@@ -5,8 +5,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gan_cli import rundir
 from gan_cli.errors import UserError
+from gan_cli.files import replacing
 from gan_cli.sample import SampleConfig, Statistics, Weights, prepared
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def run(config: ExportConfig) -> None:
     generator = prepared(SampleConfig(**same), Path(config.checkpoint))
     from gan_cli import formats
 
-    with formats.quiet(), rundir.replacing(output) as temporary:
+    with formats.quiet(), replacing(output) as temporary:
         temporary.write_bytes(formats.exported(generator, output.suffix))
         apart = _compared(generator, temporary, output)
     latent, shape = generator.drawn([0]).shape[1], ", ".join(map(str, generator.spec.shape))

@@ -24,11 +24,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def memory() -> int:
-    """Bytes of memory that this machine has."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
 def choose_device(hardware: Mapping[str, Any], index: int = 0) -> torch.device:
     """The device that `hardware` asks for; of several GPUs, the one of this index.
 

@@ -17,8 +17,9 @@ from gan_cli import checkpoint, health, noise, pictures, registry, rundir
 from gan_cli.data.dataset import Dataset
 from gan_cli.data.text import lines
 from gan_cli.errors import UserError
+from gan_cli.files import link, tolerated, write_json, write_text
 from gan_cli.game import Game, in_parts
-from gan_cli.records import Recorder, tolerated
+from gan_cli.records import Recorder
 from gan_cli.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -187,8 +188,7 @@ class Pictures(Hook):
 
     def _write_text(self, samples: list[str], step: int) -> None:
         with tolerated(f"the samples of step {step}"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / f"step_{step:08d}.txt").write_text("\n".join(samples) + "\n", encoding="utf-8")
+            write_text(self.folder / f"step_{step:08d}.txt", "\n".join(samples) + "\n")
         self.recorder.board("add_text", "samples", "\n".join(f"    {line}" for line in samples), step)  # as code
 
 
@@ -259,7 +259,7 @@ class Health(Hook):
         said = health.verdicts(rows, self.config, self._diversity(trainer), classes)
         self.recorder.board("add_text", "health", "\n\n".join(said), trainer.step)
         with tolerated("the health report"):
-            rundir.write_json(self.folder / rundir.CARD, rundir.read_card(self.folder) | {"health": said})
+            write_json(self.folder / rundir.CARD, rundir.read_card(self.folder) | {"health": said})
 
     def _diversity(self, trainer: Trainer) -> float | None:
         """Mean distance of two samples over that of two real ones, for images and points."""
@@ -317,8 +317,8 @@ class Checkpoints(Hook):
         try:
             checkpoint.save({**self.frame, **trainer.state_dict()}, path)
             if improved:  # before last.pt, which says what the best was
-                checkpoint.link(path, self.files / "best.pt")
-            checkpoint.link(path, self.files / "last.pt")
+                link(path, self.files / "best.pt")
+            link(path, self.files / "last.pt")
             write_card(self.folder, trainer)
         except OSError as error:
             if improved and self.scores:
@@ -344,7 +344,7 @@ def write_card(folder: Path, trainer: Trainer) -> None:
         progress["rollbacks"] = trainer.rollbacks
     if trainer.scores:
         progress |= {"objective": trainer.objective, "scores": trainer.scores}
-    rundir.write_json(folder / rundir.CARD, rundir.read_card(folder) | progress)
+    write_json(folder / rundir.CARD, rundir.read_card(folder) | progress)
 
 
 def forget_old(folder: Path, keep: int) -> None:

@@ -12,7 +12,7 @@ import torch
 import yaml
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from gan_cli import build, checkpoint, hooks, lease, processes, registry, report, rundir
+from gan_cli import build, checkpoint, files, hooks, lease, processes, registry, report, rundir
 from gan_cli.config import DEFAULTS, GROUPS, check, differences, fingerprint, flatten
 from gan_cli.data.dataset import Dataset
 from gan_cli.errors import UserError
@@ -233,13 +233,11 @@ def _go_on(trainer: Trainer, state: Mapping[str, Any], config: Mapping[str, Any]
 
 def _write_down(config: Mapping[str, Any], folder: Path, overrides: list[str]) -> None:
     """The composed configuration and what was typed, and the card by which the same command finds this run."""
-    for left in (folder / "checkpoints").glob(".*.part"):  # of a process that was killed while it wrote
-        left.unlink()
-    (folder / ".hydra").mkdir(exist_ok=True)
-    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
-    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(overrides), encoding="utf-8")
+    files.remove_leftovers(folder / "checkpoints")
+    files.write_text(folder / ".hydra" / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+    files.write_text(folder / ".hydra" / "overrides.yaml", yaml.safe_dump(overrides))
     card = rundir.read_card(folder) | {"fingerprint": fingerprint(config)}
-    rundir.write_json(folder / rundir.CARD, card)
+    files.write_json(folder / rundir.CARD, card)
 
 
 def _start_from(trainer: Trainer, path: Path) -> None:

@@ -1,6 +1,7 @@
 """What each mode of `gan-sample` makes of a generator, and how it writes that."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from gan_cli import pictures, walks
 from gan_cli.data import text
 from gan_cli.errors import UserError
 from gan_cli.evaluate import own_or_other_data
+from gan_cli.files import replacing, write_text
 from gan_cli.sample import Generator, Mode, SampleConfig, latents_of, prepared
 
 
@@ -45,8 +47,7 @@ def lines(generator: Generator, samples: Tensor) -> list[str]:
 
 
 def _write_text(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text("\n".join(lines(generator, samples)) + "\n", encoding="utf-8")
+    write_text(output, "\n".join(lines(generator, samples)) + "\n")
 
 
 def _write_grid(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
@@ -65,8 +66,12 @@ def _write_images(samples: Tensor, generator: Generator, output: Path, columns: 
 
 
 def _write_npz(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(output, samples=generator.spec.in_units(samples).numpy())
+    _write_arrays(output, samples=generator.spec.in_units(samples).numpy())
+
+
+def _write_arrays(output: Path, **arrays: Any) -> None:
+    with replacing(output) as temporary, temporary.open("wb") as file:  # by a name it would add its own suffix
+        np.savez_compressed(file, **arrays)
 
 
 def _write_points(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
@@ -102,9 +107,8 @@ def write_through_codes(config: SampleConfig, generator: Generator, output: Path
     batch = dataset.few(dataset.heldout, config.n, f"sampled {config.seed}")
     with torch.no_grad():
         if config.mode is Mode.encode:
-            output.parent.mkdir(parents=True, exist_ok=True)
             labels = {"y": batch["y"].numpy()} if "y" in batch else {}
-            np.savez_compressed(output, codes=generator.game.encode(batch["x"]).numpy(), **labels)
+            _write_arrays(output, codes=generator.game.encode(batch["x"]).numpy(), **labels)
         else:
             again = generator.game.reconstruct(batch["x"], *(batch[name] for name in generator.game.condition))
             _write_grid(_interleaved(batch["x"], again), generator, output, WIDE)

@@ -16,7 +16,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from gan_cli import rundir, stopping
+from gan_cli import files, rundir, stopping
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.runs import lower_is_better
 from gan_cli.tables import NOTHING, aligned
@@ -70,7 +70,7 @@ def sweep(arguments: list[str], outputs: Path, chosen: Callable[[list[str]], Map
     if not new and "resume=never" in typed:
         raise UserError(f"resume=never: {folder} already holds a sweep; choose another hydra.sweep.dir or resume=auto.")
     with rundir.hold(folder, LOCK), _accounted(folder, new), patience:
-        rundir.write_json(folder / LEDGER, {"overrides": typed})
+        files.write_json(folder / LEDGER, {"overrides": typed})
         yield complete if named else [f"hydra.sweep.dir={folder}", *complete]
 
 
@@ -96,7 +96,7 @@ def _earlier(typed: list[str], outputs: Path) -> Path | None:
     if "resume=never" in typed:
         return None
     folders = [path.parent for path in sorted(outputs.glob(f"*/{LEDGER}"), reverse=True)]
-    return next((path for path in folders if rundir.read_json(path / LEDGER).get("overrides") == typed), None)
+    return next((path for path in folders if files.read_json(path / LEDGER).get("overrides") == typed), None)
 
 
 @contextlib.contextmanager
@@ -221,7 +221,7 @@ def cells(folder: Path) -> list[Cell]:
     """The cells of a sweep that have begun or failed, by name."""
     places = {path.parent for name in (rundir.CARD, FAILURE) for path in folder.rglob(name)}
     return [
-        Cell(str(place.relative_to(folder)), rundir.read_card(place), rundir.read_json(place / FAILURE).get("told", ""))
+        Cell(str(place.relative_to(folder)), rundir.read_card(place), files.read_json(place / FAILURE).get("told", ""))
         for place in sorted(places)
     ]
 
@@ -238,7 +238,7 @@ def write_failure(folder: Path, told: str) -> None:
     if rundir.read_card(folder).get("finished"):  # it is another line that does not fit what was played
         return
     with contextlib.suppress(OSError):
-        rundir.write_json(folder / FAILURE, {"told": on_one_line(told.strip())})
+        files.write_json(folder / FAILURE, {"told": on_one_line(told.strip())})
 
 
 def forget_failure(folder: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from gan_cli.data.dataset import Spec
+from gan_cli.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,19 +47,15 @@ def enlarged(images: Tensor) -> Tensor:
 
 def write(path: Path, pixels: np.ndarray) -> None:
     """Write a PNG, atomically; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    Image.fromarray(pixels).save(temporary, format="PNG")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")
 
 
 def write_gif(path: Path, frames: Sequence[np.ndarray], seconds: float = 0.1) -> None:
     """Write frames of one size as a GIF that begins again at its end, atomically; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
     first, *others = map(Image.fromarray, frames)
-    first.save(temporary, format="GIF", save_all=True, append_images=others, duration=int(1000 * seconds), loop=0)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        first.save(temporary, format="GIF", save_all=True, append_images=others, duration=int(1000 * seconds), loop=0)
 
 
 def captioned(pixels: np.ndarray, text: str) -> np.ndarray:

@@ -2,23 +2,15 @@
 
 import json
 import logging
-import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from gan_cli.files import tolerated, write_text
+
 log = logging.getLogger(__name__)
-
-
-@contextmanager
-def tolerated(what: str) -> Iterator[None]:
-    """A file that cannot be written is told of, and training goes on."""
-    try:
-        yield
-    except OSError as error:
-        log.error("%s could not be written (%s); training goes on", what, error.strerror or error)
 
 
 class Recorder:
@@ -42,9 +34,7 @@ class Recorder:
         if not self.path.exists():
             return
         kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-        temporary = self.path.with_name(f".metrics.{os.getpid()}.part")
-        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        temporary.replace(self.path)
+        write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def hparams(self, settings: Mapping[str, Any], metrics: Sequence[str]) -> None:
         """The row of TensorBoard's table of runs: settings, and the last values of these scalars."""

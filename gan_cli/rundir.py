@@ -1,8 +1,6 @@
 """Run folders: named, found again by the same command, held by one process. Nothing here imports torch."""
 
 import fcntl
-import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -10,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_cli.errors import UserError
+from gan_cli.files import read_json
 
 CARD = "run.json"
 """A small file beside the checkpoints: fingerprint, step, seconds, scores. It is how an unfinished run is found."""
@@ -23,38 +22,6 @@ def stamp() -> str:
 def read_card(folder: Path) -> dict[str, Any]:
     """The run's card, or {} where there is none that can be read."""
     return read_json(folder / CARD)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """What a small JSON file holds, or {} where there is none that can be read."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a small JSON file atomically."""
-    write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically; its folder is made."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to, whose file takes the place of `path` if the block ends well; else it goes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def new_folder(parent: Path) -> Path:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from conftest import start
 
-from gan_cli import multirun, rundir, train
+from gan_cli import files, multirun, rundir, train
 from gan_cli.errors import UserError
 
 Command = Callable[..., tuple[int, str]]
@@ -143,8 +143,8 @@ def test_a_sweep_whose_cells_all_failed_keeps_why(command: Command, tmp_path: Pa
 def test_larger_is_better_for_some_objectives(tmp_path: Path) -> None:
     for name, value in (("a", 3.0), ("b", 5.0), ("c", 4.0)):
         card = {"objective": "classifier_score", "scores": {"classifier_score": value}, "finished": True}
-        rundir.write_json(tmp_path / name / rundir.CARD, card)
-    rundir.write_json(tmp_path / "d" / rundir.CARD, {"step": 3})
+        files.write_json(tmp_path / name / rundir.CARD, card)
+    files.write_json(tmp_path / "d" / rundir.CARD, {"step": 3})
     multirun.write_failure(tmp_path / "e", "too\nbad")
     lines = multirun.summary(tmp_path).splitlines()
     assert [line.split()[0] for line in lines[1:6]] == ["b", "c", "a", "d", "e"]
@@ -170,14 +170,14 @@ def test_a_cell_that_another_process_plays_is_waited_for(command: Command, tmp_p
     line = ("gan-train", "-m", "hydra.sweep.dir=sweep", "seed=1,2", *QUICK, "steps=2")
     assert command(*line)[0] == 0
     card = rundir.read_card(tmp_path / "sweep" / "seed=2")
-    rundir.write_json(tmp_path / "sweep" / "seed=2" / rundir.CARD, card | {"step": 1})
+    files.write_json(tmp_path / "sweep" / "seed=2" / rundir.CARD, card | {"step": 1})
     holds = threading.Event()
 
     def other() -> None:
         with rundir.hold(tmp_path / "sweep" / "seed=2"):
             holds.set()
             time.sleep(1)
-            rundir.write_json(tmp_path / "sweep" / "seed=2" / rundir.CARD, card)
+            files.write_json(tmp_path / "sweep" / "seed=2" / rundir.CARD, card)
 
     thread = threading.Thread(target=other)
     thread.start()

@@ -21,7 +21,7 @@ import yaml
 from conftest import compose, mostly_slow, start
 from test_zoo import assert_same_state
 
-from gan_cli import checkpoint, rundir
+from gan_cli import checkpoint, hooks, rundir
 from gan_cli.config import fingerprint
 from gan_cli.errors import UserError
 from gan_cli.registry import Registry
@@ -354,7 +354,7 @@ def test_the_best_is_kept_when_the_process_dies_between_the_two_links(
         "gan_cli.metrics.points.PointScores.__call__",
         lambda self, samples, y=None: {"w1": next(values), "w1_floor": 0.0},
     )
-    honest, calls = checkpoint.link, []
+    honest, calls = hooks.link, []
 
     def dying(source: Path, target: Path) -> None:
         calls.append(target.name)
@@ -362,7 +362,7 @@ def test_the_best_is_kept_when_the_process_dies_between_the_two_links(
             raise KeyboardInterrupt
         honest(source, target)
 
-    monkeypatch.setattr(checkpoint, "link", dying)
+    monkeypatch.setattr(hooks, "link", dying)
     typed = (*RUN, "steps=6", "evaluate_every=2", "checkpoint_every=2", "hydra.run.dir=run")
     assert command("gan-train", *typed)[0] == 130
     assert calls == ["best.pt", "last.pt", "best.pt", "last.pt"]

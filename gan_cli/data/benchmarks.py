@@ -18,8 +18,9 @@ from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn.functional import pad
 
-from gan_cli.data.dataset import Dataset, Fields, Spec, cache_folder, resized, resizing
+from gan_cli.data.dataset import Dataset, Fields, Spec, resized, resizing
 from gan_cli.errors import UserError
+from gan_cli.files import cache_folder
 from gan_cli.registry import Count, datasets
 
 

@@ -1,30 +1,24 @@
 """What every data set is: named fields of tensors for training, the same held out, and how to decode a batch."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from platformdirs import user_cache_dir
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gan_cli import noise
 from gan_cli.errors import UserError
+from gan_cli.files import cache_folder
 from gan_cli.registry import metrics
 
 Fields = dict[str, Tensor]
+__all__ = ["FEW", "Dataset", "Fields", "Spec", "cache_folder", "fits", "installed", "resized", "resizing"]
 FEW = 20  # held-out samples below which a classifier's scores say nothing
-
-
-def cache_folder() -> Path:
-    """Where downloaded data and trained classifiers are kept: `$GAN_CACHE`, else the system's cache folder."""
-    return Path(os.environ.get("GAN_CACHE") or user_cache_dir("gan-cli"))
 
 
 @dataclass(frozen=True)

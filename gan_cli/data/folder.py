@@ -21,9 +21,10 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from gan_cli.data.dataset import FEW, Dataset, Spec, cache_folder
+from gan_cli.data.dataset import FEW, Dataset, Spec
 from gan_cli.data.listing import Listing, listing
 from gan_cli.errors import UserError
+from gan_cli.files import cache_folder
 from gan_cli.registry import Count, datasets
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy
 
 from gan_cli import checkpoint, noise
 from gan_cli.data.batches import Batches
-from gan_cli.data.dataset import Dataset, cache_folder
+from gan_cli.data.dataset import Dataset
+from gan_cli.files import cache_folder
 from gan_cli.metrics.provenance import Provenance
 from gan_cli.registry import Count, metrics
 

@@ -5,13 +5,12 @@ from random import Random
 
 from torch import Tensor
 
-from gan_cli.data.dataset import Dataset, cache_folder
+from gan_cli.data.dataset import Dataset
 from gan_cli.data.smiles import strings
 from gan_cli.data.text import characters
+from gan_cli.files import cache_folder, read_json, tolerated, write_json
 from gan_cli.metrics.provenance import Provenance
-from gan_cli.records import tolerated
 from gan_cli.registry import Count, metrics
-from gan_cli.rundir import read_json, write_json
 
 
 @metrics.register("molecules")

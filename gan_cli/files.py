@@ -1,0 +1,253 @@
+"""The one way to write a file, and to read one that somebody else wrote. Nothing here imports torch.
+
+A file is written beside its place and moved there whole: whatever happens, it is the old one or the new one. Only
+regular files are read, and never more of them than the caller allows. All complaints are OSErrors whose `strerror` and
+`filename` make a sentence.
+"""
+
+import errno
+import fcntl
+import functools
+import gzip
+import hashlib
+import json
+import logging
+import os
+import re
+import stat
+import threading
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_dir
+
+log = logging.getLogger(__name__)
+
+SMALL = 16 * 2**20  # bytes: more than any card, configuration or index that this package writes
+UNPACKED = 1 / 8  # of the machine's memory: the most that one file of data may unfold to
+PART = re.compile(r"\..+\.\d+\.part")  # files that are being written, see `replacing`
+KINDS = {
+    stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket", stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}  # fmt: skip
+
+
+def cache_folder() -> Path:
+    """Where downloaded data and trained classifiers are kept: `$GAN_CACHE`, else the system's cache folder."""
+    return Path(os.environ.get("GAN_CACHE") or user_cache_dir("gan-cli"))
+
+
+def memory() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
+    """A name beside `path` to write to, whose file takes the place of `path` if the block ends well; else it goes.
+
+    What writers that were killed have left in the folder is removed first.
+
+    Args:
+        durable: have the content and the folder's entry on the disk before this returns, so that a power cut after
+            it cannot undo it.
+
+    Raises:
+        OSError: the folder cannot be written, the disk is full, or `path` is a folder, a device or a pipe.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        _refuse_irregular(path.stat(), path)
+    _tidy(path.parent.resolve())
+    temporary = path.with_name(f".{path.name}.{threading.get_native_id()}.part")
+    try:
+        with _held(temporary):
+            yield temporary
+            if durable:
+                _sync(temporary)
+            temporary.replace(path)
+        if durable:
+            _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically; its folder is made."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a text in UTF-8 atomically; its folder is made."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a small JSON file atomically."""
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def link(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source`, atomically; a copy where the file system has no hard links."""
+    with replacing(target) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:
+            temporary.write_bytes(source.read_bytes())
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed have left in a folder: their locks went with them."""
+    with suppress(OSError):  # a folder that cannot be listed, or another process that was quicker
+        for path in folder.iterdir():
+            if PART.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                with suppress(BlockingIOError), path.open("ab") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink(missing_ok=True)
+
+
+@functools.cache  # once a folder: a process may write ten thousand pictures into one
+def _tidy(folder: Path) -> None:
+    remove_leftovers(folder)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """A new file whose lock says that somebody is writing it."""
+    while True:
+        with path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:  # nobody took it for a leftover
+                yield
+                return
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def tolerated(what: str) -> Iterator[None]:
+    """A file that cannot be written is reported, and training goes on."""
+    try:
+        yield
+    except OSError as error:
+        log.error("%s could not be written (%s); training goes on", what, error.strerror or error)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BufferedReader]:
+    """A regular file, open for reading; a pipe or a device is refused before anything waits for it.
+
+    Raises:
+        OSError: there is none, it is something else, or it may not be read.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _refuse_irregular(os.fstat(handle), path)
+    except OSError:
+        os.close(handle)
+        raise
+    with os.fdopen(handle, "rb") as file:
+        yield file
+
+
+def read_bytes(path: Path, most: int | None = None) -> bytes:
+    """The content of a regular file of at most so many bytes (of a share of the machine's memory if not given).
+
+    Raises:
+        OSError: as `opened`; or it holds more.
+    """
+    most = _most(most)
+    with opened(path) as file:
+        content = file.read(most + 1)
+    return _refuse_longer(content, most, path)
+
+
+def read_text(path: Path, most: int | None = None) -> str:
+    """As `read_bytes`, in UTF-8, with or without a byte order mark. Raises UnicodeDecodeError too."""
+    return read_bytes(path, most).decode("utf-8-sig")
+
+
+def read_unpacked(path: Path, most: int | None = None) -> bytes:
+    """As `read_bytes`, of what a .gz file unfolds to; another file's content as it is.
+
+    Raises:
+        OSError: as `read_bytes`; or it is damaged.
+    """
+    if path.suffix != ".gz":
+        return read_bytes(path, most)
+    most = _most(most)
+    try:
+        with opened(path) as file, gzip.open(file) as unpacked:
+            content = unpacked.read(most + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise OSError(errno.EIO, f"is damaged ({error})", str(path)) from None
+    return _refuse_longer(content, most, path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a small JSON file holds, or {} where there is none that can be read."""
+    try:
+        content = json.loads(read_text(path, SMALL))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _most(wanted: int | None) -> int:
+    return int(UNPACKED * memory()) if wanted is None else wanted
+
+
+def _refuse_longer(content: bytes, most: int, path: Path) -> bytes:
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"holds more than the {most / 2**20:,.0f} MiB that are read of it here", str(path))
+    return content
+
+
+def _refuse_irregular(state: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(state.st_mode):
+        kind = next((name for test, name in KINDS.items() if test(state.st_mode)), "something else")
+        raise OSError(errno.EINVAL, f"is {kind}, not a file", str(path))
+
+
+# --- caches -----------------------------------------------------------------------------------------------------------
+
+
+def checksum(path: Path) -> str:
+    """A digest of a regular file's content."""
+    with opened(path) as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+
+
+def seal(path: Path) -> None:
+    """Keep the checksum of a file of the cache beside it."""
+    write_text(_seal_of(path), checksum(path) + "\n")
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file of the cache is what was written there."""
+    try:
+        return read_text(_seal_of(path), SMALL).strip() == checksum(path)
+    except (OSError, ValueError):
+        return False
+
+
+def _seal_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sum")
