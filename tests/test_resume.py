@@ -382,10 +382,10 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_trains_on(
 ) -> None:
     honest, calls = torch.save, []
 
-    def full(content: Any, file: Any) -> None:
+    def full(content: Any, file: Path) -> None:
         calls.append(content["step"])
         if len(calls) == 2:
-            file.write(b"half of it")
+            file.write_bytes(b"half of it")
             raise OSError(28, "No space left on device")
         honest(content, file)
 
