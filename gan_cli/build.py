@@ -157,16 +157,35 @@ def build_trainer(
     if game.ema is not None and not game.averaged:
         raise UserError(f"model.ema={game.ema}: model={config['model']['name']} averages no network; set it to null.")
     shards = Shards(hardware["shards"], world, hardware["reduce"])
+    shards.check(game)
     game.at_once = min(game.at_once, max(16, config["batch_size"] // shards.count))
     ema = None if game.ema is None else _averaged_copy(game)
     scaled = hardware["precision"] == "fp16"
     looks = [config[f"{what}_every"] for what in ("log", "sample", "evaluate", "checkpoint")]
     trainer = Trainer(
-        game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema, shards, scaled, looks
-    )
+        game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema, shards, scaled, looks,
+        _timed(config),
+    )  # fmt: skip
     trainer.hardware, trainer.choices = hardware, choices
     _hasten(trainer)
     return trainer
+
+
+def _timed(config: Mapping[str, Any]) -> list[str]:
+    """What of a run spans all its rounds, and so follows the time where `minutes` ends it: see `Trainer.position`.
+
+    Raises:
+        UserError: the game and its augmentation count differently.
+    """
+    spans = {part: config.get(part, {}).get("total") for part in ("schedule", "model", "augmentation")}
+    whole = {part: total == config["steps"] for part, total in spans.items() if total is not None}
+    if config["minutes"] is not None and len({whole[part] for part in ("model", "augmentation") if part in whole}) > 1:
+        raise UserError(
+            f"model.total={spans['model']}, augmentation.total={spans['augmentation']}: under minutes= both follow the "
+            "time or neither does; type both, or none."
+        )
+    parts = {"schedule": "schedule", "model": "game", "augmentation": "game"}
+    return sorted({parts[part] for part, spanning in whole.items() if spanning})
 
 
 def _hasten(trainer: Trainer) -> None:

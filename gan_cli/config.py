@@ -146,7 +146,7 @@ class TrainConfig:
     evaluate_samples: int | None = key(None, least=2, help="samples to score; null takes the metric's own number")
     keep_checkpoints: int = key(3, least=1, help="checkpoints kept, beside best.pt")
     resume: Resume = key(Resume.auto, help="auto, never (start anew), force (go on with a changed configuration)")
-    init_from: str | None = key(None, help="checkpoint whose weights to start from, with fresh optimizers")
+    init_from: str | None = key(None, help="checkpoint, or run, whose weights to start from, with fresh optimizers")
     max_rollbacks: int = key(2, help="times that a run goes back to its last checkpoint after something was not finite")
     guard: Guard = key(Guard.error, help="error or warn, for configurations whose mathematics is void")
     plugins: list[str] = field(

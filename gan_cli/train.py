@@ -50,8 +50,8 @@ def run_folder(*, _root_: DictConfig) -> str:
         found = rundir.find(parent, name, config["steps"], config["minutes"])
         if found:
             return str(found)
-    if config["init_from"] and not Path(config["init_from"]).is_file():  # a run that goes on no longer needs it
-        raise UserError(f"init_from={config['init_from']}: no such file.")
+    if config["init_from"] and not Path(config["init_from"]).exists():  # a run that goes on no longer needs it
+        raise UserError(f"init_from={config['init_from']}: no such file, and no such run.")
     return str(rundir.new_folder(parent))
 
 
