@@ -191,7 +191,7 @@ def test_priors_in_the_plane() -> None:
 
 
 def test_coupled_networks_share_all_but_an_end_and_learn_it_once() -> None:
-    trainer = make_trainer("model=cogan", "++model.ema=0.5", *TINY)
+    trainer = make_trainer("model=cogan", "++model.ema=0.5", "++model.ema_ramp=0", *TINY)
     game = trainer.game
     for name, apart in (("G", 1), ("D", 1)):
         one, other = ({id(p) for p in game.get_submodule(part).parameters()} for part in (name, f"{name}_b"))
