@@ -451,7 +451,7 @@ def test_every_experiment_composes_and_plays(experiment: str) -> None:
 
 
 def test_an_average_follows_its_closed_form() -> None:
-    """0.9 of itself and 0.1 of what is trained, means and variances of batch norms included; their counts are copied."""
+    """0.9 of itself and 0.1 of what is trained, those of batch norms too; their counts are copied."""
     trainer = tiny("dcgan", "digits", "++model.ema=0.9", "++model.ema_ramp=0")
     assert trainer.ema is not None
     generator, averaged = trainer.game.get_submodule("G"), trainer.ema.get_submodule("G")
