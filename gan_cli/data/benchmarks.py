@@ -225,7 +225,8 @@ class TorchvisionImages(Benchmark):
             raise self._damaged(folder, error) from None
 
     def _damaged(self, path: Path, error: Exception) -> UserError:
-        reason = on_one_line(str(error).strip().split("\n")[0]) or type(error).__name__
+        told = str(getattr(error, "strerror", None) or error).strip()
+        reason = on_one_line(told.split("\n")[0]) or type(error).__name__
         return UserError(f"data={self.name}: what is in {path} cannot be read ({reason}); {MEND}")
 
     def _options(self, train: bool) -> dict[str, Any]:
@@ -268,8 +269,8 @@ class USPS(TorchvisionImages):
         try:
             sparse, y = load_svmlight_file(io.BytesIO(read_unpacked(path)), n_features=256, dtype=np.float32)
             values = sparse.toarray().reshape(-1, 1, 16, 16)
-            if not (np.abs(values) <= 1).all() or not np.isin(y, np.arange(1, 11)).all():
-                raise ValueError("it holds numbers outside [-1, 1], or labels that are not 1 to 10")
+            if not len(y) or not (np.abs(values) <= 1).all() or not np.isin(y, np.arange(1, 11)).all():
+                raise ValueError("it holds no image, or numbers outside [-1, 1], or labels that are not 1 to 10")
         except (OSError, ValueError) as error:
             raise self._damaged(path, error) from None
         around = ((0, 0), (0, 0), (self.border, self.border), (self.border, self.border))
