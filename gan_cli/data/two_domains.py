@@ -46,8 +46,10 @@ class TwoDomains(Dataset):
         if domain == "usps":
             border = {} if of in ("usps", "digits") else {"border": 3 if first.spec.shape[-1] == 28 else 5}
             second = _one("usps", image_size, root, **border)
-            if (second.spec.classes, second.spec.names) != (self.spec.classes, self.spec.names):
-                raise UserError(f"data.domain=usps: the labels of {of} in {root} are not the ten digits; take others.")
+            if second.spec.classes != self.spec.classes:
+                raise UserError(
+                    f"data.domain=usps: has ten classes, and {of} in {root} has {self.spec.classes}; take others."
+                )
             if second.spec.shape != self.spec.shape:
                 raise UserError(
                     f"data.domain=usps: its images are {second.spec.shape}, those of {of} {self.spec.shape}; set "

@@ -56,7 +56,7 @@ class ClassifierScores:
         self.samples, self.device, self.classes = min(n, len(dataset.heldout["x"])), device, dataset.spec.classes
         self.network, self.resizing = load_or_train(dataset, device), dataset.resizing
         self.trained_on = digest(dataset)
-        self.accuracy = self.network.accuracy
+        self.accuracy = accuracy(self.network, dataset)
         self.reference = self._features(dataset.some(dataset.train, 20_000))
         heldout = self._features(dataset.some(dataset.heldout, self.samples))
         self.floor = frechet_distance(heldout, self.reference)
@@ -118,17 +118,14 @@ def _apart(x: Tensor, y: Tensor, classes: int) -> Tensor:
 class Classifier(nn.Module):
     """Two convolutions, a hidden layer of 64 features, a linear head: (N, C, H, W) -> (N, classes) logits."""
 
-    accuracy: float = float("nan")
-    """Share of the held-out images of its data that it names rightly."""
-
     def __init__(self, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
-        stride = 2 if shape[-1] > 8 else 1
-        height, width = (-(-side // (2 * stride)) for side in shape[1:])
+        stride = 2 if max(shape[1:]) > 8 else 1
+        down, across = (((side + stride - 1) // stride + 1) // 2 for side in shape[1:])
         self.features = nn.Sequential(
             nn.Conv2d(shape[0], 16, 3, stride=stride, padding=1), nn.ReLU(),
             nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
-            nn.Flatten(), nn.Linear(32 * height * width, FEATURES), nn.ReLU(),
+            nn.Flatten(), nn.Linear(32 * down * across, FEATURES), nn.ReLU(),
         )  # fmt: skip
         self.head = nn.Linear(FEATURES, classes)
 
@@ -151,8 +148,7 @@ def load_or_train(dataset: Dataset, device: torch.device) -> Classifier:
     with torch.random.fork_rng():
         network = _kept(path, dataset) or _trained(dataset, device, path)
     network.to(device).eval().requires_grad_(False)
-    network.accuracy = accuracy(network, dataset)
-    _warn_of_chance(network.accuracy, dataset)
+    _warn_of_chance(accuracy(network, dataset), dataset)
     return network
 
 
