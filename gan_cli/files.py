@@ -5,6 +5,7 @@ regular files are read, and never more of them than the caller allows. All compl
 `filename` make a sentence.
 """
 
+import bz2
 import errno
 import fcntl
 import functools
@@ -186,18 +187,21 @@ def read_text(path: Path, most: int | None = None) -> str:
 
 
 def read_unpacked(path: Path, most: int | None = None) -> bytes:
-    """As `read_bytes`, of what a .gz file unfolds to; another file's content as it is.
+    """As `read_bytes`, of what a .gz or .bz2 file unfolds to; another file's content as it is.
 
     Raises:
         OSError: as `read_bytes`; or it is damaged.
     """
-    if path.suffix != ".gz":
+    packing: Any = {".gz": gzip, ".bz2": bz2}.get(path.suffix.lower())
+    if packing is None:
         return read_bytes(path, most)
     most = _most(most)
     try:
-        with opened(path) as file, gzip.open(file) as unpacked:
+        with opened(path) as file, packing.open(file) as unpacked:
             content = unpacked.read(most + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, OSError) as error:
+        if getattr(error, "errno", None) is not None:  # not the content's fault
+            raise
         raise OSError(errno.EIO, f"is damaged ({error})", str(path)) from None
     return _refuse_longer(content, most, path)
 

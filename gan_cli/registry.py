@@ -74,10 +74,13 @@ class Registry:
         variable: the name this registry has in this module, as the decorators write it.
         where: the package or module whose source holds the components.
         offers: arguments that the program fills in by name; the configuration may not set them.
+        law: the module whose `check(component, name)` refuses what is built and breaks the group's rules.
     """
 
-    def __init__(self, group: str, variable: str, where: str, offers: tuple[str, ...] = ()) -> None:
-        self.group, self.variable, self.where, self.offers = group, variable, where, offers
+    def __init__(
+        self, group: str, variable: str, where: str, offers: tuple[str, ...] = (), law: str | None = None
+    ) -> None:
+        self.group, self.variable, self.where, self.offers, self.law = group, variable, where, offers, law
         self._built: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -147,7 +150,10 @@ class Registry:
         arguments = self.check(node, path)
         component = self.component(node["name"], path)
         wanted = {key: value for key, value in offered.items() if key in component.arguments}
-        return self.loaded(component.name, path)(**arguments, **wanted)
+        built = self.loaded(component.name, path)(**arguments, **wanted)
+        if self.law:
+            importlib.import_module(self.law).check(built, component.name)
+        return built
 
     def loaded(self, name: str, path: str) -> Any:
         """The registered class or function itself."""
@@ -392,7 +398,7 @@ networks = Registry("network", "networks", "gan_cli.networks", offers=("shape", 
 losses = Registry("loss", "losses", "gan_cli.losses")
 regularizers = Registry("regularizer", "regularizers", "gan_cli.regularizers")
 augmentations = Registry("augmentation", "augmentations", "gan_cli.augmentations")
-datasets = Registry("data", "datasets", "gan_cli.data")
+datasets = Registry("data", "datasets", "gan_cli.data", law="gan_cli.data.law")
 optimizers = Registry("optimizer", "optimizers", "gan_cli.optimizers", offers=("parameters",))
 schedules = Registry("schedule", "schedules", "gan_cli.optimizers", offers=("optimizer",))
 figures = Registry("figures", "figures", "gan_cli.figures", offers=("trainer", "dataset", "rows"))

@@ -34,6 +34,7 @@ class Spec:
         units: for each column of a table its name, offset and scale: value = offset + scale * sample.
         vocabulary: the characters of a text, in the order of their one-hot places.
         domain: what a second domain shows of an image of the first, see `gan_cli.data.two_domains`.
+        names: of the classes, where they have some.
     """
 
     kind: str
@@ -44,16 +45,19 @@ class Spec:
     units: tuple[tuple[str, float, float], ...] = ()
     vocabulary: str = ""
     domain: str = ""
+    names: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """As plain types, for a checkpoint."""
-        return {**asdict(self), "shape": list(self.shape), "units": [list(unit) for unit in self.units]}
+        lists = {"shape": list(self.shape), "units": [list(unit) for unit in self.units], "names": list(self.names)}
+        return {**asdict(self), **lists}
 
     @classmethod
     def restore(cls, plain: dict[str, Any]) -> "Spec":
         """The inverse of `plain`."""
         units = tuple(tuple(unit) for unit in plain.get("units", ()))
-        return cls(**{**plain, "shape": tuple(plain["shape"]), "units": units})
+        names = tuple(plain.get("names", ()))
+        return cls(**{**plain, "shape": tuple(plain["shape"]), "units": units, "names": names})
 
     def in_units(self, samples: Tensor) -> Tensor:
         """Samples as the data has them: a table's columns in their own units."""

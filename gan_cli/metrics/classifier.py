@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from gan_cli import checkpoint, noise
 from gan_cli.data.batches import Batches
 from gan_cli.data.dataset import Dataset
-from gan_cli.files import cache_folder
+from gan_cli.files import cache_folder, is_sealed, seal
 from gan_cli.metrics.provenance import Provenance
 from gan_cli.registry import Count, metrics
 
@@ -116,16 +116,16 @@ def _apart(x: Tensor, y: Tensor, classes: int) -> Tensor:
 
 
 class Classifier(nn.Module):
-    """Two convolutions, a hidden layer of 64 features, a linear head: (N, C, S, S) -> (N, classes) logits."""
+    """Two convolutions, a hidden layer of 64 features, a linear head: (N, C, H, W) -> (N, classes) logits."""
 
     def __init__(self, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
-        stride = 2 if shape[-1] > 8 else 1
-        side = (shape[-1] + stride - 1) // stride
+        stride = 2 if max(shape[1:]) > 8 else 1
+        down, across = (((side + stride - 1) // stride + 1) // 2 for side in shape[1:])
         self.features = nn.Sequential(
             nn.Conv2d(shape[0], 16, 3, stride=stride, padding=1), nn.ReLU(),
             nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
-            nn.Flatten(), nn.Linear(32 * ((side + 1) // 2) ** 2, FEATURES), nn.ReLU(),
+            nn.Flatten(), nn.Linear(32 * down * across, FEATURES), nn.ReLU(),
         )  # fmt: skip
         self.head = nn.Linear(FEATURES, classes)
 
@@ -140,18 +140,44 @@ def features(network: Classifier, x: Tensor, device: torch.device) -> Tensor:
 
 
 def load_or_train(dataset: Dataset, device: torch.device) -> Classifier:
-    """The classifier of this data set from the cache, or a new one; the cache key is the training data itself."""
+    """The classifier of this data set from the cache, or a new one; the cache key is the training data itself.
+
+    That it is right no more often than chance is a warning.
+    """
     path = cache_folder() / "classifiers" / f"{digest(dataset)}.pt"
     with torch.random.fork_rng():
-        network = Classifier(dataset.spec.shape, dataset.spec.classes)
-        try:
-            network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-            return network.to(device).eval().requires_grad_(False)
-        except FileNotFoundError:
-            log.info("training the classifier for the scores (once; kept in %s)", path)
-        except Exception as error:
-            log.warning("%s is damaged (%s); training the classifier again", path, type(error).__name__)
-        return _trained(dataset, device, path)
+        network = _kept(path, dataset) or _trained(dataset, device, path)
+    network.to(device).eval().requires_grad_(False)
+    _warn_of_chance(accuracy(network, dataset), dataset)
+    return network
+
+
+def _kept(path: Path, dataset: Dataset) -> Classifier | None:
+    """What the cache holds, if it is what was written there."""
+    if not path.exists():
+        log.info("training the classifier for the scores (once; kept in %s)", path)
+        return None
+    if not is_sealed(path):
+        log.warning("%s is not what was written there, or of an older gan-cli; training the classifier again", path)
+        return None
+    network = Classifier(dataset.spec.shape, dataset.spec.classes)
+    try:
+        network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    except Exception as error:
+        log.warning("%s is damaged (%s); training the classifier again", path, type(error).__name__)
+        return None
+    return network
+
+
+def _warn_of_chance(right: float, dataset: Dataset) -> None:
+    """Chance is to name the commonest class always; what lies within two deviations of it is no better."""
+    y = dataset.heldout["y"]
+    share = float(torch.bincount(y).max()) / len(y)
+    if right <= share + 2 * (share * (1 - share) / len(y)) ** 0.5:
+        log.warning(
+            "the classifier is right on %.4f of %d held-out images, no more than by chance (%.4f): scores that go "
+            "by it say nothing", right, len(y), share,
+        )  # fmt: skip
 
 
 def digest(dataset: Dataset) -> str:
@@ -176,13 +202,14 @@ def _trained(dataset: Dataset, device: torch.device, path: Path) -> Classifier:
         optimizer.step()
         schedule.step()
     _keep(network, path)
-    return network.eval().requires_grad_(False)
+    return network
 
 
 def _keep(network: nn.Module, path: Path) -> None:
     weights: dict[str, Any] = {name: value.cpu() for name, value in network.state_dict().items()}
     try:
         checkpoint.save(weights, path)
+        seal(path)
     except OSError as error:
         log.warning("the classifier could not be kept in %s (%s)", path, error.strerror)
 
