@@ -36,6 +36,7 @@ class Benchmark(Dataset):
     name: ClassVar[str]  # of the option
     source: ClassVar[str]  # torchvision's class
     folder: ClassVar[str]  # below the root
+    names: ClassVar[tuple[str, ...]] = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")  # of the classes
     files: ClassVar[tuple[str, ...]]  # some that the sentence about a failed download names
 
     def _at(self, root: str | None) -> Path:
@@ -85,7 +86,7 @@ class IdxImages(Benchmark):
             self._download(lambda: source(str(folder.parent.parent), download=True), folder)
         self.train, self.heldout = (self._fields(folder, part, image_size) for part in ("train", "t10k"))
         self.train = {name: values[:subset] for name, values in self.train.items()}
-        self.spec, self.flip = Spec("image", (1, image_size, image_size), classes=10), flip
+        self.spec, self.flip = Spec("image", (1, image_size, image_size), classes=10, names=self.names), flip
         if image_size != 28:
             smaller = "" if image_size == 32 else f", then {resizing(32, image_size)}"
             self.resizing = f"2 black pixels around 28x28{smaller}"
@@ -131,6 +132,7 @@ class FashionMNIST(IdxImages):
     """Articles of clothing: Xiao et al., 2017, arXiv 1708.07747."""
 
     name, source, folder = "fashion_mnist", "FashionMNIST", "FashionMNIST/raw"
+    names = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
 
 @datasets.register("kmnist")
@@ -138,6 +140,7 @@ class KMNIST(IdxImages):
     """Cursive Japanese characters: Clanuwat et al., 2018, arXiv 1812.01718."""
 
     name, source, folder = "kmnist", "KMNIST", "KMNIST/raw"
+    names = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
 
 # --- others: torchvision's readers ------------------------------------------------------------------------------------
@@ -163,7 +166,7 @@ class TorchvisionImages(Benchmark):
             x, y = self._arrays(found)
             parts.append({"x": resized(torch.from_numpy(np.ascontiguousarray(x)), image_size), "y": y})
         self.train, self.heldout = parts
-        self.spec, self.flip = Spec("image", tuple(self.train["x"].shape[1:]), classes=10), flip
+        self.spec, self.flip = Spec("image", tuple(self.train["x"].shape[1:]), classes=10, names=self.names), flip
         self.resizing = resizing(x.shape[-1], image_size)
 
     def _options(self, train: bool) -> dict[str, Any]:
@@ -213,6 +216,7 @@ class CIFAR10(TorchvisionImages):
 
     name, source, folder = "cifar10", "CIFAR10", "."
     files: ClassVar[tuple[str, ...]] = ("cifar-10-batches-py/",)
+    names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
     def __init__(self, root: str | None = None, image_size: Literal[8, 16, 32] = 32, flip: bool = False) -> None:
         self._load(root, image_size, flip)

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from gan_cli.data.dataset import FEW, Dataset, Spec
+from gan_cli.data.dataset import FEW, Dataset, Spec, class_names
 from gan_cli.data.listing import Listing, listing
 from gan_cli.errors import UserError
 from gan_cli.files import cache_folder
@@ -85,7 +85,8 @@ class ImageFolder(Dataset):
         if not 0 < first < count:
             raise UserError(f"data.folder={folder}: needs at least one image to learn from and one to hold out.")
         self.train, self.heldout = {"x": images[:first], "y": y[:first]}, {"x": images[first:], "y": y[first:]}
-        self.spec, self.flip = Spec("image", tuple(images.shape[1:]), classes=len(names)), flip
+        shape, known = tuple(images.shape[1:]), class_names(names, len(names))
+        self.spec, self.flip = Spec("image", shape, classes=len(names), names=known), flip
         self.resizing = f"shorter side to {image_size} by Lanczos, its middle kept"
         self.note = f"{first} images of {len(names)} classes to learn from, {count - first} held out"
         if names and count - first < FEW:
