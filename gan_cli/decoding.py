@@ -7,7 +7,8 @@ decoded at one time share a part of the machine's memory.
 
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from threading import Condition
 from warnings import filterwarnings
@@ -16,7 +17,12 @@ from PIL import Image, UnidentifiedImageError
 
 from gan_cli import files
 
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+for plugin in ("Png", "Jpeg", "Gif", "Bmp", "WebP", "Tiff", "Ppm", "Jpeg2K", "Avif", "Tga"):
+    with suppress(ImportError):  # of an older Pillow
+        import_module(f"PIL.{plugin}ImagePlugin")
+FORMATS = tuple(
+    name for name in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF") if name in Image.OPEN
+)
 """What Pillow decodes by itself and knows by the first bytes."""
 SUFFIXES = {
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
