@@ -118,7 +118,7 @@ def why(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "needs more memory than there is"
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(said.split()) or type(error).__name__
+    return " ".join(said.split()).rstrip(".") or type(error).__name__
 
 
 def is_passing(error: Exception) -> bool:

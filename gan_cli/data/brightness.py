@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 Range = tuple[float, float]
+KINDS = {"integers": "integers of more than 8 bits", "floats": "values with a point"}
 OVER = 0.05  # by how much of 1 or 255 values with a point may pass it: what resampling and rounding leave
 
 

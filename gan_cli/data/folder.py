@@ -8,10 +8,11 @@ from statistics import median_low
 from typing import Annotated, ClassVar
 
 import torch
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Len, Lt
 from torch import Tensor
 
 from gan_cli import decoding
+from gan_cli.data import brightness
 from gan_cli.data.dataset import FEW, Dataset, Spec, class_names
 from gan_cli.data.listing import Listing, listing, told
 from gan_cli.data.packing import AT_ONCE, Packed, gib, packed
@@ -48,6 +49,7 @@ class ImageFolder(Dataset):
 
     Attributes:
         ranges: what was black and white in wide integers and in values with a point, where there are any.
+        sides: the smallest and the largest shorter side of its images, before they were resized.
         remarks: what is unusual about the folder, a few words each.
     """
 
@@ -63,16 +65,16 @@ class ImageFolder(Dataset):
         flip: bool = False,
         heldout: Annotated[float, Gt(0), Lt(1)] = 0.1,
         unreadable: Annotated[float, Ge(0), Lt(1)] = 0.01,
-        range: tuple[float, float] | None = None,
+        range: Annotated[list[float], Len(2, 2)] | None = None,
     ) -> None:
         if channels == 2:
             raise UserError("data.channels=2: take 1 (grey) or 3 (colour).")
         if range and not range[0] < range[1]:
-            raise UserError(f"data.range={list(range)}: expected [black, white], the first below the second.")
+            raise UserError(f"data.range={range}: expected [BLACK,WHITE], the first below the second.")
         shape = (channels, image_size, image_size)
         _refuse_absurd_sizes(shape)
         files = listing(Path(folder).expanduser(), classes, heldout)
-        found = packed(files, Path(folder).expanduser(), shape, range)
+        found = packed(files, Path(folder).expanduser(), shape, (range[0], range[1]) if range else None)
         if found.left_out > unreadable * len(files):
             raise UserError(
                 f"data.folder={folder}: {found.left_out} of its {len(files)} images cannot be read (their names are in "
@@ -82,13 +84,16 @@ class ImageFolder(Dataset):
         y = torch.from_numpy(files.labels[found.readable])
         first, count = int((found.readable & ~files.heldout).sum()), len(y)
         if not 0 < first < count:
-            raise UserError(f"data.folder={folder}: needs at least one image to learn from and one to hold out.")
+            raise UserError(
+                f"data.folder={folder}: {first} images to learn from and {count - first} to hold out; needs at least "
+                "one image to learn from and one to hold out, in train and val or both in one folder."
+            )
         self.train = {"x": found.images[:first], "y": y[:first]}
         self.heldout = {"x": found.images[first:], "y": y[first:]}
         names = files.classes
         self.spec = Spec("image", shape, classes=len(names), names=class_names(names, len(names)))
-        self.flip, self.ranges = flip, found.ranges
-        self.resizing = f"shorter side{_between(found.sides)} to {image_size} by Lanczos, its middle kept"
+        self.flip, self.ranges, self.sides = flip, found.ranges, found.sides
+        self.resizing = f"shorter side of {_span(found.sides)} to {image_size} by Lanczos, its middle kept"
         lonely = [*_without(names, self.train["y"], "to learn from"), *_without(names, self.heldout["y"], "held out")]
         self.remarks = [*lonely, *_remarks(files, found)]
         self.note = "; ".join([self._counts(), *self.remarks])
@@ -115,8 +120,8 @@ def _refuse_absurd_sizes(shape: tuple[int, int, int]) -> None:
         )
 
 
-def _between(sides: tuple[int, int]) -> str:
-    return "" if sides[0] == sides[1] else f", {sides[0]} to {sides[1]} pixels,"
+def _span(sides: tuple[int, int]) -> str:
+    return f"{sides[0]} pixels" if sides[0] == sides[1] else f"{sides[0]} to {sides[1]} pixels"
 
 
 def _without(names: list[str], y: Tensor, what: str) -> list[str]:
@@ -130,7 +135,7 @@ def _without(names: list[str], y: Tensor, what: str) -> list[str]:
 
 def _remarks(files: Listing, found: Packed) -> list[str]:
     """What a user would not expect of a folder, if it is so."""
-    wide = [f"{kind} of more than 8 bits: {low:g} is black, {high:g} white (data.range sets them)"
+    wide = [f"{brightness.KINDS[kind]}: {low:g} is black, {high:g} white (data.range sets them)"
             for kind, (low, high) in found.ranges.items()]  # fmt: skip
     passed = [f"passed over: {told(files.passed)}"] if files.passed else []
     missing = [f"{found.left_out} cannot be read and are left out, see {found.listed}"] if found.left_out else []
@@ -157,6 +162,27 @@ def usual_size(folder: Path) -> int:
             on_one_line(str(folder)), others, len(sides), usual, min(sides), max(sides), usual,
         )  # fmt: skip
     return usual
+
+
+def compare(samples: ImageFolder, real: ImageFolder) -> None:
+    """Say what is unusual about two folders that are compared.
+
+    Raises:
+        UserError: the same value would not be equally bright in both.
+    """
+    for kind in samples.ranges.keys() & real.ranges.keys():
+        if samples.ranges[kind] != real.ranges[kind]:
+            both = [f"{low:g} to {high:g}" for low, high in (samples.ranges[kind], real.ranges[kind])]
+            raise UserError(
+                f"data.range: {brightness.KINDS[kind]} run from {both[0]} in the samples and from {both[1]} in the "
+                "real images; say which value is black and which is white by data.range=[BLACK,WHITE]."
+            )
+    size = real.spec.shape[-1]
+    if real.sides != (size, size):
+        log.warning("real: shorter sides of %s; all are resized to %d", _span(real.sides), size)
+    for key, found in (("samples", samples), ("real", real)):
+        for remark in found.remarks:
+            log.warning("%s: %s", key, remark)
 
 
 def _side(path: Path) -> int | str:
