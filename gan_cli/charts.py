@@ -22,6 +22,7 @@ USUAL = ("wasserstein/heldout",)
 ACROSS = 3  # panels in a row
 LARGEST = 1e60  # what no run in float32 reaches; axes cannot be drawn much farther
 POINTS = 400  # along a curve: more than a screen shows
+WIDEST = 4096  # pixels a side of a picture that is drawn among others
 INK = "#7d8590"  # of axes and words: legible on white and on black
 
 
@@ -189,14 +190,15 @@ def _fill(axes: "Axes", path: Path) -> None:
 
 
 def readable(path: Path) -> np.ndarray:
-    """The pixels of a picture, (H, W, 3). Raises UserError for one that is damaged."""
-    from PIL import Image
+    """The pixels of a picture, (H, W, 3), a very large one made smaller. Raises UserError for one that is damaged."""
+    from gan_cli import decoding
 
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be read as a picture ({error}).") from None
+        with decoding.opened(path) as image:
+            coarse = image.convert("RGB")
+            return np.asarray(coarse.reduce(ceil(max(coarse.size) / WIDEST)) if max(coarse.size) > WIDEST else coarse)
+    except Exception as error:  # whatever a decoder makes of it
+        raise UserError(f"{path}: cannot be read as a picture ({decoding.why(error)}).") from None
 
 
 def lines_of(path: Path) -> list[str]:

@@ -141,6 +141,7 @@ def _of_folders(config: EvaluateConfig, data_options: list[str], settings: dict[
     with _named("real"):
         node |= {"folder": config.real}
         dataset = registry.datasets.build(node, "data")
+    folder.compare(scored, dataset)
     fields = {"x": torch.cat([scored.train["x"], scored.heldout["x"]])}
     built = _metrics(config, settings, dataset, len(fields["x"]))
     found = _scores(built, lambda n: (scored.some(fields, n, "samples"), None))

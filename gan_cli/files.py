@@ -69,7 +69,7 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
     _tidy(path.parent.resolve())
     temporary = path.with_name(f".{path.name}.{threading.get_native_id()}.part")
     try:
-        with _held(temporary):
+        with held(temporary):
             yield temporary
             if durable:
                 _sync(temporary)
@@ -122,7 +122,7 @@ def _tidy(folder: Path) -> None:
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[None]:
+def held(path: Path) -> Iterator[None]:
     """A new file whose lock says that somebody is writing it."""
     while True:
         with path.open("ab") as file:

@@ -157,7 +157,7 @@ def test_the_labels_of_the_files_are_the_classes(tmp_path: Path, names: Any) -> 
     write_idx(tmp_path, (images, labels), (images[:52], labels[:52]))
     data = MNIST(str(tmp_path), image_size=28)
     assert data.spec.classes == len(names)
-    assert data.spec.names == (() if list(names) == list(range(len(names))) else tuple(map(str, names)))
+    assert data.spec.names == tuple(map(str, names))
     for fields in (data.train, data.heldout):  # a pixel says what the file called the class
         assert [list(names)[label] for label in fields["y"].tolist()] == fields["x"][:, 0, 0, 0].tolist()
     assert Spec.restore(data.spec.plain()) == data.spec

@@ -36,6 +36,7 @@ class Benchmark(Dataset):
     name: ClassVar[str]  # of the option
     source: ClassVar[str]  # torchvision's class
     folder: ClassVar[str]  # below the root
+    names: ClassVar[tuple[str, ...]] = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")  # of the classes
     files: ClassVar[tuple[str, ...]]  # some that the sentence about a failed download names
 
     def _at(self, root: str | None) -> Path:
@@ -100,7 +101,8 @@ class IdxImages(Benchmark):
         names = self._number_labels()
         side = self._fit(folder, image_size)
         self.train = {name: values[:subset] for name, values in self.train.items()}
-        told = () if names == tuple(map(str, range(len(names)))) else names
+        known = names == tuple(map(str, range(len(self.names))))
+        told = self.names if known else names
         self.spec, self.flip = Spec("image", (1, side, side), classes=len(names), names=told), flip
 
     def _fields(self, folder: Path, part: str) -> Fields:
@@ -189,6 +191,7 @@ class FashionMNIST(IdxImages):
     """Articles of clothing: Xiao et al., 2017, arXiv 1708.07747."""
 
     name, source, folder = "fashion_mnist", "FashionMNIST", "FashionMNIST/raw"
+    names = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
 
 @datasets.register("kmnist")
@@ -196,6 +199,7 @@ class KMNIST(IdxImages):
     """Cursive Japanese characters: Clanuwat et al., 2018, arXiv 1812.01718."""
 
     name, source, folder = "kmnist", "KMNIST", "KMNIST/raw"
+    names = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
 
 # --- others: torchvision's readers ------------------------------------------------------------------------------------
@@ -210,7 +214,7 @@ class TorchvisionImages(Benchmark):
             x, y = self._read(folder, part)
             parts.append({"x": resized(torch.from_numpy(np.ascontiguousarray(x)), image_size), "y": y})
         self.train, self.heldout = parts
-        self.spec, self.flip = Spec("image", tuple(self.train["x"].shape[1:]), classes=10), flip
+        self.spec, self.flip = Spec("image", tuple(self.train["x"].shape[1:]), classes=10, names=self.names), flip
         self.resizing = resizing(x.shape[-1], image_size)
 
     def _read(self, folder: Path, train: bool) -> tuple[np.ndarray, Tensor]:
@@ -289,6 +293,7 @@ class CIFAR10(TorchvisionImages):
 
     name, source, folder = "cifar10", "CIFAR10", "."
     files: ClassVar[tuple[str, ...]] = ("cifar-10-batches-py/",)
+    names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
     def __init__(self, root: str | None = None, image_size: Literal[8, 16, 32] = 32, flip: bool = False) -> None:
         self._load(root, image_size, flip)

@@ -12,13 +12,16 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gan_cli import noise
-from gan_cli.errors import UserError
+from gan_cli.errors import UserError, on_one_line
 from gan_cli.files import cache_folder
 from gan_cli.registry import metrics
 
 Fields = dict[str, Tensor]
-__all__ = ["FEW", "Dataset", "Fields", "Spec", "cache_folder", "fits", "installed", "resized", "resizing"]
+__all__ = [
+    "FEW", "Dataset", "Fields", "Spec", "cache_folder", "class_names", "fits", "installed", "resized", "resizing",
+]  # fmt: skip
 FEW = 20  # held-out samples below which a classifier's scores say nothing
+LONGEST_NAME = 100  # characters of a class's name
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Spec:
         units: for each column of a table its name, offset and scale: value = offset + scale * sample.
         vocabulary: the characters of a text, in the order of their one-hot places.
         domain: what a second domain shows of an image of the first, see `gan_cli.data.two_domains`.
-        names: of the classes, where they have some.
+        names: of the classes, in the order of their labels; empty where they have none. They go through
+            `class_names`.
     """
 
     kind: str
@@ -56,7 +60,7 @@ class Spec:
     def restore(cls, plain: dict[str, Any]) -> "Spec":
         """The inverse of `plain`."""
         units = tuple(tuple(unit) for unit in plain.get("units", ()))
-        names = tuple(plain.get("names", ()))
+        names = class_names(plain.get("names", ()), plain.get("classes", 0))
         return cls(**{**plain, "shape": tuple(plain["shape"]), "units": units, "names": names})
 
     def in_units(self, samples: Tensor) -> Tensor:
@@ -65,6 +69,15 @@ class Spec:
             return samples
         offset, scale = (torch.tensor([unit[i] for unit in self.units]) for i in (1, 2))
         return offset + scale * samples
+
+
+def class_names(found: Any, classes: int) -> tuple[str, ...]:
+    """Names of classes that somebody else has chosen, each on one line and not too long; none at all unless there is
+    one for each class and all differ, so that a name says which class is meant."""
+    if not isinstance(found, list | tuple) or len(found) != classes or not all(isinstance(n, str) for n in found):
+        return ()
+    names = tuple(on_one_line(name[:LONGEST_NAME]) for name in found)
+    return names if len(set(names)) == classes else ()
 
 
 def installed(package: str | None) -> bool:
