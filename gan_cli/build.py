@@ -107,6 +107,7 @@ def load_game(path: Path, weights: str, plugins: Sequence[str] = ()) -> tuple[Ga
         config, spec = yaml.safe_load(state["config"]), Spec.restore(state["data"])
         _trust(config.get("plugins") or [], plugins)
         game = build_game(config, spec)
+        game.at_once = _at_once(game, config)
         if not game.renders:
             raise UserError(f"model={config['model']['name']} makes no samples.")
         game.load_state_dict(state["game"])
@@ -157,7 +158,7 @@ def build_trainer(
     if game.ema is not None and not game.averaged:
         raise UserError(f"model.ema={game.ema}: model={config['model']['name']} averages no network; set it to null.")
     shards = Shards(hardware["shards"], world, hardware["reduce"])
-    game.at_once = min(game.at_once, max(16, config["batch_size"] // shards.count))
+    game.at_once = _at_once(game, config)
     ema = None if game.ema is None else _averaged_copy(game)
     scaled = hardware["precision"] == "fp16"
     looks = [config[f"{what}_every"] for what in ("log", "sample", "evaluate", "checkpoint")]
@@ -167,6 +168,12 @@ def build_trainer(
     trainer.hardware, trainer.choices = hardware, choices
     _hasten(trainer)
     return trainer
+
+
+def _at_once(game: Game, config: Mapping[str, Any]) -> int:
+    """How many samples to compute at a time beside the turns: no more than one of these does, in a run and after it."""
+    shards = max(1, config["hardware"].get("shards", 1))
+    return min(game.at_once, max(16, config["batch_size"] // shards))
 
 
 def _hasten(trainer: Trainer) -> None:

@@ -81,6 +81,7 @@ def _settings(dotted: Sequence[str]) -> dict[str, dict[str, Any]]:
 def _of_checkpoint(config: EvaluateConfig, data_options: list[str], settings: dict[str, Any]) -> dict[str, Any]:
     from gan_cli import hooks
     from gan_cli.build import load_game
+    from gan_cli.data.decoded import Decoded
 
     game, spec, state = load_game(Path(str(config.checkpoint)), config.weights.value, config.plugins)
     dataset = own_or_other_data(state["config"], spec, config.data, data_options)
@@ -91,7 +92,7 @@ def _of_checkpoint(config: EvaluateConfig, data_options: list[str], settings: di
         return hooks.render(game, latents), game.labels_of(latents)
 
     found = _scores(_metrics(config, settings, dataset), drawn)
-    found["scores"] |= game.scores(dataset.decode(dataset.heldout))
+    found["scores"] |= hooks.own_scores(game, Decoded(dataset, dataset.heldout))
     node = _data_node(yaml.safe_load(state["config"])["data"], config.data, data_options)
     weights = "ema" if state.get("ema") and config.weights is not Weights.raw else "raw"
     return {"checkpoint": config.checkpoint, "step": state["step"], "weights": weights, "data": node, **found}

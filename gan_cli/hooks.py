@@ -34,12 +34,17 @@ def due(every: int, trainer: Trainer) -> bool:
 
 @contextmanager
 def at_rest(game: Game) -> Iterator[None]:
-    """Evaluation mode for a while: dropout off, batch norm by its running statistics, which stay as they are."""
+    """Evaluation mode for a while: dropout off, batch norm by its running statistics, which stay as they are.
+
+    Afterwards every module is in the mode in which it was.
+    """
+    before = {module: module.training for module in game.modules()}
     game.eval()
     try:
         yield
     finally:
-        game.train()
+        for module, training in before.items():
+            module.training = training
 
 
 @torch.no_grad()
@@ -48,6 +53,13 @@ def render(game: Game, latents: Tensor) -> Tensor:
     device = next(game.parameters()).device
     with at_rest(game):
         return in_parts(lambda part: game.render(part.to(device)).cpu(), latents, rows=game.at_once)
+
+
+def own_scores(game: Game, heldout: Mapping[str, Tensor]) -> dict[str, float]:
+    """What a game says of itself, at rest and with the same random numbers each time."""
+    noise.begin_turn("scores")
+    with at_rest(game):
+        return game.scores(heldout)
 
 
 def fixed_latents(game: Game, n: int) -> Tensor:
@@ -229,8 +241,7 @@ class Scores(Hook):
         if self.latents is None:
             self.latents = fixed_latents(trainer.game, self.metric.samples)
         labels = trainer.game.labels_of(self.latents)
-        with at_rest(trainer.rendered):
-            own = trainer.rendered.scores(self.heldout)
+        own = own_scores(trainer.rendered, self.heldout)
         trainer.objective = self.objective
         trainer.scores = {**self.metric(render(trainer.rendered, self.latents), labels), **own}
         if self.objective not in trainer.scores:

@@ -15,6 +15,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from gan_cli import build, checkpoint, files, hooks, lease, processes, registry, report, rundir
 from gan_cli.config import DEFAULTS, GROUPS, check, differences, fingerprint, flatten
 from gan_cli.data.dataset import Dataset
+from gan_cli.data.decoded import Decoded
 from gan_cli.errors import UserError
 from gan_cli.finite import DivergedError
 from gan_cli.hardware import choose_device, in_words, settings
@@ -285,7 +286,7 @@ def hooks_of(
         device = dataset.train["x"].device
         metric = registry.metrics.build(node, "metrics", dataset=dataset, device=device)
         notes.append(f"scores: {metric.describe()}")
-        heldout = dataset.decode(dataset.heldout)
+        heldout = Decoded(dataset, dataset.heldout)
         scores = [hooks.Scores(recorder, metric, config["evaluate_every"], config["objective"], heldout)]
     frame = {"format": checkpoint.FORMAT, "config": text, "data": dataset.spec.plain(), "mark": dataset.mark}
     every, keep = config["checkpoint_every"], config["keep_checkpoints"]
