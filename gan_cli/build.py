@@ -91,12 +91,15 @@ def _gib(size: float) -> str:
     return f"{size / 2**30:.3g} GiB" if size < math.inf else "more memory than can be counted"
 
 
-def load_game(path: Path, weights: str, plugins: Sequence[str] = ()) -> tuple[Game, Spec, dict[str, Any]]:
+def load_game(
+    path: Path, weights: str, plugins: Sequence[str] = (), renders: bool = True
+) -> tuple[Game, Spec, dict[str, Any]]:
     """The game in a checkpoint, ready to render; needs nothing but the file.
 
     Args:
         weights: `ema`, `raw`, or `auto`: the average if there is one.
         plugins: plug-ins that the caller trusts. A checkpoint never imports one by itself.
+        renders: refuse a game that makes no samples.
     """
     path = path / "checkpoints" / "last.pt" if path.is_dir() else path
     state = checkpoint.load(path)
@@ -108,7 +111,7 @@ def load_game(path: Path, weights: str, plugins: Sequence[str] = ()) -> tuple[Ga
         _trust(config.get("plugins") or [], plugins)
         game = build_game(config, spec)
         game.at_once = _at_once(game, config)
-        if not game.renders:
+        if renders and not game.renders:
             raise UserError(f"model={config['model']['name']} makes no samples.")
         game.load_state_dict(state["game"])
         for name, value in averaged.items() if weights != "raw" else ():

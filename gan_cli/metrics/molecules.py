@@ -1,6 +1,7 @@
 """Whether strings are molecules, and new ones."""
 
 import hashlib
+from collections.abc import Sequence
 from random import Random
 
 from torch import Tensor
@@ -10,11 +11,12 @@ from gan_cli.data.smiles import strings
 from gan_cli.data.text import characters
 from gan_cli.files import cache_folder, read_json, tolerated, write_json
 from gan_cli.metrics.provenance import Provenance
+from gan_cli.metrics.scoring import Scoring
 from gan_cli.registry import Count, metrics
 
 
 @metrics.register("molecules")
-class MoleculeScores:
+class MoleculeScores(Scoring):
     """How many of the samples RDKit reads as molecules, how many of those differ, how many of those are new.
 
     Reference: Polykovskiy et al., 2020, "Molecular Sets (MOSES)", arXiv 1811.12823, section 3.
@@ -27,7 +29,7 @@ class MoleculeScores:
       order, both of the lengths of real ones.
 
     Args:
-        n: samples to score; at most as many as there are held-out molecules.
+        n: samples to score.
     """
 
     scores = ("usable", "valid", "unique", "novel", "valid_random", "valid_shuffled")
@@ -38,20 +40,24 @@ class MoleculeScores:
     lower_is_better = ()
 
     def __init__(self, dataset: Dataset, n: Count = 2000) -> None:
-        self.samples, self.vocabulary = min(n, len(dataset.heldout["x"])), dataset.spec.vocabulary
+        self.samples, self.vocabulary = n, dataset.spec.vocabulary
         self.known = _known(dataset)
         real = strings(dataset.heldout["x"][: self.samples], self.vocabulary)
-        random = Random(0)
+        self.heldout, random = len(real), Random(0)
         letters = self.vocabulary[1:]
         noise = ["".join(random.choices(letters, k=len(string))) for string in real]
         shuffled = ["".join(random.sample(string, len(string))) for string in real]
         self.fixed = {"valid_random": _valid(noise), "valid_shuffled": _valid(shuffled)}
 
-    def __call__(self, samples: Tensor, y: Tensor | None = None) -> dict[str, float]:
-        """Scores of `samples`, (n, V, length)."""
-        found = [name for name in map(canonical, strings(characters(samples), self.vocabulary)) if name]
+    def seen(self, samples: Tensor, y: Tensor | None, start: int) -> list[str | None]:
+        return [*map(canonical, strings(characters(samples), self.vocabulary))]
+
+    def judged(self, kept: Sequence[list[str | None]]) -> dict[str, float]:
+        """Scores of samples, (n, V, length)."""
+        written = [name for part in kept for name in part]
+        found = [name for name in written if name]
         different = set(found)
-        valid, unique = len(found) / len(samples), len(different) / max(len(found), 1)
+        valid, unique = len(found) / len(written), len(different) / max(len(found), 1)
         novel = len(different - self.known) / max(len(different), 1)
         return {"usable": valid * unique * novel, "valid": valid, "unique": unique, "novel": novel, **self.fixed}
 
@@ -66,7 +72,7 @@ class MoleculeScores:
     def provenance(self) -> Provenance:
         """What must be known of the figures."""
         split = "training molecules; valid_random, valid_shuffled: made from held-out ones"
-        return Provenance(self.samples, split)
+        return Provenance(self.samples, split, n_reference=len(self.known), n_floor=self.heldout)
 
 
 def canonical(string: str) -> str | None:
