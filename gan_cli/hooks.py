@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gan_cli import checkpoint, health, noise, pictures, registry, rundir
-from gan_cli.data.dataset import Dataset, Spec
+from gan_cli.data.dataset import FEW, Dataset, Spec
 from gan_cli.data.decoded import Decoded, part_of
 from gan_cli.data.text import lines
 from gan_cli.errors import UserError
@@ -249,17 +249,17 @@ class Scores(Hook):
         self.latents: Tensor | None = None
 
     def start(self, trainer: Trainer) -> None:
-        """Refuse an objective of the game's own that it does not give for this data."""
+        """Refuse at once what only some data or models give, and this does not: a few samples tell."""
+        if self.objective and not trainer.finished:
+            self._refuse_unless_among(self._scores(trainer.rendered, FEW))
         own = type(trainer.game).objectives
         self.objective = self.objective or (self.metric.objective if self.metric else next(iter(own), None))
-        if self.objective in own and not trainer.finished:
-            self._refuse_unless_among(own_scores(trainer.rendered, self.heldout))
 
     def after_round(self, trainer: Trainer) -> None:
         if not due(self.every, trainer):
             return
         trainer.objective = self.objective
-        trainer.scores = {**self._by_metric(trainer.rendered), **own_scores(trainer.rendered, self.heldout)}
+        trainer.scores = self._scores(trainer.rendered, None)
         self._refuse_unless_among(trainer.scores)
         self.recorder.scalars({f"metrics/{name}": value for name, value in trainer.scores.items()})
         self.previous_best = trainer.best
@@ -268,13 +268,15 @@ class Scores(Hook):
         shown = ", ".join(f"{name} {value:.4g}" for name, value in trainer.scores.items())
         log.info("step %d: %s", trainer.step, shown)
 
-    def _by_metric(self, game: Game) -> dict[str, float]:
+    def _scores(self, game: Game, few: int | None) -> dict[str, float]:
+        """All scores, or those of only a few samples."""
+        own = own_scores(game, self.heldout)
         if self.metric is None:
-            return {}
+            return own
         if self.latents is None:
             self.latents = fixed_latents(game, self.metric.samples)
-        samples = rendered(game, self.latents, self.heldout.dataset.spec)
-        return scored({"data": self.metric}, samples)["data"]
+        samples = rendered(game, self.latents[:few], self.heldout.dataset.spec)
+        return {**scored({"data": self.metric}, samples)["data"], **own}
 
     def _improves(self, value: float, trainer: Trainer) -> bool:
         lower = (*getattr(self.metric, "lower_is_better", ()), *type(trainer.game).lower_is_better)
