@@ -19,7 +19,7 @@ from gan_cli.data.dataset import Dataset
 from gan_cli.data.decoded import Decoded, part_of, parts
 from gan_cli.files import cache_folder
 from gan_cli.metrics.provenance import Provenance
-from gan_cli.metrics.scoring import Scoring, apart, few
+from gan_cli.metrics.scoring import HIGH, Scoring, apart, fewer_than, underdetermined
 from gan_cli.registry import Count, metrics
 
 log = logging.getLogger(__name__)
@@ -104,11 +104,11 @@ class ClassifierScores(Scoring):
 
     def describe(self) -> str:
         """One line on how the figures are made."""
-        sides = apart(self.samples, len(self.reference), self.heldout, "images")
+        sides = apart(self.samples, len(self.reference), self.heldout, HIGH)
         return (
             f"classifier of test accuracy {self.accuracy:.4f}, {sides}; real against real: score "
             f"{self.real_score:.2f} of {self.classes}, Frechet distance {self.floor:.3f}"
-            + (f"; {self._note()}" if self._note() else "")
+            + (f"; {self._few()}" if self._few() else "")
         )
 
     @property
@@ -117,11 +117,12 @@ class ClassifierScores(Scoring):
         split = f"{len(self.reference)} training images; _floor, _real: held-out ones"
         backbone = f"small classifier of this data, right on {self.accuracy:.4f} of the held-out images"
         trained, sides = f"trained on the training split {self.trained_on}", (len(self.reference), self.heldout)
-        return Provenance(self.samples, split, self.resizing, backbone, trained, "", *sides, self._note())
+        note = self._few() or fewer_than(self.samples, self.heldout, HIGH)
+        return Provenance(self.samples, split, self.resizing, backbone, trained, "", *sides, note)
 
-    def _note(self) -> str:
+    def _few(self) -> str:
         sides = self.samples, len(self.reference), self.heldout
-        return few(*sides, FEATURES, "the Frechet distance", "it means nothing")
+        return underdetermined(*sides, FEATURES, "the Frechet distance", "it means nothing")
 
     def _features(self, x: Tensor) -> Tensor:
         return features(self.network, x, self.device)

@@ -15,7 +15,7 @@ from gan_cli.data.decoded import Decoded, parts
 from gan_cli.errors import UserError
 from gan_cli.metrics.classifier import frechet_distance
 from gan_cli.metrics.provenance import Provenance
-from gan_cli.metrics.scoring import Scoring, apart, few
+from gan_cli.metrics.scoring import HIGH, Scoring, apart, fewer_than, underdetermined
 from gan_cli.pictures import to_uint8
 from gan_cli.registry import Count, metrics
 
@@ -83,7 +83,7 @@ class InceptionScores(Scoring):
     def describe(self) -> str:
         """One line on how the figures are made."""
         real = ", ".join(f"{name} {value:.4g}" for name, value in self.real.items())
-        sides = apart(self.samples, len(self.reference), self.heldout, "images")
+        sides = apart(self.samples, len(self.reference), self.heldout, HIGH)
         return f"Inception of {self.weights}, {sides}; held-out images: {real}"
 
     @property
@@ -95,7 +95,8 @@ class InceptionScores(Scoring):
         subset, splits = self._subset(self.samples), _splits(self.samples)
         method = f"KID: {SUBSETS} subsets of {subset}; inception score: {splits} splits"
         sides = len(self.reference), self.heldout
-        note = few(self.samples, *sides, FEATURES, "fid", "it is far too large")
+        few = underdetermined(self.samples, *sides, FEATURES, "fid", "it is far too high")
+        note = few or fewer_than(self.samples, self.heldout, HIGH)
         backbone = "InceptionV3 of torch-fidelity", self.weights
         return Provenance(self.samples, split, resizing, *backbone, method, *sides, note)
 

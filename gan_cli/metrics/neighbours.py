@@ -8,11 +8,12 @@ from torch import Tensor
 from gan_cli.data.dataset import Dataset
 from gan_cli.metrics.features import view_of
 from gan_cli.metrics.provenance import Provenance
-from gan_cli.metrics.scoring import Scoring, apart, counted, refuse_beyond_memory
+from gan_cli.metrics.scoring import Scoring, apart, counted, fewer_than, refuse_beyond_memory
 from gan_cli.registry import Count, metrics
 
 FEW_DIMENSIONS = 128  # up to which distances are summed coordinate by coordinate, exact where points coincide
 AT_ONCE = 1000  # training samples that queries are compared with at a time
+LOW = "coverage_real is too low"
 ROWS = 2000  # of a matrix of distances at a time
 
 
@@ -63,7 +64,7 @@ class NeighbourhoodScores(Scoring):
     def describe(self) -> str:
         """One line on how the figures are made."""
         real = ", ".join(f"{value:.3f}" for value in self.real.values())
-        sides = apart(self.samples, len(self.reference), self.heldout)
+        sides = apart(self.samples, len(self.reference), self.heldout, LOW)
         return f"precision, recall, density, coverage, k = {self.k}, {sides}; these: {real}"
 
     @property
@@ -71,8 +72,9 @@ class NeighbourhoodScores(Scoring):
         """What must be known of the figures."""
         split, view = "training samples; _real: held-out ones", (self.view.backbone, self.view.weights)
         fewer = f" of the {self.asked} asked for" if self.k < self.asked else ""
-        sides = len(self.reference), self.heldout
-        return Provenance(self.samples, split, self.resizing, *view, f"k = {self.k} neighbours{fewer}", *sides)
+        method, sides = f"k = {self.k} neighbours{fewer}", (len(self.reference), self.heldout)
+        note = fewer_than(self.samples, self.heldout, LOW)
+        return Provenance(self.samples, split, self.resizing, *view, method, *sides, note)
 
 
 def prdc(real: Tensor, fake: Tensor, k: int) -> dict[str, float]:

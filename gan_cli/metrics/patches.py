@@ -10,7 +10,7 @@ from gan_cli import noise
 from gan_cli.data.dataset import Dataset, Fields
 from gan_cli.data.decoded import Decoded, part_of, parts
 from gan_cli.metrics.provenance import Provenance
-from gan_cli.metrics.scoring import Scoring, apart, counted, refuse_beyond_memory
+from gan_cli.metrics.scoring import HIGH, Scoring, apart, counted, fewer_than, refuse_beyond_memory
 from gan_cli.registry import Count, metrics
 
 PATCH, PER_IMAGE, DIRECTIONS = 7, 16, 512
@@ -57,14 +57,15 @@ class PatchScores(Scoring):
 
     def describe(self) -> str:
         """One line on how the figures are made."""
-        sides = apart(self.samples, self.training, self.heldout, "images")
+        sides = apart(self.samples, self.training, self.heldout, HIGH)
         return f"sliced Wasserstein distance of patches, {sides}; real against real: {self.floor:.2f}"
 
     @property
     def provenance(self) -> Provenance:
         """What must be known of the figures."""
         split, sides = "training images; _floor: held-out ones", (self.training, self.heldout)
-        return Provenance(self.samples, split, self.resizing, "none", "none", METHOD, *sides)
+        note = fewer_than(self.samples, self.heldout, HIGH)
+        return Provenance(self.samples, split, self.resizing, "none", "none", METHOD, *sides, note)
 
     def _of(self, dataset: Dataset, fields: Fields, n: int) -> list[Tensor]:
         """The projections of some images of a split, decoded a part at a time."""

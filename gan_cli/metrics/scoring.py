@@ -14,6 +14,10 @@ Part = tuple[Tensor, Tensor | None]
 """Samples, (n, *shape), and the classes that were asked for, (n,), if any were."""
 
 
+HIGH = "the floor is too high"
+"""What follows for a biased distance where fewer samples are held out than are scored."""
+
+
 class Scoring:
     """Base of the metrics: what is kept of each part of the samples, and what is made of that.
 
@@ -59,10 +63,15 @@ def _together(parts: Sequence[Part]) -> Part:
     return torch.cat(samples), None if classes[0] is None else torch.cat(classes)
 
 
-def apart(samples: int, reference: int, floor: int, what: str = "samples") -> str:
-    """How many there are on each side of a comparison, in words."""
-    fewer = f" (fewer than {samples}, which biases it)" if floor < samples else ""
-    return f"{samples} samples against {reference} training {what}; floor: {floor} held-out ones{fewer}"
+def apart(samples: int, reference: int, floor: int, so: str = "") -> str:
+    """How many there are on each side of a comparison, in words; and what follows where the floor is of fewer."""
+    sides = f"{samples} samples against {reference} training ones; floor: {floor} held-out ones"
+    return "; ".join(filter(None, [sides, fewer_than(samples, floor, so)]))
+
+
+def fewer_than(samples: int, floor: int, so: str) -> str:
+    """What follows from a floor of fewer samples than are scored; nothing where it is of as many."""
+    return f"{floor} are fewer than {samples}{so and ', so that '}{so}" if floor < samples else ""
 
 
 def counted(dataset: Dataset, n: int) -> tuple[int, int]:
@@ -78,7 +87,7 @@ def refuse_beyond_memory(setting: str, n: int, needed: float) -> None:
         )
 
 
-def few(samples: int, reference: int, floor: int, features: int, what: str, so: str) -> str:
+def underdetermined(samples: int, reference: int, floor: int, features: int, what: str, so: str) -> str:
     """A sentence where a covariance of features is fitted to fewer samples than there are features; else nothing."""
     least, whose = min((samples, what), (reference, what), (floor, f"{what}'s floor"), key=lambda side: side[0])
     return f"{whose} is of fewer samples ({least}) than features ({features}): {so}" if least < features else ""
