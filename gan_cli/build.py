@@ -91,12 +91,15 @@ def _gib(size: float) -> str:
     return f"{size / 2**30:.3g} GiB" if size < math.inf else "more memory than can be counted"
 
 
-def load_game(path: Path, weights: str, plugins: Sequence[str] = ()) -> tuple[Game, Spec, dict[str, Any]]:
+def load_game(
+    path: Path, weights: str, plugins: Sequence[str] = (), renders: bool = True
+) -> tuple[Game, Spec, dict[str, Any]]:
     """The game in a checkpoint, ready to render; needs nothing but the file.
 
     Args:
         weights: `ema`, `raw`, or `auto`: the average if there is one.
         plugins: plug-ins that the caller trusts. A checkpoint never imports one by itself.
+        renders: refuse a game that makes no samples.
     """
     path = path / "checkpoints" / "last.pt" if path.is_dir() else path
     state = checkpoint.load(path)
@@ -107,7 +110,8 @@ def load_game(path: Path, weights: str, plugins: Sequence[str] = ()) -> tuple[Ga
         config, spec = yaml.safe_load(state["config"]), Spec.restore(state["data"])
         _trust(config.get("plugins") or [], plugins)
         game = build_game(config, spec)
-        if not game.renders:
+        game.at_once = _at_once(game, config)
+        if renders and not game.renders:
             raise UserError(f"model={config['model']['name']} makes no samples.")
         game.load_state_dict(state["game"])
         for name, value in averaged.items() if weights != "raw" else ():
@@ -158,7 +162,7 @@ def build_trainer(
         raise UserError(f"model.ema={game.ema}: model={config['model']['name']} averages no network; set it to null.")
     shards = Shards(hardware["shards"], world, hardware["reduce"])
     shards.check(game)
-    game.at_once = min(game.at_once, max(16, config["batch_size"] // shards.count))
+    game.at_once = _at_once(game, config)
     ema = None if game.ema is None else _averaged_copy(game)
     scaled = hardware["precision"] == "fp16"
     looks = [config[f"{what}_every"] for what in ("log", "sample", "evaluate", "checkpoint")]
@@ -186,6 +190,12 @@ def _timed(config: Mapping[str, Any]) -> list[str]:
         )
     parts = {"schedule": "schedule", "model": "game", "augmentation": "game"}
     return sorted({parts[part] for part, spanning in whole.items() if spanning})
+
+
+def _at_once(game: Game, config: Mapping[str, Any]) -> int:
+    """How many samples to compute at a time beside the turns: no more than one of these does, in a run and after it."""
+    shards = max(1, config["hardware"].get("shards", 1))
+    return min(game.at_once, max(16, config["batch_size"] // shards))
 
 
 def _hasten(trainer: Trainer) -> None:

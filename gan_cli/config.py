@@ -219,15 +219,18 @@ SIMPLE = {
 
 
 def objective(config: Mapping[str, Any]) -> str:
-    """The score that best.pt and searches go by: one that the data's metrics give, and that can get better.
+    """The score that best.pt and searches go by: one that the data's metrics or the game give, and that can get better.
 
-    Raises UserError for another one.
+    Nothing where there is none. Raises UserError for another one.
     """
+    game = registry.games.component(config["model"]["name"], "model").facts
     names = registry.datasets.component(config["data"]["name"], "data").facts["metrics"]
-    known = [score for name in names for score in registry.metrics.component(name, "metrics").facts["objectives"]]
+    found = [registry.metrics.component(name, "metrics").facts for name in names if game.get("renders", True)]
+    known = [*(score for facts in found for score in facts["objectives"]), *game.get("objectives", ())]
     named = config["objective"]
     if named is not None and named not in known:
-        raise UserError(f"objective={named}: not an objective of this data; take one of {', '.join(known)}.")
+        remedy = f"take one of {', '.join(known)}" if known else "leave it out, since this model is not scored"
+        raise UserError(f"objective={named}: not an objective of this data; {remedy}.")
     return named or next(iter(known), "")
 
 

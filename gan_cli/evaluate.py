@@ -1,17 +1,18 @@
 """`gan-evaluate`: the scores of a checkpoint, or of a folder of images, and how each of them came about."""
 
 import json
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from gan_cli import registry
 from gan_cli.config import option, options
@@ -52,9 +53,9 @@ def run(config: EvaluateConfig, dotted: list[str]) -> None:
         dotted: `data.KEY=VALUE` and `METRIC.KEY=VALUE`.
     """
     _refuse_what_does_not_go_together(config)
-    data_options = [item for item in dotted if item.startswith("data.")]
-    settings = _settings([item for item in dotted if item not in data_options])
-    _show((_of_folders if config.samples else _of_checkpoint)(config, data_options, settings))
+    settings = _settings(dotted)
+    changes = settings.pop("data", {})
+    _show((_of_folders if config.samples else _of_checkpoint)(config, changes, settings))
 
 
 def _refuse_what_does_not_go_together(config: EvaluateConfig) -> None:
@@ -71,35 +72,62 @@ def _refuse_what_does_not_go_together(config: EvaluateConfig) -> None:
 
 
 def _settings(dotted: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The options of each metric that were typed."""
-    return OmegaConf.to_container(OmegaConf.from_dotlist(list(dotted)))  # type: ignore[return-value]
+    """The options that were typed, by what they are of: the data, or a metric."""
+    settings: dict[str, dict[str, Any]] = {}
+    for typed in dotted:
+        match = re.fullmatch(r"(\w+)\.(\w+)=(.*)", typed, re.DOTALL)
+        if match is None:
+            raise UserError(f"{typed}: expected data.KEY=VALUE or METRIC.KEY=VALUE, such as prdc.k=3.")
+        settings.setdefault(match[1], {})[match[2]] = _value(match[3])
+    return settings
+
+
+def _value(text: str) -> Any:
+    """A number, a truth value, null, a list or a text: what YAML reads; what it cannot read is a text."""
+    try:
+        value: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))
+        return value["value"]
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError):
+        return text
 
 
 # --- a checkpoint -----------------------------------------------------------------------------------------------------
 
 
-def _of_checkpoint(config: EvaluateConfig, data_options: list[str], settings: dict[str, Any]) -> dict[str, Any]:
+def _of_checkpoint(config: EvaluateConfig, changes: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     from gan_cli import hooks
     from gan_cli.build import load_game
+    from gan_cli.data.decoded import Decoded
+    from gan_cli.metrics.provenance import Provenance
 
-    game, spec, state = load_game(Path(str(config.checkpoint)), config.weights.value, config.plugins)
-    dataset = own_or_other_data(state["config"], spec, config.data, data_options)
-
-    @cache
-    def drawn(n: int) -> Any:
-        latents = hooks.fixed_latents(game, n)
-        return hooks.render(game, latents), game.labels_of(latents)
-
-    found = _scores(_metrics(config, settings, dataset), drawn)
-    found["scores"] |= game.scores(dataset.decode(dataset.heldout))
-    node = _data_node(yaml.safe_load(state["config"])["data"], config.data, data_options)
+    game, spec, state = load_game(Path(str(config.checkpoint)), config.weights.value, config.plugins, renders=False)
+    dataset = own_or_other_data(state["config"], spec, config.data, changes)
+    own = hooks.own_scores(game, Decoded(dataset, dataset.heldout))
+    metrics = _metrics(config, settings, dataset, dataset.measured_by if game.renders else [], own)
+    if not metrics and not own:
+        raise UserError(f"checkpoint={config.checkpoint}: its model makes no samples and has no scores of its own.")
+    n = max((metric.samples for metric in metrics.values()), default=0)
+    found = _scores(metrics, hooks.rendered(game, hooks.fixed_latents(game, n), dataset.spec) if n else ())
+    node = yaml.safe_load(state["config"])
+    if own:
+        counted = int(own.get("scored_heldout", len(dataset.heldout["x"])))
+        facts = asdict(Provenance(counted, "held-out samples, as the model itself sees them", dataset.resizing))
+        found["scores"] |= own
+        found["provenance"][f"model.{node['model']['name']}"] = {"scores": list(own), **facts}
     weights = "ema" if state.get("ema") and config.weights is not Weights.raw else "raw"
-    return {"checkpoint": config.checkpoint, "step": state["step"], "weights": weights, "data": node, **found}
+    data = _data_node(node["data"], config.data, changes)
+    return {"checkpoint": config.checkpoint, "step": state["step"], "weights": weights, "data": data, **found}
 
 
-def own_or_other_data(text: str, spec: Any, other: str | None, changed: list[str]) -> Any:
-    """The data set of a checkpoint with this configuration, or another one of samples of the same shape."""
-    node = _data_node(yaml.safe_load(text)["data"], other, changed)
+def own_or_other_data(
+    text: str, spec: Any, other: str | None, changes: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()
+) -> Any:
+    """The data set of a checkpoint with this configuration, or another one of samples of the same shape.
+
+    Args:
+        changes: options of the data that were typed.
+    """
+    node = _data_node(yaml.safe_load(text)["data"], other, dict(changes))
     dataset = registry.datasets.build(node, "data")
     dataset.in_terms_of(spec)
     if dataset.spec.shape != spec.shape:
@@ -107,30 +135,25 @@ def own_or_other_data(text: str, spec: Any, other: str | None, changed: list[str
     return dataset
 
 
-def _data_node(own: Mapping[str, Any], other: str | None, changed: list[str]) -> dict[str, Any]:
-    """The data node of the checkpoint, or of the option named instead, with `data.KEY=VALUE` laid over it."""
+def _data_node(own: Mapping[str, Any], other: str | None, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The data node of the checkpoint, or of the option named instead, with what was typed laid over it."""
     node = dict(own) if other is None else option("data", other)
     if other is None and "root" in node:  # where files lie is for this machine to say, not for the checkpoint
         node["root"] = option("data", node["name"]).get("root") if node["name"] in options("data") else None
-    return {**node, **_changes(changed)}
-
-
-def _changes(typed: list[str]) -> dict[str, Any]:
-    changes: Any = OmegaConf.to_container(OmegaConf.from_dotlist([item.removeprefix("data.") for item in typed]))
-    return changes
+    return {**node, **changes}
 
 
 # --- two folders ------------------------------------------------------------------------------------------------------
 
 
-def _of_folders(config: EvaluateConfig, data_options: list[str], settings: dict[str, Any]) -> dict[str, Any]:
+def _of_folders(config: EvaluateConfig, changes: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from gan_cli.data import folder
+    from gan_cli.data.decoded import Decoded, part_of, parts
 
     for plugin in config.plugins:
         registry.add_plugin(plugin)
-    changes = _changes(data_options)
     if "folder" in changes:
         raise UserError(f"data.folder={changes['folder']}: the real images are in real={config.real}; leave it out.")
     with _named("samples"):
@@ -143,8 +166,9 @@ def _of_folders(config: EvaluateConfig, data_options: list[str], settings: dict[
         dataset = registry.datasets.build(node, "data")
     folder.compare(scored, dataset)
     fields = {"x": torch.cat([scored.train["x"], scored.heldout["x"]])}
-    built = _metrics(config, settings, dataset, len(fields["x"]))
-    found = _scores(built, lambda n: (scored.some(fields, n, "samples"), None))
+    metrics = _metrics(config, settings, dataset, dataset.measured_by, most=len(fields["x"]))
+    images = parts(Decoded(scored, fields, len(fields["x"]), "samples"), part_of(scored.spec))
+    found = _scores(metrics, ((part["x"], None) for part in images))
     return {"samples": config.samples, "real": config.real, "data": node, **found}
 
 
@@ -160,57 +184,97 @@ def _named(key: str) -> Iterator[None]:
 # --- metrics ----------------------------------------------------------------------------------------------------------
 
 
-def _metrics(config: EvaluateConfig, settings: dict[str, Any], dataset: Any, most: int | None = None) -> dict[str, Any]:
-    """The metrics that were named, else all that need no download; each scores `most` samples at most."""
+def _metrics(
+    config: EvaluateConfig,
+    settings: dict[str, Any],
+    dataset: Any,
+    known: Sequence[str],
+    own: Collection[str] = (),
+    most: int | None = None,
+) -> dict[str, Any]:
+    """The metrics that were named, else all that are known and need no download.
+
+    Args:
+        own: scores that the model gives itself.
+        most: samples that there are, if no more can be made.
+    """
     import torch
 
-    names = _named_metrics(config.metrics, dataset.measured_by)
+    names = _named_metrics(config.metrics, known, own)
     for name, changed in settings.items():
         if name not in names:
             key, value = next(iter(changed.items()))
             raise UserError(
                 f"{name}.{key}={value}: {name} is neither data nor a metric that is computed{closest(name, names)}; "
-                f"those are {', '.join(names)}."
+                f"those are {', '.join(names) or 'none'}."
             )
     built = {}
     for name in names:
-        n = {"n": config.n} if config.n is not None else {}
-        node = {**registry.metrics.usual(name), **n, **settings.get(name, {})}
-        registry.metrics.check({"name": name, **node}, name)
-        if most is not None and "n" in node:  # the floor is that of as many samples as there are
-            node["n"] = min(int(node["n"]), most)
+        node = _node(name, config, settings.get(name, {}), most)
         built[name] = registry.metrics.build({"name": name, **node}, name, dataset=dataset, device=torch.device("cpu"))
     return built
 
 
-def _named_metrics(named: Sequence[str], known: Sequence[str]) -> list[str]:
+def _node(name: str, config: EvaluateConfig, typed: Mapping[str, Any], most: int | None) -> dict[str, Any]:
+    """The options of a metric. Raises UserError for a number of samples that cannot be had."""
+    n = {"n": config.n} if config.n is not None else {}
+    checked = registry.metrics.check({"name": name, **n, **typed}, name)
+    node, key = {**registry.metrics.usual(name), **checked}, f"{name}.n" if "n" in typed else "n"
+    if "n" not in node:
+        return node
+    if node["n"] < 2:
+        raise UserError(f"{key}={node['n']}: must be at least 2.")
+    if most is not None and "n" in checked and node["n"] > most:
+        raise UserError(f"{key}={node['n']}: samples={config.samples} has {most} images; ask for {most} at most.")
+    return node if most is None else {**node, "n": min(node["n"], most)}
+
+
+def _named_metrics(named: Sequence[str], known: Sequence[str], own: Collection[str]) -> list[str]:
+    """The metrics that are meant by names of metrics or of their scores; by no name, all that need no download."""
     facts = {name: component.facts for name, component in registry.metrics.components.items()}
-    for name in named:
-        if name in known:
-            continue
-        if (package := facts.get(name, {}).get("needs_package")) and not find_spec(package):
-            extra = facts[name].get("extra")  # a plug-in's package is in none
-            remedy = f"pip install 'gan-cli[{extra}]'" if extra else f"install {package}"
-            raise UserError(f"metrics=[{name}]: needs a package that is not there; {remedy}.")
-        raise UserError(
-            f"metrics=[{name}]: not a metric of this data{closest(name, known)}; its metrics are {', '.join(known)}."
-        )
-    return list(dict.fromkeys(named)) or [name for name in known if not facts[name].get("only_if_named")]
+    given = {name: {score for kind in GIVEN for score in facts[name].get(kind, ())} for name in (*known, *facts)}
+    if not named:
+        return [name for name in known if not facts[name].get("only_if_named")]
+    found = []
+    for typed in named:
+        meant = typed if typed in facts else next((name for name, scores in given.items() if typed in scores), typed)
+        if meant in known:
+            found.append(meant)
+        elif typed not in own:
+            raise _unknown(
+                typed, facts.get(meant, {}), known, [*known, *own, *(s for name in known for s in given[name])]
+            )
+    return list(dict.fromkeys(found))
 
 
-def _scores(metrics: Mapping[str, Any], drawn: Callable[[int], Any]) -> dict[str, Any]:
+GIVEN = ("scores", "conditional", "objectives")
+"""Attributes of a metric that say which scores it gives."""
+
+
+def _unknown(typed: str, facts: Mapping[str, Any], known: Sequence[str], close: Sequence[str]) -> UserError:
+    """Why a metric cannot be computed, and what else can."""
+    if (package := facts.get("needs_package")) and not find_spec(package):
+        extra = facts.get("extra")  # a plug-in's package is in none
+        remedy = f"pip install 'gan-cli[{extra}]'" if extra else f"install {package}"
+        return UserError(f"metrics=[{typed}]: needs a package that is not there; {remedy}.")
+    names = ", ".join(known) or "none, since its model makes no samples"
+    return UserError(f"metrics=[{typed}]: not a metric of this data{closest(typed, close)}; its metrics are {names}.")
+
+
+def _scores(metrics: Mapping[str, Any], parts: Iterable[Any]) -> dict[str, Any]:
     """The scores of all metrics, and of each of them how its scores came about.
 
     Args:
-        drawn: so many samples, and the classes that were asked for or None.
+        parts: of the samples, and of the classes that were asked for or None.
     """
+    from gan_cli.metrics.scoring import scored
+
     scores: dict[str, float] = {}
     provenance: dict[str, Any] = {}
-    for name, metric in metrics.items():
-        found = metric(*drawn(metric.samples))
+    for name, found in scored(metrics, parts).items():
         scores |= found
-        if hasattr(metric, "provenance"):  # a plug-in's may have none
-            provenance[name] = {"scores": list(found), **asdict(metric.provenance)}
+        if hasattr(metrics[name], "provenance"):  # a plug-in's may have none
+            provenance[name] = {"scores": list(found), **asdict(metrics[name].provenance)}
     return {"scores": scores, "provenance": provenance}
 
 
@@ -225,5 +289,5 @@ def _show(result: dict[str, Any]) -> None:
     for name, value in result["scores"].items():
         print(f"  {name:<36}{value:.4g}")
     for name, facts in result["provenance"].items():
-        told = [f"{key} {value}" for key, value in facts.items() if key != "scores" and value not in ("", "none")]
+        told = [f"{key} {value}" for key, value in facts.items() if key != "scores" and value not in ("", "none", None)]
         print(f"  {name}: {'; '.join(told)}")

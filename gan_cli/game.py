@@ -102,6 +102,8 @@ class Game(nn.Module):
     classes: int = 0  # how many classes of samples one may ask for
     at_once: int = 64  # samples that pictures and diagnoses compute at a time, so that they need no more than a turn
     own_objective: ClassVar[bool] = False  # whether it takes no loss of the group `loss`
+    objectives: ClassVar[tuple[str, ...]] = ()  # scores of its own that best.pt and searches may go by
+    lower_is_better: ClassVar[tuple[str, ...]] = ()  # which of these are better where they are lower
 
     def __init__(
         self,
@@ -197,7 +199,10 @@ class Game(nn.Module):
         raise NotImplementedError
 
     def scores(self, heldout: Fields) -> dict[str, float]:
-        """What the game itself can be scored by, over all held-out samples, in evaluation mode; mostly nothing."""
+        """What the game itself can be scored by, over held-out samples, in evaluation mode; mostly nothing.
+
+        `gan_cli.data.decoded.parts` gives some of them at a time: all at once they may be more than memory holds.
+        """
         return {}
 
     def reading(self) -> str:

@@ -6,7 +6,7 @@ They run in the order of this file, checkpoints last: what a checkpoint says was
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,13 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from gan_cli import checkpoint, health, noise, pictures, registry, rundir
-from gan_cli.data.dataset import Dataset
+from gan_cli.data.dataset import FEW, Dataset, Spec
+from gan_cli.data.decoded import Decoded, part_of
 from gan_cli.data.text import lines
 from gan_cli.errors import UserError
 from gan_cli.files import link, tolerated, write_json, write_text
 from gan_cli.game import Game, in_parts
+from gan_cli.metrics.scoring import Part, scored
 from gan_cli.networks.layers import batch_norms
 from gan_cli.records import Recorder
+from gan_cli.runs import lower_is_better
 from gan_cli.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -35,12 +38,17 @@ def due(every: int, trainer: Trainer) -> bool:
 
 @contextmanager
 def at_rest(game: Game) -> Iterator[None]:
-    """Evaluation mode for a while: dropout off, batch norm by its running statistics, which stay as they are."""
+    """Evaluation mode for a while: dropout off, batch norm by its running statistics, which stay as they are.
+
+    Afterwards every module is in the mode in which it was.
+    """
+    before = {module: module.training for module in game.modules()}
     game.eval()
     try:
         yield
     finally:
-        game.train()
+        for module, training in before.items():
+            module.training = training
 
 
 @torch.no_grad()
@@ -49,6 +57,19 @@ def render(game: Game, latents: Tensor) -> Tensor:
     device = next(game.parameters()).device
     with at_rest(game):
         return in_parts(lambda part: game.render(part.to(device)).cpu(), latents, rows=game.at_once)
+
+
+def own_scores(game: Game, heldout: Mapping[str, Tensor]) -> dict[str, float]:
+    """What a game says of itself, at rest and with the same random numbers each time."""
+    noise.begin_turn("scores")
+    with at_rest(game):
+        return game.scores(heldout)
+
+
+def rendered(game: Game, latents: Tensor, spec: Spec) -> Iterator[Part]:
+    """Samples of a game, a part at a time, and the classes that they were asked for."""
+    for part in latents.split(part_of(spec)):
+        yield render(game, part), game.labels_of(part)
 
 
 def fixed_latents(game: Game, n: int) -> Tensor:
@@ -232,42 +253,69 @@ class Figures(Hook):
 
 
 class Scores(Hook):
-    """The data's scores, on the same latents each time; remembers whether the objective is the best so far."""
+    """The data's scores, on the same latents each time, and the game's own; remembers whether the objective is the best
+    so far.
 
-    def __init__(
-        self, recorder: Recorder, metric: Any, every: int, objective: str | None, heldout: Mapping[str, Tensor]
-    ) -> None:
-        self.recorder, self.metric, self.every, self.heldout = recorder, metric, every, heldout
-        self.objective = objective or metric.objective
+    Args:
+        metric: None where the data has none, or the game makes no samples.
+        objective: null takes the metric's, or the game's first one.
+    """
+
+    def __init__(self, recorder: Recorder, metric: Any, every: int, objective: str | None, dataset: Dataset) -> None:
+        self.recorder, self.metric, self.every, self.objective = recorder, metric, every, objective
+        self.heldout = Decoded(dataset, dataset.heldout)
         self.improved_at = -1
         self.previous_best: float | None = None
         self.latents: Tensor | None = None
 
+    def start(self, trainer: Trainer) -> None:
+        """Refuse at once what only some data or models give, and this does not: a few samples tell."""
+        if self.objective and not trainer.finished:
+            self._refuse_unless_among(self._scores(trainer.rendered, FEW))
+        own = type(trainer.game).objectives
+        self.objective = self.objective or (self.metric.objective if self.metric else next(iter(own), None))
+
     def after_round(self, trainer: Trainer) -> None:
         if not due(self.every, trainer):
             return
-        if self.latents is None:
-            self.latents = fixed_latents(trainer.game, self.metric.samples)
-        labels = trainer.game.labels_of(self.latents)
-        with at_rest(trainer.rendered):
-            own = trainer.rendered.scores(self.heldout)
         trainer.objective = self.objective
-        trainer.scores = {**self.metric(render(trainer.rendered, self.latents), labels), **own}
-        if self.objective not in trainer.scores:
-            raise UserError(f"objective={self.objective}: this data gives no such score; take {self.metric.objective}.")
+        trainer.scores = self._scores(trainer.rendered, None)
+        self._refuse_unless_among(trainer.scores)
         self.recorder.scalars({f"metrics/{name}": value for name, value in trainer.scores.items()})
-        value, self.previous_best = trainer.scores[self.objective], trainer.best
-        sign = -1 if self.objective in self.metric.lower_is_better else 1
-        if trainer.best is None or sign * value > sign * trainer.best:
-            trainer.best, self.improved_at = value, trainer.step
+        self.previous_best = trainer.best
+        if self.objective and self._improves(trainer.scores[self.objective], trainer):
+            trainer.best, self.improved_at = trainer.scores[self.objective], trainer.step
         shown = ", ".join(f"{name} {value:.4g}" for name, value in trainer.scores.items())
         log.info("step %d: %s", trainer.step, shown)
+
+    def _scores(self, game: Game, few: int | None) -> dict[str, float]:
+        """All scores, or those of only a few samples."""
+        own = own_scores(game, self.heldout)
+        if self.metric is None:
+            return own
+        if self.latents is None:
+            self.latents = fixed_latents(game, self.metric.samples)
+        samples = rendered(game, self.latents[:few], self.heldout.dataset.spec)
+        return {**scored({"data": self.metric}, samples)["data"], **own}
+
+    def _improves(self, value: float, trainer: Trainer) -> bool:
+        lower = (*getattr(self.metric, "lower_is_better", ()), *type(trainer.game).lower_is_better)
+        sign = -1 if self.objective in lower else 1
+        before = trainer.best if trainer.best is not None and isfinite(trainer.best) else -sign * inf
+        return isfinite(value) and sign * value > sign * before
+
+    def _refuse_unless_among(self, scores: Mapping[str, float]) -> None:
+        if self.objective and self.objective not in scores:
+            raise UserError(
+                f"objective={self.objective}: this data and model give no such score; they give {', '.join(scores)}."
+            )
 
 
 class Health(Hook):
     """At the end, what the curves say of the run: to the card, the log's summary and TensorBoard."""
 
     SEEN = 256  # samples whose distances are taken
+    LEAST = 8  # held-out samples whose distances say how far real ones are apart
 
     def __init__(self, recorder: Recorder, dataset: Dataset, config: Mapping[str, Any], folder: Path) -> None:
         self.recorder, self.dataset, self.config, self.folder = recorder, dataset, config, folder
@@ -282,10 +330,12 @@ class Health(Hook):
             write_json(self.folder / rundir.CARD, rundir.read_card(self.folder) | {"health": said})
 
     def _diversity(self, trainer: Trainer) -> float | None:
-        """Mean distance of two samples over that of two real ones, for images and points."""
+        """Mean distance of two samples over that of two real ones, for images and points; None if these are too few."""
         if not trainer.game.renders or self.dataset.spec.kind == "text":
             return None
         real = self.dataset.some(self.dataset.heldout, self.SEEN).cpu()
+        if len(real) < self.LEAST:
+            return None
         samples = render(trainer.rendered, fixed_latents(trainer.game, len(real)))
         apart, real_apart = (torch.pdist(values.flatten(1)).mean().item() for values in (samples, real))
         return apart / real_apart if real_apart else None
@@ -363,7 +413,8 @@ def write_card(folder: Path, trainer: Trainer) -> None:
     if trainer.rollbacks:
         progress["rollbacks"] = trainer.rollbacks
     if trainer.scores:
-        progress |= {"objective": trainer.objective, "scores": trainer.scores}
+        better = lower_is_better().get(trainer.objective or "")  # for those who read it without the run's plug-ins
+        progress |= {"objective": trainer.objective, "lower_is_better": better, "scores": trainer.scores}
     write_json(folder / rundir.CARD, rundir.read_card(folder) | progress)
 
 

@@ -17,6 +17,7 @@ from gan_cli.config import DEFAULTS, GROUPS, check, differences, fingerprint, fl
 from gan_cli.data.dataset import Dataset
 from gan_cli.errors import UserError
 from gan_cli.finite import DivergedError
+from gan_cli.game import Game
 from gan_cli.hardware import choose_device, in_words, settings
 from gan_cli.processes import World
 from gan_cli.progress import Progress
@@ -275,21 +276,17 @@ def hooks_of(
 ) -> list[hooks.Hook]:
     """All that happens beside the rounds of a run, in order."""
     text, reading = yaml.safe_dump(dict(config), sort_keys=False), trainer.game.reading()
-    table = _table(config, dataset)  # refuses an objective that the data does not give, before a file is open
+    table = _table(config, dataset, trainer.game)  # refuses an objective that nobody gives, before a file is open
     recorder = Recorder(folder, trainer.step)
     recorder.hparams(*table)
     texts = {"configuration": f"```yaml\n{text}\n```", "reading": reading}
     logs = hooks.Logs(recorder, dataset, config["log_every"], config["sample_every"], texts)
-    scores, notes = [], [*filter(None, [dataset.note]), reading, *trainer.choices, *_shard_notes(trainer)]
-    if config["evaluate_every"] and dataset.scored_by and trainer.game.renders:
-        node = {"name": _metric(config["objective"], dataset)} | (
-            {"n": config["evaluate_samples"]} if config["evaluate_samples"] else {}
-        )
-        device = dataset.train["x"].device
-        metric = registry.metrics.build(node, "metrics", dataset=dataset, device=device)
+    notes = [*filter(None, [dataset.note]), reading, *trainer.choices, *_shard_notes(trainer)]
+    scores = []
+    if config["evaluate_every"] and (metric := _metric(config, dataset, trainer.game)):
         notes.append(f"scores: {metric.describe()}")
-        heldout = dataset.decode(dataset.heldout)
-        scores = [hooks.Scores(recorder, metric, config["evaluate_every"], config["objective"], heldout)]
+    if config["evaluate_every"] and (metric or type(trainer.game).scores is not Game.scores):
+        scores = [hooks.Scores(recorder, metric, config["evaluate_every"], config["objective"], dataset)]
     frame = {"format": checkpoint.FORMAT, "config": text, "data": dataset.spec.plain(), "mark": dataset.mark}
     every, keep = config["checkpoint_every"], config["keep_checkpoints"]
     shown = [hooks.Pictures(recorder, dataset, config["sample_every"], folder / "samples")]
@@ -306,23 +303,40 @@ def hooks_of(
     ]
 
 
-def _table(config: Mapping[str, Any], dataset: Dataset) -> tuple[dict[str, Any], list[str]]:
+def _table(config: Mapping[str, Any], dataset: Dataset, game: Game) -> tuple[dict[str, Any], list[str]]:
     """What TensorBoard's table of runs shows: the settings that decide what is learnt, and the scores."""
-    scored_by = [_metric(config["objective"], dataset)] if dataset.scored_by else []
-    names = [name for metric in scored_by for name in registry.metrics.components[metric].facts["scores"]]
+    scored_by = _scored_by(config["objective"], dataset, game)
+    names = [*registry.metrics.components[scored_by].facts["scores"]] if scored_by else []
     leaves = {key: value for key, value in flatten(config).items() if key.split(".")[0] in (*GROUPS, *TABLE)}
     settings = {re.sub(rf"^({'|'.join(GROUPS)})\.name$", r"\1", key): value for key, value in leaves.items()}
-    return settings, [f"metrics/{name}" for name in names]
+    return settings, [f"metrics/{name}" for name in dict.fromkeys([*names, *type(game).objectives])]
 
 
-def _metric(objective: str | None, dataset: Dataset) -> str:
-    """The metric that gives the objective; the data's first one if none is named. Raises UserError."""
-    given = {name: registry.metrics.components[name].facts["objectives"] for name in dataset.scored_by}
+def _metric(config: Mapping[str, Any], dataset: Dataset, game: Game) -> Any:
+    """The metric whose scores the run logs; None where there is none."""
+    name, n = _scored_by(config["objective"], dataset, game), config["evaluate_samples"]
+    if not name:
+        return None
+    node = {"name": name} | ({"n": n} if n else {})
+    return registry.metrics.build(node, "metrics", dataset=dataset, device=dataset.heldout["x"].device)
+
+
+def _scored_by(objective: str | None, dataset: Dataset, game: Game) -> str:
+    """The metric that gives the objective; the data's first one if none is named, or the game gives it itself.
+
+    Raises UserError where neither the data nor the game gives it.
+    """
+    names, own = dataset.scored_by if game.renders else [], type(game).objectives
+    given = {name: registry.metrics.components[name].facts["objectives"] for name in names}
     for name, scores in given.items():
-        if objective is None or objective in scores:
+        if objective is None or objective in (*scores, *own):
             return name
-    known = ", ".join(score for scores in given.values() for score in scores)
-    raise UserError(f"objective={objective}: this data gives no such score; take one of {known}.")
+    if objective is None or objective in own:
+        return ""
+    known = ", ".join([*(score for scores in given.values() for score in scores), *own])
+    raise UserError(
+        f"objective={objective}: this data gives no such score; take {f'one of {known}' if known else 'none'}."
+    )
 
 
 TABLE = ("seed", "batch_size", "steps")  # the root's keys in the table, beside the groups

@@ -265,5 +265,5 @@ def _row(cell: Cell, names: list[str]) -> list[str]:
 def _rank(cell: Cell) -> tuple[bool, bool, str, float, str]:
     """The best first; then those without a score, then those that failed."""
     name, value = cell.objective or ("", math.inf)
-    sign = 1 if lower_is_better().get(name, True) else -1
+    sign = 1 if lower_is_better().get(name, cell.card.get("lower_is_better") is not False) else -1
     return bool(cell.failure), cell.objective is None, name, sign * value, cell.name

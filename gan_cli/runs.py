@@ -92,11 +92,18 @@ class Run:
 
     def best(self, score: str) -> float | None:
         """The best value that a score ever had; None if it never had one, or cannot get better."""
-        if score not in lower_is_better():
+        lower = self.directions.get(score)
+        if lower is None:
             return None
         logged = [row[f"metrics/{score}"] for row in self.rows if f"metrics/{score}" in row]
         values = [value for value in logged or [self.scores.get(score, math.nan)] if math.isfinite(value)]
-        return (min if lower_is_better()[score] else max)(values, default=None)
+        return (min if lower else max)(values, default=None)
+
+    @functools.cached_property
+    def directions(self) -> dict[str, bool]:
+        """Of every score that can get better, whether lower is; its objective may be that of a plug-in."""
+        said = self.card.get("lower_is_better")
+        return ({self.objective: said} if isinstance(said, bool) else {}) | lower_is_better()
 
 
 @dataclass(frozen=True)
@@ -115,10 +122,16 @@ def shown(value: Any) -> str:
     return on_one_line(value if isinstance(value, str) else json.dumps(value, default=str, skipkeys=True))
 
 
-@functools.cache
 def lower_is_better() -> dict[str, bool]:
-    """Of every score that can get better, whether lower is better. Read from the metrics' source."""
-    facts = [component.facts for component in registry.metrics.components.values()]
+    """Of every score that can get better, whether lower is better. Read from the source of metrics and games."""
+    return _directions(tuple(registry.PLUGINS))
+
+
+@functools.cache
+def _directions(plugins: tuple[str, ...]) -> dict[str, bool]:
+    """As `lower_is_better`, with these plug-ins."""
+    components = [*registry.metrics.components.values(), *registry.games.components.values()]
+    facts = [component.facts for component in components]
     return {name: name in known["lower_is_better"] for known in facts for name in known.get("objectives", ())}
 
 

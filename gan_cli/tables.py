@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gan_cli.errors import UserError, closest, on_one_line
-from gan_cli.runs import Group, Run, differing, lower_is_better
+from gan_cli.runs import Group, Run, differing
 
 NOTHING = "-"
 
@@ -105,9 +105,15 @@ def made(groups: Sequence[Group], named: Sequence[str] = ()) -> Table:
         Row(group, [group.setting(key) or NOTHING for key in keys], [summary(group, score) for score in scores])
         for group in groups
     ]
-    return Table(
-        keys, scores, rows, [_leading(score, [row.scores[i] for row in rows]) for i, score in enumerate(scores)]
-    )
+    lower = _directions([run for group in groups for run in group.runs])
+    columns = [[row.scores[i] for row in rows] for i in range(len(scores))]
+    leading = [_leading(lower.get(score.name), column) for score, column in zip(scores, columns, strict=True)]
+    return Table(keys, scores, rows, leading)
+
+
+def _directions(runs: Sequence[Run]) -> dict[str, bool]:
+    """Of every score that can get better, whether lower is better."""
+    return {score: lower for run in runs for score, lower in run.directions.items()}
 
 
 def _scores(runs: Sequence[Run], named: Sequence[str]) -> list[Score]:
@@ -118,10 +124,10 @@ def _scores(runs: Sequence[Run], named: Sequence[str]) -> list[Score]:
             raise UserError(
                 f"scores=[{name}]: no run has such a score{closest(name, tags)}; they have {', '.join(tags) or 'none'}."
             )
-    better = [name for name in lower_is_better() if name in known]
-    shown = list(named) or better or known
-    best = set(named) or {run.objective for run in runs}
-    best = best & lower_is_better().keys()
+    directions, objectives = _directions(runs), dict.fromkeys(run.objective for run in runs)
+    better = [name for name in (*objectives, *directions) if name in known]
+    shown = list(named) or list(dict.fromkeys(better)) or known
+    best = (set(named) or {*objectives}) & directions.keys()
     pairs = [[Score(name), Score(name, best=True)] if name in best else [Score(name)] for name in shown]
     return [score for pair in pairs for score in pair]
 
@@ -136,12 +142,12 @@ def summary(group: Group, score: Score) -> Summary | None:
         return Summary(float(np.mean(values)), deviation)
 
 
-def _leading(score: Score, column: Sequence[Summary | None]) -> float | None:
-    """The best mean, if the score is one that can get better and there is something to win against."""
+def _leading(lower: bool | None, column: Sequence[Summary | None]) -> float | None:
+    """The best mean, if the score is one that can get better (not None) and there is something to win against."""
     means = {entry.mean for entry in column if entry is not None and np.isfinite(entry.mean)}
-    if score.name not in lower_is_better() or len(means) < 2:
+    if lower is None or len(means) < 2:
         return None
-    return (min if lower_is_better()[score.name] else max)(means)
+    return (min if lower else max)(means)
 
 
 def _short(value: float, digits: int) -> str:

@@ -5,7 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import write_mnist
+import torch
+from conftest import MODELS, TINY, fitting, mostly_slow, write_mnist
+from torch import nn
+
+from gan_cli import hooks
 
 Command = Callable[..., tuple[int, str]]
 QUICK = ("steps=3", "batch_size=8", "network.width=8", "sample_every=0", "evaluate_every=3", "hydra.run.dir=run")
@@ -22,6 +26,70 @@ def test_a_checkpoint_scores_what_its_run_logged(command: Command, data: str) ->
         assert result["step"] == 3 and logged.items() <= result["scores"].items()
     result = json.loads(command("gan-evaluate", "checkpoint=run", "n=100")[1])
     assert not logged.items() <= result["scores"].items()
+
+
+SCORED = [model for model in MODELS if model != "fixed_generator"]
+
+
+@pytest.mark.parametrize("model", mostly_slow(SCORED, "vae_gan", "sgan", "cogan"))
+def test_the_card_of_every_model_is_what_gan_evaluate_says(
+    command: Command, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever of the game behaves otherwise in training, and whatever it draws: the same file has the same scores."""
+    monkeypatch.setattr("gan_cli.metrics.classifier.STEPS", 20)
+    typed = (*fitting(model, "data=digits"), *TINY, "steps=2", "evaluate_every=2", "sample_every=0")
+    assert command("gan-train", *typed, "hydra.run.dir=run", "evaluate_samples=200")[0] == 0
+    logged = json.loads(Path("run/run.json").read_text())["scores"]
+    code, printed = command("gan-evaluate", "checkpoint=run", "n=200", "weights=auto")
+    assert code == 0, printed
+    found = json.loads(printed)["scores"]
+    assert {name: found[name] for name in logged} == pytest.approx(logged, rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.parametrize("model", ["vae_gan", "dcgan_conditional"])
+def test_nothing_is_scored_or_drawn_in_training_mode(
+    command: Command, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the turns, no module of the game that computes something is in training mode, in any command."""
+    typed = (f"model={model}", *TINY, "steps=2", "evaluate_every=1", "log_every=0", "hydra.run.dir=run")
+    trained: list[str] = []
+    looking = []
+
+    def note(module: nn.Module, _: object) -> None:
+        if looking and module.training:
+            trained.append(type(module).__name__)
+
+    def watched(name: str) -> None:
+        before = getattr(hooks, name)
+
+        def call(*arguments: object) -> object:
+            looking.append(name)
+            try:
+                return before(*arguments)
+            finally:
+                looking.pop()
+
+        monkeypatch.setattr(hooks, name, call)
+
+    for name in ("render", "own_scores"):
+        watched(name)
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(note)
+    try:
+        assert command("gan-train", *typed)[0] == 0
+        looking.append("everything")  # outside gan-train nothing learns
+        assert command("gan-evaluate", "checkpoint=run", "n=20", "metrics=[prdc]")[0] == 0
+        for mode in ("grid", *(["reconstruct"] if model == "vae_gan" else [])):
+            assert command("gan-sample", "checkpoint=run", f"mode={mode}", "n=4", "output=x.png")[0] == 0
+    finally:
+        handle.remove()
+    assert trained == []
+
+
+def test_rest_ends_in_the_mode_in_which_it_began() -> None:
+    game = nn.ModuleDict({"resting": nn.Dropout().eval(), "playing": nn.Sequential(nn.Dropout())})
+    with hooks.at_rest(game):  # type: ignore[arg-type]
+        assert not any(module.training for module in game.modules())
+    assert [module.training for module in game.modules()] == [True, False, True, True]
 
 
 def test_another_data_set(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

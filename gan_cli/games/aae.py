@@ -8,9 +8,9 @@ from torch import Tensor
 
 from gan_cli import noise
 from gan_cli.data.dataset import Spec
-from gan_cli.game import Fields, Terms, player
+from gan_cli.game import Fields, Terms, in_parts, player
 from gan_cli.games.conditional import Labelled
-from gan_cli.games.encoders import SCORED, Encoding
+from gan_cli.games.encoders import Encoding, scored
 from gan_cli.registry import NonNegative, games
 
 
@@ -105,7 +105,7 @@ class AAE(Encoding):
     @torch.no_grad()
     def scores(self, heldout: Fields) -> dict[str, float]:
         """Those of an encoder; latent_accuracy: how a classifier tells held-out codes from the prior, 0.5 is best."""
-        codes = self.encode(heldout["x"][:SCORED])
+        codes = in_parts(self.encode, scored(heldout)["x"], rows=self.at_once)
         random = noise.generator("latent accuracy")
         z = self.prior.draw(len(codes), random).to(codes)
         return {**super().scores(heldout), "latent_accuracy": told_apart(z, codes)}

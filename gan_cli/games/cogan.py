@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gan_cli.data.dataset import Spec
+from gan_cli.data.decoded import parts
 from gan_cli.data.two_domains import MAPS
 from gan_cli.errors import UserError
-from gan_cli.game import Fields, Terms, Turn, player
+from gan_cli.game import Fields, Terms, Turn, in_parts, player
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.networks.layers import feature_size, tie
 from gan_cli.registry import NonNegative, games
@@ -36,6 +37,7 @@ class CoGAN(TwoPlayer):
         "G": "generator", "G_b": "generator", "D": "discriminator", "D_b": "discriminator",
     }  # fmt: skip
     averaged: ClassVar[tuple[str, ...]] = ("G", "G_b")
+    objectives: ClassVar[tuple[str, ...]] = ("agreement", "pixel_agreement", "target_accuracy", "source_accuracy")
 
     def __init__(
         self,
@@ -105,11 +107,12 @@ class CoGAN(TwoPlayer):
         - pixel_agreement: share of the pixels (light or dark) in which G_b(z) is what domain b shows of G(z);
           `_shuffled` is that of unrelated pairs; agreement: how far it is from there to 1.
         - target_accuracy: of C on D_b's features, on domain b; source_accuracy: on domain a; source_only_accuracy: of C
-          on D's features, on domain b, as if nothing had to be adapted.
+          on D's features, on domain b, as if nothing had to be adapted; scored_heldout: of how many samples.
         """
         told = {}
         if self.domain in MAPS:
-            a, b = self.pairs(self.prior(SCORED))
+            z = self.prior(SCORED)
+            a, b = (in_parts(G, z, rows=self.at_once) for G in (self.G, self.G_b))
             shown = MAPS[self.domain](a) > 0
             related, unrelated = (float((shown == (other > 0)).float().mean()) for other in (b, b.roll(1, dims=0)))
             told = {
@@ -118,14 +121,15 @@ class CoGAN(TwoPlayer):
                 "agreement": (related - unrelated) / max(1 - unrelated, 1e-9),
             }
         if self.classify:
-            told["source_accuracy"] = self._accuracy(self.D, heldout["x"], heldout["y"])
-            told["target_accuracy"] = self._accuracy(self.D_b, heldout["x_b"], heldout["y_b"])
-            told["source_only_accuracy"] = self._accuracy(self.D, heldout["x_b"], heldout["y_b"])
+            judged = {"source": (self.D, ""), "target": (self.D_b, "_b"), "source_only": (self.D, "_b")}
+            right: dict[str, list[Tensor]] = {name: [] for name in judged}
+            for part in parts(heldout, self.at_once):
+                for name, (D, domain) in judged.items():
+                    guessed = self.C(D.features(part[f"x{domain}"])).argmax(dim=1)  # type: ignore[operator]
+                    right[name].append(guessed == part[f"y{domain}"])
+            told |= {f"{name}_accuracy": float(torch.cat(found).float().mean()) for name, found in right.items()}
+            told["scored_heldout"] = float(sum(map(len, right["source"])))
         return told
-
-    def _accuracy(self, D: Any, x: Tensor, y: Tensor) -> float:
-        guessed = torch.cat([self.C(D.features(part)).argmax(dim=1) for part in x.split(1000)])
-        return float((guessed == y).float().mean())
 
 
 SCORED = 1000  # pairs that are scored

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from gan_cli.data.dataset import Spec
-from gan_cli.game import Fields, Terms, player
+from gan_cli.data.decoded import parts
+from gan_cli.game import Fields, Terms, in_parts, player
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.registry import games
 
@@ -19,6 +20,10 @@ class Encoding(TwoPlayer):
     roles: ClassVar[dict[str, str]] = {"E": "encoder", "G": "generator", "D": "discriminator"}
     averaged: ClassVar[tuple[str, ...]] = ("E", "G")
     encodes: ClassVar[bool] = True
+    objectives: ClassVar[tuple[str, ...]] = (
+        "reconstruction_error", "reconstruction_ratio", "characters_right", "neighbour_accuracy",
+    )  # fmt: skip
+    lower_is_better: ClassVar[tuple[str, ...]] = ("reconstruction_error", "reconstruction_ratio")
 
     def __init__(self, E: nn.Module, **two_player: Any) -> None:
         super().__init__(**two_player)
@@ -44,24 +49,33 @@ class Encoding(TwoPlayer):
           tells nothing (Donahue et al., 2017, the authors' code);
         - characters_right: of strings, (N, V, T), share of the places that come back, those after their ends included;
         - neighbour_accuracy, _raw: share of the held-out samples whose nearest neighbour among the others, by code or
-          by the sample itself, is of their class; where there are classes.
+          by the sample itself, is of their class; where there are classes;
+        - scored_heldout: how many held-out samples these are of, the first 2000 at most.
         """
-        x, given = heldout["x"][:SCORED], [heldout[name][:SCORED] for name in self.condition]
-        codes, again = self.encode(x), self.reconstruct(x, *given)
+        seen = scored(heldout)
+        x, given = seen["x"], [seen[name] for name in self.condition]
+        codes = in_parts(self.encode, x, rows=self.at_once)
+        again = in_parts(self.reconstruct, x, *given, rows=self.at_once)
         error = _distance(x, again)
         told = {
             "reconstruction_error": error.item(),
             "reconstruction_ratio": (error / _distance(x, again.roll(1, dims=0))).item(),
+            "scored_heldout": float(len(x)),
         }
         if x.dim() == 3:
             told["characters_right"] = (again.argmax(dim=1) == x.argmax(dim=1)).float().mean().item()
-        if "y" in heldout:
-            y = heldout["y"][:SCORED]
+        if "y" in seen:
+            y = seen["y"]
             told |= {"neighbour_accuracy": _by_neighbour(codes, y), "neighbour_accuracy_raw": _by_neighbour(x, y)}
         return told
 
 
 SCORED = 2000  # held-out samples that are looked at
+
+
+def scored(heldout: Fields) -> Fields:
+    """The held-out samples that an encoder is scored by."""
+    return next(parts(heldout, SCORED))
 
 
 def _distance(x: Tensor, other: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
 from gan_cli.data.dataset import Spec
+from gan_cli.data.decoded import parts
 from gan_cli.errors import UserError
 from gan_cli.game import Fields, Terms, player
 from gan_cli.games.two_player import TwoPlayer
@@ -29,6 +30,8 @@ class SemiSupervised(TwoPlayer):
     roles: ClassVar[dict[str, str]] = {"G": "generator", "D": "classifier"}
     averaged: ClassVar[tuple[str, ...]] = ("G", "D")
     own_objective: ClassVar[bool] = True
+    objectives: ClassVar[tuple[str, ...]] = ("test_error",)
+    lower_is_better: ClassVar[tuple[str, ...]] = ("test_error",)
 
     def __init__(self, labels_per_class: Count = 10, unlabelled: NonNegative = 1.0, **two_player: Any) -> None:
         super().__init__(**two_player)
@@ -66,5 +69,6 @@ class SemiSupervised(TwoPlayer):
 
     @torch.no_grad()
     def scores(self, heldout: Fields) -> dict[str, float]:
-        guessed = torch.cat([self.D(part).argmax(dim=1) for part in heldout["x"].split(1000)])
-        return {"test_error": float((guessed != heldout["y"]).float().mean())}
+        """test_error: share of the held-out samples whose class D gets wrong; scored_heldout: how many there are."""
+        wrong = torch.cat([self.D(part["x"]).argmax(dim=1) != part["y"] for part in parts(heldout, self.at_once)])
+        return {"test_error": float(wrong.float().mean()), "scored_heldout": float(len(wrong))}

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from gan_cli import noise
 from gan_cli.data.dataset import Spec
+from gan_cli.data.decoded import parts
 from gan_cli.errors import UserError
 from gan_cli.game import Columns, Fields, Terms, player
 from gan_cli.games.aae import AAE
@@ -32,6 +33,10 @@ class SemiSupervisedAAE(AAE):
         "E": "encoder", "G": "generator", "D": "discriminator", "D_y": "discriminator"
     }  # fmt: skip
     order: ClassVar[tuple[str, ...]] = ("reconstruction", "discriminator", "encoder", "classifier")
+    objectives: ClassVar[tuple[str, ...]] = (
+        "test_error", "reconstruction_error", "reconstruction_ratio", "neighbour_accuracy",
+    )  # fmt: skip
+    lower_is_better: ClassVar[tuple[str, ...]] = ("test_error", "reconstruction_error", "reconstruction_ratio")
 
     def __init__(self, D_y: nn.Module, spec: Spec, labels_per_class: Count = 10, **aae: Any) -> None:
         super().__init__(**aae)
@@ -100,6 +105,6 @@ class SemiSupervisedAAE(AAE):
 
     @torch.no_grad()
     def scores(self, heldout: Fields) -> dict[str, float]:
-        """Those of an adversarial autoencoder, and test_error of the class that the encoder names."""
-        guessed = torch.cat([self.named(part)[0].argmax(dim=1) for part in heldout["x"].split(1000)])
-        return {**super().scores(heldout), "test_error": float((guessed != heldout["y"]).float().mean())}
+        """Those of an adversarial autoencoder, and test_error of the class that the encoder names, over all samples."""
+        wrong = [self.named(part["x"])[0].argmax(dim=1) != part["y"] for part in parts(heldout, self.at_once)]
+        return {**super().scores(heldout), "test_error": float(torch.cat(wrong).float().mean())}

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from gan_cli import noise
 from gan_cli.data.dataset import Spec
-from gan_cli.game import Fields, Terms, player
-from gan_cli.games.encoders import SCORED, Encoding
+from gan_cli.game import Fields, Terms, in_parts, player
+from gan_cli.games.encoders import Encoding, scored
 from gan_cli.networks.layers import feature_size
 from gan_cli.registry import NonNegative, games
 
@@ -95,10 +95,12 @@ class VAEGAN(Encoding):
     @torch.no_grad()
     def scores(self, heldout: Fields) -> dict[str, float]:
         """Those of an encoder; kl, in nats; sharpness of reconstructions, that of the samples themselves being 1."""
-        x = heldout["x"][:SCORED]
-        mean, logvar = self.posterior(x)
+        seen = scored(heldout)
+        x, given = seen["x"], [seen[name] for name in self.condition]
+        mean, logvar = in_parts(lambda part: torch.cat(self.posterior(part), dim=1), x, rows=self.at_once).chunk(2, 1)
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(dim=1).mean()
-        sharp = _edges(self.reconstruct(x)) / _edges(x) if x.dim() == 4 else torch.ones(())
+        again = in_parts(self.reconstruct, x, *given, rows=self.at_once)
+        sharp = _edges(again) / _edges(x) if x.dim() == 4 else torch.ones(())
         return {**super().scores(heldout), "kl": kl.item(), "sharpness": sharp.item()}
 
 

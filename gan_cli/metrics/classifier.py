@@ -5,6 +5,7 @@ They work offline and on any labelled images, grey ones too; they are *not* the 
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +16,37 @@ from torch.nn.functional import cross_entropy
 from gan_cli import checkpoint, noise
 from gan_cli.data.batches import Batches
 from gan_cli.data.dataset import Dataset
+from gan_cli.data.decoded import Decoded, part_of, parts
 from gan_cli.files import cache_folder, is_sealed, seal
 from gan_cli.metrics.provenance import Provenance
+from gan_cli.metrics.scoring import HIGH, Scoring, apart, fewer_than, underdetermined
 from gan_cli.registry import Count, metrics
 
 log = logging.getLogger(__name__)
 
 FEATURES = 64
 STEPS, BATCH = 2000, 128
+REFERENCE = 20_000  # training images that samples are compared with, at most
+PAIRED = 2000  # samples whose distances within a class are taken, at most
 
 
 @metrics.register("classifier")
-class ClassifierScores:
+class ClassifierScores(Scoring):
     """The classifier's view of samples, beside its view of as many held-out real images.
 
     - classifier_score: exp E KL(p(y|x) || p(y)), between 1 and the number of classes (Salimans et al., 2016, with
       this classifier in place of Inception); `_real` is that of held-out images.
     - classes_covered: classes that get at least 3 in 10 of their fair share of the samples.
     - frechet_classifier_distance: between Gaussians fitted to the classifier's features of the samples and of the
-      training split (Heusel et al., 2017, likewise); `_floor` is that of equally many held-out images.
+      training split (Heusel et al., 2017, likewise), 20,000 images at most; `_floor` is that of as many held-out
+      images as samples, or of all there are. With fewer than 64 of either it means nothing.
     - classifier_accuracy: share of the held-out images that the classifier names rightly; scored_samples: how many.
     - conditional_accuracy, where samples of a class were asked for: share that the classifier finds to be of it;
       beside it intra_class_diversity: mean distance of two samples of one class over that of two real ones, which a
-      generator of one picture a class cannot pass.
+      generator of one picture a class cannot pass (of 2000 at most).
 
     Args:
-        n: samples to score; at most as many as there are held-out images.
+        n: samples to score.
     """
 
     scores = (
@@ -51,28 +57,30 @@ class ClassifierScores:
     objectives = ("frechet_classifier_distance", "classifier_score", "classes_covered", "conditional_accuracy")
     objective = "frechet_classifier_distance"
     lower_is_better = ("frechet_classifier_distance",)
+    conditional = ("conditional_accuracy", "intra_class_diversity")
 
     def __init__(self, dataset: Dataset, device: torch.device, n: Count = 2000) -> None:
-        self.samples, self.device, self.classes = min(n, len(dataset.heldout["x"])), device, dataset.spec.classes
+        self.samples, self.device, self.classes = n, device, dataset.spec.classes
         self.network, self.resizing = load_or_train(dataset, device), dataset.resizing
         self.trained_on = digest(dataset)
         self.accuracy = accuracy(self.network, dataset)
-        self.reference = self._features(dataset.some(dataset.train, 20_000))
-        heldout = self._features(dataset.some(dataset.heldout, self.samples))
+        self.reference = features_of(self.network, Decoded(dataset, dataset.train, REFERENCE), device)
+        heldout = features_of(self.network, Decoded(dataset, dataset.heldout, n), device)
+        self.heldout = len(heldout)
         self.floor = frechet_distance(heldout, self.reference)
         self.real_score = float(self._score(heldout))
-        real = dataset.few(dataset.heldout, 2000)
+        real = dataset.few(dataset.heldout, PAIRED)
         self.apart = _apart(real["x"], real["y"], self.classes)
 
-    def __call__(self, samples: Tensor, y: Tensor | None = None) -> dict[str, float]:
-        """Scores of `samples`, (n, C, H, W) in [-1, 1], of the classes `y`, (n,), if any were asked for."""
-        features = self._features(torch.nan_to_num(samples))
+    def seen(self, samples: Tensor, y: Tensor | None, start: int) -> tuple[Tensor, Tensor | None, Tensor]:
+        """The features, the classes, and the first of the samples themselves."""
+        return self._features(torch.nan_to_num(samples)), y, samples[: 0 if y is None else max(0, PAIRED - start)]
+
+    def judged(self, kept: Sequence[Any]) -> dict[str, float]:
+        """Scores of samples, (n, C, H, W) in [-1, 1], of the classes, (n,), if any were asked for."""
+        features = torch.cat([part for part, _, _ in kept])
         found = self.network.head(features).argmax(dim=1)
         shares = torch.bincount(found, minlength=self.classes) / len(features)
-        conditional = {} if y is None else {
-            "conditional_accuracy": float((found.cpu() == y.cpu()).float().mean()),
-            "intra_class_diversity": float((_apart(samples, y, self.classes) / self.apart).nanmean()),
-        }  # fmt: skip
         return {
             "classifier_score": float(self._score(features)),
             "classifier_score_real": self.real_score,
@@ -81,14 +89,26 @@ class ClassifierScores:
             "frechet_classifier_distance_floor": self.floor,
             "classifier_accuracy": self.accuracy,
             "scored_samples": float(len(features)),
-            **conditional,
+            **self._conditional(found.cpu(), kept),
+        }
+
+    def _conditional(self, found: Tensor, kept: Sequence[Any]) -> dict[str, float]:
+        """The scores of samples of classes that were asked for; `found` is what the classifier calls them."""
+        if kept[0][1] is None:
+            return {}
+        y, samples = torch.cat([y for _, y, _ in kept]).cpu(), torch.cat([first for _, _, first in kept])
+        return {
+            "conditional_accuracy": float((found == y).float().mean()),
+            "intra_class_diversity": float((_apart(samples, y[: len(samples)], self.classes) / self.apart).nanmean()),
         }
 
     def describe(self) -> str:
         """One line on how the figures are made."""
+        sides = apart(self.samples, len(self.reference), self.heldout, HIGH)
         return (
-            f"classifier of test accuracy {self.accuracy:.4f}, {self.samples} samples; real against real: score "
+            f"classifier of test accuracy {self.accuracy:.4f}, {sides}; real against real: score "
             f"{self.real_score:.2f} of {self.classes}, Frechet distance {self.floor:.3f}"
+            + (f"; {self._few()}" if self._few() else "")
         )
 
     @property
@@ -96,8 +116,13 @@ class ClassifierScores:
         """What must be known of the figures."""
         split = f"{len(self.reference)} training images; _floor, _real: held-out ones"
         backbone = f"small classifier of this data, right on {self.accuracy:.4f} of the held-out images"
-        trained = f"trained on the training split {self.trained_on}"
-        return Provenance(self.samples, split, self.resizing, backbone, trained)
+        trained, sides = f"trained on the training split {self.trained_on}", (len(self.reference), self.heldout)
+        note = self._few() or fewer_than(self.samples, self.heldout, HIGH)
+        return Provenance(self.samples, split, self.resizing, backbone, trained, "", *sides, note)
+
+    def _few(self) -> str:
+        sides = self.samples, len(self.reference), self.heldout
+        return underdetermined(*sides, FEATURES, "the Frechet distance", "it means nothing")
 
     def _features(self, x: Tensor) -> Tensor:
         return features(self.network, x, self.device)
@@ -135,8 +160,14 @@ class Classifier(nn.Module):
 
 @torch.no_grad()
 def features(network: Classifier, x: Tensor, device: torch.device) -> Tensor:
-    """The hidden layer's features of images (n, C, S, S), (n, 64)."""
+    """The hidden layer's features of images (n, C, H, W), (n, 64)."""
     return torch.cat([network.features(chunk.to(device)) for chunk in x.split(1000)])
+
+
+def features_of(network: Classifier, images: Decoded, device: torch.device) -> Tensor:
+    """Those of stored images, decoded a part at a time."""
+    size = part_of(images.dataset.spec)
+    return torch.cat([features(network, part["x"], device) for part in parts(images, size)])
 
 
 def load_or_train(dataset: Dataset, device: torch.device) -> Classifier:
@@ -217,9 +248,13 @@ def _keep(network: nn.Module, path: Path) -> None:
 @torch.no_grad()
 def accuracy(network: nn.Module, dataset: Dataset) -> float:
     """Share of the held-out images that the classifier names rightly."""
-    x = dataset.decode({"x": dataset.heldout["x"]})["x"]
-    guessed = torch.cat([network(chunk).argmax(dim=1) for chunk in x.split(1000)])
-    return float((guessed == dataset.heldout["y"]).float().mean())
+    device = next(network.parameters()).device
+    heldout = Decoded(dataset, {name: dataset.heldout[name] for name in ("x", "y")})
+    right = [
+        network(part["x"].to(device)).argmax(dim=1) == part["y"].to(device)
+        for part in parts(heldout, part_of(dataset.spec))
+    ]
+    return float(torch.cat(right).float().mean())
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gan_cli.data.dataset import Dataset
+from gan_cli.data.dataset import Dataset, Fields
+from gan_cli.data.decoded import Decoded, part_of, parts
 from gan_cli.metrics.classifier import accuracy, digest, features, load_or_train
 
 
@@ -23,6 +24,11 @@ class View:
     of: Callable[[Tensor], Tensor]
     backbone: str
     weights: str
+
+    def some(self, dataset: Dataset, fields: Fields, n: int) -> Tensor:
+        """The features of at most n samples of a split, decoded a part at a time; always the same ones."""
+        found = parts(Decoded(dataset, fields, n), part_of(dataset.spec))
+        return torch.cat([self.of(part["x"]) for part in found])
 
 
 def view_of(dataset: Dataset, device: torch.device) -> View:

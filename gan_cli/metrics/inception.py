@@ -2,7 +2,7 @@
 
 import hashlib
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,22 @@ import torch
 from torch import Tensor
 
 from gan_cli.data.dataset import Dataset, Fields
+from gan_cli.data.decoded import Decoded, parts
 from gan_cli.errors import UserError
 from gan_cli.metrics.classifier import frechet_distance
 from gan_cli.metrics.provenance import Provenance
+from gan_cli.metrics.scoring import HIGH, Scoring, apart, fewer_than, underdetermined
 from gan_cli.pictures import to_uint8
 from gan_cli.registry import Count, metrics
 
 AT_ONCE = 50  # images of 299x299
+FEATURES = 2048
 SUBSETS, SUBSET = 100, 1000  # of KID: their number, and how many images each has where there are so many
 SPLITS, SPLIT = 10, 500  # of the inception score: their number, and the images that each has at least
 
 
 @metrics.register("inception")
-class InceptionScores:
+class InceptionScores(Scoring):
     """FID, KID and inception score by torch-fidelity: its Inception of 2015 and its resizing, as TensorFlow's were.
 
     References: Heusel et al., 2017, arXiv 1706.08500 (FID); Binkowski et al., 2018, arXiv 1801.01401 (KID); Salimans
@@ -31,12 +34,12 @@ class InceptionScores:
     equal channels. Papers take n = 10,000 to 50,000 and the whole training split: a figure at a smaller n is larger,
     and says less than its distance from the floor.
 
-    - fid, kid: samples against the training split; `_floor` is that of as many held-out images.
+    - fid, kid: samples against the training split; `_floor` is that of as many held-out images, or of all there are.
     - inception_score: from 1 up; `_real` is that of the held-out images.
 
     Args:
-        n: samples to score; at most as many as there are held-out images.
-        reference: training images to compare with, at most.
+        n: samples to score.
+        reference: training images to compare with; null takes all of them.
         weights_file: of the network, torch-fidelity's file; null takes it from torch's cache, or downloads it there.
     """
 
@@ -50,20 +53,28 @@ class InceptionScores:
     lower_is_better = ("fid", "kid")
 
     def __init__(
-        self, dataset: Dataset, n: Count = 2000, reference: Count = 10_000, weights_file: str | None = None
+        self, dataset: Dataset, n: Count = 2000, reference: Count | None = None, weights_file: str | None = None
     ) -> None:
-        self.samples, self.resizing = min(n, len(dataset.heldout["x"])), dataset.resizing
+        self.samples, self.resizing, there = n, dataset.resizing, len(dataset.train["x"])
+        if reference is not None and reference > there:
+            raise UserError(
+                f"inception.reference={reference}: there are {there} training images; leave it out to take all of them."
+            )
         path = _weights(weights_file)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = _network(path, weights_file).to(self.device)
         self.weights = f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
-        self.reference, _ = self._seen(_parts(dataset, dataset.train, reference))
-        features, logits = self._seen(_parts(dataset, dataset.heldout, self.samples))
-        self.real = self._figures(features, logits)
+        self.reference, _ = self._looked_at(_images(dataset, dataset.train, reference or there))
+        features, logits = self._looked_at(_images(dataset, dataset.heldout, n))
+        self.heldout, self.real = len(features), self._figures(features, logits)
 
-    def __call__(self, samples: Tensor, y: Tensor | None = None) -> dict[str, float]:
-        """Scores of `samples`, (n, C, H, W) in [-1, 1]."""
-        found, real = self._figures(*self._seen(torch.nan_to_num(samples).split(AT_ONCE))), self.real
+    def seen(self, samples: Tensor, y: Tensor | None, start: int) -> tuple[Tensor, Tensor]:
+        return self._looked_at(torch.nan_to_num(samples).split(AT_ONCE))
+
+    def judged(self, kept: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        """Scores of samples, (n, C, H, W) in [-1, 1]."""
+        features, logits = (torch.cat(column) for column in zip(*kept, strict=True))
+        found, real = self._figures(features, logits), self.real
         return {
             "fid": found["fid"], "fid_floor": real["fid"], "kid": found["kid"], "kid_floor": real["kid"],
             "inception_score": found["inception_score"], "inception_score_real": real["inception_score"],
@@ -72,7 +83,8 @@ class InceptionScores:
     def describe(self) -> str:
         """One line on how the figures are made."""
         real = ", ".join(f"{name} {value:.4g}" for name, value in self.real.items())
-        return f"Inception of {self.weights}, {self.samples} samples; held-out images: {real}"
+        sides = apart(self.samples, len(self.reference), self.heldout, HIGH)
+        return f"Inception of {self.weights}, {sides}; held-out images: {real}"
 
     @property
     def provenance(self) -> Provenance:
@@ -80,38 +92,43 @@ class InceptionScores:
         split = f"{len(self.reference)} training images; _floor, _real: held-out ones"
         before = "" if self.resizing == "none" else f"{self.resizing}; then "
         resizing = f"{before}bytes to 299x299 by TensorFlow 1's bilinear interpolation"
-        method = f"KID: {SUBSETS} subsets of {self._subset()}; inception score: {self._splits()} splits"
-        return Provenance(self.samples, split, resizing, "InceptionV3 of torch-fidelity", self.weights, method)
+        subset, splits = self._subset(self.samples), _splits(self.samples)
+        method = f"KID: {SUBSETS} subsets of {subset}; inception score: {splits} splits"
+        sides = len(self.reference), self.heldout
+        few = underdetermined(self.samples, *sides, FEATURES, "fid", "it is far too high")
+        note = few or fewer_than(self.samples, self.heldout, HIGH)
+        backbone = "InceptionV3 of torch-fidelity", self.weights
+        return Provenance(self.samples, split, resizing, *backbone, method, *sides, note)
 
-    def _subset(self) -> int:
-        return min(SUBSET, self.samples, len(self.reference))
-
-    def _splits(self) -> int:
-        return max(1, min(SPLITS, self.samples // SPLIT))
+    def _subset(self, n: int) -> int:
+        return min(SUBSET, n, len(self.reference))
 
     def _figures(self, features: Tensor, logits: Tensor) -> dict[str, float]:
         from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
         from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 
-        subsets = {"kid_subsets": SUBSETS, "kid_subset_size": self._subset(), "verbose": False}
+        subsets = {"kid_subsets": SUBSETS, "kid_subset_size": self._subset(len(features)), "verbose": False}
         return {
             "fid": frechet_distance(features, self.reference),
             "kid": kid_features_to_metric(features, self.reference, **subsets)[KEY_METRIC_KID_MEAN],
-            "inception_score": isc_features_to_metric(logits, self._splits())[KEY_METRIC_ISC_MEAN],
+            "inception_score": isc_features_to_metric(logits, _splits(len(logits)))[KEY_METRIC_ISC_MEAN],
         }
 
     @torch.no_grad()
-    def _seen(self, parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    def _looked_at(self, images: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         """The last features, (n, 2048), and the logits without bias, (n, 1008), of images in [-1, 1]."""
-        pairs = [self.network(to_uint8(part).expand(-1, 3, -1, -1).to(self.device)) for part in parts]
+        pairs = [self.network(to_uint8(part).expand(-1, 3, -1, -1).to(self.device)) for part in images]
         features, logits = (torch.cat(column).cpu() for column in zip(*pairs, strict=True))
         return features, logits
 
 
-def _parts(dataset: Dataset, fields: Fields, n: int) -> Iterable[Tensor]:
+def _splits(n: int) -> int:
+    return max(1, min(SPLITS, n // SPLIT))
+
+
+def _images(dataset: Dataset, fields: Fields, n: int) -> Iterable[Tensor]:
     """At most n images of a split, decoded a few at a time."""
-    for rows in dataset.rows(fields, n).split(AT_ONCE):
-        yield dataset.decode({"x": fields["x"][rows]})["x"]
+    return (part["x"] for part in parts(Decoded(dataset, {"x": fields["x"]}, n), AT_ONCE))
 
 
 def _weights(named: str | None) -> Path:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,13 +15,14 @@ from gan_cli.data.smiles import LONGEST, strings
 from gan_cli.data.text import MOST_LEFT_OUT, characters
 from gan_cli.files import cache_folder, is_sealed, read_text, seal, tolerated, write_json
 from gan_cli.metrics.provenance import Provenance
+from gan_cli.metrics.scoring import Scoring
 from gan_cli.registry import Count, metrics
 
 log = logging.getLogger(__name__)
 
 
 @metrics.register("molecules")
-class MoleculeScores:
+class MoleculeScores(Scoring):
     """How many of the samples RDKit reads as molecules, how many of those differ, how many of those are new.
 
     Reference: Polykovskiy et al., 2020, "Molecular Sets (MOSES)", arXiv 1811.12823, section 3.
@@ -34,7 +36,7 @@ class MoleculeScores:
       order, both of the lengths of real ones.
 
     Args:
-        n: samples to score; at most as many as there are held-out molecules.
+        n: samples to score.
     """
 
     scores = (
@@ -47,22 +49,26 @@ class MoleculeScores:
     lower_is_better = ()
 
     def __init__(self, dataset: Dataset, n: Count = 2000) -> None:
-        self.samples, self.vocabulary = min(n, len(dataset.heldout["x"])), dataset.spec.vocabulary
+        self.samples, self.vocabulary = n, dataset.spec.vocabulary
         self.known = _known(dataset)
         real = strings(dataset.heldout["x"][: self.samples], self.vocabulary)
-        random = Random(0)
+        self.heldout, random = len(real), Random(0)
         letters = self.vocabulary[1:]
         noise = ["".join(random.choices(letters, k=len(string))) for string in real]
         shuffled = ["".join(random.sample(string, len(string))) for string in real]
         self.fixed = {"valid_random": _valid(noise), "valid_shuffled": _valid(shuffled)}
 
-    def __call__(self, samples: Tensor, y: Tensor | None = None) -> dict[str, float]:
-        """Scores of `samples`, (n, V, length)."""
-        found = [name for name in map(canonical, strings(characters(samples), self.vocabulary)) if name]
+    def seen(self, samples: Tensor, y: Tensor | None, start: int) -> list[str | None]:
+        return [*map(canonical, strings(characters(samples), self.vocabulary))]
+
+    def judged(self, kept: Sequence[list[str | None]]) -> dict[str, float]:
+        """Scores of samples, (n, V, length)."""
+        written = [name for part in kept for name in part]
+        found = [name for name in written if name]
         different = set(found)
-        valid, unique = len(found) / len(samples), len(different) / max(len(found), 1)
+        valid, unique = len(found) / len(written), len(different) / max(len(found), 1)
         novel = len(different - self.known) / max(len(different), 1)
-        counts = {"valid_of": len(samples), "unique_of": len(found), "novel_of": len(different)}
+        counts = {"valid_of": len(written), "unique_of": len(found), "novel_of": len(different)}
         shares = {"usable": valid * unique * novel, "valid": valid, "unique": unique, "novel": novel}
         return {**shares, **{name: float(count) for name, count in counts.items()}, **self.fixed}
 
@@ -77,7 +83,7 @@ class MoleculeScores:
     def provenance(self) -> Provenance:
         """What must be known of the figures."""
         split = "training molecules; valid_random, valid_shuffled: made from held-out ones"
-        return Provenance(self.samples, split)
+        return Provenance(self.samples, split, n_reference=len(self.known), n_floor=self.heldout)
 
 
 def canonical(string: str) -> str | None:

@@ -1,5 +1,7 @@
 """How alike two texts are in their short sequences of characters."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -8,6 +10,7 @@ from gan_cli.data.dataset import Dataset
 from gan_cli.data.text import characters
 from gan_cli.errors import UserError
 from gan_cli.metrics.provenance import Provenance
+from gan_cli.metrics.scoring import Scoring
 from gan_cli.registry import Count, metrics
 
 ORDERS = (1, 2, 3, 4)
@@ -15,17 +18,18 @@ AT_ONCE = 100_000  # texts whose n-grams are counted
 
 
 @metrics.register("ngrams")
-class NgramScores:
+class NgramScores(Scoring):
     """Jensen-Shannon divergence, in bits, between the n-grams of samples and of held-out text, n = 1 to 4.
 
     Reference: Gulrajani et al., 2017, arXiv 1704.00028, section 5.3.
 
-    - js_1 ... js_4: of samples decoded to their most likely characters; `_floor` is that of as many training windows.
+    - js_1 ... js_4: of samples decoded to their most likely characters; `_floor` is that of as many training windows,
+      or of all there are.
     - js_4_shuffled: of the training windows with their characters in random order, which a model must beat.
     - distinct: share of the samples that are different from each other; distinct_of: how many samples there are.
 
     Args:
-        n: samples to score; at most as many as there are windows.
+        n: samples to score.
     """
 
     scores = (
@@ -37,7 +41,7 @@ class NgramScores:
     lower_is_better = ("js_1", "js_2", "js_3", "js_4")
 
     def __init__(self, dataset: Dataset, n: Count = 4000) -> None:
-        self.samples, self.size = min(n, len(dataset.train["x"])), dataset.spec.shape[0]
+        self.samples, self.size = n, dataset.spec.shape[0]
         if dataset.spec.shape[1] < max(ORDERS):
             raise UserError(
                 f"data.length={dataset.spec.shape[1]}: the scores go by sequences of {max(ORDERS)} characters; "
@@ -48,13 +52,17 @@ class NgramScores:
         random = noise.generator("ngrams")
         windows = dataset.train["x"].cpu()
         real = windows[torch.randperm(len(windows), generator=random)[: self.samples]].long()
+        self.windows, self.heldout = len(real), len(heldout)
         shuffled = real.flatten()[torch.randperm(real.numel(), generator=random)].view_as(real)
         self.fixed = {f"js_{order}_floor": self._divergence(real, order) for order in ORDERS}
         self.fixed["js_4_shuffled"] = self._divergence(shuffled, 4)
 
-    def __call__(self, samples: Tensor, y: Tensor | None = None) -> dict[str, float]:
-        """Scores of `samples`, (n, V, length)."""
-        rows = characters(torch.nan_to_num(samples)).cpu()
+    def seen(self, samples: Tensor, y: Tensor | None, start: int) -> Tensor:
+        return characters(torch.nan_to_num(samples)).cpu()
+
+    def judged(self, kept: Sequence[Tensor]) -> dict[str, float]:
+        """Scores of samples, (n, V, length)."""
+        rows = torch.cat([*kept])
         scores = {f"js_{order}": self._divergence(rows, order) for order in ORDERS}
         distinct = {"distinct": len(rows.unique(dim=0)) / len(rows), "distinct_of": float(len(rows))}
         return {**scores, **self.fixed, **distinct}
@@ -63,14 +71,15 @@ class NgramScores:
         """One line on how the figures are made."""
         floors = ", ".join(f"{self.fixed[f'js_{order}_floor']:.3f}" for order in ORDERS)
         return (
-            f"divergence of n-grams in bits, {self.samples} samples; real against real, n = 1 to 4: {floors}; "
+            f"divergence of n-grams in bits, {self.samples} samples; {self.windows} real ones, n = 1 to 4: {floors}; "
             f"shuffled characters, n = 4: {self.fixed['js_4_shuffled']:.3f}"
         )
 
     @property
     def provenance(self) -> Provenance:
         """What must be known of the figures."""
-        return Provenance(self.samples, "held-out text; _floor: training windows")
+        split = "held-out text; _floor: training windows"
+        return Provenance(self.samples, split, n_reference=self.heldout, n_floor=self.windows)
 
     def _grams(self, rows: Tensor, order: int) -> tuple[Tensor, Tensor]:
         """The n-grams of (N, length) as numbers, each once, and their shares."""
