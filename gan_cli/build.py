@@ -20,6 +20,7 @@ from gan_cli.files import memory
 from gan_cli.game import Game
 from gan_cli.hardware import keep_memory, multiply, settled, with_precision
 from gan_cli.optimizers import Rate
+from gan_cli.places import checkpoint_file
 from gan_cli.processes import World
 from gan_cli.shards import Shards
 from gan_cli.trainer import Trainer
@@ -91,14 +92,15 @@ def _gib(size: float) -> str:
     return f"{size / 2**30:.3g} GiB" if size < math.inf else "more memory than can be counted"
 
 
-def load_game(path: Path, weights: str, plugins: Sequence[str] = ()) -> tuple[Game, Spec, dict[str, Any]]:
+def load_game(path: str | Path, weights: str, plugins: Sequence[str] = ()) -> tuple[Game, Spec, dict[str, Any]]:
     """The game in a checkpoint, ready to render; needs nothing but the file.
 
     Args:
+        path: see `places.checkpoint_file`.
         weights: `ema`, `raw`, or `auto`: the average if there is one.
         plugins: plug-ins that the caller trusts. A checkpoint never imports one by itself.
     """
-    path = path / "checkpoints" / "last.pt" if path.is_dir() else path
+    path = checkpoint_file(path)
     state = checkpoint.load(path)
     averaged = state.get("ema") or {}
     if weights == "ema" and not averaged:

@@ -16,9 +16,10 @@ from omegaconf import OmegaConf
 from gan_cli import registry
 from gan_cli.config import option, options
 from gan_cli.errors import UserError, closest
+from gan_cli.places import checkpoint_file
 from gan_cli.sample import Weights
 
-USAGE = """gan-evaluate checkpoint=FILE|RUN [key=value ...]
+USAGE = """gan-evaluate FILE|RUN|latest [key=value ...]
 gan-evaluate samples=FOLDER real=FOLDER [key=value ...]
 
 data.KEY=VALUE sets an option of the data, METRIC.KEY=VALUE one of a metric: prdc.k=3, inception.weights_file=FILE."""
@@ -29,7 +30,7 @@ class EvaluateConfig:
     """The keys of `gan-evaluate`."""
 
     checkpoint: str | None = field(
-        default=None, metadata={"help": "FILE that gan-train wrote, or a run's folder (its last)"}
+        default=None, metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"}
     )
     samples: str | None = field(default=None, metadata={"help": "FOLDER of images to score instead"})
     real: str | None = field(default=None, metadata={"help": "FOLDER of real images to compare them with"})
@@ -82,7 +83,8 @@ def _of_checkpoint(config: EvaluateConfig, data_options: list[str], settings: di
     from gan_cli import hooks
     from gan_cli.build import load_game
 
-    game, spec, state = load_game(Path(str(config.checkpoint)), config.weights.value, config.plugins)
+    path = checkpoint_file(config.checkpoint)
+    game, spec, state = load_game(path, config.weights.value, config.plugins)
     dataset = own_or_other_data(state["config"], spec, config.data, data_options)
 
     @cache
@@ -94,7 +96,7 @@ def _of_checkpoint(config: EvaluateConfig, data_options: list[str], settings: di
     found["scores"] |= game.scores(dataset.decode(dataset.heldout))
     node = _data_node(yaml.safe_load(state["config"])["data"], config.data, data_options)
     weights = "ema" if state.get("ema") and config.weights is not Weights.raw else "raw"
-    return {"checkpoint": config.checkpoint, "step": state["step"], "weights": weights, "data": node, **found}
+    return {"checkpoint": str(path), "step": state["step"], "weights": weights, "data": node, **found}
 
 
 def own_or_other_data(text: str, spec: Any, other: str | None, changed: list[str]) -> Any:
