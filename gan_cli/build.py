@@ -106,18 +106,26 @@ def load_game(path: str | Path, weights: str, plugins: Sequence[str] = ()) -> tu
     if weights == "ema" and not averaged:
         raise UserError(f"weights=ema: {path} holds no average (model.ema was null); take weights=raw.")
     try:
-        config, spec = yaml.safe_load(state["config"]), Spec.restore(state["data"])
-        _trust(config.get("plugins") or [], plugins)
-        game = build_game(config, spec)
-        if not game.renders:
-            raise UserError(f"model={config['model']['name']} makes no samples.")
+        spec = Spec.restore(state["data"])
+        game = rebuilt(state["config"], spec, plugins)
         game.load_state_dict(state["game"])
         for name, value in averaged.items() if weights != "raw" else ():
             game.get_submodule(name).load_state_dict(value)
     except (UserError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"checkpoint={path}: does not describe a game that this gan-cli builds: {reason}") from None
-    return game.eval().requires_grad_(False), spec, state
+    return game, spec, state
+
+
+def rebuilt(text: str, spec: Spec, plugins: Sequence[str]) -> Game:
+    """The game of a configuration, ready to render but for its weights, which are drawn. Raises UserError if it makes
+    no samples, or needs other plug-ins."""
+    config = yaml.safe_load(text)
+    _trust(config.get("plugins") or [], plugins)
+    game = build_game(config, spec)
+    if not game.renders:
+        raise UserError(f"model={config['model']['name']} makes no samples.")
+    return game.eval().requires_grad_(False)
 
 
 def _trust(needed: Sequence[str], named: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from gan_cli import registry
 from gan_cli.config import option, options
 from gan_cli.errors import UserError, closest
-from gan_cli.places import checkpoint_file
+from gan_cli.places import checkpoint_file, expanded
 from gan_cli.sample import Weights
 
 USAGE = """gan-evaluate FILE|RUN|latest [key=value ...]
@@ -102,11 +102,20 @@ def _of_checkpoint(config: EvaluateConfig, data_options: list[str], settings: di
 def own_or_other_data(text: str, spec: Any, other: str | None, changed: list[str]) -> Any:
     """The data set of a checkpoint with this configuration, or another one of samples of the same shape."""
     node = _data_node(yaml.safe_load(text)["data"], other, changed)
+    if other is None:
+        _refuse_moved(node, _changes(changed))
     dataset = registry.datasets.build(node, "data")
     dataset.in_terms_of(spec)
     if dataset.spec.shape != spec.shape:
         raise UserError(f"data={node['name']}: its samples are {dataset.spec.shape}, the checkpoint's {spec.shape}.")
     return dataset
+
+
+def _refuse_moved(node: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
+    for key in ("folder", "file"):
+        place = node.get(key)
+        if isinstance(place, str) and key not in typed and not expanded(place).exists():
+            raise UserError(f"data.{key}={place}: the checkpoint's data are not there; add data.{key}= where they are.")
 
 
 def _data_node(own: Mapping[str, Any], other: str | None, changed: list[str]) -> dict[str, Any]:

@@ -56,8 +56,8 @@ class Generator:
         if not isinstance(weights, str) or weights not in Weights.__members__:
             raise UserError(f"weights={shown(weights)}: expected one of {', '.join(Weights.__members__)}.")
         named = [plugins] if isinstance(plugins, str | Path) else plugins
-        self.path = checkpoint_file(path)
-        self.game, self.spec, state = load_game(self.path, weights, [str(plugin) for plugin in named])
+        self.path, self.plugins = checkpoint_file(path), [str(plugin) for plugin in named]
+        self.game, self.spec, state = load_game(self.path, weights, self.plugins)
         self.step: int = state["step"]
         self.config: str = state["config"]
         self.weights = "ema" if state.get("ema") and weights != "raw" else "raw"
@@ -74,6 +74,16 @@ class Generator:
             f"<Generator of {self.spec.kind} {shape}{classes}: model={names.get('model')}, data={names.get('data')}, "
             f"step {self.step}, {self.weights} weights of {self.path}>"
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "game": self.game.state_dict()}  # some networks cannot be pickled as they are
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from gan_cli.build import rebuilt
+
+        vars(self).update(state)
+        self.game = rebuilt(self.config, self.spec, self.plugins)
+        self.game.load_state_dict(state["game"])
 
     def sample(self, n: int, seed: int = 0, classes: Any = ()) -> "Tensor":
         """n samples, float32 of shape (n, *spec.shape); images in [-1, 1]. Sample i depends on seed + i alone.

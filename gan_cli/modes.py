@@ -134,6 +134,11 @@ def write_through_codes(config: SampleConfig, generator: Generator, load: Callab
     if not generator.game.encodes:
         raise UserError(f"mode={config.mode.value}: the checkpoint's model has no encoder; model=bigan or aae has one.")
     dataset = load()
+    if generator.game.condition and dataset.spec.classes != generator.spec.classes:
+        raise UserError(
+            f"mode={config.mode.value}: the data have {dataset.spec.classes} classes, the checkpoint's model "
+            f"{generator.spec.classes}; take data= of the same classes."
+        )
     batch = dataset.few(dataset.heldout, config.n, f"sampled {config.seed}")
     with torch.no_grad():
         if config.mode is Mode.encode:
