@@ -193,8 +193,9 @@ class Generator:
         numbers = self.drawn([0]).shape[1] + COPIES * math.prod(self.spec.shape)
         needed = count * (ROW + 4 * numbers + beside)
         if needed > memory():
+            size = f"{needed / 2**30:.3g} GiB" if needed < 10**300 else "more than can be counted"
             raise UserError(
-                f"{asked}: {count} samples need {needed / 2**30:.3g} GiB of {memory() / 2**30:.3g} GiB of memory; take "
+                f"{asked}: {count} samples need {size} of {memory() / 2**30:.3g} GiB of memory; take "
                 "fewer at a time (sample i of seed s is sample 0 of seed s + i)."
             )
 
@@ -213,6 +214,8 @@ def in_chunks(render: "Callable[[Tensor], Tensor]", latents: "Tensor") -> "Tenso
 def whole(key: str, value: Any, least: int) -> int:
     """A whole number, of Python, NumPy or torch. Raises UserError for anything else, or a smaller one."""
     number = _index(value)
+    if number is not None and number >= 2**63:
+        raise UserError(f"{key}: expected less than 2^63.")
     if number is None:
         raise UserError(f"{key}={shown(value)}: expected a whole number.")
     if number < least:
