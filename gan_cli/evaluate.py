@@ -103,6 +103,7 @@ def own_or_other_data(text: str, spec: Any, other: str | None, changed: list[str
     """The data set of a checkpoint with this configuration, or another one of samples of the same shape."""
     node = _data_node(yaml.safe_load(text)["data"], other, changed)
     if other is None:
+        registry.datasets.check(node, "data")
         _refuse_moved(node, _changes(changed))
     dataset = registry.datasets.build(node, "data")
     dataset.in_terms_of(spec)
