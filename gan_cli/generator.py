@@ -193,9 +193,8 @@ class Generator:
         numbers = self.drawn([0]).shape[1] + COPIES * math.prod(self.spec.shape)
         needed = count * (ROW + 4 * numbers + beside)
         if needed > memory():
-            size = f"{needed / 2**30:.3g} GiB" if needed < 10**300 else "more than can be counted"
             raise UserError(
-                f"{asked}: {count} samples need {size} of {memory() / 2**30:.3g} GiB of memory; take "
+                f"{asked}: {count} samples need {needed / 2**30:.3g} GiB of {memory() / 2**30:.3g} GiB of memory; take "
                 "fewer at a time (sample i of seed s is sample 0 of seed s + i)."
             )
 

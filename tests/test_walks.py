@@ -185,7 +185,7 @@ def test_statistics_are_those_of_fresh_batches(trained: Command) -> None:
         (["mode=traverse", "code=slant"], "code=slant: the checkpoint's model has no such code"),
         (["mode=timeline", "output=a.png"], "mode=timeline writes a .gif file"),
         (["mode=points"], "mode=points: draws points of two coordinates"),
-        (["mode=encode", "seeds=0-3"], "seeds=0-3: mode=encode does not read it; all modes but reconstruct, encode would"),
+        (["mode=encode", "seeds=0-3"], "seeds=0-3: mode=encode does not read it; all modes but"),
         (["steps=1"], "steps=1: must be at least 2"),
         (["path=zigzag"], "expected one of [slerp, lerp]"),
     ],
