@@ -110,6 +110,8 @@ class Generator:
 
         from gan_cli import noise
 
+        if len(labels) not in (0, len(seeds)):
+            raise UserError(f"labels: {len(labels)} of them for {len(seeds)} seeds; give one for each, or none.")
         latents = torch.stack([self.game.draw(noise.generator("sample", seed)) for seed in seeds])
         return self.game.of_class(latents, torch.tensor(list(labels))) if len(labels) else latents
 

@@ -12,20 +12,40 @@ from torch import Tensor
 from gan_cli import pictures, walks
 from gan_cli.data import text
 from gan_cli.data.dataset import Dataset
-from gan_cli.errors import UserError
+from gan_cli.errors import UserError, on_one_line
 from gan_cli.files import replacing, write_text
 from gan_cli.places import run_or_file
 from gan_cli.sample import Generator, Mode, SampleConfig, latents_of, prepared, rows_of
 
 
-def made(
-    config: SampleConfig, generator: Generator, latents: Tensor, dataset: Callable[[], Dataset], columns: int
-) -> tuple[Tensor, int, str]:
-    """The samples that a mode shows, the columns of their picture (0: a square), and what is to be said of them.
+def write_drawn(config: SampleConfig, generator: Generator, dataset: Callable[[], Dataset], output: Path) -> None:
+    """Samples of the seeds that are asked for, as the mode shows them.
 
     Args:
         dataset: loads the data that the mode reads.
     """
+    mode = config.mode
+    seeds, labels = rows_of(config, generator)
+    latents = latents_of(config, generator, seeds, labels)
+    if mode is Mode.text and config.output is None:
+        print("\n".join(map(on_one_line, lines(generator, generator.render(latents)))))
+        return
+
+    classes = generator.classes(config.classes)
+    samples, columns, said = made(config, generator, latents, dataset, len(classes) if len(classes) > 1 else 0)
+    if mode is Mode.images:
+        said += write_images(samples, generator, output, seeds, labels)
+    else:
+        write(samples, generator, mode, output, columns)
+    if mode is Mode.grid and len(classes) > 1 and generator.names:
+        said += f"; columns: {', '.join(generator.names[label] for label in classes)}"
+    print(on_one_line(f"{len(seeds)} samples of {generator.path} (step {generator.step}) in {output}{said}"))
+
+
+def made(
+    config: SampleConfig, generator: Generator, latents: Tensor, dataset: Callable[[], Dataset], columns: int
+) -> tuple[Tensor, int, str]:
+    """The samples that a mode shows, the columns of their picture (0: a square), and what is to be said of them."""
     steps = config.steps
     if config.mode is Mode.interpolate:
         return generator.render(walks.between(generator.game, latents, steps, config.path.value)), steps, ""

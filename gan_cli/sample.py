@@ -11,7 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan_cli.errors import UserError, on_one_line
+from gan_cli.errors import UserError
 from gan_cli.generator import CHUNK, Generator, Weights, in_chunks, shown
 from gan_cli.places import expanded
 
@@ -137,25 +137,7 @@ def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
     dataset = partial(own_or_other_data, generator.config, generator.spec, config.data, list(changed))
     if (generator.spec.kind == "text") != (mode is Mode.text) and mode not in (Mode.npz, Mode.encode):
         raise UserError(f"mode={mode.value}: the checkpoint makes {generator.spec.kind}; take {_fitting(generator)}.")
-    if mode in THROUGH_CODES:
-        modes.write_through_codes(config, generator, dataset, output)
-        return
-
-    seeds, labels = rows_of(config, generator)
-    latents = latents_of(config, generator, seeds, labels)
-    if mode is Mode.text and config.output is None:
-        print("\n".join(map(on_one_line, modes.lines(generator, generator.render(latents)))))
-        return
-
-    columns = generator.classes(config.classes)
-    samples, width, said = modes.made(config, generator, latents, dataset, len(columns) if len(columns) > 1 else 0)
-    if mode is Mode.images:
-        said += modes.write_images(samples, generator, output, seeds, labels)
-    else:
-        modes.write(samples, generator, mode, output, width)
-    if mode is Mode.grid and len(columns) > 1 and generator.names:
-        said += f"; columns: {', '.join(generator.names[label] for label in columns)}"
-    print(on_one_line(f"{len(seeds)} samples of {generator.path} (step {generator.step}) in {output}{said}"))
+    (modes.write_through_codes if mode in THROUGH_CODES else modes.write_drawn)(config, generator, dataset, output)
 
 
 def prepared(config: SampleConfig, path: str | Path) -> Generator:

@@ -152,6 +152,8 @@ def test_rows_and_weights_that_do_not_fit_are_said(cgan: Generator, run: Callabl
     for latents in (torch.randn(2, width - 1), torch.randn(width), [[0.0] * width], torch.randn(0, width)):
         with pytest.raises(UserError, match=rf"latents: expected rows of {width} numbers"):
             cgan.render(latents)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="labels: 2 of them for 3 seeds; give one for each, or none"):
+        cgan.drawn([1, 2, 3], [1, 2])
     for weights in ("emma", None, ["ema"], 3):
         with pytest.raises(UserError, match=r"^weights=.*: expected one of auto, ema, raw"):
             gan_cli.load(run("points"), weights)  # type: ignore[arg-type]

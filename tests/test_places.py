@@ -95,6 +95,11 @@ def test_a_folder_above_many_runs_names_some(tmp_path: Path) -> None:
         checkpoint_file(tmp_path)
 
 
+def test_a_file_where_a_folder_of_runs_is_wanted_is_called_one(runs: list[Path], command: Command) -> None:
+    code, printed = command("gan-compare", f"{runs[0]}/run.json")
+    assert code == 2 and printed.startswith(f"gan-compare: {runs[0]}/run.json: a file, not a folder; name the folder")
+
+
 @pytest.mark.parametrize("typed", [None, 3, "", b"run", ["run"], True])
 def test_what_is_no_path_is_said(typed: Any) -> None:
     with pytest.raises(UserError, match=r"^checkpoint=.*: expected the path of a checkpoint or of a run's folder\.$"):

@@ -11,7 +11,7 @@ from conftest import make_trainer
 from PIL import Image
 
 import gan_cli
-from gan_cli import walks
+from gan_cli import pictures, walks
 from gan_cli.data.digits import Digits
 from gan_cli.errors import UserError
 from gan_cli.games.two_player import batch_norms
@@ -194,6 +194,12 @@ def test_a_mistake_is_one_sentence(trained: Command, arguments: list[str], said:
     code, printed = trained("gan-sample", "checkpoint=run", *arguments)
     assert code == 2 and said in printed and len(printed.splitlines()) == 1
     assert not list(Path().glob("*.png")) and not list(Path().glob(".*.part"))
+
+
+def test_a_film_that_no_gif_can_hold_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a picture of 1x70000 is too large for a GIF; take fewer"):
+        pictures.write_gif(tmp_path / "a.gif", [np.zeros((70_000, 1, 3), np.uint8)] * 2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_timeline_of_a_single_checkpoint_is_one_sentence(trained: Command) -> None:
