@@ -20,6 +20,7 @@ from gan_cli.files import memory
 from gan_cli.game import Game
 from gan_cli.hardware import keep_memory, multiply, settled, with_precision
 from gan_cli.optimizers import Rate
+from gan_cli.places import checkpoint_file
 from gan_cli.processes import World
 from gan_cli.shards import Shards
 from gan_cli.trainer import Trainer
@@ -92,34 +93,43 @@ def _gib(size: float) -> str:
 
 
 def load_game(
-    path: Path, weights: str, plugins: Sequence[str] = (), renders: bool = True
+    path: str | Path, weights: str, plugins: Sequence[str] = (), renders: bool = True
 ) -> tuple[Game, Spec, dict[str, Any]]:
     """The game in a checkpoint, ready to render; needs nothing but the file.
 
     Args:
+        path: see `places.checkpoint_file`.
         weights: `ema`, `raw`, or `auto`: the average if there is one.
         plugins: plug-ins that the caller trusts. A checkpoint never imports one by itself.
         renders: refuse a game that makes no samples.
     """
-    path = path / "checkpoints" / "last.pt" if path.is_dir() else path
+    path = checkpoint_file(path)
     state = checkpoint.load(path)
     averaged = state.get("ema") or {}
     if weights == "ema" and not averaged:
         raise UserError(f"weights=ema: {path} holds no average (model.ema was null); take weights=raw.")
     try:
-        config, spec = yaml.safe_load(state["config"]), Spec.restore(state["data"])
-        _trust(config.get("plugins") or [], plugins)
-        game = build_game(config, spec)
-        game.at_once = _at_once(game, config)
-        if renders and not game.renders:
-            raise UserError(f"model={config['model']['name']} makes no samples.")
+        spec = Spec.restore(state["data"])
+        game = rebuilt(state["config"], spec, plugins, renders)
         game.load_state_dict(state["game"])
         for name, value in averaged.items() if weights != "raw" else ():
             game.get_submodule(name).load_state_dict(value)
     except (UserError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"checkpoint={path}: does not describe a game that this gan-cli builds: {reason}") from None
-    return game.eval().requires_grad_(False), spec, state
+    return game, spec, state
+
+
+def rebuilt(text: str, spec: Spec, plugins: Sequence[str], renders: bool = True) -> Game:
+    """The game of a configuration, ready to render but for its weights, which are drawn. Raises UserError if it makes
+    no samples where it must, or needs other plug-ins."""
+    config = yaml.safe_load(text)
+    _trust(config.get("plugins") or [], plugins)
+    game = build_game(config, spec)
+    game.at_once = _at_once(game, config)
+    if renders and not game.renders:
+        raise UserError(f"model={config['model']['name']} makes no samples.")
+    return game.eval().requires_grad_(False)
 
 
 def _trust(needed: Sequence[str], named: Sequence[str]) -> None:

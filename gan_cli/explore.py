@@ -26,7 +26,9 @@ SHOWN = 384  # pixels a side
 class ExploreConfig:
     """The keys of `gan-explore`."""
 
-    checkpoint: str = field(default="???", metadata={"help": "FILE that gan-train wrote, or a run's folder (its last)"})
+    checkpoint: str = field(
+        default="???", metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"}
+    )
     port: int = field(default=8080, metadata={"least": 1, "help": "where the page is: http://127.0.0.1:PORT"})
     show: bool = field(default=True, metadata={"help": "open a browser"})
     weights: Weights = field(default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"})
@@ -55,7 +57,7 @@ class View:
         from gan_cli import walks
 
         seeds = [self.saved["A"], self.saved["B"]] if self.walks else [self.seed]
-        latents = generator.drawn(seeds, [] if self.label is None else [self.label])
+        latents = generator.drawn(seeds, [] if self.label is None else [self.label] * len(seeds))
         latents = generator.game.truncated(latents, self.truncation)
         if any(self.shifts):
             latents = walks.shifted(generator, latents, self.directions, self.shifts)
@@ -87,7 +89,7 @@ def run(config: ExploreConfig) -> None:
     _refuse_taken(config.port)
     from nicegui import ui
 
-    ui.page("/")(lambda: _page(ui, generator, config.checkpoint))
+    ui.page("/")(lambda: _page(ui, generator, str(generator.path)))
     print(f"gan-explore: http://{HOST}:{config.port} (Ctrl-C ends it)", flush=True)
     ui.run(host=HOST, port=config.port, title="gan-explore", show=config.show, reload=False, show_welcome_message=False)
 

@@ -76,6 +76,10 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
             temporary.replace(path)
         if durable:
             _sync(path.parent)
+    except OSError as error:
+        if error.filename is None:  # a write does not know what it writes to, nor a library its errno
+            raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

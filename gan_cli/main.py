@@ -90,9 +90,16 @@ def _sample(arguments: list[str]) -> None:
     from gan_cli import sample
 
     if {"-h", "--help"} & set(arguments) or not arguments:
-        print(_keys_help("gan-sample checkpoint=FILE [key=value ...]", sample.SampleConfig))
+        print(_keys_help(SAMPLE_USAGE, sample.SampleConfig))
         return
-    sample.run(parse(sample.SampleConfig, arguments))
+    arguments = _with_checkpoint(arguments, sample.SampleConfig)
+    changed = [argument for argument in arguments if argument.startswith("data.") and "=" in argument]
+    sample.run(parse(sample.SampleConfig, [item for item in arguments if item not in changed]), changed)
+
+
+SAMPLE_USAGE = """gan-sample FILE|RUN|latest [key=value ...]
+
+data.KEY=VALUE says what has changed of the data, such as data.folder=FOLDER where they have moved."""
 
 
 def _evaluate(arguments: list[str]) -> None:
@@ -101,6 +108,7 @@ def _evaluate(arguments: list[str]) -> None:
     if {"-h", "--help"} & set(arguments) or not arguments:
         print(_keys_help(evaluate.USAGE, evaluate.EvaluateConfig))
         return
+    arguments = _with_checkpoint(arguments, evaluate.EvaluateConfig)
     dotted = [argument for argument in arguments if "." in argument.partition("=")[0] and "=" in argument]
     rest = [argument for argument in arguments if argument not in dotted]
     evaluate.run(parse(evaluate.EvaluateConfig, rest), dotted)
@@ -120,18 +128,18 @@ def _explore(arguments: list[str]) -> None:
     from gan_cli import explore
 
     if {"-h", "--help"} & set(arguments) or not arguments:
-        print(_keys_help("gan-explore checkpoint=FILE|RUN [key=value ...]", explore.ExploreConfig))
+        print(_keys_help("gan-explore FILE|RUN|latest [key=value ...]", explore.ExploreConfig))
         return
-    explore.run(parse(explore.ExploreConfig, arguments))
+    explore.run(parse(explore.ExploreConfig, _with_checkpoint(arguments, explore.ExploreConfig)))
 
 
 def _export(arguments: list[str]) -> None:
     from gan_cli import export
 
     if {"-h", "--help"} & set(arguments) or not arguments:
-        print(_keys_help("gan-export checkpoint=FILE|RUN output=generator.pt2 [key=value ...]", export.ExportConfig))
+        print(_keys_help("gan-export FILE|RUN|latest output=generator.pt2 [key=value ...]", export.ExportConfig))
         return
-    export.run(parse(export.ExportConfig, arguments))
+    export.run(parse(export.ExportConfig, _with_checkpoint(arguments, export.ExportConfig)))
 
 
 def _zoo(arguments: list[str]) -> None:
@@ -158,8 +166,22 @@ def _compare(arguments: list[str]) -> None:
     )
 
 
+def _with_checkpoint(arguments: list[str], schema: type) -> list[str]:
+    """`gan-sample RUN` as `gan-sample checkpoint=RUN`.
+
+    Raises:
+        UserError: a second checkpoint.
+    """
+    keys = [item.name for item in fields(schema)]
+    places = [item for item in arguments if _is_place(item, keys)]
+    named = [*places, *(item for item in arguments if item.startswith("checkpoint="))]
+    if places and len(named) > 1:
+        raise UserError(f"{' '.join(named)}: expected one checkpoint; name the others in commands of their own.")
+    return [f"checkpoint={item}" if item in places else item for item in arguments]
+
+
 def _is_place(argument: str, keys: list[str]) -> bool:
-    """Whether an argument names a folder. (Those of a sweep are called `optimizer.lr=0.01+seed=2`.)"""
+    """Whether an argument names a file or a folder. (Those of a sweep are called `optimizer.lr=0.01+seed=2`.)"""
     key, equals, _ = argument.partition("=")
     return key not in keys and (not equals or "/" in key or Path(argument).exists())
 

@@ -165,7 +165,8 @@ def found(places: Sequence[Path]) -> tuple[list[Run], list[str]]:
 
 def _cards(place: Path) -> list[Path]:
     if not place.is_dir():
-        raise UserError(f"{place}: no such folder; name the folder of a run, or one with runs in it.")
+        what = "a file, not a folder" if place.exists() else "no such folder"
+        raise UserError(f"{place}: {what}; name the folder of a run, or one with runs in it.")
     linked = place.glob(f"*/{CARD}")  # a folder of links to runs will do; deeper down none is followed
     cards = [place / CARD] if (place / CARD).is_file() else sorted({*place.rglob(CARD), *linked})
     if not cards:

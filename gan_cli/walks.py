@@ -3,13 +3,14 @@ lies nearest to a sample in the training data.
 """
 
 import functools
+import threading
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gan_cli import noise
 from gan_cli.data.dataset import Dataset
@@ -120,7 +121,13 @@ def _features(generator: "Generator", latents: Tensor) -> Tensor:
     """What the middle one of the generator's linear and convolutional layers gives, (n, features)."""
     layers = [layer for layer in generator.game.get_submodule("G").modules() if isinstance(layer, WEIGHTED)]
     seen: list[Tensor] = []
-    handle = layers[len(layers) // 2].register_forward_hook(lambda layer, inputs, output: seen.append(output))
+    own = threading.get_ident()
+
+    def keep(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+        if threading.get_ident() == own:  # others may be rendering too
+            seen.append(output)
+
+    handle = layers[len(layers) // 2].register_forward_hook(keep)
     try:
         generator.render(latents)
     finally:
