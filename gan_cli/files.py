@@ -5,11 +5,13 @@ regular files are read, and never more of them than the caller allows. All compl
 `filename` make a sentence.
 """
 
+import csv
 import errno
 import fcntl
 import functools
 import gzip
 import hashlib
+import io
 import json
 import logging
 import os
@@ -17,7 +19,7 @@ import re
 import stat
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -30,6 +32,10 @@ log = logging.getLogger(__name__)
 SMALL = 16 * 2**20  # bytes: more than any card, configuration or index that this package writes
 UNPACKED = 1 / 8  # of the machine's memory: the most that one file of data may unfold to
 PART = re.compile(r"\..+\.\d+\.part")  # files that are being written, see `replacing`
+FORMULA = re.compile(
+    "[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20].", re.DOTALL
+)  # what spreadsheets run, full width signs too
+NUMBER = re.compile(r"[+-]?[0-9]*\.?[0-9]*(e[+-]?[0-9]+)?|[+-]?(inf|nan)", re.IGNORECASE)
 KINDS = {
     stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket", stat.S_ISCHR: "a device",
     stat.S_ISBLK: "a device",
@@ -93,6 +99,17 @@ def write_text(path: Path, content: str) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a small JSON file atomically."""
     write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV. What a spreadsheet would run as a formula stands behind an apostrophe, as it is text to them."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_inert(cell) for cell in row] for row in rows)
+    return text.getvalue()
+
+
+def _inert(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell) else cell
 
 
 def link(source: Path, target: Path) -> None:

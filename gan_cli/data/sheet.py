@@ -1,0 +1,145 @@
+"""A table in a text file, read as it is meant: its columns with their names, and what is left out."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gan_cli.data.cells import MARKS, Found, column_of, decimals_of, fits
+from gan_cli.data.columns import Column
+from gan_cli.data.records import SEPARATORS, UNNAMED, Records, split, text_of, tidy_names
+from gan_cli.errors import UserError, closest, on_one_line
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+DECIMALS = {"point": ".", "comma": ","}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a file is to be read. What is None is found out.
+
+    Args:
+        separator: of cells, by its name or itself.
+        decimal: `point` or `comma`, or the sign itself.
+        header: whether the first line is names.
+        missing: what stands for a missing value, besides what usually does.
+        words: most different words of a column that is taken for a category.
+    """
+
+    separator: str | None = None
+    decimal: str | None = None
+    header: bool | None = None
+    missing: tuple[str, ...] = ()
+    words: int = 20
+
+    def read(self, path: Path) -> tuple[list[Found], list[str]]:
+        """All columns of a file, and what is to be said of the reading.
+
+        Raises:
+            UserError: there is no such file, it is no table, or its cells cannot be told apart.
+        """
+        separator = _sign("separator", self.separator, SEPARATORS)
+        decimal = _sign("decimal", self.decimal, DECIMALS)
+        text, remarks = text_of(path)
+        try:
+            records = split(text, separator)
+            if len(records) < 3:
+                raise UserError("too few rows.")
+            found, said = self._columns(records, decimal)
+        except UserError as error:
+            raise UserError(f"data.file={path}: {error}") from None
+        except (ValueError, csv.Error) as error:  # of pandas too: a quote that is never closed
+            raise UserError(f"data.file={path}: not a CSV file ({on_one_line(str(error)).strip(' .')}).") from None
+        if records.comments:
+            remarks.append(f"lines that begin with # are left out ({len(records.comments)})")
+        return found, [*remarks, *said]
+
+    def _columns(self, records: Records, decimal: str | None) -> tuple[list[Found], list[str]]:
+        """The columns with their names, and what is to be said of these."""
+        width, head, first = records.width, records.head, 1
+        found = self._found(records, 1, width, decimal)
+        named = self.header
+        if named is None:
+            named = len(head) != width or _is_header(head, found)
+        if not named:
+            found, first = self._found(records, 0, width, decimal), 0
+            head = records.names_in_comment
+            head = head if len(head) == width else list(map(str, range(width)))
+        elif len(head) < width:  # each line ends in a separator, or R has named the rows and not their column
+            head = [*head, ""] if not np.isfinite(found[-1].numbers).any() else ["", *head]
+        names, said = tidy_names(head[:width])
+        return [_called(name, column, records.starts[first:]) for name, column in zip(names, found, strict=True)], said
+
+    def _found(self, records: Records, first: int, width: int, decimal: str | None) -> list[Found]:
+        """The columns of the records from this one on, without names."""
+        text = records.text(first)
+        marks = MARKS | set(self.missing)
+        frame = _frame(text, records.separator, width, marks, as_text=decimal == ",")
+        decimals = [decimal] if decimal else decimals_of(frame, records.separator)
+        if decimal is None and decimals[0] == "," and any(kind.kind == "f" for kind in frame.dtypes):
+            frame = _frame(text, records.separator, width, marks, as_text=True)  # 1.234 may be more than a thousand
+        return [column_of(frame[i], decimals, self.words, marks) for i in range(width)]
+
+
+def _sign(key: str, typed: str | None, signs: Mapping[str, str]) -> str | None:
+    """What is meant by the name of a sign, or by itself."""
+    if typed is None or typed in signs.values():
+        return typed
+    if typed == r"\t":
+        typed = "tab"
+    if typed not in signs:
+        known = " or ".join([", ".join([*signs][:-1]), [*signs][-1]])
+        raise UserError(f"data.{key}={typed}: expected {known}{closest(typed, signs)}.")
+    return signs[typed]
+
+
+def _frame(text: str, separator: str, width: int, marks: frozenset[str], as_text: bool) -> "DataFrame":
+    import pandas
+
+    version = tuple(map(int, pandas.__version__.split(".")[:2]))
+    exact = (
+        {} if version >= (3, 1) else {"float_precision": "round_trip"}
+    )  # later ones read floats exactly by themselves
+    return pandas.read_csv(
+        io.StringIO(text),
+        sep=r"\s+" if separator == " " else separator,
+        header=None,
+        names=range(width),
+        index_col=False,
+        dtype=str if as_text else None,
+        na_values=list(marks),
+        keep_default_na=False,
+        skipinitialspace=True,
+        skip_blank_lines=False,
+        low_memory=False,  # a column is of one kind
+        **exact,
+    )
+
+
+def _is_header(head: Sequence[str], found: Sequence[Found]) -> bool:
+    """Whether the first record is names: something in it could not stand in its column. Without numbers: all of its
+    words are others than those below."""
+    kinds = [one.column or (Column("") if one.stray else None) for one in found]
+    if not all(map(fits, head, kinds)):
+        return True
+    first = found[0].numbers
+    if not head[0] and np.array_equal(first, np.arange(len(first))):  # as pandas writes it, with numbers for names
+        return True
+    known = [(cell, kind) for cell, kind in zip(head, kinds, strict=True) if kind is not None]
+    words = bool(known) and all(kind.kind == "category" for _, kind in known)
+    return words and "" not in head and not any(cell in kind.words for cell, kind in known)
+
+
+def _called(name: str, found: Found, lines: np.ndarray) -> Found:
+    """A column with its name; without a name, it may be no more than numbers of rows."""
+    column = found.column and replace(found.column, name=name)
+    stray = found.stray and (int(lines[found.stray[0]]) + 1, found.stray[1])
+    whole = column is not None and column.kind == "integer"
+    index = whole and name.startswith(UNNAMED) and len(np.unique(found.numbers)) == len(found.numbers)
+    return replace(found, name=name, column=column, stray=stray, why="numbers of rows" if index else found.why)
