@@ -32,9 +32,7 @@ log = logging.getLogger(__name__)
 SMALL = 16 * 2**20  # bytes: more than any card, configuration or index that this package writes
 UNPACKED = 1 / 8  # of the machine's memory: the most that one file of data may unfold to
 PART = re.compile(r"\..+\.\d+\.part")  # files that are being written, see `replacing`
-FORMULA = re.compile(
-    "[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20].", re.DOTALL
-)  # what spreadsheets run, full width signs too
+FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20].", re.DOTALL)  # to a spreadsheet, in full width too
 NUMBER = re.compile(r"[+-]?[0-9]*\.?[0-9]*(e[+-]?[0-9]+)?|[+-]?(inf|nan)", re.IGNORECASE)
 KINDS = {
     stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket", stat.S_ISCHR: "a device",

@@ -4,7 +4,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,13 +22,14 @@ MARKS = frozenset(
 """What stands for a missing value: the words of pandas, then those of UCI, SAS and Excel."""
 TRUTH = {"false": 0.0, "true": 1.0}
 DATE = re.compile(r".*[0-9].*[-/.: ,].*[0-9].*")
+DECIMALS = 7  # behind the sign; a column of fewer has them in CSV files
 EXACT = 2.0**53  # above, every float64 is whole
 
 
 def _number(decimal: str, group: str) -> re.Pattern[str]:
     """A number whose digits before the decimal sign may stand in groups of three."""
     whole, sign = rf"(?:[0-9]{{1,3}}(?:[{group}'\u00a0\u202f][0-9]{{3}})+|[0-9]+)", re.escape(decimal)
-    return re.compile(rf"[+-]?(?:{whole}(?:{sign}[0-9]*)?|{sign}[0-9]+)(?:[eE][+-]?[0-9]+)?")
+    return re.compile(rf"[+\-\u2212]?(?:{whole}(?:{sign}[0-9]*)?|{sign}[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 NUMBERS = {".": _number(".", ","), ",": _number(",", ".")}
@@ -45,6 +46,7 @@ class Found:
         numbers: float64 (rows,), see `Column`; NaN where a value is missing.
         why: it cannot be learnt, or is left out unless it is named.
         stray: row and text of the first cell that is no number in a column of numbers.
+        distinct: no two of its cells are the same.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Found:
     numbers: np.ndarray
     why: str = ""
     stray: tuple[int, str] | None = None
+    distinct: bool = False
 
 
 def column_of(cells: "Series", decimals: Sequence[str], words: int, marks: frozenset[str]) -> Found:
@@ -62,6 +65,10 @@ def column_of(cells: "Series", decimals: Sequence[str], words: int, marks: froze
         words: most different words of a category.
         marks: what stands for a missing value.
     """
+    return replace(_column_of(cells, decimals, words, marks), distinct=bool(cells.is_unique))
+
+
+def _column_of(cells: "Series", decimals: Sequence[str], words: int, marks: frozenset[str]) -> Found:
     if cells.dtype.kind in "iufb":
         kind = {"b": "boolean", "f": "number"}.get(cells.dtype.kind, "integer")
         return _of_numbers(cells.to_numpy(np.float64), kind, words)
@@ -83,14 +90,17 @@ def column_of(cells: "Series", decimals: Sequence[str], words: int, marks: froze
 
 def _of_numbers(numbers: np.ndarray, kind: str, words: int) -> Found:
     """Numbers, which are whole if all of them are; few whole ones are levels, and samples stay within them."""
-    numbers = np.where(np.isfinite(numbers), numbers, np.nan)
     known = numbers[np.isfinite(numbers)]
+    if np.isinf(numbers).any() and not len(known):
+        return Found("", None, numbers, "numbers that are too large")
+    numbers = np.where(np.isfinite(numbers), numbers, np.nan)
     if kind == "number" and len(known) and (known == np.rint(known)).all() and np.abs(known).max() < EXACT:
         kind = "integer"
     levels = np.unique(known) if kind == "integer" else known
     bounds = (levels[0], levels[-1]) if kind == "integer" and 0 < len(levels) <= words else (None, None)
     least, most = (None if bound is None else float(bound) for bound in bounds)
-    return _unless_missing(Column("", kind, least=least, most=most), numbers)
+    decimals = next((d for d in range(1, DECIMALS) if kind == "number" and (known.round(d) == known).all()), None)
+    return _unless_missing(Column("", kind, least=least, most=most, decimals=decimals), numbers)
 
 
 def _unless_missing(column: Column, numbers: np.ndarray) -> Found:
@@ -105,7 +115,9 @@ def _of_words(texts: "Series", every: np.ndarray, decimals: Sequence[str], most:
     if 1 < len(words) <= most and 2 * len(words) < len(texts):
         every[texts.index] = texts.map({word: i for i, word in enumerate(words)})
         return _unless_missing(Column("", "category", words=tuple(words)), every)
-    others = texts[[_as_number(cell, decimals) is None for cell in texts]]
+    if 2 * len(texts) < len(every):
+        return Found("", None, every, f"{len(every) - len(texts)} of {len(every)} values are missing")
+    others = texts[[as_number(cell, decimals) is None for cell in texts]]
     stray = 2 * len(others) < len(texts) and others.nunique() <= most
     if stray:
         row = int(others.index[0])
@@ -118,11 +130,12 @@ def _of_words(texts: "Series", every: np.ndarray, decimals: Sequence[str], most:
 # --- numbers and dates ------------------------------------------------------------------------------------------------
 
 
-def _as_number(cell: str, decimals: Sequence[str]) -> float | None:
+def as_number(cell: str, decimals: Sequence[str]) -> float | None:
     """A text as a number, or None."""
     for decimal in decimals:
         if NUMBERS[decimal].fullmatch(cell):
-            return float(re.sub(rf"[^0-9eE+\-{decimal}]", "", cell).replace(decimal, "."))
+            plain = cell.replace("\u2212", "-")  # the sign of typesetters
+            return float(re.sub(rf"[^0-9eE+\-{decimal}]", "", plain).replace(decimal, "."))
     return None
 
 
@@ -130,7 +143,7 @@ def _as_numbers(texts: "Series", decimals: Sequence[str]) -> list[float] | None:
     """All texts as numbers, by one decimal sign; None if that cannot be."""
     for decimal in decimals:
         if all(map(NUMBERS[decimal].fullmatch, texts)):
-            return [_as_number(cell, [decimal]) or 0.0 for cell in texts]
+            return [as_number(cell, [decimal]) or 0.0 for cell in texts]
     return None
 
 
@@ -160,6 +173,8 @@ def _as_dates(texts: "Series") -> tuple[Column, "np.ndarray"] | None:
         warnings.simplefilter("ignore")  # that the day may stand first
         guessed = [guess_datetime_format(texts.iloc[0], dayfirst=order) for order in orders]
         for format in dict.fromkeys(filter(None, guessed)):
+            if texts.str.endswith("Z").all():
+                format = format.replace("%z", "Z")
             with suppress(ValueError, OverflowError):
                 dates = pandas.to_datetime(texts, format=format, utc="%z" in format)
                 column = Column("", "date", format=format)
@@ -178,4 +193,4 @@ def fits(cell: str, column: Column | None) -> bool:
         import pandas
 
         return bool(pandas.notna(pandas.to_datetime(cell, format=column.format, errors="coerce")))
-    return column.kind == "category" or _as_number(cell, (".", ",")) is not None
+    return column.kind == "category" or as_number(cell, (".", ",")) is not None

@@ -24,6 +24,7 @@ class Column:
         format: of dates, as strftime has it.
         least: no sample lies below; None for no bound.
         most: no sample lies above.
+        decimals: how many of them numbers have in a CSV file; None for all.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Column:
     format: str = ""
     least: float | None = None
     most: float | None = None
+    decimals: int | None = None
 
     @classmethod
     def restore(cls, plain: dict[str, Any]) -> "Column":
@@ -98,7 +100,8 @@ class Column:
             fine = "us" if self.unit == "us" else "s"
             dates = Series(self.typed(numbers).astype(f"datetime64[{fine}]"))
             return (dates.dt.tz_localize("UTC") if "%z" in self.format else dates).dt.strftime(self.format).tolist()
-        write = "{:.0f}".format if self.kind == "integer" else repr
+        digits = 0 if self.kind == "integer" else self.decimals
+        write = repr if digits is None else f"{{:.{digits}f}}".format
         return [write(value) if np.isfinite(value) else "" for value in numbers.tolist()]
 
     def adopted(self, numbers: np.ndarray, other: "Column") -> np.ndarray:

@@ -16,7 +16,7 @@ from gan_cli.files import memory, read_unpacked
 SHARE = 1 / 16  # of the machine's memory: the largest file, of which there are several copies on the way to numbers
 SEPARATORS = {"tab": "\t", "semicolon": ";", "bar": "|", "comma": ",", "space": " "}
 """By their names, in the order in which they are tried; a space stands for any white space."""
-BINARY = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")  # what no text holds
+BINARY = re.compile(r"[\x00-\x08\x0e-\x1f]")  # what no text holds that is not in Unicode
 QUOTED = re.compile(r'"[^"]*"')
 MARK = re.compile(r"\ufeff?#(?!N/A|DIV/0!|NAME\?|NULL!|NUM!|REF!|VALUE!)")  # of a comment; the others are Excel's
 UNNAMED = "Unnamed:"  # and the place of the column, as pandas calls it
@@ -91,21 +91,24 @@ def split(text: str, separator: str | None) -> Records:
     lines = text.split("\n")
     if declared := re.fullmatch(r"sep=(.)", lines[0]):  # as Excel has it
         separator, lines[0] = separator or declared[1], ""
-    start = next((i for i, line in enumerate(lines) if line.strip() and not MARK.match(line)), 0)
-    marked = [line for line in lines if MARK.match(line)]
-    if 2 * len(marked) > sum(1 for line in lines if line.strip()):  # colours, or numbers of items
-        start, marked = 0, []
+    filled = [line for line in lines if line.strip()]
+    marked = 2 * sum(1 for line in filled if MARK.match(line)) <= len(filled)  # else colours, or numbers of items
+    start = next((i for i, line in enumerate(lines) if line.strip() and not (marked and MARK.match(line))), 0)
+    comments = [line for line in lines[:start] if line.strip()]
     separator = separator or _separator([line for line in lines[start:] if line.strip()])
     starts, ends, counts = array("q"), array("q"), array("q")
     for first, end, count in _spans(lines, start, separator):
         line = lines[first]
-        if line.strip(f'{separator}" \t') and not (marked and MARK.match(line)):
+        if marked and MARK.match(line):
+            comments.append(line)
+        elif line.strip(f'{separator}" \t'):
             starts.append(first)
             ends.append(end)
             counts.append(count)
-    comments = [line[line.index("#") + 1 :].strip() or "#" for line in marked]
+    if starts and "".join(lines[starts[-1] : ends[-1]]).count('"') % 2 and ends[-1] > starts[-1] + 1:
+        raise UserError(f"line {starts[-1] + 1} opens a quote that is never closed.")
     begins, closes, cells = (np.frombuffer(numbers, np.int64) for numbers in (starts, ends, counts))
-    return Records(lines, separator, begins, closes, cells, comments)
+    return Records(lines, separator, begins, closes, cells, [line.partition("#")[2].strip() for line in comments])
 
 
 def _spans(lines: list[str], start: int, separator: str) -> Iterator[tuple[int, int, int]]:
@@ -139,10 +142,16 @@ def _separator(lines: Sequence[str]) -> str:
         found = Counter(len(line.split()) - 1 if separator == " " else line.count(separator) for line in bare)
         found.pop(0, None)
         shares[separator] = max(found.values(), default=0) / max(1, len(bare))
-    if shares[" "] < 1:
+    if shares[" "] < 1 and not _named_in_r(bare):
         shares[" "] = 0
     best = max(shares, key=shares.__getitem__)
     return best if shares[best] > 0 else ","
+
+
+def _named_in_r(lines: Sequence[str]) -> bool:
+    """Whether the first line has one word less than all others, as R writes tables: the rows have names."""
+    counts = [len(line.split()) for line in lines]
+    return len(counts) > 1 and counts[0] > 1 and set(counts[1:]) == {counts[0] + 1}
 
 
 def _name_of(separator: str) -> str:
@@ -163,7 +172,7 @@ def text_of(path: Path) -> tuple[str, list[str]]:
     except OSError as error:
         raise UserError(f"data.file={path}: {error.strerror}.") from None
     text, remarks = _decoded(content)
-    if text is None or BINARY.search(text):
+    if text is None or "\0" in text or (remarks and BINARY.search(text)):
         raise UserError(f"data.file={path}: is not a table in text; save it as CSV (UTF-8) where it comes from.")
     return text.replace("\r\n", "\n").replace("\r", "\n"), remarks
 

@@ -5,11 +5,11 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gan_cli.data.cells import MARKS, Found, column_of, decimals_of, fits
+from gan_cli.data.cells import MARKS, Found, as_number, column_of, decimals_of, fits
 from gan_cli.data.columns import Column
 from gan_cli.data.records import SEPARATORS, UNNAMED, Records, split, text_of, tidy_names
 from gan_cli.errors import UserError, closest, on_one_line
@@ -71,8 +71,8 @@ class Reader:
             found, first = self._found(records, 0, width, decimal), 0
             head = records.names_in_comment
             head = head if len(head) == width else list(map(str, range(width)))
-        elif len(head) < width:  # each line ends in a separator, or R has named the rows and not their column
-            head = [*head, ""] if not np.isfinite(found[-1].numbers).any() else ["", *head]
+        elif len(head) < width:
+            head = _completed(head, found)
         names, said = tidy_names(head[:width])
         return [_called(name, column, records.starts[first:]) for name, column in zip(names, found, strict=True)], said
 
@@ -102,10 +102,8 @@ def _sign(key: str, typed: str | None, signs: Mapping[str, str]) -> str | None:
 def _frame(text: str, separator: str, width: int, marks: frozenset[str], as_text: bool) -> "DataFrame":
     import pandas
 
-    version = tuple(map(int, pandas.__version__.split(".")[:2]))
-    exact = (
-        {} if version >= (3, 1) else {"float_precision": "round_trip"}
-    )  # later ones read floats exactly by themselves
+    old = tuple(map(int, pandas.__version__.split(".")[:2])) < (3, 1)  # later ones read floats exactly by themselves
+    exact: dict[str, Any] = {"float_precision": "round_trip"} if old else {}
     return pandas.read_csv(
         io.StringIO(text),
         sep=r"\s+" if separator == " " else separator,
@@ -131,9 +129,33 @@ def _is_header(head: Sequence[str], found: Sequence[Found]) -> bool:
     first = found[0].numbers
     if not head[0] and np.array_equal(first, np.arange(len(first))):  # as pandas writes it, with numbers for names
         return True
-    known = [(cell, kind) for cell, kind in zip(head, kinds, strict=True) if kind is not None]
-    words = bool(known) and all(kind.kind == "category" for _, kind in known)
-    return words and "" not in head and not any(cell in kind.words for cell, kind in known)
+    new = [cell not in kind.words for cell, kind in zip(head, kinds, strict=True) if kind and kind.kind == "category"]
+    others = [one for one in zip(head, found, strict=True) if one[1].column and one[1].column.kind != "category"]
+    return "" not in head and any(new) and all(new) and all(_is_beyond(cell, one) for cell, one in others)
+
+
+def _is_beyond(cell: str, found: Found) -> bool:
+    """Whether a cell is a number outside the range of a column, as a year may be that names it."""
+    number = as_number(cell, ".,")
+    return number is not None and not np.nanmin(found.numbers) <= number <= np.nanmax(found.numbers)
+
+
+def _completed(head: Sequence[str], found: Sequence[Found]) -> list[str]:
+    """A header of one cell less than the lines below: these end in a separator, or R has named the rows.
+
+    Raises:
+        UserError: neither is so.
+    """
+    last, first = found[-1], found[0]
+    if last.column is not None and np.isnan(last.numbers).all():
+        return [*head, ""]
+    labels = first.column is None or first.column.kind == "integer"
+    if labels and first.distinct and not first.stray:
+        return ["", *head]
+    raise UserError(
+        f"line 1 has {len(head)} values, the others have {len(found)}; say what stands between them by "
+        f"data.separator=, and whether a comma is a decimal one by data.decimal=."
+    )
 
 
 def _called(name: str, found: Found, lines: np.ndarray) -> Found:
@@ -141,5 +163,5 @@ def _called(name: str, found: Found, lines: np.ndarray) -> Found:
     column = found.column and replace(found.column, name=name)
     stray = found.stray and (int(lines[found.stray[0]]) + 1, found.stray[1])
     whole = column is not None and column.kind == "integer"
-    index = whole and name.startswith(UNNAMED) and len(np.unique(found.numbers)) == len(found.numbers)
+    index = whole and name.startswith(UNNAMED) and found.distinct
     return replace(found, name=name, column=column, stray=stray, why="numbers of rows" if index else found.why)

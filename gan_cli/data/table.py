@@ -181,7 +181,8 @@ def _scales(path: Path, columns: Sequence[Column], values: torch.Tensor) -> torc
             raise UserError(f"data.file={path}: the numbers of column {column.name} are too large to be averaged.")
         if deviation == 0:
             raise UserError(
-                f"data.file={path}: column {column.name} holds one value only; leave it out of data.columns."
+                f"data.file={path}: column {column.name} holds one value only, or numbers that float64 does not tell "
+                f"apart; leave it out of data.columns."
             )
         scales.append(torch.full_like(part, deviation))
     return torch.cat(scales)
