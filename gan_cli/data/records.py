@@ -136,13 +136,13 @@ def _plain(lines: list[str], separator: str) -> Iterator[str]:
 
 def _separator(lines: Sequence[str]) -> str:
     """What stands equally often in the most lines, outside of quotes; white space only if it does so in all of them."""
-    bare = [QUOTED.sub("", line) if '"' in line else line for line in lines]
+    bare = [QUOTED.sub("x", line) if '"' in line else line for line in lines]
     shares = {}
     for separator in SEPARATORS.values():
         found = Counter(len(line.split()) - 1 if separator == " " else line.count(separator) for line in bare)
         found.pop(0, None)
         shares[separator] = max(found.values(), default=0) / max(1, len(bare))
-    if shares[" "] < 1 and not _named_in_r(bare):
+    if max(shares.values()) < 1 and not _named_in_r(bare):
         shares[" "] = 0
     best = max(shares, key=shares.__getitem__)
     return best if shares[best] > 0 else ","

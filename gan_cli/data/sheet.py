@@ -44,11 +44,12 @@ class Reader:
         Raises:
             UserError: there is no such file, it is no table, or its cells cannot be told apart.
         """
-        separator = _sign("separator", self.separator, SEPARATORS)
+        separator = _sign("separator", self.separator, SEPARATORS, other=True)
         decimal = _sign("decimal", self.decimal, DECIMALS)
         text, remarks = text_of(path)
         try:
             records = split(text, separator)
+            del text  # a large one is a burden
             if len(records) < 3:
                 raise UserError("too few rows.")
             found, said = self._columns(records, decimal)
@@ -87,16 +88,17 @@ class Reader:
         return [column_of(frame[i], decimals, self.words, marks) for i in range(width)]
 
 
-def _sign(key: str, typed: str | None, signs: Mapping[str, str]) -> str | None:
-    """What is meant by the name of a sign, or by itself."""
+def _sign(key: str, typed: str | None, signs: Mapping[str, str], other: bool = False) -> str | None:
+    """What is meant by the name of a sign, or by itself; any `other` sign may be allowed too."""
     if typed is None or typed in signs.values():
         return typed
-    if typed == r"\t":
-        typed = "tab"
-    if typed not in signs:
+    if other and len(typed) == 1 and typed.isprintable() and not typed.isalnum() and typed != '"':
+        return typed
+    named = {**signs, r"\t": "\t"}
+    if typed not in named:
         known = " or ".join([", ".join([*signs][:-1]), [*signs][-1]])
         raise UserError(f"data.{key}={typed}: expected {known}{closest(typed, signs)}.")
-    return signs[typed]
+    return named[typed]
 
 
 def _frame(text: str, separator: str, width: int, marks: frozenset[str], as_text: bool) -> "DataFrame":
@@ -105,7 +107,7 @@ def _frame(text: str, separator: str, width: int, marks: frozenset[str], as_text
     old = tuple(map(int, pandas.__version__.split(".")[:2])) < (3, 1)  # later ones read floats exactly by themselves
     exact: dict[str, Any] = {"float_precision": "round_trip"} if old else {}
     return pandas.read_csv(
-        io.StringIO(text),
+        io.BytesIO(text.encode()),
         sep=r"\s+" if separator == " " else separator,
         header=None,
         names=range(width),

@@ -93,8 +93,8 @@ def _chosen(path: Path, found: Sequence[Found], columns: list[str | int] | None)
     if not columns:
         raise UserError("data.columns=[]: name one column at least, or take all of them by data.columns=null.")
     places = [_place(path, [one.name for one in found], column) for column in columns]
-    if twice := next((places[i] for i in range(len(places)) if places[i] in places[:i]), None) is not None:
-        raise UserError(f"data.columns={columns}: names column {found[twice].name} twice.")
+    if twice := [place for i, place in enumerate(places) if place in places[:i]]:
+        raise UserError(f"data.columns={columns}: names column {found[twice[0]].name} twice.")
     for one in (found[place] for place in places):
         _refuse_stray(path, one)
         if one.column is None:
