@@ -11,7 +11,6 @@ import fcntl
 import functools
 import gzip
 import hashlib
-import io
 import json
 import logging
 import os
@@ -23,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from platformdirs import user_cache_dir
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 SMALL = 16 * 2**20  # bytes: more than any card, configuration or index that this package writes
 UNPACKED = 1 / 8  # of the machine's memory: the most that one file of data may unfold to
 PART = re.compile(r"\..+\.\d+\.part")  # files that are being written, see `replacing`
+CRLF = "\r\n"
 FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20].", re.DOTALL)  # to a spreadsheet, in full width too
 NUMBER = re.compile(r"[+-]?[0-9]*\.?[0-9]*(e[+-]?[0-9]+)?|[+-]?(inf|nan)", re.IGNORECASE)
 KINDS = {
@@ -101,9 +102,10 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
     """Rows as CSV. What a spreadsheet would run as a formula stands behind an apostrophe, as it is text to them."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([_inert(cell) for cell in row] for row in rows)
-    return text.getvalue()
+    lines: list[str] = []
+    keep = SimpleNamespace(write=lines.append)  # the line ends of the writer's own, which it puts in quotes in a cell
+    csv.writer(keep).writerows([_inert(cell) for cell in row] for row in rows)
+    return "".join(f"{line.removesuffix(CRLF)}\n" for line in lines)
 
 
 def _inert(cell: object) -> object:

@@ -117,7 +117,7 @@ COLUMNS = {
     "German days": ("date", [f"{day[8:]}.{day[5:7]}.{day[:4]}" for day in DAYS]),
     "British days": ("date", [f"{day[8:]}/{day[5:7]}/{day[:4]}" for day in DAYS]),
     "American days": ("date", [f"{day[5:7]}/{day[8:]}/{day[:4]}" for day in DAYS]),
-    "seconds": ("date", [f"{day}T10:{i:02}:07Z" for i, day in enumerate(DAYS)]),
+    "seconds": ("date", [f"2010-01-02T10:{i:02}:07Z" for i in range(ROWS)]),
 }
 
 
@@ -162,7 +162,7 @@ def test_one_hot_columns_share_a_deviation_of_one(tmp_path: Path) -> None:
         (cells(["x"] * ROWS), "left out: c ('x' everywhere)"),
         (cells([""] * ROWS), "left out: c (empty)"),
         (cells(["1"] * 20 + [""] * 40), "left out: c (40 of 60 values are missing)"),
-        (cells([f"{10**5000 + i}" for i in range(ROWS)]), "left out: c (numbers that are too large)"),
+        (cells([f"{i + 1}{'0' * 5000}" for i in range(ROWS)]), "left out: c (numbers that are too large)"),
         (cells([str(i) for i in range(ROWS)], ""), "left out: Unnamed: 0 (numbers of rows)"),
         (cells([str(i) for i in range(ROWS)], "b"), "rows of b, b.1 to learn from, 6 held out; another column b is"),
         ("# 1\n# 2\n" + lines(), "lines that begin with # are left out (2)"),
@@ -226,13 +226,13 @@ def test_all_rows_decide_whether_the_first_is_names(tmp_path: Path, content: str
         (lines(), ["data.separator=;"], "no column of numbers, or of few words; left out: 0 (text, 61 different"),
         (lines(), ["data.decimal=dot"], "data.decimal=dot: expected point or comma"),
         (lines() + "1,2,3\n", [], "line 62 has 3 values, the first has 2; if not a comma"),
-        ("x\n" + "".join(f"{a}\n".replace(".", ",") for a, _ in numbers()), [], "line 1 has 1 values, the others have 2"),
+        ("x\n" + "".join(f"{a}\n".replace(".", ",") for a, _ in numbers()), [], "line 1 has 1 values, the others"),
         ('a,b\n1,"2\n3,4\n5,6\n', [], "line 2 opens a quote that is never closed"),
         (cells([*["x y"] * 3, *map(str, range(57))]), [], "line 2, column c: 'x y' is not a number; if it means"),
         (cells([f"t{i}" for i in range(ROWS)]), ["data.columns=[c]"], "cannot be learnt (text, 60 different"),
         ("a,b\n" + "1,\n,2\n" * 9, [], "every row lacks a value, 9 of 18 in column a"),
         ("PK\x03\x04\0\0", [], "is not a table in text; save it as CSV"),
-        (cells([str(2**64 - 1 - i) for i in range(ROWS)]), [], "column c holds one value only, or numbers that float64"),
+        (cells([str(2**64 - 1 - i) for i in range(ROWS)]), [], "column c holds one value only, or numbers that"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_one_sentence(
@@ -254,7 +254,7 @@ def test_pipes_and_files_larger_than_memory_are_refused(tmp_path: Path, monkeypa
     monkeypatch.undo()
     (tmp_path / "words.csv").write_text(cells(COLUMNS["words"][1]))
     monkeypatch.setattr(table, "memory", lambda: 2**10)
-    with pytest.raises(UserError, match="60 rows of 4 numbers need .* GiB of memory; choose fewer by data.columns"):
+    with pytest.raises(UserError, match=r"60 rows of 4 numbers need .* GiB of memory; choose fewer by data.columns"):
         Table(str(tmp_path / "words.csv"))
 
 

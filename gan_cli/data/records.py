@@ -180,8 +180,10 @@ def text_of(path: Path) -> tuple[str, list[str]]:
 def _decoded(content: bytes) -> tuple[str | None, list[str]]:
     """A text in Unicode, else in Windows' extension of Latin-1, which is told; None for what is neither."""
     pairs = content[:1000]
-    wide = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}.get(content[:2])
-    if wide is None and len(pairs) > 1 and (not any(pairs[1::2]) or not any(pairs[::2])):
+    wide = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else None
+    if content[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        wide = "utf-32"
+    elif wide is None and len(pairs) > 1 and (not any(pairs[1::2]) or not any(pairs[::2])):
         wide = "utf-16-be" if not any(pairs[::2]) else "utf-16-le"
     for encoding, said in ((wide or "utf-8-sig", []), ("cp1252", ["read as Windows-1252, as it is not UTF-8"])):
         try:
