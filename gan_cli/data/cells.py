@@ -99,7 +99,8 @@ def _of_numbers(numbers: np.ndarray, kind: str, words: int) -> Found:
     levels = np.unique(known) if kind == "integer" else known
     bounds = (levels[0], levels[-1]) if kind == "integer" and 0 < len(levels) <= words else (None, None)
     least, most = (None if bound is None else float(bound) for bound in bounds)
-    decimals = next((d for d in range(1, DECIMALS) if kind == "number" and (known.round(d) == known).all()), None)
+    with np.errstate(over="ignore"):
+        decimals = next((d for d in range(1, DECIMALS) if kind == "number" and (known.round(d) == known).all()), None)
     return _unless_missing(Column("", kind, least=least, most=most, decimals=decimals), numbers)
 
 
