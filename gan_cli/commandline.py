@@ -11,7 +11,8 @@ from gan_cli.errors import UserError, closest
 OUTPUTS = Path("outputs")
 GROUP = "|".join(GROUPS)
 PATHS = ("init_from", "data.root", "data.folder", "data.file", "hydra.run.dir", "hydra.sweep.dir")
-NAMES = ("data.columns",)  # keys whose values are lists of names that other people chose
+NAMES = ("data.columns", "data.missing")  # keys whose values are lists of names that other people chose
+SIGNS = ("data.separator", "data.decimal")  # keys whose values may be a sign that means something to Hydra
 FLAGS = {
     "--multirun": 0, "-m": 0, "--run": 0, "-r": 0, "--cfg": 1, "-c": 1, "--resolve": 0, "--package": 1, "-p": 1,
     "--config-dir": 1, "-cd": 1, "--config-name": 1, "-cn": 1, "--config-path": 1, "-cp": 1, "--info": "?", "-i": "?",
@@ -51,6 +52,8 @@ def _quoted(argument: str) -> str:
     name = key.lstrip("+")
     if name in NAMES and value.startswith("[") and value.endswith("]") and not set("'\"") & set(value):
         return f"{key}=[{','.join(_quotes(item.strip()) for item in value[1:-1].split(','))}]"
+    if name in SIGNS and len(value) == 1 and value not in "'\"":
+        return f"{key}='{value}'"
     return f"{key}={_quotes(value)}" if name in PATHS and not set(",'\"") & set(value) else argument
 
 

@@ -6,6 +6,7 @@ regular files are read, and never more of them than the caller allows. All compl
 """
 
 import bz2
+import csv
 import errno
 import fcntl
 import functools
@@ -18,10 +19,11 @@ import re
 import stat
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from platformdirs import user_cache_dir
@@ -31,6 +33,9 @@ log = logging.getLogger(__name__)
 SMALL = 16 * 2**20  # bytes: more than any card, configuration or index that this package writes
 UNPACKED = 1 / 8  # of the machine's memory: the most that one file of data may unfold to
 PART = re.compile(r"\..+\.\d+\.part")  # files that are being written, see `replacing`
+CRLF = "\r\n"
+FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20].", re.DOTALL)  # to a spreadsheet, in full width too
+NUMBER = re.compile(r"[+-]?[0-9]*\.?[0-9]*(e[+-]?[0-9]+)?|[+-]?(inf|nan)", re.IGNORECASE)
 KINDS = {
     stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket", stat.S_ISCHR: "a device",
     stat.S_ISBLK: "a device",
@@ -98,6 +103,18 @@ def write_text(path: Path, content: str) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a small JSON file atomically."""
     write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV. What a spreadsheet would run as a formula stands behind an apostrophe, as it is text to them."""
+    lines: list[str] = []
+    keep = SimpleNamespace(write=lines.append)  # the line ends of the writer's own, which it puts in quotes in a cell
+    csv.writer(keep).writerows([_inert(cell) for cell in row] for row in rows)
+    return "".join(f"{line.removesuffix(CRLF)}\n" for line in lines)
+
+
+def _inert(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell) else cell
 
 
 def link(source: Path, target: Path) -> None:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from gan_cli import pictures, walks
 from gan_cli.data import text
+from gan_cli.data.columns import structured
 from gan_cli.data.dataset import Dataset
 from gan_cli.errors import UserError, on_one_line
-from gan_cli.files import replacing, write_text
+from gan_cli.files import csv_text, replacing, write_text
 from gan_cli.places import run_or_file
 from gan_cli.sample import Generator, Mode, SampleConfig, latents_of, prepared, rows_of
 
@@ -115,7 +116,17 @@ def _named(generator: Generator, seed: int, label: Sequence[int]) -> str:
 
 
 def _write_npz(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
-    _write_arrays(output, samples=generator.spec.in_units(samples).numpy())
+    spec = generator.spec
+    table = {"table": structured(spec.table(samples))} if spec.units else {}
+    _write_arrays(output, samples=spec.in_units(samples).numpy(), **table)
+
+
+def _write_csv(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
+    if generator.spec.kind != "points":
+        raise UserError(f"mode=csv: writes the rows of a table; the checkpoint makes {generator.spec.kind}.")
+    table = generator.spec.table(samples)
+    rows = zip(*(column.texts(numbers) for column, numbers in table), strict=True)
+    write_text(output, csv_text([[column.name for column, _ in table], *rows]))
 
 
 def _write_arrays(output: Path, **arrays: Any) -> None:
@@ -180,7 +191,7 @@ def _interleaved(x: Tensor, again: Tensor) -> Tensor:
     return torch.cat([torch.cat([part, blank[: WIDE - len(part)]]) for row in rows for part in row])
 
 
-WRITERS = {Mode.npz: _write_npz, Mode.text: _write_text, Mode.points: _write_points}
+WRITERS = {Mode.npz: _write_npz, Mode.text: _write_text, Mode.points: _write_points, Mode.csv: _write_csv}
 """How a mode writes; a grid if it is not here."""
 
 

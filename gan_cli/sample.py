@@ -35,7 +35,8 @@ class Mode(Enum):
     timeline = "timeline"  # a GIF: the same samples by each checkpoint of a run
     reconstruct = "reconstruct"  # one PNG: held-out samples, each above what comes back of it
     encode = "encode"  # one array `codes`, (n, latent), of held-out samples, and their classes `y`
-    npz = "npz"  # one array `samples`, (n, ...); a table's in its own units
+    npz = "npz"  # one array `samples`, (n, ...); of a table in its own units, and `table`, with a name for each column
+    csv = "csv"  # of a table: a line of names, and a line for each sample, with words, dates and whole numbers as such
 
 
 class Way(Enum):
@@ -104,7 +105,7 @@ class SampleConfig:
 
 THROUGH_CODES = (Mode.reconstruct, Mode.encode)
 SUFFIXES: dict[Mode, tuple[str, ...]] = {
-    Mode.images: ("",), Mode.npz: (".npz",), Mode.text: (".txt",), Mode.encode: (".npz",),
+    Mode.images: ("",), Mode.npz: (".npz",), Mode.csv: (".csv",), Mode.text: (".txt",), Mode.encode: (".npz",),
     Mode.interpolate: (".png", ".gif"), Mode.timeline: (".gif",),
 }  # fmt: skip
 """What a mode writes, its own choice first; a PNG if it is not here."""

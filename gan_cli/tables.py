@@ -1,14 +1,13 @@
 """Groups of runs as a table, for a terminal, a spreadsheet, a README, a paper or the page of `gan-compare`."""
 
-import csv
 import html
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from gan_cli.errors import UserError, closest, on_one_line
+from gan_cli.files import csv_text
 from gan_cli.runs import Group, Run, differing
 
 NOTHING = "-"
@@ -179,15 +178,14 @@ def aligned(lines: Sequence[Sequence[str]], left: int) -> str:
 
 def spreadsheet(table: Table) -> str:
     """CSV, with all digits: a column for each mean, and one behind it for the deviation."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(
-        [*table.keys, "runs", *(title for score in table.scores for title in (score.title, f"{score.title} std"))]
-    )
+    keys = list(map(on_one_line, table.keys))
+    scores = [title for score in table.scores for title in (score.title, f"{score.title} std")]
+    rows: list[list[object]] = [[*keys, "runs", *map(on_one_line, scores)]]
     for row in table.rows:
         pairs = [(entry.mean, entry.deviation) if entry else (None, None) for entry in row.scores]
-        writer.writerow([*row.settings, len(row.group.runs), *(value for pair in pairs for value in pair)])
-    return file.getvalue().rstrip("\n")
+        settings = map(on_one_line, row.settings)
+        rows.append([*settings, len(row.group.runs), *(value for pair in pairs for value in pair)])
+    return csv_text(rows).rstrip("\n")
 
 
 def markdown(table: Table) -> str:

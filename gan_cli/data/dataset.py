@@ -7,11 +7,14 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gan_cli import noise
+from gan_cli.data.columns import Column, listed
+from gan_cli.data.records import tidy_names
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.files import cache_folder
 from gan_cli.registry import metrics
@@ -34,11 +37,12 @@ class Spec:
         classes: how many labels there are; 0 for unlabelled data.
         bounded: whether samples lie in [-1, 1].
         extent: half the side of the square that a picture of points shows.
-        units: for each column of a table its name, offset and scale: value = offset + scale * sample.
+        units: for each number of a table's sample its name, offset and scale: value = offset + scale * sample.
         vocabulary: the characters of a text, in the order of their one-hot places.
         domain: what a second domain shows of an image of the first, see `gan_cli.data.two_domains`.
         names: of the classes, in the order of their labels; empty where they have none. They go through
             `class_names`.
+        columns: of a table, each of one number or more of a sample; without them every number is a column.
     """
 
     kind: str
@@ -50,10 +54,16 @@ class Spec:
     vocabulary: str = ""
     domain: str = ""
     names: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """As plain types, for a checkpoint."""
-        lists = {"shape": list(self.shape), "units": [list(unit) for unit in self.units], "names": list(self.names)}
+        lists = {
+            "shape": list(self.shape),
+            "units": [list(unit) for unit in self.units],
+            "names": list(self.names),
+            "columns": [column.plain() for column in self.columns],
+        }
         return {**asdict(self), **lists}
 
     @classmethod
@@ -61,14 +71,48 @@ class Spec:
         """The inverse of `plain`."""
         units = tuple(tuple(unit) for unit in plain.get("units", ()))
         names = class_names(plain.get("names", ()), plain.get("classes", 0))
-        return cls(**{**plain, "shape": tuple(plain["shape"]), "units": units, "names": names})
+        columns = tuple(map(Column.restore, plain.get("columns", ())))
+        found = {"shape": tuple(plain["shape"]), "units": units, "names": names, "columns": columns}
+        return cls(**{**plain, **found})
 
     def in_units(self, samples: Tensor) -> Tensor:
-        """Samples as the data has them: a table's columns in their own units."""
+        """Samples as the data has them. A table's are float64 (n, columns) in its own units: whole where its numbers
+        are, 0 and 1 for truth values, words by their places, dates as counts since 1970."""
         if not self.units:
             return samples
-        offset, scale = (torch.tensor([unit[i] for unit in self.units]) for i in (1, 2))
-        return offset + scale * samples
+        return torch.stack([torch.from_numpy(numbers) for _, numbers in self.table(samples)], dim=1)
+
+    def table(self, samples: Tensor) -> list[tuple[Column, np.ndarray]]:
+        """The columns of a table and their numbers, float64 (n,), in samples; see `Column`."""
+        columns, offset, scale = self._layout()
+        values = offset + scale * samples.cpu().double()
+        parts = values.split([len(column.features) for column in columns], dim=1)
+        return [(column, column.decoded(part.numpy())) for column, part in zip(columns, parts, strict=True)]
+
+    def adopted(self, table: Sequence[tuple[Column, np.ndarray]]) -> Tensor:
+        """Another table as samples of this one, whose columns are found by their names.
+
+        Raises:
+            UserError: it lacks a column, or one holds something else.
+        """
+        named = {column.name: (column, numbers) for column, numbers in table}
+        columns, offset, scale = self._layout()
+        if lacking := [column.name for column in columns if column.name not in named]:
+            raise UserError(
+                f"data.file: has no column {listed(lacking)}, which the checkpoint knows; it has {listed([*named])}."
+            )
+        features = []
+        for column in columns:
+            other, numbers = named[column.name]
+            features.append(torch.from_numpy(column.encoded(column.adopted(numbers, other))))
+        return ((torch.cat(features, dim=1) - offset) / scale).float()
+
+    def _layout(self) -> tuple[Sequence[Column], Tensor, Tensor]:
+        """The columns, and offset and scale of each number of a sample; of other points each coordinate by itself."""
+        units = self.units or tuple((str(place), 0.0, 1.0) for place in range(self.shape[0]))
+        names, _ = tidy_names([name for name, *_ in units])
+        offset, scale = (torch.tensor([unit[i] for unit in units], dtype=torch.float64) for i in (1, 2))
+        return self.columns or [Column(name) for name in names], offset, scale
 
 
 def class_names(found: Any, classes: int) -> tuple[str, ...]:
@@ -178,11 +222,11 @@ class Dataset:
         return digest.hexdigest()[:16]
 
     def in_terms_of(self, spec: Spec) -> None:
-        """Bring a table to the units of another, so that the samples of a checkpoint can be compared with it."""
-        if self.spec.units and spec.units and self.spec.units != spec.units:
-            offset, scale = (torch.tensor([unit[i] for unit in spec.units]) for i in (1, 2))
+        """Bring a table to the columns and units of another, so that the samples of a checkpoint can be compared with
+        it. Raises UserError where it has not what the other has."""
+        if self.spec.units and spec.units and (self.spec.units, self.spec.columns) != (spec.units, spec.columns):
             for fields in (self.train, self.heldout):
-                fields["x"] = (self.spec.in_units(fields["x"]) - offset) / scale
+                fields["x"] = spec.adopted(self.spec.table(fields["x"]))
             self.spec = spec
 
     def keep_labels(self, per_class: int, seed: int) -> None:
