@@ -17,7 +17,7 @@ from torch import Tensor
 from gan_cli import files
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.files import replacing
-from gan_cli.outline import refuse_bombs
+from gan_cli.outline import ForeignError, refuse_bombs
 from gan_cli.plain import read_yaml
 
 log = logging.getLogger(__name__)
@@ -82,16 +82,17 @@ def _unpacked(path: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except UserError:
         raise
-    except pickle.UnpicklingError as error:
+    except ForeignError as error:
         raise UserError(
-            f"refused, it holds more than tensors and plain types and could run code ({error!s:.80}); only "
-            "checkpoints written by gan-train are read."
+            f"refused, it holds more than tensors and plain types and could run code ({error}); only checkpoints "
+            "written by gan-train are read."
         ) from None
     except OSError as error:
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
         raise UserError("no such file." if missing else f"{error.strerror or error}.") from None
     except Exception as error:  # a pickle, a zip file and torch raise whatever they like
-        reason = str(error).partition("\n")[0] if isinstance(error, ValueError | zipfile.BadZipFile) else ""
+        told = isinstance(error, ValueError | zipfile.BadZipFile | pickle.UnpicklingError)
+        reason = str(error).partition("\n")[0] if told else ""
         raise UserError(f"damaged or not a checkpoint ({reason or type(error).__name__:.200}).") from None
 
 
@@ -139,6 +140,19 @@ def _refuse_odd_kinds(content: dict[str, Any]) -> None:
         for name, value in content.get(key, {}).items():
             if not isinstance(name, str) or (not isinstance(value, kind) and not _is_extra(name)):
                 raise UserError(f"damaged: its {key} holds {type(value).__name__} as {str(name)!r:.40}.")
+    _refuse_odd_moments(content.get("optimizers", {}))
+
+
+def _refuse_odd_moments(optimizers: Mapping[str, Any]) -> None:
+    """Raise UserError for an optimizer's state that no step can be taken from."""
+    for name, optimizer in optimizers.items():
+        state, groups = optimizer.get("state"), optimizer.get("param_groups")
+        kept = list(state.values()) if isinstance(state, dict) else [None]
+        if not isinstance(groups, list) or not all(isinstance(group, dict) for group in [*groups, *kept]):
+            raise UserError(f"damaged: the state of its optimizer {name:.40} is none.")
+        for key, value in [item for moments in kept for item in moments.items()]:
+            if not isinstance(value, Tensor | NUMBER | None):
+                raise UserError(f"damaged: {key!s:.40} of its optimizer {name:.40} is {type(value).__name__}.")
 
 
 def _is_extra(name: str) -> bool:

@@ -8,7 +8,7 @@ tensors.
 import io
 import pickle
 import pickletools
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any
@@ -34,6 +34,10 @@ SLACK = 16 * 2**20  # bytes that views of one storage may add up to beside what 
 NESTED = 4  # times that a value may be seen again from elsewhere
 
 
+class ForeignError(ValueError):
+    """A pickle asks for what gan-train never writes."""
+
+
 class Held:
     """Stands for a tensor."""
 
@@ -48,18 +52,14 @@ class _Reader(pickle.Unpickler):
     """Makes mappings, lists and outlines, and calls nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        known: dict[str, Callable[..., Any]] = {
-            "collections.OrderedDict": OrderedDict,
-            "torch._utils._rebuild_tensor_v2": _tensor,
-            "torch._utils._rebuild_tensor_v3": _tensor,
-            "torch._utils._rebuild_parameter": _parameter,
-        }
         full = f"{module}.{name}"
-        if module == "torch" and (name in STORAGES or isinstance(getattr(torch, name, None), torch.dtype)):
-            return getattr(torch, name) if name not in STORAGES else STORAGES[name]
-        if full not in known:
-            raise pickle.UnpicklingError(f"it holds {full:.80}")
-        return known[full]
+        if full in CALLS:
+            return CALLS[full]
+        if module in ("torch", "torch.storage") and name in STORAGES:
+            return STORAGES[name]
+        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
+            return getattr(torch, name)
+        raise ForeignError(f"it holds {full:.80}")
 
     def persistent_load(self, saved: Any) -> tuple[int, int]:
         """A storage: the bytes of a number, and how many of them torch will find in the file."""
@@ -89,6 +89,14 @@ def _parameter(data: Any, _grad: bool, hooks: Any) -> Any:
     return data
 
 
+CALLS: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": OrderedDict, "collections.Counter": Counter, "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_tensor_v3": _tensor, "torch._utils._rebuild_parameter": _parameter, "torch.Size": tuple,
+    "torch.device": lambda *named: ":".join(map(str, named)), "builtins.set": set, "__builtin__.set": set,
+}  # fmt: skip
+"""What the functions that a pickle names are here; the last ones are for the state of plug-ins."""
+
+
 def refuse_bombs(pickled: bytes, size: int) -> None:
     """Refuse a pickle that holds more than plain types and tensors, or unfolds to more than its file holds.
 
@@ -96,20 +104,20 @@ def refuse_bombs(pickled: bytes, size: int) -> None:
         size: of the whole file, in bytes.
 
     Raises:
-        pickle.UnpicklingError: it holds something that gan-train never writes.
-        ValueError: it is damaged, or unfolds to too much.
+        ForeignError: it holds something that gan-train never writes.
+        Exception: it is damaged, or unfolds to too much; whatever the unpickler raises.
     """
     operations = 0
     for operation, argument, _ in pickletools.genops(pickled):
         operations += 1
         if operation.name not in OPCODES or (operation.name == "PROTO" and argument != 2):
-            raise pickle.UnpicklingError(f"its pickle has {operation.name}")
+            raise ForeignError(f"its pickle has {operation.name}")
         if operation.name == "LONG_BINPUT" and int(argument or 0) > len(
             pickled
         ):  # a table of that length would be made
             raise ValueError("its pickle counts to more than it holds")
     content = _Reader(io.BytesIO(pickled)).load()
-    refuse_odd(content, NESTED * operations, (Held,))
+    refuse_odd(content, NESTED * operations, (Held, set, torch.dtype))
     unfolded = _measured(content)
     if unfolded > 4 * size + SLACK:
         raise ValueError(f"its tensors unfold to {unfolded / 2**20:,.0f} MiB from a file of {size / 2**20:,.1f} MiB")
