@@ -147,7 +147,7 @@ def _refuse_odd_moments(optimizers: Mapping[str, Any]) -> None:
     """Raise UserError for an optimizer's state that no step can be taken from."""
     for name, optimizer in optimizers.items():
         state, groups = optimizer.get("state"), optimizer.get("param_groups")
-        kept = list(state.values()) if isinstance(state, dict) else [None]
+        kept: list[Any] = list(state.values()) if isinstance(state, dict) else [None]
         if not isinstance(groups, list) or not all(isinstance(group, dict) for group in [*groups, *kept]):
             raise UserError(f"damaged: the state of its optimizer {name:.40} is none.")
         for key, value in [item for moments in kept for item in moments.items()]:
