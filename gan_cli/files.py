@@ -129,7 +129,7 @@ def append_to(path: Path) -> FileIO:
 
 def leads_out(path: Path, folder: Path) -> bool:
     """Whether a path below a folder is, or lies behind, a link to somewhere else."""
-    return not path.resolve().is_relative_to(folder.resolve())
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from io import TextIOWrapper
+from io import BufferedWriter, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,7 @@ class LogFile(logging.FileHandler):
 
     def _open(self) -> Any:
         try:
-            return TextIOWrapper(append_to(Path(self.baseFilename)), "utf-8", "backslashreplace", write_through=True)
+            return TextIOWrapper(BufferedWriter(append_to(Path(self.baseFilename))), "utf-8", "backslashreplace")
         except OSError as error:
             raise UserError(explain_os(error)) from None
 

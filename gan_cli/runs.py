@@ -140,7 +140,7 @@ def found(places: Sequence[Path]) -> tuple[list[Run], list[str]]:
     Raises:
         UserError: a folder does not exist or has no run in it, or not one run can be read.
     """
-    cards = {card.parent.resolve(): card for place in places for card in _cards(place)}
+    cards = {os.path.realpath(card.parent): card for place in places for card in _cards(place)}
     runs, damaged = [], []
     for card in cards.values():
         try:

@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan_cli.errors import UserError
+from gan_cli.errors import UserError, on_one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -209,7 +209,7 @@ def run(config: SampleConfig) -> None:
     latents = latents_of(config, generator, seeds, classes) if mode not in THROUGH_CODES else None
     if mode is Mode.text and config.output is None:
         assert latents is not None
-        print("\n".join(modes.lines(generator, generator.render(latents))))
+        print("\n".join(map(on_one_line, modes.lines(generator, generator.render(latents)))))
         return
     output = _output(config)
     if latents is None:

@@ -82,7 +82,8 @@ class Table:
         """What to call each group: its settings; the folder of its first run where it has none."""
         pairs = [zip(self.keys, row.settings, strict=True) for row in self.rows]
         named = [", ".join(f"{key}={value}" for key, value in settings if value != NOTHING) for settings in pairs]
-        return [name or row.group.runs[0].folder.name for name, row in zip(named, self.rows, strict=True)]
+        names = [name or row.group.runs[0].folder.name for name, row in zip(named, self.rows, strict=True)]
+        return list(map(on_one_line, names))
 
     @property
     def titles(self) -> list[str]:
@@ -175,13 +176,24 @@ def spreadsheet(table: Table) -> str:
     """CSV, with all digits: a column for each mean, and one behind it for the deviation."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(
-        [*table.keys, "runs", *(title for score in table.scores for title in (score.title, f"{score.title} std"))]
-    )
+    count = len(table.keys)
+    keys, scores = table.titles[:count], table.titles[count + 1 :]
+    titles = [*keys, "runs", *(title for score in scores for title in (score, f"{score} std"))]
+    writer.writerow(map(_inert, titles))
     for row in table.rows:
         pairs = [(entry.mean, entry.deviation) if entry else (None, None) for entry in row.scores]
-        writer.writerow([*row.settings, len(row.group.runs), *(value for pair in pairs for value in pair)])
+        values = [value for pair in pairs for value in pair]
+        writer.writerow([*map(_inert, row.settings), len(row.group.runs), *values])
     return file.getvalue().rstrip("\n")
+
+
+def _inert(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula: with an apostrophe before it, unless it is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) and text != NOTHING else text
+    return text
 
 
 def markdown(table: Table) -> str:
@@ -235,7 +247,8 @@ def _emphasised(
 
 
 def _markdown(text: str) -> str:
-    return html.escape(text, quote=False).replace("|", r"\|")
+    """Neither markup nor a picture from elsewhere."""
+    return html.escape(text, quote=False).replace("|", r"\|").replace("](", r"]\(")
 
 
 LATEX = str.maketrans(
