@@ -15,14 +15,19 @@ DEEPEST = 50  # of nested mappings and lists
 LARGEST = 10**100  # of a whole number: far beyond what is ever counted, and as a float still finite
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+class _Loader(yaml.SafeLoader):
     """Plain values only: what looks like a date is a text, as nothing here is dated."""
 
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+
+class _Fast(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The same, ten times as fast; but it reads no name that is not UTF-8."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
 
 def read_yaml(text: str, aliases: int = 0) -> Any:
@@ -39,7 +44,7 @@ def read_yaml(text: str, aliases: int = 0) -> Any:
     try:
         if "&" in text and (found := _aliases(text)) > aliases:
             raise ValueError(f"it has {found} YAML aliases, more than gan-train writes")
-        content = yaml.load(text, _Loader)
+        content = yaml.load(text, _Loader if "\\u" in text else _Fast)
     except Exception as error:  # the constructors of YAML raise whatever they like
         raise ValueError(str(error).partition("\n")[0] or type(error).__name__) from None
     refuse_odd(content, MOST)

@@ -10,7 +10,7 @@ from io import BufferedWriter, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from gan_cli.errors import UserError, explain_os
+from gan_cli.errors import UserError, explain_os, on_one_line
 from gan_cli.files import append_to, opened, tolerated, write_bytes
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ class Recorder:
         """The row of TensorBoard's table of runs: settings, and the last values of these scalars."""
         from torch.utils.tensorboard.summary import hparams
 
-        plain = {key: value for key, value in settings.items() if isinstance(value, bool | int | float | str)}
+        plain: dict[str, Any] = {key: value for key, value in settings.items() if isinstance(value, bool | int | float)}
+        plain |= {key: on_one_line(value) for key, value in settings.items() if isinstance(value, str)}  # UTF-8
         for summary in hparams(plain, dict.fromkeys(metrics, 0)):
             self._board.say("_get_file_writer", then=lambda writer, summary=summary: writer.add_summary(summary))
 

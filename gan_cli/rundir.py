@@ -2,6 +2,7 @@
 
 import fcntl
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -106,6 +107,8 @@ def hold(folder: Path, lock: str = ".lock", wait: bool = False) -> Iterator[None
         UserError: another process holds it, and this one is not to wait; or it has a link to somewhere else.
         OSError: it cannot be written.
     """
+    if str(folder).encode(errors="replace") != os.fsencode(folder):
+        raise UserError(f"{folder}: its name is not UTF-8, which TensorBoard's files need; choose another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     _refuse_links(folder)
     with files.append_to(folder / lock) as file:
