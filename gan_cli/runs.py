@@ -169,7 +169,7 @@ def read(folder: Path) -> Run:
     with _readable(folder, ".hydra/config.yaml") as text:
         config = flatten(DEFAULTS) | flatten(_mapping(read_yaml(text)))  # a key that a later version has added, added
     overrides = None
-    if (folder / ".hydra" / "overrides.yaml").exists():
+    if os.path.lexists(folder / ".hydra" / "overrides.yaml"):
         with _readable(folder, ".hydra/overrides.yaml") as text:
             overrides = [str(item) for item in read_yaml(text) or []]
     rows: list[dict[str, float]] = []

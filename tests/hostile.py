@@ -7,7 +7,8 @@ import struct
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,22 +62,26 @@ def saved(content: Any) -> bytes:
     return out.getvalue()
 
 
-def fields() -> Iterator[tuple[str, bytes]]:
+Make = Callable[[], bytes]  # some are made when they are asked for
+
+
+def fields() -> Iterator[tuple[str, Make]]:
     """Each field replaced by each odd kind, and left out."""
     for key in STATE:
         for name, value in ODD.items():
-            yield f"{key} is {name}", saved({**STATE, key: value})
-        yield f"without {key}", saved({k: v for k, v in STATE.items() if k != key})
+            yield f"{key} is {name}", partial(saved, {**STATE, key: value})
+        yield f"without {key}", partial(saved, {k: v for k, v in STATE.items() if k != key})
     for name, value in ODD.items():
-        yield f"a weight is {name}", saved({**STATE, "game": {**STATE["game"], next(iter(STATE["game"])): value}})
-        yield f"all is {name}", saved(value)
+        weights = {**STATE["game"], next(iter(STATE["game"])): value}
+        yield f"a weight is {name}", partial(saved, {**STATE, "game": weights})
+        yield f"all is {name}", partial(saved, value)
 
 
-def specs() -> Iterator[tuple[str, bytes]]:
+def specs() -> Iterator[tuple[str, Make]]:
     """What is said of the data."""
     for key in STATE["data"]:
         for name, value in ODD.items():
-            yield f"data.{key} is {name}", saved({**STATE, "data": {**STATE["data"], key: value}})
+            yield f"data.{key} is {name}", partial(saved, {**STATE, "data": {**STATE["data"], key: value}})
     others = {
         "shape": [[-1], [0], [10**9], [10**9, 10**9], [2] * 100, ["2"], [2.0], [[2]]],
         "units": [[["x", 1.0]], [["\x1b[31m", "1", 2.0]] * 2, [["x", float("nan"), 1.0]] * 2, [3, 4], [["x", 1, 2]]],
@@ -85,8 +90,8 @@ def specs() -> Iterator[tuple[str, bytes]]:
     }  # fmt: skip
     for key, values in others.items():
         for i, value in enumerate(values):
-            yield f"data.{key} {i}", saved({**STATE, "data": {**STATE["data"], key: value}})
-    yield "data.nonsense", saved({**STATE, "data": {**STATE["data"], "nonsense": 1}})
+            yield f"data.{key} {i}", partial(saved, {**STATE, "data": {**STATE["data"], key: value}})
+    yield "data.nonsense", partial(saved, {**STATE, "data": {**STATE["data"], "nonsense": 1}})
 
 
 def configurations() -> Iterator[tuple[str, bytes]]:
@@ -290,4 +295,6 @@ def _archive(good: bytes, kind: str) -> bytes:
     return out.getvalue()
 
 
-FAMILIES = {family.__name__: family for family in (fields, specs, configurations, tensors, pickles, archives)}
+FAMILIES: dict[str, Callable[[], Iterator[tuple[str, Any]]]] = {
+    family.__name__: family for family in (fields, specs, configurations, tensors, pickles, archives)
+}
