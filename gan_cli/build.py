@@ -2,13 +2,15 @@
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from gan_cli import checkpoint, noise, registry
@@ -110,13 +112,17 @@ def load_game(
         raise UserError(f"weights=ema: {path} holds no average (model.ema was null); take weights=raw.")
     try:
         spec = Spec.restore(state["data"])
-        game = rebuilt(state["config"], spec, plugins, renders)
-        game.load_state_dict(state["game"])
+        with _as_large_as(state["game"]):
+            game = rebuilt(state["config"], spec, plugins, renders)
+        _fill(game, state["game"])
         for name, value in averaged.items() if weights != "raw" else ():
-            game.get_submodule(name).load_state_dict(value)
-    except (UserError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"checkpoint={path}: does not describe a game that this gan-cli builds: {reason}") from None
+            _fill(game.get_submodule(name), value)
+    except Exception as error:  # a stranger's configuration may fail anywhere in the networks
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"checkpoint={path}: does not describe a game that this gan-cli builds: {reason:.600}"
+        ) from error
+    _refuse_spoiled(game, path, bool(averaged) and weights != "raw")
     return game, spec, state
 
 
@@ -130,6 +136,53 @@ def rebuilt(text: str, spec: Spec, plugins: Sequence[str], renders: bool = True)
     if renders and not game.renders:
         raise UserError(f"model={config['model']['name']} makes no samples.")
     return game.eval().requires_grad_(False)
+
+
+@contextmanager
+def _as_large_as(weights: Mapping[str, Any]) -> Iterator[None]:
+    """While this lasts, networks that are far larger than the weights for them are refused while they are built."""
+    held = sum(weight.nbytes for weight in weights.values() if isinstance(weight, torch.Tensor))
+    most, built = (SPARE * (len(weights) + 100), SPARE * (held + 2**20)), [0, 0]
+
+    def count(module: nn.Module, name: str, weight: nn.Parameter | None) -> None:
+        built[0], built[1] = built[0] + 1, built[1] + (0 if weight is None else weight.nbytes)
+        if built[0] > most[0] or built[1] > most[1]:
+            raise UserError("its networks are far larger than the weights that it holds.")
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+SPARE = 8  # networks are built twice, and a weight may be replaced by others that it follows from
+
+
+def _fill(module: nn.Module, weights: Mapping[str, Any]) -> None:
+    """Load weights, none of them of another kind of number: torch would make real ones of complex ones."""
+    for name, own in module.state_dict().items():
+        found = weights.get(name)
+        if isinstance(found, torch.Tensor) and found.is_floating_point() != own.is_floating_point():
+            raise ValueError(f"{name} has numbers of {found.dtype}.")
+    module.load_state_dict(weights)
+
+
+def _refuse_spoiled(game: Game, path: Path, averaged: bool) -> None:
+    """Weights that are not finite make no samples. (A buffer, such as a mask, may be infinite.)"""
+    for name, network in game.named_children():
+        weights, buffers = list(network.parameters()), list(network.buffers())
+        spoiled = sum(not weight.isfinite().all() for weight in weights) + sum(map(_has_nan, buffers))
+        if spoiled:
+            raise UserError(
+                f"checkpoint={path}: {spoiled} of the {len(weights) + len(buffers)} tensors of {name} are not finite "
+                f"numbers, so there is nothing to sample; take {'weights=raw, or ' if averaged else ''}an older "
+                "checkpoint of the run."
+            )
+
+
+def _has_nan(values: torch.Tensor) -> bool:
+    return bool(values.isnan().any())
 
 
 def _trust(needed: Sequence[str], named: Sequence[str]) -> None:

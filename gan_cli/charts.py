@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gan_cli.errors import UserError, closest, on_one_line
+from gan_cli.files import SMALL, read_bytes
 from gan_cli.runs import Group, Run
 
 if TYPE_CHECKING:
@@ -202,8 +203,11 @@ def readable(path: Path) -> np.ndarray:
 
 
 def lines_of(path: Path) -> list[str]:
-    """Samples of text, one a line."""
-    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    """Samples of text, one a line; none of what cannot be read."""
+    try:
+        return read_bytes(path, SMALL).decode(errors="replace").splitlines()
+    except OSError as error:
+        return [f"{path.name}: {error.strerror}"]
 
 
 def written(figure: "Figure", kind: str) -> bytes:

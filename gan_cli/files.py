@@ -21,7 +21,7 @@ import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -125,6 +125,33 @@ def link(source: Path, target: Path) -> None:
             os.link(source, temporary)
         except OSError:
             temporary.write_bytes(source.read_bytes())
+
+
+def append_to(path: Path) -> FileIO:
+    """A regular file of our own, open for appending, made if there is none; no link is followed to another one.
+
+    Raises:
+        OSError: it is a link, a pipe or a device, or it cannot be written.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "is a link, through which nothing is written", str(path)) from None
+        raise
+    file = FileIO(handle, "ab")
+    try:
+        _refuse_irregular(os.fstat(handle), path)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether a path below a folder is, or lies behind, a link to somewhere else."""
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def remove_leftovers(folder: Path) -> None:

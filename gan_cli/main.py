@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ def compare() -> None:
 def _run(name: str, command: Callable[[list[str]], None], arguments: list[str]) -> None:
     """Run a command; a user's mistake ends in one sentence and exit code 2."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
         command(arguments)
     except KeyboardInterrupt:

@@ -221,9 +221,14 @@ def cells(folder: Path) -> list[Cell]:
     """The cells of a sweep that have begun or failed, by name."""
     places = {path.parent for name in (rundir.CARD, FAILURE) for path in folder.rglob(name)}
     return [
-        Cell(str(place.relative_to(folder)), rundir.read_card(place), files.read_json(place / FAILURE).get("told", ""))
+        Cell(on_one_line(str(place.relative_to(folder))), rundir.read_card(place), _told(place))
         for place in sorted(places)
     ]
+
+
+def _told(place: Path) -> str:
+    """Why a cell failed, if it did."""
+    return on_one_line(str(files.read_json(place / FAILURE).get("told", "")))
 
 
 def finished(folder: Path, fingerprint: str, steps: int, minutes: float | None) -> bool:

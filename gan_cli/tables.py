@@ -81,7 +81,8 @@ class Table:
         """What to call each group: its settings; the folder of its first run where it has none."""
         pairs = [zip(self.keys, row.settings, strict=True) for row in self.rows]
         named = [", ".join(f"{key}={value}" for key, value in settings if value != NOTHING) for settings in pairs]
-        return [name or row.group.runs[0].folder.name for name, row in zip(named, self.rows, strict=True)]
+        names = [name or row.group.runs[0].folder.name for name, row in zip(named, self.rows, strict=True)]
+        return list(map(on_one_line, names))
 
     @property
     def titles(self) -> list[str]:
@@ -178,13 +179,12 @@ def aligned(lines: Sequence[Sequence[str]], left: int) -> str:
 
 def spreadsheet(table: Table) -> str:
     """CSV, with all digits: a column for each mean, and one behind it for the deviation."""
-    keys = list(map(on_one_line, table.keys))
-    scores = [title for score in table.scores for title in (score.title, f"{score.title} std")]
-    rows: list[list[object]] = [[*keys, "runs", *map(on_one_line, scores)]]
+    count = len(table.keys)
+    keys, scores = table.titles[:count], table.titles[count + 1 :]
+    rows: list[list[object]] = [[*keys, "runs", *(title for score in scores for title in (score, f"{score} std"))]]
     for row in table.rows:
         pairs = [(entry.mean, entry.deviation) if entry else (None, None) for entry in row.scores]
-        settings = map(on_one_line, row.settings)
-        rows.append([*settings, len(row.group.runs), *(value for pair in pairs for value in pair)])
+        rows.append([*row.settings, len(row.group.runs), *(value for pair in pairs for value in pair)])
     return csv_text(rows).rstrip("\n")
 
 
@@ -239,7 +239,8 @@ def _emphasised(
 
 
 def _markdown(text: str) -> str:
-    return html.escape(text, quote=False).replace("|", r"\|")
+    """Neither markup nor a picture from elsewhere."""
+    return html.escape(text, quote=False).replace("|", r"\|").replace("](", r"]\(")
 
 
 LATEX = str.maketrans(

@@ -22,7 +22,7 @@ from gan_cli.errors import UserError, on_one_line
 
 FIXTURE = Path(__file__).parent / "fixtures" / "format_1.pt"
 GOOD = FIXTURE.read_bytes()
-FEW, MANY = 150, 2500
+FEW, MANY = 60, 2500
 ODD: list[Any] = [
     None, True, False, 0, -1, 1, 2, 7, 10**6, 10**12, 10**30, 2**63, 0.0, -1.5, 1e-300, 1e300, float("nan"),
     float("inf"), "", "x", "null", "../../etc/passwd", "os.system", "!!python/object/apply:os.system ['touch ran']",

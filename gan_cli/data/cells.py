@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gan_cli.data.columns import Column, shown
+from gan_cli.data.columns import Column, Kind, shown
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -70,7 +70,8 @@ def column_of(cells: "Series", decimals: Sequence[str], words: int, marks: froze
 
 def _column_of(cells: "Series", decimals: Sequence[str], words: int, marks: frozenset[str]) -> Found:
     if cells.dtype.kind in "iufb":
-        kind = {"b": "boolean", "f": "number"}.get(cells.dtype.kind, "integer")
+        kinds: dict[str, Kind] = {"b": "boolean", "f": "number"}
+        kind = kinds.get(cells.dtype.kind, "integer")
         return _of_numbers(cells.to_numpy(np.float64), kind, words)
     texts = cells.dropna().astype(str).str.strip()
     texts = texts[~texts.isin(marks)]
@@ -88,7 +89,7 @@ def _column_of(cells: "Series", decimals: Sequence[str], words: int, marks: froz
     return _of_words(texts, every, decimals, words)
 
 
-def _of_numbers(numbers: np.ndarray, kind: str, words: int) -> Found:
+def _of_numbers(numbers: np.ndarray, kind: Kind, words: int) -> Found:
     """Numbers, which are whole if all of them are; few whole ones are levels, and samples stay within them."""
     known = numbers[np.isfinite(numbers)]
     if np.isinf(numbers).any() and not len(known):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from gan_cli.errors import UserError, closest, on_one_line
 UNITS = (("%f", "us"), ("%S", "s"), ("%M", "m"), ("%H", "h"), ("%d", "D"), ("%m", "M"), ("%b", "M"), ("%B", "M"))
 """What dates are counted in, by the finest part of their format."""
 YEARS = np.array(["0001-01-01", "9999-12-31"], "datetime64[D]")  # what a calendar can write
+
+
+Kind = Literal["number", "integer", "boolean", "date", "category"]
 
 
 @dataclass(frozen=True)
@@ -28,17 +31,12 @@ class Column:
     """
 
     name: str
-    kind: str = "number"
+    kind: Kind = "number"
     words: tuple[str, ...] = ()
     format: str = ""
     least: float | None = None
     most: float | None = None
     decimals: int | None = None
-
-    @classmethod
-    def restore(cls, plain: dict[str, Any]) -> "Column":
-        """The inverse of `plain`."""
-        return cls(**{**plain, "words": tuple(plain["words"])})
 
     def plain(self) -> dict[str, Any]:
         """As plain types, for a checkpoint."""

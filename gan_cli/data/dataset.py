@@ -1,14 +1,16 @@
 """What every data set is: named fields of tensors for training, the same held out, and how to decode a batch."""
 
 import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Le, Len
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -17,12 +19,13 @@ from gan_cli.data.columns import Column, listed
 from gan_cli.data.records import tidy_names
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.files import cache_folder
-from gan_cli.registry import metrics
+from gan_cli.registry import datasets, metrics
 
 Fields = dict[str, Tensor]
 __all__ = [
     "FEW", "Dataset", "Fields", "Spec", "cache_folder", "class_names", "fits", "installed", "resized", "resizing",
 ]  # fmt: skip
+LONGEST = 2**24  # side of a sample, length of a text or row, number of classes: what a checkpoint may say
 FEW = 20  # held-out samples below which a classifier's scores say nothing
 LONGEST_NAME = 100  # characters of a class's name
 
@@ -46,15 +49,16 @@ class Spec:
     """
 
     kind: str
-    shape: tuple[int, ...]
-    classes: int = 0
+    shape: Annotated[tuple[Annotated[int, Ge(1), Le(LONGEST)], ...], Len(1, 4)]
+    classes: Annotated[int, Ge(0), Le(LONGEST)] = 0
     bounded: bool = True
-    extent: float = 1.0
+    extent: Annotated[float, Gt(0)] = 1.0
     units: tuple[tuple[str, float, float], ...] = ()
     vocabulary: str = ""
     domain: str = ""
     names: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     def plain(self) -> dict[str, Any]:
         """As plain types, for a checkpoint."""
@@ -68,12 +72,24 @@ class Spec:
 
     @classmethod
     def restore(cls, plain: dict[str, Any]) -> "Spec":
-        """The inverse of `plain`."""
-        units = tuple(tuple(unit) for unit in plain.get("units", ()))
-        names = class_names(plain.get("names", ()), plain.get("classes", 0))
-        columns = tuple(map(Column.restore, plain.get("columns", ())))
-        found = {"shape": tuple(plain["shape"]), "units": units, "names": names, "columns": columns}
-        return cls(**{**plain, **found})
+        """The inverse of `plain`. Raises ValueError for what no data set has, as a stranger's file may say it."""
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            spec: Spec = TypeAdapter(cls).validate_json(json.dumps(plain), strict=True)  # lists become tuples
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise ValueError(f"its data has {place}={first['input']!s:.40} ({first['msg']}).") from None
+        if spec.kind not in {component.facts.get("kind") for component in datasets.components.values()}:
+            raise ValueError(f"its data is of kind {spec.kind:.40}, which no data set of this gan-cli is.")
+        words, units = len(spec.vocabulary), len(spec.units)
+        if (spec.kind == "text" and words < spec.shape[0]) or units not in (0, spec.shape[0]):
+            raise ValueError(f"its data has {words} characters and {units} units for samples of {spec.shape}.")
+        places = sum(len(column.features) for column in spec.columns)
+        if spec.columns and (places, units) != (spec.shape[0], spec.shape[0]):
+            raise ValueError(f"its data has columns of {places} numbers for samples of {spec.shape}.")
+        return replace(spec, names=class_names(spec.names, spec.classes))
 
     def in_units(self, samples: Tensor) -> Tensor:
         """Samples as the data has them. A table's are float64 (n, columns) in its own units: whole where its numbers
