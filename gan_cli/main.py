@@ -83,7 +83,7 @@ def _train(arguments: list[str]) -> None:
         return
     with multirun.sweep(typed, commandline.OUTPUTS / "sweeps", train.hydra_node) as complete:
         sys.argv[1:] = complete
-        train.main()
+        train.main([flag for flag in typed if flag.partition("=")[0] in commandline.SHOWING])
 
 
 def _sample(arguments: list[str]) -> None:
