@@ -197,10 +197,11 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(config[group], Mapping):
             raise UserError(f"{group}={config[group]}: choose an option of the group, such as {group}=NAME.")
     settled = {group: known.settle(config[group], group) for group, known in SIMPLE.items()}
-    game = registry.games.component(config["model"]["name"], "model")
-    players(config["optimizer"], game.facts["players"])
+    _check_kind(config)
+    facts = {group: known.facts(config[group]["name"], group) for group, known in SIMPLE.items()}["model"]
+    players(config["optimizer"], facts["players"])
     family = {**config["network"], "name": _family(config)}
-    networks = role_nodes(family, game.facts["roles"].values())
+    networks = role_nodes(family, facts["roles"].values())
     settled["network"] = {"name": family["name"], **{role: _own(node, family) for role, node in networks.items()}}
     objective(config)
     for figure in config["figures"]:
@@ -223,8 +224,8 @@ def objective(config: Mapping[str, Any]) -> str:
 
     Raises UserError for another one.
     """
-    names = registry.datasets.component(config["data"]["name"], "data").facts["metrics"]
-    known = [score for name in names for score in registry.metrics.component(name, "metrics").facts["objectives"]]
+    names = registry.datasets.facts(config["data"]["name"], "data")["metrics"]
+    known = [score for name in names for score in registry.metrics.facts(name, "metrics")["objectives"]]
     named = config["objective"]
     if named is not None and named not in known:
         raise UserError(f"objective={named}: not an objective of this data; take one of {', '.join(known)}.")
@@ -242,10 +243,18 @@ def _family(config: Mapping[str, Any]) -> str:
     """The family of networks; `auto` is the one that fits the data's kind."""
     if config["network"].get("name") != "auto":
         return str(config["network"].get("name"))
-    kind = registry.datasets.component(config["data"]["name"], "data").facts.get("kind")
-    if kind not in FITS:
-        raise UserError(f"network=auto: knows no family for data of kind {kind}; name one with network=NAME.")
+    kind = registry.datasets.component(config["data"]["name"], "data").facts["kind"]
     return FITS[kind]
+
+
+def _check_kind(config: Mapping[str, Any]) -> None:
+    """Pictures, scores and networks go by the kind of data."""
+    kind = registry.datasets.facts(config["data"]["name"], "data")["kind"]
+    if kind not in FITS:
+        raise UserError(
+            f"data={config['data']['name']}: its class says kind = {kind!r}{closest(kind, FITS)}; "
+            f"expected one of {', '.join(FITS)}."
+        )
 
 
 FITS = {"points": "mlp", "image": "dcgan", "text": "text_resnet"}

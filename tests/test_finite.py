@@ -211,7 +211,7 @@ def test_counting_weights_loads_no_compiler() -> None:
     ids=str,
 )
 def test_an_allocation_that_fails_is_one_sentence(error: Exception) -> None:
-    with pytest.raises(UserError, match="batch_size=8 network.width=4: not enough memory"), in_words(compose(*SMALL)):
+    with pytest.raises(UserError, match=r"batch_size=8 network\.width=4: not enough memory"), in_words(compose(*SMALL)):
         raise error
 
 
