@@ -163,6 +163,8 @@ def _metrics(config: EvaluateConfig, settings: dict[str, Any], dataset: Any, mos
     """The metrics that were named, else all that need no download; each scores `most` samples at most."""
     import torch
 
+    from gan_cli import contracts
+
     names = _named_metrics(config.metrics, dataset.measured_by)
     for name, changed in settings.items():
         if name not in names:
@@ -179,6 +181,8 @@ def _metrics(config: EvaluateConfig, settings: dict[str, Any], dataset: Any, mos
         if most is not None and "n" in node:  # the floor is that of as many samples as there are
             node["n"] = min(int(node["n"]), most)
         built[name] = registry.metrics.build({"name": name, **node}, name, dataset=dataset, device=torch.device("cpu"))
+        if contracts.is_foreign(registry.metrics, name):
+            contracts.metric(built[name], name, dataset)
     return built
 
 

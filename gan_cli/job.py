@@ -12,7 +12,7 @@ import torch
 import yaml
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from gan_cli import build, checkpoint, files, hooks, lease, processes, registry, report, rundir
+from gan_cli import build, checkpoint, contracts, files, hooks, lease, processes, registry, report, rundir
 from gan_cli.config import DEFAULTS, GROUPS, check, differences, fingerprint, flatten
 from gan_cli.data.dataset import Dataset
 from gan_cli.errors import UserError
@@ -284,6 +284,8 @@ def hooks_of(
         )
         device = dataset.train["x"].device
         metric = registry.metrics.build(node, "metrics", dataset=dataset, device=device)
+        if contracts.is_foreign(registry.metrics, node["name"]):
+            contracts.metric(metric, node["name"], dataset)
         notes.append(f"scores: {metric.describe()}")
         heldout = dataset.decode(dataset.heldout)
         scores = [hooks.Scores(recorder, metric, config["evaluate_every"], config["objective"], heldout)]
