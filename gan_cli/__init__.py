@@ -3,14 +3,23 @@
 In a notebook: `gan_cli.load("outputs/.../checkpoints/last.pt").sample(16, seed=0)`.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gan_cli.sample import Generator
 
-__all__ = ["load"]
+__all__ = ["__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """`gan_cli.__version__`, as the package was installed; looked up when it is asked for."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("gan-cli")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load(path: str, weights: str = "auto", plugins: "Sequence[str]" = ()) -> "Generator":

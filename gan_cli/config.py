@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import ListConfig, OmegaConf
 
-from gan_cli import registry, sharing
+from gan_cli import own, registry, sharing
 from gan_cli.errors import UserError, closest
 
 GROUPS = ("model", "network", "loss", "regularizer", "augmentation", "data", "optimizer", "schedule")
@@ -43,16 +43,31 @@ def groups() -> list[str]:
 
 
 def options(group: str) -> list[str]:
-    """The options of a group: the YAML files in its folder."""
-    return sorted(path.stem for path in (configs() / group).glob("*.yaml"))
+    """The options of a group: the YAML files in its folder, and those of the user's own."""
+    return sorted({path.stem for path in (configs() / group).glob("*.yaml")} | own.options(group).keys())
+
+
+def file_of(group: str, name: str) -> Path:
+    """The file of an option: the package's, or else the user's own. Raises UserError for an unknown one."""
+    path = configs() / group / f"{name}.yaml"
+    if path.is_file():
+        return path
+    if name in own.options(group):
+        return own.options(group)[name]
+    raise UserError(unknown_option(group, name))
+
+
+def unknown_option(group: str, name: str) -> str:
+    """The sentence on an option that a group does not have."""
+    if file := own.misnamed(group, name):
+        return f"{group}={name}: {file} is not seen, for its name does not end in .yaml; rename it."
+    known = options(group)
+    return f"{group}={name}: no such option{closest(name, known)}; the options are {', '.join(known)}."
 
 
 def option(group: str, name: str) -> dict[str, Any]:
     """One option of a group by itself, resolved. Raises UserError for an unknown one."""
-    if name not in options(group):
-        known = options(group)
-        raise UserError(f"{group}={name}: no such option{closest(name, known)}; the options are {', '.join(known)}.")
-    node: Any = OmegaConf.to_container(OmegaConf.load(configs() / group / f"{name}.yaml"), resolve=True)
+    node: Any = OmegaConf.to_container(OmegaConf.load(file_of(group, name)), resolve=True)
     return node
 
 
@@ -235,8 +250,15 @@ def objective(config: Mapping[str, Any]) -> str:
 def _check_ranges(schema: type, config: Mapping[str, Any], prefix: str) -> None:
     for item in fields(schema):
         least, value = item.metadata.get("least"), config.get(item.name)
-        if least is not None and isinstance(value, int | float) and not least <= value < float("inf"):
+        if least is None or not isinstance(value, int | float):
+            continue
+        if not least <= value < float("inf"):
             raise UserError(f"{prefix}{item.name}={value}: must be at least {least}.")
+        if value >= LARGEST:
+            raise UserError(f"{prefix}{item.name}={value}: must be below 2**63.")
+
+
+LARGEST = 2**63  # what neither torch nor a file can hold as a whole number
 
 
 def _family(config: Mapping[str, Any]) -> str:

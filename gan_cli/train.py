@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gan_cli import commandline, guards, multirun, rundir, stopping
+from gan_cli import commandline, guards, multirun, own, rundir, stopping
 from gan_cli import config as configuration
 from gan_cli.commandline import OUTPUTS
 from gan_cli.errors import UserError
@@ -158,6 +158,8 @@ def composed(arguments: list[str], guarded: bool = True) -> dict[str, Any]:
 def compose(arguments: list[str], whole: bool = False) -> DictConfig:
     """What Hydra composes; with its own node if `whole`."""
     ConfigStore.instance().store(name="schema", node=configuration.TrainConfig)
+    own.look_in(commandline.folders(arguments))
+    own.check(arguments, configuration.configs(), configuration.GROUPS)
     with hydra.initialize_config_module("gan_cli.configs", version_base="1.3"):
         typed = commandline.with_search_path(commandline.overrides(arguments))
         return hydra.compose("train", overrides=typed, return_hydra_config=whole)

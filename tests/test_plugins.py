@@ -264,7 +264,7 @@ BREACHES = [
     ("model", GAME, ("{}", FAKES), "no term that depends on the weights of G"),
     ("model", GAME, (TERMS, "self.G(latents)[:, :1]"), "model=mine: `render` gives a tensor of shape (2, 1)"),
     ("augmentation", AUGMENTATION, ("x[:, :1]",), "augmentation=mine: it makes a tensor of shape (4, 1) of"),
-    ("data", DATA, ('kind = "audio"; metrics = ("points",)',), "data=mine: its class says kind = 'audio'; expected one of"),
+    ("data", DATA, ('kind = "audio"; metrics = ("points",)',), "data=mine: its class says kind = 'audio'; expected"),
     ("data", DATA, ('metrics = ("points",)',), "data=mine: its class says no kind; it needs a literal str"),
     ("data", DATA, ('kind = "points"; metrics = ("points")',), "data=mine: its class says metrics = 'points'"),
     ("metric", METRIC, (PLAIN, "0.5"), "metrics=mine: it gives a float; it must give numbers by name"),
