@@ -229,9 +229,12 @@ def _refuse_missing_fields(game: Game, dataset: Dataset, config: Mapping[str, An
     given = {*dataset.train, *(f"{name}_labelled" for name in dataset.labelled or ())}
     missing = sorted({field for player in game.players.values() for field in player.fields} - given)
     if missing:
-        remedy = "take data=two_domains" if "x_b" in missing else "take labelled data, such as data=digits"
+        needed = {field.removesuffix("_labelled") for field in missing}
+        known = registry.datasets.components
+        able = [name for name, found in known.items() if needed <= set(found.facts.get("fields", ()))]
+        takes = f"take data={', data='.join(sorted(able))}" if able else "take data that has them"
         model, data = config["model"]["name"], config["data"]["name"]
-        raise UserError(f"model={model}: its turns look at {', '.join(missing)}, which data={data} lacks; {remedy}.")
+        raise UserError(f"model={model}: its turns look at {', '.join(missing)}, which data={data} lacks; {takes}.")
 
 
 def _distinct(networks: Sequence[nn.Module]) -> list[nn.Parameter]:

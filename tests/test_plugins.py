@@ -332,6 +332,30 @@ def test_a_plug_in_that_fails_says_in_which_line(command: Command, tmp_path: Pat
     assert code == 2 and "plugins=mine.py: importing it failed in line 3 (ModuleNotFoundError" in printed
 
 
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("y", "look at y, which data=points lacks; take data=cifar10, data=digits,"),
+        ("x_b", "look at x_b, which data=points lacks; take data=two_domains."),
+        ("x_c", "look at x_c, which data=points lacks; take data that has them."),
+    ],
+)
+def test_a_field_that_the_data_lacks_is_named_with_the_data_that_has_it(
+    field: str, said: str, command: Command, tmp_path: Path
+) -> None:
+    source = GAME.format(TERMS, FAKES).replace("self, x)", f"self, x, {field})")
+    code, printed = command("gan-train", *typed_for("model", source, tmp_path))
+    assert code == 2 and f"model=mine: its turns {said}" in printed
+
+
+@pytest.mark.parametrize("name", ["digits", "two_domains"])
+def test_the_fields_that_a_data_set_says_it_has_are_there(name: str) -> None:
+    assert (
+        set(registry.datasets.facts(name, "data")["fields"])
+        <= registry.datasets.build({"name": name}, "data").train.keys()
+    )
+
+
 @pytest.mark.parametrize("model", mostly_slow(MODELS, "gan", "bigan", "aae", "vae_gan", "dcgan_conditional"))
 def test_the_packages_own_games_and_networks_keep_their_word(model: str) -> None:
     config = compose(*fitting(model, "data=points"), *TINY)
