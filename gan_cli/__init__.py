@@ -3,7 +3,7 @@
 In a notebook: `gan_cli.load("latest").sample(16, seed=0)`; a checkpoint or a run's folder in place of `latest`.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -11,7 +11,16 @@ if TYPE_CHECKING:
 
     from gan_cli.generator import Generator
 
-__all__ = ["load"]
+__all__ = ["__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """`gan_cli.__version__`, as the package was installed; looked up when it is asked for."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("gan-cli")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load(path: "str | Path", weights: str = "auto", plugins: "Sequence[str | Path]" = ()) -> "Generator":

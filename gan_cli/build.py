@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
-from gan_cli import checkpoint, noise, registry
+from gan_cli import checkpoint, contracts, noise, registry
 from gan_cli.config import DEFAULTS, flatten, players, role_nodes
 from gan_cli.data.batches import Batches
 from gan_cli.data.dataset import Dataset, Spec
@@ -36,21 +36,38 @@ def build_game(config: Mapping[str, Any], spec: Spec) -> Game:
     """
     refuse_absurd_sizes(config, spec)
     parts = _networks(config, spec)
-    loss = registry.losses.build(config["loss"], "loss")
-    regularizer = registry.regularizers.build(config["regularizer"], "regularizer")
-    augmentation = registry.augmentations.build(config.get("augmentation", DEFAULTS["augmentation"]), "augmentation")
-    rules = {"loss": loss, "regularizer": regularizer, "augmentation": augmentation}
+    rules = {group: _rule(group, config.get(group, DEFAULTS.get(group))) for group in RULES}
     return registry.games.build(config["model"], "model", spec=spec, **rules, **parts)
+
+
+RULES = {
+    "loss": (registry.losses, contracts.loss),
+    "regularizer": (registry.regularizers, contracts.regularizer),
+    "augmentation": (registry.augmentations, contracts.augmentation),
+}
+"""What a game plays by: where it is registered, and what holds a plug-in's to what it must give."""
+
+
+def _rule(group: str, node: Any) -> Any:
+    known, contract = RULES[group]
+    rule = known.build(node, group)
+    return contract(rule, node["name"]) if contracts.is_foreign(known, node["name"]) else rule
 
 
 def _networks(config: Mapping[str, Any], spec: Spec) -> dict[str, nn.Module]:
     """The networks of a game, by attribute."""
-    roles = registry.games.component(config["model"]["name"], "model").facts["roles"]
-    nodes = role_nodes(config["network"], roles.values())
     shapes = registry.games.loaded(config["model"]["name"], "model").shapes(spec, config["model"])
     return {
-        name: registry.networks.build(nodes[role], f"network.{role}", **shapes[name]) for name, role in roles.items()
+        name: registry.networks.build(node, f"network.{role}", **shapes[name])
+        for name, (role, node) in role_networks(config).items()
     }
+
+
+def role_networks(config: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Role and node of each of a game's networks, by attribute."""
+    roles = registry.games.component(config["model"]["name"], "model").facts["roles"]
+    nodes = role_nodes(config["network"], roles.values())
+    return {name: (role, nodes[role]) for name, role in roles.items()}
 
 
 def refuse_absurd_sizes(config: Mapping[str, Any], spec: Spec) -> None:
@@ -215,7 +232,9 @@ def build_trainer(
         with_precision(game.get_submodule(name), device, hardware["precision"])
     moves = {name: [game.get_submodule(part) for part in player.moves] for name, player in game.players.items()}
     optimizers = {
-        name: registry.optimizers.build(node, "optimizer", parameters=_distinct(moves[name]))
+        name: contracts.optimizer(
+            registry.optimizers.build(node, "optimizer", parameters=_distinct(moves[name])), node["name"]
+        )
         for name, node in players(config["optimizer"], game.players).items()
     }
     _refuse_missing_fields(game, dataset, config)
@@ -235,6 +254,8 @@ def build_trainer(
     )  # fmt: skip
     trainer.hardware, trainer.choices = hardware, choices
     _hasten(trainer)
+    if registry.PLUGINS:
+        _hold_to_contracts(trainer, dataset.spec, config)
     return trainer
 
 
@@ -259,6 +280,18 @@ def _at_once(game: Game, config: Mapping[str, Any]) -> int:
     """How many samples to compute at a time beside the turns: no more than one of these does, in a run and after it."""
     shards = max(1, config["hardware"].get("shards", 1))
     return min(game.at_once, max(16, config["batch_size"] // shards))
+
+
+def _hold_to_contracts(trainer: Trainer, spec: Spec, config: Mapping[str, Any]) -> None:
+    """Let what plug-ins give be looked at: samples now, the terms of turns and the outputs of networks as they come."""
+    game, name = trainer.game, config["model"]["name"]
+    shapes = type(game).shapes(spec, config["model"])
+    for attribute, (role, node) in role_networks(config).items():
+        if contracts.is_foreign(registry.networks, node["name"]):
+            said = f"network={node['name'].partition('.')[0]} ({role})"
+            contracts.network(game.get_submodule(attribute), said, role, shapes[attribute])
+    contracts.rendered(game, spec, f"model={name}")
+    trainer.forward = contracts.turns(trainer.forward, f"model={name}")
 
 
 def _hasten(trainer: Trainer) -> None:
@@ -288,9 +321,12 @@ def _refuse_missing_fields(game: Game, dataset: Dataset, config: Mapping[str, An
     given = {*dataset.train, *(f"{name}_labelled" for name in dataset.labelled or ())}
     missing = sorted({field for player in game.players.values() for field in player.fields} - given)
     if missing:
-        remedy = "take data=two_domains" if "x_b" in missing else "take labelled data, such as data=digits"
+        needed = {field.removesuffix("_labelled") for field in missing}
+        known = registry.datasets.components
+        able = [name for name, found in known.items() if needed <= set(found.facts.get("fields", ()))]
+        takes = f"take data={', data='.join(sorted(able))}" if able else "take data that has them"
         model, data = config["model"]["name"], config["data"]["name"]
-        raise UserError(f"model={model}: its turns look at {', '.join(missing)}, which data={data} lacks; {remedy}.")
+        raise UserError(f"model={model}: its turns look at {', '.join(missing)}, which data={data} lacks; {takes}.")
 
 
 def _distinct(networks: Sequence[nn.Module]) -> list[nn.Parameter]:

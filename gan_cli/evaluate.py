@@ -212,6 +212,8 @@ def _metrics(
     """
     import torch
 
+    from gan_cli import contracts
+
     names = _named_metrics(config.metrics, known, own)
     for name, changed in settings.items():
         if name not in names:
@@ -224,6 +226,8 @@ def _metrics(
     for name in names:
         node = _node(name, config, settings.get(name, {}), most)
         built[name] = registry.metrics.build({"name": name, **node}, name, dataset=dataset, device=torch.device("cpu"))
+        if contracts.is_foreign(registry.metrics, name):
+            contracts.metric(built[name], name, dataset)
     return built
 
 

@@ -12,7 +12,7 @@ import torch
 import yaml
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from gan_cli import build, checkpoint, files, hooks, lease, processes, registry, report, rundir
+from gan_cli import build, checkpoint, contracts, files, hooks, lease, processes, registry, report, rundir
 from gan_cli.config import DEFAULTS, GROUPS, check, differences, fingerprint, flatten
 from gan_cli.data.dataset import Dataset
 from gan_cli.errors import UserError
@@ -318,7 +318,8 @@ def _metric(config: Mapping[str, Any], dataset: Dataset, game: Game) -> Any:
     if not name:
         return None
     node = {"name": name} | ({"n": n} if n else {})
-    return registry.metrics.build(node, "metrics", dataset=dataset, device=dataset.heldout["x"].device)
+    metric = registry.metrics.build(node, "metrics", dataset=dataset, device=dataset.heldout["x"].device)
+    return contracts.metric(metric, name, dataset) if contracts.is_foreign(registry.metrics, name) else metric
 
 
 def _scored_by(objective: str | None, dataset: Dataset, game: Game) -> str:

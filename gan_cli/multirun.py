@@ -64,9 +64,10 @@ def sweep(arguments: list[str], outputs: Path, chosen: Callable[[list[str]], Map
     if any("$" in name for name in named):  # which Hydra will fill in
         yield complete
         return
-    folder = Path(named[-1]) if named else _earlier(typed, outputs) or rundir.new_folder(outputs)
+    found = Path(named[-1]) if named else _earlier(typed, outputs)
+    new = found is None or not found.exists()
+    folder = found or rundir.new_folder(outputs)
     patience = stopping.patience() if pooled(hydra["launcher"]) else contextlib.nullcontext()
-    new = not folder.exists()
     if not new and "resume=never" in typed:
         raise UserError(f"resume=never: {folder} already holds a sweep; choose another hydra.sweep.dir or resume=auto.")
     with rundir.hold(folder, LOCK), _accounted(folder, new), patience:

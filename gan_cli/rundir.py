@@ -4,8 +4,9 @@ import fcntl
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +63,24 @@ def _scores(value: Any) -> dict[str, float] | None:
 KNOWN: dict[str, Callable[[Any], Any]] = {
     "step": _count, "rollbacks": _count, "seconds": _seconds, "scores": _scores, "objective": _words,
     "fingerprint": _words, "health": _sentences,
-    "finished": lambda value: value if isinstance(value, bool) else None,
+    **dict.fromkeys(("finished", "lower_is_better"), lambda value: value if isinstance(value, bool) else None),
 }  # fmt: skip
 """What may stand under the keys of a card; None where it cannot be."""
 
 
 def new_folder(parent: Path) -> Path:
-    """A folder name below `parent` that nobody has: the time, and a number if two runs start in one second."""
-    name = stamp()
-    candidates = [parent / name, *(parent / f"{name}_{i}" for i in range(2, 1000))]
-    return next(path for path in candidates if not path.exists())
+    """A new folder below `parent`: named by the time, with a number if two runs start in one second.
+
+    It is made here, for of two processes that ask at once only one can make it.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    name, number = stamp(), 1
+    while True:
+        folder = parent / (name if number == 1 else f"{name}_{number}")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+        number += 1
 
 
 def unfinished(card: Mapping[str, Any], steps: int, minutes: float | None) -> bool:
@@ -80,23 +89,49 @@ def unfinished(card: Mapping[str, Any], steps: int, minutes: float | None) -> bo
 
 
 def find(parent: Path, fingerprint: str | None, steps: int, minutes: float | None) -> Path | None:
-    """The newest unfinished run below `parent` with this fingerprint (None: any) that no process holds."""
-    cards = sorted(parent.glob(f"*/{CARD}"), key=lambda path: path.parent.name, reverse=True)
-    for path in cards:
-        card = read_card(path.parent)
-        same = fingerprint in (None, card.get("fingerprint"))
-        if same and unfinished(card, steps, minutes) and not is_held(path.parent):
-            return path.parent
+    """The newest unfinished run below `parent` with this fingerprint (None: any) that no process holds.
+
+    It is claimed for this process: of two that look at once one goes on with it.
+    """
+
+    def fits(folder: Path) -> bool:
+        card = read_card(folder)
+        return fingerprint in (None, card.get("fingerprint")) and unfinished(card, steps, minutes)
+
+    for path in sorted(parent.glob(f"*/{CARD}"), key=lambda path: path.parent.name, reverse=True):
+        folder = path.parent
+        if fits(folder) and claim(folder):
+            if fits(folder):  # still: another process may have played it to its end since
+                return folder
+            let_go(folder)
     return None
 
 
-def is_held(folder: Path, lock: str = ".lock") -> bool:
-    """Whether a running process holds the folder, or nothing can be written there."""
+CLAIMED: dict[Path, FileIO] = {}
+"""Folders that this process has chosen and will hold, each by its locked file."""
+
+
+def claim(folder: Path, lock: str = ".lock") -> bool:
+    """Lock a folder until `hold` takes it over or it is `let_go`. False if a running process has it, or nothing can be
+    written there."""
     try:
-        with hold(folder, lock):
-            return False
-    except (UserError, OSError):
-        return True
+        file = files.append_to(folder / lock)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return False
+    CLAIMED[(folder / lock).resolve()] = file
+    return True
+
+
+def let_go(folder: Path | None = None, lock: str = ".lock") -> None:
+    """Give up the claim on a folder, or on all."""
+    for path in [*CLAIMED] if folder is None else [(folder / lock).resolve()]:
+        if file := CLAIMED.pop(path, None):
+            file.close()
 
 
 @contextmanager
@@ -111,7 +146,7 @@ def hold(folder: Path, lock: str = ".lock", wait: bool = False) -> Iterator[None
         raise UserError(f"{folder}: its name is not UTF-8, which TensorBoard's files need; choose another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     _refuse_links(folder)
-    with files.append_to(folder / lock) as file:
+    with CLAIMED.pop((folder / lock).resolve(), None) or files.append_to(folder / lock) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

@@ -5,13 +5,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import MODELS, compose
+from conftest import MODELS, compose, start
 from hydra.errors import ConfigCompositionException
 
+from gan_cli import files, rundir
 from gan_cli.errors import UserError
 from gan_cli.mistakes import explain
 
@@ -197,6 +199,42 @@ def test_the_same_command_after_a_finished_run_starts_a_new_one(command: Command
     for _ in range(2):
         assert command("gan-train", *POINTS)[0] == 0
     assert len(list((tmp_path / "outputs" / "gan" / "points").iterdir())) == 2
+
+
+def test_runs_of_one_second_each_have_a_folder(tmp_path: Path) -> None:
+    """Five threads ask at once, again and again: no name is given twice, and each folder is there."""
+    with ThreadPoolExecutor(5) as threads:
+        found = list(threads.map(lambda _: rundir.new_folder(tmp_path / "runs"), range(50)))
+    assert len(set(found)) == 50 and all(folder.is_dir() for folder in found)
+
+
+@pytest.mark.slow
+def test_seeds_that_start_together_all_play(tmp_path: Path) -> None:
+    typed = [*POINTS, "hardware.threads=1"]
+    runs = [start([*typed, f"seed={seed}"], tmp_path) for seed in (1, 2)]
+    told = [run.communicate()[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], told
+    assert len(list((tmp_path / "outputs" / "gan" / "points").iterdir())) == 2
+
+
+def test_of_two_that_look_for_a_run_to_go_on_with_one_gets_it(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    files.write_json(folder / rundir.CARD, {"fingerprint": "a", "step": 3})
+    look = lambda: rundir.find(tmp_path, "a", 10, None)  # noqa: E731
+    assert look() == folder and look() is None
+    rundir.let_go()
+    assert look() == folder
+    with rundir.hold(folder):  # what was claimed is held, by the same process
+        assert look() is None
+    assert look() == folder
+    rundir.let_go()
+
+
+def test_what_is_shown_makes_no_folder(command: Command, tmp_path: Path) -> None:
+    code, printed = command("gan-train", "--cfg", "all", "--resolve")
+    assert code == 0 and "dir: outputs/wgan_gp/digits/" in printed
+    assert command("gan-train", "--cfg", "hydra", "--resolve")[0] == 0
+    assert not list(tmp_path.iterdir())
 
 
 def test_signal_handlers_are_as_before(command: Command) -> None:

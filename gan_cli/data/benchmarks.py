@@ -32,6 +32,7 @@ class Benchmark(Dataset):
     """
 
     kind: ClassVar[str] = "image"
+    fields: ClassVar[tuple[str, ...]] = ("x", "y")
     metrics: ClassVar[tuple[str, ...]] = ("classifier", "patches")
     name: ClassVar[str]  # of the option
     source: ClassVar[str]  # torchvision's class

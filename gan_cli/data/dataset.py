@@ -171,12 +171,13 @@ def fits(fields: Fields, device: torch.device) -> bool:
 class Dataset:
     """Base of all data sets. Fields are kept as they are stored (uint8 for images) and decoded a batch at a time.
 
-    Class attributes, read before torch loads: `kind`, which `network=auto` goes by, and `metrics`, the scores that
-    make sense for this data.
+    Class attributes, read before torch loads: `kind`, which `network=auto` goes by, `metrics`, the scores that make
+    sense for this data, and `fields`, so that a game can be told which data has what it looks at.
     """
 
     kind: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
+    fields: ClassVar[tuple[str, ...]] = ("x",)  # those that it always has
     spec: Spec
     train: Fields
     heldout: Fields

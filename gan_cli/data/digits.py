@@ -20,6 +20,7 @@ class Digits(Dataset):
     """
 
     kind: ClassVar[str] = "image"
+    fields: ClassVar[tuple[str, ...]] = ("x", "y")
     metrics: ClassVar[tuple[str, ...]] = ("classifier",)
 
     def __init__(self, image_size: Literal[8, 16, 32] = 8) -> None:

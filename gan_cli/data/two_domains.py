@@ -31,6 +31,7 @@ class TwoDomains(Dataset):
     """
 
     kind: ClassVar[str] = "image"
+    fields: ClassVar[tuple[str, ...]] = ("x", "y", "x_b")
     metrics: ClassVar[tuple[str, ...]] = ("classifier", "patches")
 
     def __init__(
