@@ -116,9 +116,10 @@ def _mode(place: Path, typed: str | Path) -> int | None:
 
 
 def _near(place: Path) -> str:
-    """The name nearest to one that is not there."""
+    """The name nearest to one that is not there, of the same kind."""
     try:
-        return closest(place.name, [path.name for path in islice(place.parent.iterdir(), LOOKED_THROUGH)])
+        beside = [path.name for path in islice(place.parent.iterdir(), LOOKED_THROUGH) if path.suffix == place.suffix]
+        return closest(place.name, beside)
     except (OSError, ValueError):
         return ""
 
