@@ -67,8 +67,10 @@ class Records:
         found = Counter(self.counts[1:].tolist())
         width = max(found, key=lambda count: (found[count], count == self.counts[0]))
         odd = np.flatnonzero(self.counts != width)
-        odd = odd[1:] if len(odd) and odd[0] == 0 and abs(self.counts[0] - width) == 1 else odd
-        if len(odd):
+        one_less = self.counts[0] == width - 1
+        one_more = self.counts[0] == width + 1 and not self.head[-1]
+        if len(odd) > (one_less or one_more):
+            odd = odd[1:] if one_less or one_more else odd
             usual = "the first has" if self.counts[0] == width else "most have"
             raise UserError(
                 f"line {self.starts[odd[0]] + 1} has {self.counts[odd[0]]} values, {usual} {width}; if not "

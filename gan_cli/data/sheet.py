@@ -55,8 +55,8 @@ class Reader:
             found, said = self._columns(records, decimal)
         except UserError as error:
             raise UserError(f"data.file={path}: {error}") from None
-        except (ValueError, csv.Error) as error:  # of pandas too: a quote that is never closed
-            raise UserError(f"data.file={path}: not a CSV file ({on_one_line(str(error)).strip(' .')}).") from None
+        except csv.Error as error:
+            raise UserError(f"data.file={path}: not a CSV file ({error}).") from None
         if records.comments:
             remarks.append(f"lines that begin with # are left out ({len(records.comments)})")
         return found, [*remarks, *said]
@@ -68,6 +68,8 @@ class Reader:
         named = self.header
         if named is None:
             named = len(head) != width or _is_header(head, found)
+        if not named and len(head) != width:
+            raise UserError(f"line 1 has {len(head)} values, the others have {width}; data.header=false.")
         if not named:
             found, first = self._found(records, 0, width, decimal), 0
             head = records.names_in_comment
@@ -82,6 +84,8 @@ class Reader:
         text = records.text(first)
         marks = MARKS | set(self.missing)
         frame = _frame(text, records.separator, width, marks, as_text=decimal == ",")
+        if len(frame) != len(records) - first:
+            raise UserError("its quotes can be read in two ways; put whole cells in quotes, and double those within.")
         decimals = [decimal] if decimal else decimals_of(frame, records.separator)
         if decimal is None and decimals[0] == "," and any(kind.kind == "f" for kind in frame.dtypes):
             frame = _frame(text, records.separator, width, marks, as_text=True)  # 1.234 may be more than a thousand
@@ -106,20 +110,23 @@ def _frame(text: str, separator: str, width: int, marks: frozenset[str], as_text
 
     old = tuple(map(int, pandas.__version__.split(".")[:2])) < (3, 1)  # later ones read floats exactly by themselves
     exact: dict[str, Any] = {"float_precision": "round_trip"} if old else {}
-    return pandas.read_csv(
-        io.BytesIO(text.encode()),
-        sep=r"\s+" if separator == " " else separator,
-        header=None,
-        names=range(width),
-        index_col=False,
-        dtype=str if as_text else None,
-        na_values=list(marks),
-        keep_default_na=False,
-        skipinitialspace=True,
-        skip_blank_lines=False,
-        low_memory=False,  # a column is of one kind
-        **exact,
-    )
+    try:
+        return pandas.read_csv(
+            io.BytesIO(text.encode()),
+            sep=r"\s+" if separator == " " else separator,
+            header=None,
+            names=range(width),
+            index_col=False,
+            dtype=str if as_text else None,
+            na_values=list(marks),
+            keep_default_na=False,
+            skipinitialspace=True,
+            skip_blank_lines=False,
+            low_memory=False,  # a column is of one kind
+            **exact,
+        )
+    except ValueError as error:  # a quote that is never closed
+        raise UserError(f"not a CSV file ({on_one_line(str(error)).strip(' .')}).") from None
 
 
 def _is_header(head: Sequence[str], found: Sequence[Found]) -> bool:
@@ -133,6 +140,7 @@ def _is_header(head: Sequence[str], found: Sequence[Found]) -> bool:
         return True
     new = [cell not in kind.words for cell, kind in zip(head, kinds, strict=True) if kind and kind.kind == "category"]
     others = [one for one in zip(head, found, strict=True) if one[1].column and one[1].column.kind != "category"]
+    others = [(cell, one) for cell, one in others if np.isfinite(one.numbers).any()]
     return "" not in head and any(new) and all(new) and all(_is_beyond(cell, one) for cell, one in others)
 
 
