@@ -73,6 +73,11 @@ def draft(image: Image.Image, side: int) -> None:
         image.draft(image.mode, (2 * side, 2 * side))
 
 
+def loses_bits(image: Image.Image) -> bool:
+    """Whether Pillow will take the upper 8 of 16 bits: it has no colours of more. To be asked before it is decoded."""
+    return not image.mode.startswith("I") and any(";16" in str(tile[3]) for tile in image.tile)  # type: ignore[attr-defined]
+
+
 def _takes_more(image: Image.Image) -> bool:
     """Whether an image passes through more copies than colours need: an alpha channel, wide values, progressive."""
     eight = image.mode in ("1", "L", "P", "RGB", "CMYK", "YCbCr")

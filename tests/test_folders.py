@@ -117,6 +117,25 @@ def test_bytes_are_what_they_are_beside_wide_values_and_no_number_is_none(tmp_pa
     assert found["byte.png"] == 7 and found["01.tif"] == 255 and found["float.tif"] in (127, 128)
 
 
+def sixteen_bit_colours(path: Path, value: int) -> None:
+    """A PNG of 8 x 8 such pixels, which Pillow itself cannot write."""
+    row = b"\0" + struct.pack(">H", value) * 24
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(row * 8)),
+        (b"IEND", b""),
+    ]
+    whole = [struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in chunks]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(whole))
+
+
+def test_colours_that_lose_bits_are_told(tmp_path: Path) -> None:
+    plain_images(tmp_path, 2)
+    sixteen_bit_colours(tmp_path / "deep.png", 0x1234)
+    assert packed_bytes(tmp_path)["deep.png"] == 0x12
+    assert "; 1 colour images of 16 bits: the upper 8 are taken" in ImageFolder(str(tmp_path), image_size=8).note
+
+
 def test_folders_that_are_compared_have_one_brightness(command: Command, tmp_path: Path) -> None:
     levels(tmp_path / "a", *[4095] * 4, kind=np.uint16)
     levels(tmp_path / "b", *[500] * 4, kind=np.uint16)
@@ -163,6 +182,14 @@ def test_files_are_read_by_what_they_hold_and_only_of_some_formats(
     else:
         with pytest.raises(UserError, match="holds no image of a format that is read here"):
             charts.readable(tmp_path / "0.png")
+
+
+def test_a_very_large_picture_of_a_run_is_drawn_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain_images(tmp_path, 1, 90, side=100)
+    assert charts.readable(tmp_path / "0.png").shape == (100, 100, 3)
+    monkeypatch.setattr(charts, "WIDEST", 30)
+    small = charts.readable(tmp_path / "0.png")
+    assert small.shape == (25, 25, 3) and np.all(small == 90)
 
 
 def test_every_suffix_is_taken_or_counted(tmp_path: Path) -> None:

@@ -137,9 +137,10 @@ def _remarks(files: Listing, found: Packed) -> list[str]:
     """What a user would not expect of a folder, if it is so."""
     wide = [f"{brightness.KINDS[kind]}: {low:g} is black, {high:g} white (data.range sets them)"
             for kind, (low, high) in found.ranges.items()]  # fmt: skip
+    cut = [f"{found.cut} colour images of 16 bits: the upper 8 are taken"] if found.cut else []
     passed = [f"passed over: {told(files.passed)}"] if files.passed else []
     missing = [f"{found.left_out} cannot be read and are left out, see {found.listed}"] if found.left_out else []
-    return [*wide, *passed, *missing]
+    return [*wide, *cut, *passed, *missing]
 
 
 def usual_size(folder: Path) -> int:

@@ -51,6 +51,7 @@ class Packed:
         readable: which of the files they are, an array of truth values.
         ranges: see `ImageFolder`.
         sides: the smallest and the largest of their shorter sides, before they were resized.
+        cut: how many images are the upper 8 of 16 bits, see `decoding.loses_bits`.
         listed: where the others are listed.
     """
 
@@ -58,6 +59,7 @@ class Packed:
     readable: Any
     ranges: dict[str, brightness.Range]
     sides: tuple[int, int]
+    cut: int
     listed: Path
 
     @property
@@ -97,7 +99,7 @@ def packed(files: Listing, folder: Path, shape: Shape, black_to_white: brightnes
     readable = _unpacked(index)
     mapped: Any = np.memmap(target / "images.bin", np.uint8, mode="c", shape=(int(readable.sum()), *shape))
     ranges = {kind: (low, high) for kind, (low, high) in index["ranges"].items()}
-    return Packed(torch.from_numpy(mapped), readable, ranges, tuple(index["sides"]), target / UNREADABLE)
+    return Packed(torch.from_numpy(mapped), readable, ranges, tuple(index["sides"]), index["cut"], target / UNREADABLE)
 
 
 def _index(target: Path, shape: Shape) -> dict[str, Any] | None:
@@ -206,6 +208,7 @@ class _Packing:
     kinds: list[str] = field(default_factory=list)  # and of which kind each is
     ends: dict[str, brightness.Range] = field(default_factory=dict)  # the least and the greatest value of a kind
     sides: tuple[int, int] = (sys.maxsize, 0)
+    cut: int = 0
 
     def read(self, files: Listing) -> None:
         """Decode every file, some at a time."""
@@ -224,6 +227,7 @@ class _Packing:
                         continue
                     self.readable[i] = True
                     self.sides = min(self.sides[0], image.side), max(self.sides[1], image.side)
+                    self.cut += image.cut
                     if image.kind:
                         self._wait(written, image)
                         wide.write(image.values)
@@ -256,6 +260,7 @@ class _Packing:
             "passing": any(reason.startswith(PASSING) for reason in self.reasons),
             "ranges": ranges,
             "sides": self.sides,
+            "cut": self.cut,
             "sums": _sums(path),
         }
 
@@ -268,10 +273,12 @@ class _Read:
         side: the shorter side of the file's image.
         kind: see `brightness.kind`.
         ends: the least and the greatest value of the file's image.
+        cut: whether bits of it were lost.
     """
 
     values: bytes
     side: int
+    cut: bool = False
     kind: str = ""
     ends: brightness.Range = (0, 0)
 
@@ -280,15 +287,16 @@ def _read(path: Path, shape: Shape) -> _Read | str:
     """An image, or the path and the reason for a file that cannot be read, whatever a decoder makes of it."""
     try:
         with decoding.opened(path) as image:
-            side = min(image.size)
+            side, cut = min(image.size), decoding.loses_bits(image)
             decoding.draft(image, shape[1])
             ImageOps.exif_transpose(image, in_place=True)
             if kind := brightness.kind(image):
                 values = brightness.values(image)
                 fitted = ImageOps.fit(Image.fromarray(values), shape[1:], Image.Resampling.LANCZOS)
-                return _Read(np.asarray(fitted).tobytes(), side, kind, (float(values.min()), float(values.max())))
+                ends = float(values.min()), float(values.max())
+                return _Read(np.asarray(fitted).tobytes(), side, kind=kind, ends=ends)
             colours = np.asarray(_fitted(image, shape)).reshape(*shape[1:], shape[0])
-            return _Read(np.ascontiguousarray(colours.transpose(2, 0, 1)).tobytes(), side)
+            return _Read(np.ascontiguousarray(colours.transpose(2, 0, 1)).tobytes(), side, cut)
     except Exception as error:
         return f"{PASSING if decoding.is_passing(error) else ''}{path}: {decoding.why(error)}"
 
