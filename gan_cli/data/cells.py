@@ -118,9 +118,9 @@ def _of_words(texts: "Series", every: np.ndarray, decimals: Sequence[str], most:
         return _unless_missing(Column("", "category", words=tuple(words)), every)
     if 2 * len(texts) < len(every):
         return Found("", None, every, f"{len(every) - len(texts)} of {len(every)} values are missing")
-    others = texts[[as_number(cell, decimals) is None for cell in texts]]
-    stray = 2 * len(others) < len(texts) and others.nunique() <= most
-    if stray:
+    strays = [texts[[not NUMBERS[decimal].fullmatch(cell) for cell in texts]] for decimal in decimals]
+    others = min(strays, key=len)
+    if 2 * len(others) < len(texts) and others.nunique() <= most:
         row = int(others.index[0])
         return Found("", None, every, f"{shown(others.iloc[0])} is not a number", (row, others.iloc[0]))
     if len(words) == 1:
