@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from gan_cli.errors import UserError, closest, on_one_line
 
@@ -19,7 +20,7 @@ class Column:
 
     Args:
         name: as the header has it.
-        kind: `number`, `integer`, `boolean`, `date` or `category`.
+        kind: what it holds.
         words: of a category, in the order of their one-hot places.
         format: of dates, as strftime has it.
         least: no sample lies below; None for no bound.
@@ -28,12 +29,12 @@ class Column:
     """
 
     name: str
-    kind: str = "number"
+    kind: Literal["number", "integer", "boolean", "date", "category"] = "number"
     words: tuple[str, ...] = ()
     format: str = ""
     least: float | None = None
     most: float | None = None
-    decimals: int | None = None
+    decimals: Annotated[int, Ge(0), Le(20)] | None = None
 
     @classmethod
     def restore(cls, plain: dict[str, Any]) -> "Column":

@@ -58,9 +58,11 @@ class Spec:
 
     @classmethod
     def restore(cls, plain: dict[str, Any]) -> "Spec":
-        """The inverse of `plain`."""
+        """The inverse of `plain`. Raises ValueError for columns of other numbers than there are."""
         units = tuple(tuple(unit) for unit in plain.get("units", ()))
         columns = tuple(map(Column.restore, plain.get("columns", ())))
+        if columns and sum(len(column.features) for column in columns) != len(units):
+            raise ValueError("its columns are not those of its units")
         return cls(**{**plain, "shape": tuple(plain["shape"]), "units": units, "columns": columns})
 
     def in_units(self, samples: Tensor) -> Tensor:
