@@ -7,12 +7,14 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
 
+from gan_cli import tables
 from gan_cli.data import records, table
 from gan_cli.data.dataset import Spec
 from gan_cli.data.table import Table
@@ -229,6 +231,7 @@ def test_all_rows_decide_whether_the_first_is_names(tmp_path: Path, content: str
         ("x\n" + "".join(f"{a}\n".replace(".", ",") for a, _ in numbers()), [], "line 1 has 1 values, the others"),
         ('a,b\n1,"2\n3,4\n5,6\n', [], "line 2 opens a quote that is never closed"),
         (cells([*["x y"] * 3, *map(str, range(57))]), [], "line 2, column c: 'x y' is not a number; if it means"),
+        (lines(";", comma=True) + "1.5;2\n", [], "line 62, column a: '1.5' is not a number; if"),
         (cells([f"t{i}" for i in range(ROWS)]), ["data.columns=[c]"], "cannot be learnt (text, 60 different"),
         ("a,b\n" + "1,\n,2\n" * 9, [], "every row lacks a value, 9 of 18 in column a"),
         ("PK\x03\x04\0\0", [], "is not a table in text; save it as CSV"),
@@ -335,6 +338,12 @@ def test_what_a_spreadsheet_would_run_is_text() -> None:
     armed = ["=1+1", "@x", "-y", "+cmd", "\tx", "\rx", "\uff1d1"]
     assert next(csv.reader([csv_text([[*inert, -2.5, None]])])) == [*inert, "-2.5", ""]
     assert next(csv.reader(io.StringIO(csv_text([armed]), newline=""))) == [f"'{cell}" for cell in armed]
+
+
+def test_a_comparison_as_csv_is_as_harmless() -> None:
+    group = SimpleNamespace(runs=[None])
+    found = tables.Table(["=key\x1b"], [], [tables.Row(group, ["@x\r"], [])], [])  # type: ignore[arg-type]
+    assert tables.spreadsheet(found) == "'=key\ufffd,runs\n'@x\ufffd,1"
 
 
 def test_names_never_reach_the_terminal_raw(command: Command, tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from gan_cli.data.columns import Column, Kind, shown
+from gan_cli.data.columns import Column, shown
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -20,6 +20,8 @@ MARKS = frozenset(
      "?", "-", "--", ".", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!")
 )  # fmt: skip
 """What stands for a missing value: the words of pandas, then those of UCI, SAS and Excel."""
+Numeric = Literal["number", "integer", "boolean"]
+KINDS: dict[str, Numeric] = {"b": "boolean", "f": "number"}  # of pandas' columns; the others are whole numbers
 TRUTH = {"false": 0.0, "true": 1.0}
 DATE = re.compile(r".*[0-9].*[-/.: ,].*[0-9].*")
 DECIMALS = 7  # behind the sign; a column of fewer has them in CSV files
@@ -70,9 +72,7 @@ def column_of(cells: "Series", decimals: Sequence[str], words: int, marks: froze
 
 def _column_of(cells: "Series", decimals: Sequence[str], words: int, marks: frozenset[str]) -> Found:
     if cells.dtype.kind in "iufb":
-        kinds: dict[str, Kind] = {"b": "boolean", "f": "number"}
-        kind = kinds.get(cells.dtype.kind, "integer")
-        return _of_numbers(cells.to_numpy(np.float64), kind, words)
+        return _of_numbers(cells.to_numpy(np.float64), KINDS.get(cells.dtype.kind, "integer"), words)
     texts = cells.dropna().astype(str).str.strip()
     texts = texts[~texts.isin(marks)]
     every = np.full(len(cells), np.nan)
@@ -89,7 +89,7 @@ def _column_of(cells: "Series", decimals: Sequence[str], words: int, marks: froz
     return _of_words(texts, every, decimals, words)
 
 
-def _of_numbers(numbers: np.ndarray, kind: Kind, words: int) -> Found:
+def _of_numbers(numbers: np.ndarray, kind: Numeric, words: int) -> Found:
     """Numbers, which are whole if all of them are; few whole ones are levels, and samples stay within them."""
     known = numbers[np.isfinite(numbers)]
     if np.isinf(numbers).any() and not len(known):
@@ -119,9 +119,9 @@ def _of_words(texts: "Series", every: np.ndarray, decimals: Sequence[str], most:
         return _unless_missing(Column("", "category", words=tuple(words)), every)
     if 2 * len(texts) < len(every):
         return Found("", None, every, f"{len(every) - len(texts)} of {len(every)} values are missing")
-    others = texts[[as_number(cell, decimals) is None for cell in texts]]
-    stray = 2 * len(others) < len(texts) and others.nunique() <= most
-    if stray:
+    strays = [texts[[not NUMBERS[decimal].fullmatch(cell) for cell in texts]] for decimal in decimals]
+    others = min(strays, key=len)
+    if 2 * len(others) < len(texts) and others.nunique() <= most:
         row = int(others.index[0])
         return Found("", None, every, f"{shown(others.iloc[0])} is not a number", (row, others.iloc[0]))
     if len(words) == 1:

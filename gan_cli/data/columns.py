@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from gan_cli.errors import UserError, closest, on_one_line
 
@@ -22,7 +23,7 @@ class Column:
 
     Args:
         name: as the header has it.
-        kind: `number`, `integer`, `boolean`, `date` or `category`.
+        kind: what it holds.
         words: of a category, in the order of their one-hot places.
         format: of dates, as strftime has it.
         least: no sample lies below; None for no bound.
@@ -36,7 +37,8 @@ class Column:
     format: str = ""
     least: float | None = None
     most: float | None = None
-    decimals: int | None = None
+    decimals: Annotated[int, Ge(0), Le(20)] | None = None
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     def plain(self) -> dict[str, Any]:
         """As plain types, for a checkpoint."""

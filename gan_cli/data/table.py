@@ -1,6 +1,7 @@
 """Columns of a CSV file, a row a point."""
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -115,9 +116,11 @@ def _place(path: Path, names: list[str], column: str | int) -> int:
 def _refuse_stray(path: Path, one: Found) -> None:
     if one.stray:
         line, cell = one.stray
+        typed = on_one_line(cell[:40])
+        typed = typed if re.fullmatch(r"[\w.+-]+", typed) else repr(typed)
         raise UserError(
             f"data.file={path}: line {line}, column {one.name}: {shown(cell)} is not a number; if it means that there "
-            f"is none, add data.missing=[{on_one_line(cell[:40])}], or name the other columns by data.columns."
+            f"is none, add data.missing=[{typed}], or name the other columns by data.columns."
         )
 
 
