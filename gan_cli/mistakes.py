@@ -32,6 +32,8 @@ def explain(error: BaseException, arguments: list[str]) -> str | None:
             return _explain_composition(chain, arguments)
         if match := re.search(r"Invalid defaults list in '([^']+)', (.+)", str(chain[0])):
             return f"{_file_named(match[1])}: {match[2].strip()}."
+        if isinstance(error, ValueError | TypeError | AssertionError) and _is_hydras(error):
+            return f"{' '.join(arguments)}: is not understood ({_lower(first_line(error))}); see docs/configuration.md."
     return None
 
 
@@ -55,6 +57,12 @@ def first_line(error: BaseException) -> str:
 def _is_ours(error: BaseException) -> bool:
     """Whether code of this package raised it (in a resolver, where Hydra catches it): ours to mend."""
     return any(Path(frame.filename).parent == Path(__file__).parent for frame in extract_tb(error.__traceback__))
+
+
+def _is_hydras(error: BaseException) -> bool:
+    """Whether Hydra itself raised it, over what was typed: a job's own errors come from elsewhere."""
+    last = extract_tb(error.__traceback__)[-1].filename
+    return {"hydra", "omegaconf"} & set(Path(last).parts) != set()
 
 
 def _lower(sentence: str) -> str:

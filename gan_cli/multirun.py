@@ -112,6 +112,9 @@ def _accounted(folder: Path, new: bool) -> Iterator[None]:
             print(summary(folder))
         elif new and {path.name for path in folder.iterdir()} <= {LEDGER, LOCK, "multirun.yaml"}:  # no job is out
             shutil.rmtree(folder, ignore_errors=True)
+            for above in folder.parents[:2] if folder.parent.name == "sweeps" else ():  # made for it, if they are empty
+                with contextlib.suppress(OSError):
+                    above.rmdir()
         if isinstance(error, Exception):
             _refuse_failed(folder, before)
         if lost:
