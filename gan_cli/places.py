@@ -119,7 +119,7 @@ def _near(place: Path) -> str:
     """The name nearest to one that is not there, of the same kind."""
     try:
         beside = [path.name for path in islice(place.parent.iterdir(), LOOKED_THROUGH) if path.suffix == place.suffix]
-        return closest(place.name, beside)
+        return closest(place.name, [name for name in beside if name.startswith(".") == place.name.startswith(".")])
     except (OSError, ValueError):
         return ""
 
