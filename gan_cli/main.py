@@ -59,7 +59,6 @@ def _run(name: str, command: Callable[[list[str]], None], arguments: list[str]) 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
     _open_streams()
     try:
-        _refuse_unreadable(arguments)
         if "--version" in arguments:
             _tell_version(arguments)
         else:
@@ -132,6 +131,7 @@ def _train(arguments: list[str]) -> None:
     from gan_cli import commandline, own
     from gan_cli.config import GROUPS, configs
 
+    _refuse_unreadable(arguments)
     own.look_in(commandline.folders(arguments))
     if HELP & set(arguments):
         from gan_cli import help

@@ -19,7 +19,8 @@ def explain(error: BaseException, arguments: list[str]) -> str | None:
         if isinstance(link, UserError):
             return str(link)
     if isinstance(chain[-1], OSError) and "Config" not in type(chain[-1]).__name__:  # which Hydra's own are, too
-        return explain_os(chain[-1])
+        named = (link for link in chain if isinstance(link, OSError) and link.filename)
+        return explain_os(next(named, chain[-1]))
     if "hydra" in sys.modules:
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException

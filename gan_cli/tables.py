@@ -184,7 +184,8 @@ def spreadsheet(table: Table) -> str:
     rows: list[list[object]] = [[*keys, "runs", *(title for score in scores for title in (score, f"{score} std"))]]
     for row in table.rows:
         pairs = [(entry.mean, entry.deviation) if entry else (None, None) for entry in row.scores]
-        rows.append([*row.settings, len(row.group.runs), *(value for pair in pairs for value in pair)])
+        settings = map(on_one_line, row.settings)
+        rows.append([*settings, len(row.group.runs), *(value for pair in pairs for value in pair)])
     return csv_text(rows).rstrip("\n")
 
 

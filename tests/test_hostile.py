@@ -331,7 +331,7 @@ def test_names_that_are_not_utf_8(command: Command) -> None:
         assert code == 0, printed
     assert Path(f"{name}.html").is_file()
     code, printed = command("gan-train", *LINE[:-1], f"hydra.run.dir={name}", "steps=2")
-    assert code == 2 and "its name is not UTF-8" in printed
+    assert code == 2 and "is not UTF-8" in printed
 
 
 def test_the_characters_of_a_checkpoint_reach_no_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,7 +370,7 @@ ALLOWED = {
     "lease.py": "an empty file to lock",
     "launch.py": "torchrun's error file, in a folder of its own",
     "performance.py": "writes this project's own page",
-    "data/folder.py": "packs into a folder that takes its place when it is whole; a file to lock",
+    "data/packing.py": "packs into a folder that takes its place when it is whole; a file to lock",
 }
 """Where files are written, and why not by gan_cli.files."""
 
