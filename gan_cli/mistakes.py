@@ -18,9 +18,9 @@ def explain(error: BaseException, arguments: list[str]) -> str | None:
     for link in chain:
         if isinstance(link, UserError):
             return str(link)
-    if isinstance(chain[-1], OSError) and "Config" not in type(chain[-1]).__name__:  # which Hydra's own are, too
-        named = (link for link in chain if isinstance(link, OSError) and link.filename)
-        return explain_os(next(named, chain[-1]))
+    faults = [link for link in chain if isinstance(link, OSError) and "Config" not in type(link).__name__]  # not Hydra's
+    if faults and (faults[0] is error or faults[-1] is chain[-1]):
+        return explain_os(next((fault for fault in faults if fault.filename), faults[-1]))
     if "hydra" in sys.modules:
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException
