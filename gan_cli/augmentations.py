@@ -116,6 +116,7 @@ class InstanceNoise(Augmentation):
     """
 
     sigma: Tensor
+    sharding: ClassVar[dict[str, str]] = {"sigma": "same"}  # see `gan_cli.shards`
 
     def __init__(
         self,

@@ -2,16 +2,18 @@
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
-from gan_cli import checkpoint, noise, registry
+from gan_cli import checkpoint, contracts, noise, registry
 from gan_cli.config import DEFAULTS, flatten, players, role_nodes
 from gan_cli.data.batches import Batches
 from gan_cli.data.dataset import Dataset, Spec
@@ -20,6 +22,7 @@ from gan_cli.files import memory
 from gan_cli.game import Game
 from gan_cli.hardware import keep_memory, multiply, settled, with_precision
 from gan_cli.optimizers import Rate
+from gan_cli.places import checkpoint_file
 from gan_cli.processes import World
 from gan_cli.shards import Shards
 from gan_cli.trainer import Trainer
@@ -33,21 +36,38 @@ def build_game(config: Mapping[str, Any], spec: Spec) -> Game:
     """
     refuse_absurd_sizes(config, spec)
     parts = _networks(config, spec)
-    loss = registry.losses.build(config["loss"], "loss")
-    regularizer = registry.regularizers.build(config["regularizer"], "regularizer")
-    augmentation = registry.augmentations.build(config.get("augmentation", DEFAULTS["augmentation"]), "augmentation")
-    rules = {"loss": loss, "regularizer": regularizer, "augmentation": augmentation}
+    rules = {group: _rule(group, config.get(group, DEFAULTS.get(group))) for group in RULES}
     return registry.games.build(config["model"], "model", spec=spec, **rules, **parts)
+
+
+RULES = {
+    "loss": (registry.losses, contracts.loss),
+    "regularizer": (registry.regularizers, contracts.regularizer),
+    "augmentation": (registry.augmentations, contracts.augmentation),
+}
+"""What a game plays by: where it is registered, and what holds a plug-in's to what it must give."""
+
+
+def _rule(group: str, node: Any) -> Any:
+    known, contract = RULES[group]
+    rule = known.build(node, group)
+    return contract(rule, node["name"]) if contracts.is_foreign(known, node["name"]) else rule
 
 
 def _networks(config: Mapping[str, Any], spec: Spec) -> dict[str, nn.Module]:
     """The networks of a game, by attribute."""
-    roles = registry.games.component(config["model"]["name"], "model").facts["roles"]
-    nodes = role_nodes(config["network"], roles.values())
     shapes = registry.games.loaded(config["model"]["name"], "model").shapes(spec, config["model"])
     return {
-        name: registry.networks.build(nodes[role], f"network.{role}", **shapes[name]) for name, role in roles.items()
+        name: registry.networks.build(node, f"network.{role}", **shapes[name])
+        for name, (role, node) in role_networks(config).items()
     }
+
+
+def role_networks(config: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Role and node of each of a game's networks, by attribute."""
+    roles = registry.games.component(config["model"]["name"], "model").facts["roles"]
+    nodes = role_nodes(config["network"], roles.values())
+    return {name: (role, nodes[role]) for name, role in roles.items()}
 
 
 def refuse_absurd_sizes(config: Mapping[str, Any], spec: Spec) -> None:
@@ -92,34 +112,94 @@ def _gib(size: float) -> str:
 
 
 def load_game(
-    path: Path, weights: str, plugins: Sequence[str] = (), renders: bool = True
+    path: str | Path, weights: str, plugins: Sequence[str] = (), renders: bool = True
 ) -> tuple[Game, Spec, dict[str, Any]]:
     """The game in a checkpoint, ready to render; needs nothing but the file.
 
     Args:
+        path: see `places.checkpoint_file`.
         weights: `ema`, `raw`, or `auto`: the average if there is one.
         plugins: plug-ins that the caller trusts. A checkpoint never imports one by itself.
         renders: refuse a game that makes no samples.
     """
-    path = path / "checkpoints" / "last.pt" if path.is_dir() else path
+    path = checkpoint_file(path)
     state = checkpoint.load(path)
     averaged = state.get("ema") or {}
     if weights == "ema" and not averaged:
         raise UserError(f"weights=ema: {path} holds no average (model.ema was null); take weights=raw.")
     try:
-        config, spec = yaml.safe_load(state["config"]), Spec.restore(state["data"])
-        _trust(config.get("plugins") or [], plugins)
-        game = build_game(config, spec)
-        game.at_once = _at_once(game, config)
-        if renders and not game.renders:
-            raise UserError(f"model={config['model']['name']} makes no samples.")
-        game.load_state_dict(state["game"])
+        spec = Spec.restore(state["data"])
+        with _as_large_as(state["game"]):
+            game = rebuilt(state["config"], spec, plugins, renders)
+        _fill(game, state["game"])
         for name, value in averaged.items() if weights != "raw" else ():
-            game.get_submodule(name).load_state_dict(value)
-    except (UserError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"checkpoint={path}: does not describe a game that this gan-cli builds: {reason}") from None
-    return game.eval().requires_grad_(False), spec, state
+            _fill(game.get_submodule(name), value)
+    except Exception as error:  # a stranger's configuration may fail anywhere in the networks
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"checkpoint={path}: does not describe a game that this gan-cli builds: {reason:.600}"
+        ) from error
+    _refuse_spoiled(game, path, bool(averaged) and weights != "raw")
+    return game, spec, state
+
+
+def rebuilt(text: str, spec: Spec, plugins: Sequence[str], renders: bool = True) -> Game:
+    """The game of a configuration, ready to render but for its weights, which are drawn. Raises UserError if it makes
+    no samples where it must, or needs other plug-ins."""
+    config = yaml.safe_load(text)
+    _trust(config.get("plugins") or [], plugins)
+    game = build_game(config, spec)
+    game.at_once = _at_once(game, config)
+    if renders and not game.renders:
+        raise UserError(f"model={config['model']['name']} makes no samples.")
+    return game.eval().requires_grad_(False)
+
+
+@contextmanager
+def _as_large_as(weights: Mapping[str, Any]) -> Iterator[None]:
+    """While this lasts, networks that are far larger than the weights for them are refused while they are built."""
+    held = sum(weight.nbytes for weight in weights.values() if isinstance(weight, torch.Tensor))
+    most, built = (SPARE * (len(weights) + 100), SPARE * (held + 2**20)), [0, 0]
+
+    def count(module: nn.Module, name: str, weight: nn.Parameter | None) -> None:
+        built[0], built[1] = built[0] + 1, built[1] + (0 if weight is None else weight.nbytes)
+        if built[0] > most[0] or built[1] > most[1]:
+            raise UserError("its networks are far larger than the weights that it holds.")
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+SPARE = 8  # networks are built twice, and a weight may be replaced by others that it follows from
+
+
+def _fill(module: nn.Module, weights: Mapping[str, Any]) -> None:
+    """Load weights, none of them of another kind of number: torch would make real ones of complex ones."""
+    for name, own in module.state_dict().items():
+        found = weights.get(name)
+        if isinstance(found, torch.Tensor) and found.is_floating_point() != own.is_floating_point():
+            raise ValueError(f"{name} has numbers of {found.dtype}.")
+    module.load_state_dict(weights)
+
+
+def _refuse_spoiled(game: Game, path: Path, averaged: bool) -> None:
+    """Weights that are not finite make no samples. (A buffer, such as a mask, may be infinite.)"""
+    for name, network in game.named_children():
+        weights, buffers = list(network.parameters()), list(network.buffers())
+        spoiled = sum(not weight.isfinite().all() for weight in weights) + sum(map(_has_nan, buffers))
+        if spoiled:
+            raise UserError(
+                f"checkpoint={path}: {spoiled} of the {len(weights) + len(buffers)} tensors of {name} are not finite "
+                f"numbers, so there is nothing to sample; take {'weights=raw, or ' if averaged else ''}an older "
+                "checkpoint of the run."
+            )
+
+
+def _has_nan(values: torch.Tensor) -> bool:
+    return bool(values.isnan().any())
 
 
 def _trust(needed: Sequence[str], named: Sequence[str]) -> None:
@@ -152,7 +232,9 @@ def build_trainer(
         with_precision(game.get_submodule(name), device, hardware["precision"])
     moves = {name: [game.get_submodule(part) for part in player.moves] for name, player in game.players.items()}
     optimizers = {
-        name: registry.optimizers.build(node, "optimizer", parameters=_distinct(moves[name]))
+        name: contracts.optimizer(
+            registry.optimizers.build(node, "optimizer", parameters=_distinct(moves[name])), node["name"]
+        )
         for name, node in players(config["optimizer"], game.players).items()
     }
     _refuse_missing_fields(game, dataset, config)
@@ -161,22 +243,55 @@ def build_trainer(
     if game.ema is not None and not game.averaged:
         raise UserError(f"model.ema={game.ema}: model={config['model']['name']} averages no network; set it to null.")
     shards = Shards(hardware["shards"], world, hardware["reduce"])
+    shards.check(game)
     game.at_once = _at_once(game, config)
     ema = None if game.ema is None else _averaged_copy(game)
     scaled = hardware["precision"] == "fp16"
     looks = [config[f"{what}_every"] for what in ("log", "sample", "evaluate", "checkpoint")]
     trainer = Trainer(
-        game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema, shards, scaled, looks
-    )
+        game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema, shards, scaled, looks,
+        _timed(config),
+    )  # fmt: skip
     trainer.hardware, trainer.choices = hardware, choices
     _hasten(trainer)
+    if registry.PLUGINS:
+        _hold_to_contracts(trainer, dataset.spec, config)
     return trainer
+
+
+def _timed(config: Mapping[str, Any]) -> list[str]:
+    """What of a run spans all its rounds, and so follows the time where `minutes` ends it: see `Trainer.position`.
+
+    Raises:
+        UserError: the game and its augmentation count differently.
+    """
+    spans = {part: config.get(part, {}).get("total") for part in ("schedule", "model", "augmentation")}
+    whole = {part: total == config["steps"] for part, total in spans.items() if total is not None}
+    if config["minutes"] is not None and len({whole[part] for part in ("model", "augmentation") if part in whole}) > 1:
+        raise UserError(
+            f"model.total={spans['model']}, augmentation.total={spans['augmentation']}: under minutes= both follow the "
+            "time or neither does; type both, or none."
+        )
+    parts = {"schedule": "schedule", "model": "game", "augmentation": "game"}
+    return sorted({parts[part] for part, spanning in whole.items() if spanning})
 
 
 def _at_once(game: Game, config: Mapping[str, Any]) -> int:
     """How many samples to compute at a time beside the turns: no more than one of these does, in a run and after it."""
     shards = max(1, config["hardware"].get("shards", 1))
     return min(game.at_once, max(16, config["batch_size"] // shards))
+
+
+def _hold_to_contracts(trainer: Trainer, spec: Spec, config: Mapping[str, Any]) -> None:
+    """Let what plug-ins give be looked at: samples now, the terms of turns and the outputs of networks as they come."""
+    game, name = trainer.game, config["model"]["name"]
+    shapes = type(game).shapes(spec, config["model"])
+    for attribute, (role, node) in role_networks(config).items():
+        if contracts.is_foreign(registry.networks, node["name"]):
+            said = f"network={node['name'].partition('.')[0]} ({role})"
+            contracts.network(game.get_submodule(attribute), said, role, shapes[attribute])
+    contracts.rendered(game, spec, f"model={name}")
+    trainer.forward = contracts.turns(trainer.forward, f"model={name}")
 
 
 def _hasten(trainer: Trainer) -> None:
@@ -206,9 +321,12 @@ def _refuse_missing_fields(game: Game, dataset: Dataset, config: Mapping[str, An
     given = {*dataset.train, *(f"{name}_labelled" for name in dataset.labelled or ())}
     missing = sorted({field for player in game.players.values() for field in player.fields} - given)
     if missing:
-        remedy = "take data=two_domains" if "x_b" in missing else "take labelled data, such as data=digits"
+        needed = {field.removesuffix("_labelled") for field in missing}
+        known = registry.datasets.components
+        able = [name for name, found in known.items() if needed <= set(found.facts.get("fields", ()))]
+        takes = f"take data={', data='.join(sorted(able))}" if able else "take data that has them"
         model, data = config["model"]["name"], config["data"]["name"]
-        raise UserError(f"model={model}: its turns look at {', '.join(missing)}, which data={data} lacks; {remedy}.")
+        raise UserError(f"model={model}: its turns look at {', '.join(missing)}, which data={data} lacks; {takes}.")
 
 
 def _distinct(networks: Sequence[nn.Module]) -> list[nn.Parameter]:

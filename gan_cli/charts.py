@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gan_cli.errors import UserError, closest, on_one_line
+from gan_cli.files import SMALL, read_bytes
 from gan_cli.runs import Group, Run
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ USUAL = ("wasserstein/heldout",)
 ACROSS = 3  # panels in a row
 LARGEST = 1e60  # what no run in float32 reaches; axes cannot be drawn much farther
 POINTS = 400  # along a curve: more than a screen shows
+WIDEST = 4096  # pixels a side of a picture that is drawn among others
 INK = "#7d8590"  # of axes and words: legible on white and on black
 
 
@@ -189,19 +191,23 @@ def _fill(axes: "Axes", path: Path) -> None:
 
 
 def readable(path: Path) -> np.ndarray:
-    """The pixels of a picture, (H, W, 3). Raises UserError for one that is damaged."""
-    from PIL import Image
+    """The pixels of a picture, (H, W, 3), a very large one made smaller. Raises UserError for one that is damaged."""
+    from gan_cli import decoding
 
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be read as a picture ({error}).") from None
+        with decoding.opened(path) as image:
+            coarse = image.convert("RGB")
+            return np.asarray(coarse.reduce(ceil(max(coarse.size) / WIDEST)) if max(coarse.size) > WIDEST else coarse)
+    except Exception as error:  # whatever a decoder makes of it
+        raise UserError(f"{path}: cannot be read as a picture ({decoding.why(error)}).") from None
 
 
 def lines_of(path: Path) -> list[str]:
-    """Samples of text, one a line."""
-    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    """Samples of text, one a line; none of what cannot be read."""
+    try:
+        return read_bytes(path, SMALL).decode(errors="replace").splitlines()
+    except OSError as error:
+        return [f"{path.name}: {error.strerror}"]
 
 
 def written(figure: "Figure", kind: str) -> bytes:

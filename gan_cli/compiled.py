@@ -7,15 +7,20 @@ differently, is played as it is written, and the log says so.
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from gan_cli.game import Fields, Game, Terms, Turn
 
 log = logging.getLogger(__name__)
 
 Play = Callable[[Turn, Fields], Terms]
+MOST = 2000
+"""Operations of a turn that is compiled: a compiler takes about 50 ms each. The zoo's turns have at most some 500,
+a turn of hundreds of steps on the host has thousands."""
 CLOSE = {"fp32": 1e-4, "bf16": 0.1, "fp16": 0.1}
 """How far terms, gradients and buffers may be apart, relative to their length: rounding, and no more."""
 
@@ -40,7 +45,12 @@ class Compiled:
 
     def _tried(self, turn: Turn, batch: Fields) -> Play:
         """The compiled turn if it does what the written one does, else the written one."""
-        written = self.game.play
+        written, who = self.game.play, turn.player.name
+        count = _calls(self.game, written, turn, batch)
+        if count > MOST:
+            log.warning("hardware.compile: the turns of the %s are played as written (%d operations)", who, count)
+            return written
+        log.info("compiling the turns of the %s (%d operations)", who, count)
         try:
             compiled = _compiled(written)
             apart = self._apart(written, compiled, turn, batch)
@@ -49,13 +59,30 @@ class Compiled:
             apart, reason = float("inf"), next(iter(str(error).split("\n")), "") or type(error).__name__
         if apart <= self.close:
             return compiled
-        log.warning("hardware.compile: the turns of the %s are played as written (%s)", turn.player.name, reason)
+        log.warning("hardware.compile: the turns of the %s are played as written (%s)", who, reason)
         return written
 
     def _apart(self, written: Play, compiled: Play, turn: Turn, batch: Fields) -> float:
         """How far what the two give is apart, relative to its length, at most. Leaves nothing changed."""
         first, second = (_outcome(self.game, play, turn, batch) for play in (written, compiled))
         return max(_distance(a, b) for a, b in zip(first, second, strict=True))
+
+
+class _Counter(TorchFunctionMode):
+    """Counts the calls of torch's functions."""
+
+    count = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def _calls(game: Game, play: Play, turn: Turn, batch: Fields) -> int:
+    """How many of torch's functions a turn calls, which is then undone."""
+    with _Counter() as counter:
+        _outcome(game, play, turn, batch)
+    return counter.count
 
 
 def _compiled(play: Play) -> Play:

@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import ListConfig, OmegaConf
 
-from gan_cli import registry, sharing
+from gan_cli import own, registry, sharing
 from gan_cli.errors import UserError, closest
 
 GROUPS = ("model", "network", "loss", "regularizer", "augmentation", "data", "optimizer", "schedule")
@@ -43,16 +43,31 @@ def groups() -> list[str]:
 
 
 def options(group: str) -> list[str]:
-    """The options of a group: the YAML files in its folder."""
-    return sorted(path.stem for path in (configs() / group).glob("*.yaml"))
+    """The options of a group: the YAML files in its folder, and those of the user's own."""
+    return sorted({path.stem for path in (configs() / group).glob("*.yaml")} | own.options(group).keys())
+
+
+def file_of(group: str, name: str) -> Path:
+    """The file of an option: the package's, or else the user's own. Raises UserError for an unknown one."""
+    path = configs() / group / f"{name}.yaml"
+    if path.is_file():
+        return path
+    if name in own.options(group):
+        return own.options(group)[name]
+    raise UserError(unknown_option(group, name))
+
+
+def unknown_option(group: str, name: str) -> str:
+    """The sentence on an option that a group does not have."""
+    if file := own.misnamed(group, name):
+        return f"{group}={name}: {file} is not seen, for its name does not end in .yaml; rename it."
+    known = options(group)
+    return f"{group}={name}: no such option{closest(name, known)}; the options are {', '.join(known)}."
 
 
 def option(group: str, name: str) -> dict[str, Any]:
     """One option of a group by itself, resolved. Raises UserError for an unknown one."""
-    if name not in options(group):
-        known = options(group)
-        raise UserError(f"{group}={name}: no such option{closest(name, known)}; the options are {', '.join(known)}.")
-    node: Any = OmegaConf.to_container(OmegaConf.load(configs() / group / f"{name}.yaml"), resolve=True)
+    node: Any = OmegaConf.to_container(OmegaConf.load(file_of(group, name)), resolve=True)
     return node
 
 
@@ -146,7 +161,7 @@ class TrainConfig:
     evaluate_samples: int | None = key(None, least=2, help="samples to score; null takes the metric's own number")
     keep_checkpoints: int = key(3, least=1, help="checkpoints kept, beside best.pt")
     resume: Resume = key(Resume.auto, help="auto, never (start anew), force (go on with a changed configuration)")
-    init_from: str | None = key(None, help="checkpoint whose weights to start from, with fresh optimizers")
+    init_from: str | None = key(None, help="checkpoint, or run, whose weights to start from, with fresh optimizers")
     max_rollbacks: int = key(2, help="times that a run goes back to its last checkpoint after something was not finite")
     guard: Guard = key(Guard.error, help="error or warn, for configurations whose mathematics is void")
     plugins: list[str] = field(
@@ -197,10 +212,11 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(config[group], Mapping):
             raise UserError(f"{group}={config[group]}: choose an option of the group, such as {group}=NAME.")
     settled = {group: known.settle(config[group], group) for group, known in SIMPLE.items()}
-    game = registry.games.component(config["model"]["name"], "model")
-    players(config["optimizer"], game.facts["players"])
+    _check_kind(config)
+    facts = {group: known.facts(config[group]["name"], group) for group, known in SIMPLE.items()}["model"]
+    players(config["optimizer"], facts["players"])
     family = {**config["network"], "name": _family(config)}
-    networks = role_nodes(family, game.facts["roles"].values())
+    networks = role_nodes(family, facts["roles"].values())
     settled["network"] = {"name": family["name"], **{role: _own(node, family) for role, node in networks.items()}}
     objective(config)
     for figure in config["figures"]:
@@ -223,9 +239,9 @@ def objective(config: Mapping[str, Any]) -> str:
 
     Nothing where there is none. Raises UserError for another one.
     """
-    game = registry.games.component(config["model"]["name"], "model").facts
-    names = registry.datasets.component(config["data"]["name"], "data").facts["metrics"]
-    found = [registry.metrics.component(name, "metrics").facts for name in names if game.get("renders", True)]
+    game = registry.games.facts(config["model"]["name"], "model")
+    names = registry.datasets.facts(config["data"]["name"], "data")["metrics"]
+    found = [registry.metrics.facts(name, "metrics") for name in names if game.get("renders", True)]
     known = [*(score for facts in found for score in facts["objectives"]), *game.get("objectives", ())]
     named = config["objective"]
     if named is not None and named not in known:
@@ -237,18 +253,33 @@ def objective(config: Mapping[str, Any]) -> str:
 def _check_ranges(schema: type, config: Mapping[str, Any], prefix: str) -> None:
     for item in fields(schema):
         least, value = item.metadata.get("least"), config.get(item.name)
-        if least is not None and isinstance(value, int | float) and not least <= value < float("inf"):
+        if least is None or not isinstance(value, int | float):
+            continue
+        if not least <= value < float("inf"):
             raise UserError(f"{prefix}{item.name}={value}: must be at least {least}.")
+        if value >= LARGEST:
+            raise UserError(f"{prefix}{item.name}={value}: must be below 2**63.")
+
+
+LARGEST = 2**63  # what neither torch nor a file can hold as a whole number
 
 
 def _family(config: Mapping[str, Any]) -> str:
     """The family of networks; `auto` is the one that fits the data's kind."""
     if config["network"].get("name") != "auto":
         return str(config["network"].get("name"))
-    kind = registry.datasets.component(config["data"]["name"], "data").facts.get("kind")
-    if kind not in FITS:
-        raise UserError(f"network=auto: knows no family for data of kind {kind}; name one with network=NAME.")
+    kind = registry.datasets.component(config["data"]["name"], "data").facts["kind"]
     return FITS[kind]
+
+
+def _check_kind(config: Mapping[str, Any]) -> None:
+    """Pictures, scores and networks go by the kind of data."""
+    kind = registry.datasets.facts(config["data"]["name"], "data")["kind"]
+    if kind not in FITS:
+        raise UserError(
+            f"data={config['data']['name']}: its class says kind = {kind!r}{closest(kind, FITS)}; "
+            f"expected one of {', '.join(FITS)}."
+        )
 
 
 FITS = {"points": "mlp", "image": "dcgan", "text": "text_resnet"}

@@ -41,8 +41,9 @@ def _lambert(y: Tensor) -> Tensor:
 
 
 def _jeffrey_conjugate(v: Tensor) -> Tensor:
+    """w + 1 / w + v - 2 with w = W(exp(1 - v)); 1 / w is exp(w - 1 + v), also where w is too small."""
     w = _lambert(1 - v)
-    return w + 1 / w + v - 2
+    return w + (w - 1 + v).exp() + v - 2
 
 
 def js_weighted(pi: float) -> Divergence:

@@ -17,9 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 from gan_cli import registry
 from gan_cli.config import option, options
 from gan_cli.errors import UserError, closest
+from gan_cli.places import checkpoint_file, expanded
 from gan_cli.sample import Weights
 
-USAGE = """gan-evaluate checkpoint=FILE|RUN [key=value ...]
+USAGE = """gan-evaluate FILE|RUN|latest [key=value ...]
 gan-evaluate samples=FOLDER real=FOLDER [key=value ...]
 
 data.KEY=VALUE sets an option of the data, METRIC.KEY=VALUE one of a metric: prdc.k=3, inception.weights_file=FILE."""
@@ -30,7 +31,7 @@ class EvaluateConfig:
     """The keys of `gan-evaluate`."""
 
     checkpoint: str | None = field(
-        default=None, metadata={"help": "FILE that gan-train wrote, or a run's folder (its last)"}
+        default=None, metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"}
     )
     samples: str | None = field(default=None, metadata={"help": "FOLDER of images to score instead"})
     real: str | None = field(default=None, metadata={"help": "FOLDER of real images to compare them with"})
@@ -53,7 +54,7 @@ def run(config: EvaluateConfig, dotted: list[str]) -> None:
         dotted: `data.KEY=VALUE` and `METRIC.KEY=VALUE`.
     """
     _refuse_what_does_not_go_together(config)
-    settings = _settings(dotted)
+    settings = settings_of(dotted)
     changes = settings.pop("data", {})
     _show((_of_folders if config.samples else _of_checkpoint)(config, changes, settings))
 
@@ -71,7 +72,7 @@ def _refuse_what_does_not_go_together(config: EvaluateConfig) -> None:
         raise UserError(f"weights={config.weights.value}: folders have no average of weights; leave it out.")
 
 
-def _settings(dotted: Sequence[str]) -> dict[str, dict[str, Any]]:
+def settings_of(dotted: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The options that were typed, by what they are of: the data, or a metric."""
     settings: dict[str, dict[str, Any]] = {}
     for typed in dotted:
@@ -100,7 +101,8 @@ def _of_checkpoint(config: EvaluateConfig, changes: dict[str, Any], settings: di
     from gan_cli.data.decoded import heldout_of
     from gan_cli.metrics.provenance import Provenance
 
-    game, spec, state = load_game(Path(str(config.checkpoint)), config.weights.value, config.plugins, renders=False)
+    path = checkpoint_file(config.checkpoint)
+    game, spec, state = load_game(path, config.weights.value, config.plugins, renders=False)
     dataset = own_or_other_data(state["config"], spec, config.data, changes)
     heldout = heldout_of(dataset)
     with _of_fields(heldout):
@@ -118,7 +120,7 @@ def _of_checkpoint(config: EvaluateConfig, changes: dict[str, Any], settings: di
         found["provenance"][f"model.{node['model']['name']}"] = {"scores": list(own), **facts}
     weights = "ema" if state.get("ema") and config.weights is not Weights.raw else "raw"
     data = _data_node(node["data"], config.data, changes)
-    return {"checkpoint": config.checkpoint, "step": state["step"], "weights": weights, "data": data, **found}
+    return {"checkpoint": str(path), "step": state["step"], "weights": weights, "data": data, **found}
 
 
 @contextmanager
@@ -143,11 +145,21 @@ def own_or_other_data(
         changes: options of the data that were typed.
     """
     node = _data_node(yaml.safe_load(text)["data"], other, dict(changes))
+    if other is None:
+        registry.datasets.check(node, "data")
+        _refuse_moved(node, dict(changes))
     dataset = registry.datasets.build(node, "data")
     dataset.in_terms_of(spec)
     if dataset.spec.shape != spec.shape:
         raise UserError(f"data={node['name']}: its samples are {dataset.spec.shape}, the checkpoint's {spec.shape}.")
     return dataset
+
+
+def _refuse_moved(node: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
+    for key in ("folder", "file"):
+        place = node.get(key)
+        if isinstance(place, str) and key not in typed and not expanded(place).exists():
+            raise UserError(f"data.{key}={place}: the checkpoint's data are not there; add data.{key}= where they are.")
 
 
 def _data_node(own: Mapping[str, Any], other: str | None, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,6 +191,7 @@ def _of_folders(config: EvaluateConfig, changes: dict[str, Any], settings: dict[
     with _named("real"):
         node |= {"folder": config.real}
         dataset = registry.datasets.build(node, "data")
+    folder.compare(scored, dataset)
     fields = {"x": torch.cat([scored.train["x"], scored.heldout["x"]])}
     metrics = _metrics(config, settings, dataset, dataset.measured_by, most=len(fields["x"]))
     images = parts(Decoded(scored, fields, len(fields["x"]), "samples"), part_of(scored.spec))
@@ -214,6 +227,8 @@ def _metrics(
     """
     import torch
 
+    from gan_cli import contracts
+
     names = _named_metrics(config.metrics, known, own)
     for name, changed in settings.items():
         if name not in names:
@@ -226,6 +241,8 @@ def _metrics(
     for name in names:
         node = _node(name, config, settings.get(name, {}), most)
         built[name] = registry.metrics.build({"name": name, **node}, name, dataset=dataset, device=torch.device("cpu"))
+        if contracts.is_foreign(registry.metrics, name):
+            contracts.metric(built[name], name, dataset)
     return built
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import secrets
 import shlex
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gan_cli.sample import Generator
 
 HOST = "127.0.0.1"  # nobody else is to see it
+SEEDS = 2**62  # beyond which none is asked for
 SLIDERS = 8  # directions that one may go along
 REACH = 4.0  # how far
 STOPS = 21  # of the way between two samples
@@ -26,7 +28,9 @@ SHOWN = 384  # pixels a side
 class ExploreConfig:
     """The keys of `gan-explore`."""
 
-    checkpoint: str = field(default="???", metadata={"help": "FILE that gan-train wrote, or a run's folder (its last)"})
+    checkpoint: str = field(
+        default="???", metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"}
+    )
     port: int = field(default=8080, metadata={"least": 1, "help": "where the page is: http://127.0.0.1:PORT"})
     show: bool = field(default=True, metadata={"help": "open a browser"})
     weights: Weights = field(default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"})
@@ -45,6 +49,19 @@ class View:
     saved: dict[str, int] = field(default_factory=dict)
     stop: int = 0
 
+    def settled(self, classes: int) -> "View":
+        """The same with what can be shown in the place of what cannot, whatever a hand-made event has put there."""
+        ends = {end: _within(seed, 0, SEEDS, 0, whole=True) for end, seed in self.saved.items()}
+        return View(
+            seed=_within(self.seed, 0, SEEDS, 0, whole=True),
+            label=_within(self.label, 0, classes - 1, 0, whole=True) if classes else None,
+            truncation=_within(self.truncation, 0.0, 1.5, 1.0),
+            directions=self.directions if self.directions in [kind.value for kind in Directions] else "principal",
+            shifts=[_within(shift, -REACH, REACH, 0.0) for shift in self.shifts],
+            saved=ends,
+            stop=_within(self.stop, 0, STOPS - 1, 0, whole=True),
+        )
+
     @property
     def walks(self) -> bool:
         """Whether both ends of a way are saved and it has been begun."""
@@ -55,7 +72,7 @@ class View:
         from gan_cli import walks
 
         seeds = [self.saved["A"], self.saved["B"]] if self.walks else [self.seed]
-        latents = generator.drawn(seeds, [] if self.label is None else [self.label])
+        latents = generator.drawn(seeds, [] if self.label is None else [self.label] * len(seeds))
         latents = generator.game.truncated(latents, self.truncation)
         if any(self.shifts):
             latents = walks.shifted(generator, latents, self.directions, self.shifts)
@@ -75,6 +92,57 @@ class View:
         return shlex.join([*parts, "output=sample.png"])
 
 
+def _within(value: Any, least: float, most: float, usual: float, whole: bool = False) -> Any:
+    """A number between two others; the usual one in the place of what is none."""
+    known = isinstance(value, int | float) and value == value
+    inside = min(max(value if known else usual, least), most)
+    return int(inside) if whole else round(float(inside), 2)
+
+
+class Guard:
+    """Lets nobody in but the one who has the address that was printed: neither another user of this machine, nor a page
+    of another site, by whatever name it reaches this port (DNS rebinding).
+
+    The first visit brings the token in its address and is given a cookie; all others bring that.
+    """
+
+    def __init__(self, app: Any, token: str, port: int) -> None:
+        self.app, self.token, self.cookie = app, token, f"gan_explore_{port}"
+        self.hosts = {f"{HOST}:{port}", f"localhost:{port}", *((HOST, "localhost") if port == 80 else ())}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.responses import PlainTextResponse
+        from starlette.websockets import WebSocketClose
+
+        if scope["type"] == "lifespan" or self._is_ours(scope):
+            await self.app(scope, receive, self._with_cookie(send) if scope["type"] == "http" else send)
+        elif scope["type"] == "websocket":
+            await WebSocketClose(1008)(scope, receive, send)
+        else:
+            refused = PlainTextResponse("Open the address that gan-explore has printed.\n", 403)
+            await refused(scope, receive, send)
+
+    def _is_ours(self, scope: Any) -> bool:
+        from starlette.requests import HTTPConnection
+
+        asked = HTTPConnection(scope)
+        brought = {asked.cookies.get(self.cookie, ""), asked.query_params.get("token", "")}
+        known = any(secrets.compare_digest(token.encode(), self.token.encode()) for token in brought)
+        origin = asked.headers.get("origin")
+        near = asked.headers.get("host") in self.hosts and origin in (None, *(f"http://{host}" for host in self.hosts))
+        return known and near
+
+    def _with_cookie(self, send: Any) -> Any:
+        cookie = f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"
+
+        async def answer(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], (b"set-cookie", cookie.encode())]}
+            await send(message)
+
+        return answer
+
+
 def run(config: ExploreConfig) -> None:
     """Serve the page until Ctrl-C."""
     if find_spec("nicegui") is None:
@@ -85,11 +153,14 @@ def run(config: ExploreConfig) -> None:
     if generator.spec.kind != "image":
         raise UserError(f"checkpoint={config.checkpoint}: makes {generator.spec.kind}; gan-explore shows images.")
     _refuse_taken(config.port)
-    from nicegui import ui
+    from nicegui import app, ui
 
-    ui.page("/")(lambda: _page(ui, generator, config.checkpoint))
-    print(f"gan-explore: http://{HOST}:{config.port} (Ctrl-C ends it)", flush=True)
-    ui.run(host=HOST, port=config.port, title="gan-explore", show=config.show, reload=False, show_welcome_message=False)
+    token = secrets.token_urlsafe(16)
+    app.add_middleware(Guard, token=token, port=config.port)
+    ui.page("/")(lambda: _page(ui, generator, str(generator.path)))
+    print(f"gan-explore: http://{HOST}:{config.port}/?token={token} (Ctrl-C ends it)", flush=True)
+    show = f"/?token={token}" if config.show else False
+    ui.run(host=HOST, port=config.port, title="gan-explore", show=show, reload=False, show_welcome_message=False)
 
 
 def _refuse_taken(port: int) -> None:
@@ -127,8 +198,9 @@ def _page(ui: Any, generator: "Generator", checkpoint: str) -> None:
         with ui.column().classes("w-96 gap-1"):
 
             def show() -> None:
-                image.set_source(picture(generator, view))
-                told.set_text(view.command(checkpoint))
+                shown = view.settled(generator.game.classes)
+                image.set_source(picture(generator, shown))
+                told.set_text(shown.command(checkpoint))
 
             _controls(ui, generator, view, show)
     show()
@@ -142,7 +214,7 @@ def _controls(ui: Any, generator: "Generator", view: View, show: Any) -> None:
         return element.on_value_change(show)
 
     def choose(event: Any) -> None:
-        view.seed = max(0, int(event.value or 0))  # a field of numbers gives 5.0, or nothing while it is empty
+        view.seed = event.value  # a field of numbers gives 5.0, or nothing while it is empty
         show()
 
     ui.number("seed", value=0, min=0, step=1, format="%d").classes("seed").on_value_change(choose)
@@ -154,7 +226,7 @@ def _controls(ui: Any, generator: "Generator", view: View, show: Any) -> None:
     for i in range(min(SLIDERS, len(generator.drawn([0])[0]))):
 
         def move(event: Any, i: int = i) -> None:
-            view.shifts[i] = round(event.value, 2)
+            view.shifts[i] = event.value
             show()
 
         with ui.row(wrap=False).classes("w-full items-center gap-3"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gan_cli.errors import UserError
 from gan_cli.files import replacing
-from gan_cli.sample import SampleConfig, Statistics, Weights, prepared
+from gan_cli.sample import SampleConfig, Statistics, Weights, file_to_write, prepared
 
 if TYPE_CHECKING:
     from gan_cli.sample import Generator
@@ -25,7 +25,9 @@ ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 class ExportConfig:
     """The keys of `gan-export`."""
 
-    checkpoint: str = field(default="???", metadata={"help": "FILE that gan-train wrote, or a run's folder (its last)"})
+    checkpoint: str = field(
+        default="???", metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"}
+    )
     output: str = field(default="generator.pt2", metadata={"help": "PATH to write: .pt2 (torch.export) or .onnx"})
     statistics: Statistics = field(
         default=Statistics.saved, metadata={"help": "of batch norm: saved, or estimated over fresh batches (batch)"}
@@ -42,7 +44,7 @@ def run(config: ExportConfig) -> None:
     """
     output = _output(config.output)
     same = {name: getattr(config, name) for name in ("checkpoint", "weights", "statistics", "plugins")}
-    generator = prepared(SampleConfig(**same), Path(config.checkpoint))
+    generator = prepared(SampleConfig(**same), config.checkpoint)
     from gan_cli import formats
 
     with formats.quiet(), replacing(output) as temporary:
@@ -50,18 +52,14 @@ def run(config: ExportConfig) -> None:
         apart = _compared(generator, temporary, output)
     latent, shape = generator.drawn([0]).shape[1], ", ".join(map(str, generator.spec.shape))
     print(
-        f"{config.checkpoint} (step {generator.step}) in {output}: latents (N, {latent}) to samples (N, {shape}), at "
+        f"{generator.path} (step {generator.step}) in {output}: latents (N, {latent}) to samples (N, {shape}), at "
         f"most {apart:.2g} from those of gan-sample (seeds 0-{SEEDS - 1})"
     )
 
 
 def _output(typed: str) -> Path:
     """Where to write. Raises UserError for a name that does not say what, or for what is not installed."""
-    output = Path(typed)
-    if output.suffix not in ALLOWED:
-        raise UserError(f"output={output}: gan-export writes a {' or '.join(ALLOWED)} file; name one.")
-    if output.is_dir():
-        raise UserError(f"output={output}: a folder of that name is there; name a file.")
+    output = file_to_write(typed, tuple(ALLOWED), "gan-export")
     if output.suffix == ".onnx" and not all(map(find_spec, ONNX_PACKAGES)):
         raise UserError(
             f"output={output}: ONNX needs the extra `export`; install it with: pip install 'gan-cli[export]'."

@@ -16,13 +16,13 @@ from gan_cli import noise, pictures
 from gan_cli.data.dataset import Dataset, Spec
 from gan_cli.errors import UserError
 from gan_cli.hooks import at_rest, fixed_latents
+from gan_cli.networks.layers import WEIGHTED
 from gan_cli.registry import figures
 from gan_cli.trainer import Trainer
 
 Rows = Sequence[Mapping[str, float]]
 SEEN = 256  # samples that a figure looks at
 SMALLEST = 1e-45  # a gradient that has vanished altogether is drawn here
-LAYERS = nn.Linear | nn.Conv1d | nn.Conv2d
 
 
 @figures.register("level_sets")
@@ -45,7 +45,7 @@ def weights(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
 
     Reference: Gulrajani et al., 2017, arXiv 1704.00028, figure 1a, right.
     """
-    layers = [layer for layer in trainer.game.get_submodule("D").modules() if isinstance(layer, LAYERS)]
+    layers = [layer for layer in trainer.game.get_submodule("D").modules() if isinstance(layer, WEIGHTED)]
     values = torch.cat([layer.weight.detach().flatten().cpu() for layer in layers]).numpy()
     figure = Figure(figsize=(5, 3), dpi=100, layout="tight")
     axes = figure.add_subplot(xlabel="weight", yscale="log")
@@ -260,7 +260,7 @@ def gradients_by_layer(trainer: Trainer, batch: Mapping[str, Tensor]) -> list[fl
         outputs.append(output)
 
     D = trainer.game.get_submodule("D")
-    hooks = [layer.register_forward_hook(keep) for layer in D.modules() if isinstance(layer, LAYERS)]
+    hooks = [layer.register_forward_hook(keep) for layer in D.modules() if isinstance(layer, WEIGHTED)]
     learns = [weight.requires_grad for weight in D.parameters()]
     try:
         with torch.enable_grad():

@@ -5,6 +5,8 @@ regular files are read, and never more of them than the caller allows. All compl
 `filename` make a sentence.
 """
 
+import bz2
+import csv
 import errno
 import fcntl
 import functools
@@ -17,10 +19,11 @@ import re
 import stat
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from platformdirs import user_cache_dir
@@ -30,6 +33,9 @@ log = logging.getLogger(__name__)
 SMALL = 16 * 2**20  # bytes: more than any card, configuration or index that this package writes
 UNPACKED = 1 / 8  # of the machine's memory: the most that one file of data may unfold to
 PART = re.compile(r"\..+\.\d+\.part")  # files that are being written, see `replacing`
+CRLF = "\r\n"
+FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20].", re.DOTALL)  # to a spreadsheet, in full width too
+NUMBER = re.compile(r"[+-]?[0-9]*\.?[0-9]*(e[+-]?[0-9]+)?|[+-]?(inf|nan)", re.IGNORECASE)
 KINDS = {
     stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket", stat.S_ISCHR: "a device",
     stat.S_ISBLK: "a device",
@@ -68,13 +74,17 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
     _tidy(path.parent.resolve())
     temporary = path.with_name(f".{path.name}.{threading.get_native_id()}.part")
     try:
-        with _held(temporary):
+        with held(temporary):
             yield temporary
             if durable:
                 _sync(temporary)
             temporary.replace(path)
         if durable:
             _sync(path.parent)
+    except OSError as error:
+        if error.filename is None:  # a write does not know what it writes to, nor a library its errno
+            raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -95,6 +105,18 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV. What a spreadsheet would run as a formula stands behind an apostrophe, as it is text to them."""
+    lines: list[str] = []
+    keep = SimpleNamespace(write=lines.append)  # the line ends of the writer's own, which it puts in quotes in a cell
+    csv.writer(keep).writerows([_inert(cell) for cell in row] for row in rows)
+    return "".join(f"{line.removesuffix(CRLF)}\n" for line in lines)
+
+
+def _inert(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell) else cell
+
+
 def link(source: Path, target: Path) -> None:
     """Make `target` the same file as `source`, atomically; a copy where the file system has no hard links."""
     with replacing(target) as temporary:
@@ -103,6 +125,33 @@ def link(source: Path, target: Path) -> None:
             os.link(source, temporary)
         except OSError:
             temporary.write_bytes(source.read_bytes())
+
+
+def append_to(path: Path) -> FileIO:
+    """A regular file of our own, open for appending, made if there is none; no link is followed to another one.
+
+    Raises:
+        OSError: it is a link, a pipe or a device, or it cannot be written.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "is a link, through which nothing is written", str(path)) from None
+        raise
+    file = FileIO(handle, "ab")
+    try:
+        _refuse_irregular(os.fstat(handle), path)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether a path below a folder is, or lies behind, a link to somewhere else."""
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -121,7 +170,7 @@ def _tidy(folder: Path) -> None:
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[None]:
+def held(path: Path) -> Iterator[None]:
     """A new file whose lock says that somebody is writing it."""
     while True:
         with path.open("ab") as file:
@@ -186,18 +235,21 @@ def read_text(path: Path, most: int | None = None) -> str:
 
 
 def read_unpacked(path: Path, most: int | None = None) -> bytes:
-    """As `read_bytes`, of what a .gz file unfolds to; another file's content as it is.
+    """As `read_bytes`, of what a .gz or .bz2 file unfolds to; another file's content as it is.
 
     Raises:
         OSError: as `read_bytes`; or it is damaged.
     """
-    if path.suffix != ".gz":
+    packing: Any = {".gz": gzip, ".bz2": bz2}.get(path.suffix.lower())
+    if packing is None:
         return read_bytes(path, most)
     most = _most(most)
     try:
-        with opened(path) as file, gzip.open(file) as unpacked:
+        with opened(path) as file, packing.open(file) as unpacked:
             content = unpacked.read(most + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, OSError) as error:
+        if getattr(error, "errno", None) is not None:  # not the content's fault
+            raise
         raise OSError(errno.EIO, f"is damaged ({error})", str(path)) from None
     return _refuse_longer(content, most, path)
 

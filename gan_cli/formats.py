@@ -79,12 +79,15 @@ def told(generator: "Generator") -> dict[str, Any]:
     - latent: the length of a row; columns: its parts from the first to the last, each a name, width and law (see
       `gan_cli.game.Columns`), none where the game does not say; classes: how many one may ask for;
     - chunk: rows at a time that give gan-sample's samples bit for bit (.pt2), the last ones padded by any rows;
-    - kind, shape: of a sample; range: least and largest value, or null; vocabulary of a text, units of a table.
+    - kind, shape: of a sample; range: least and largest value, or null; vocabulary of a text;
+    - units: of a table, name, offset and scale of each number of a sample; table: what its columns are made of them,
+      see `gan_cli.data.columns.Column`.
     """
     spec, latent = generator.spec, generator.drawn([0]).shape[1]
     columns = generator.game.columns()
     if sum(part.width for part in columns) != latent:  # a plug-in's own `draw`
         columns = []
+    data = spec.plain()
     bounds = [-1, 1] if spec.bounded else [0, 1] if spec.kind == "text" else None
     return {
         "model": _name(generator),
@@ -93,7 +96,8 @@ def told(generator: "Generator") -> dict[str, Any]:
         "columns": [part._asdict() for part in columns],
         "classes": generator.game.classes,
         "chunk": CHUNK,
-        **{name: spec.plain()[name] for name in ("kind", "shape", "vocabulary", "units")},
+        **{name: data[name] for name in ("kind", "shape", "vocabulary", "units")},
+        "table": data["columns"],
         "range": bounds,
     }
 

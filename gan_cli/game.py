@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gan_cli.data.dataset import Spec
 from gan_cli.errors import UserError
 from gan_cli.networks.layers import couplings
-from gan_cli.registry import Count, Fraction
+from gan_cli.registry import Count, Fraction, Share
 
 Terms = dict[str, Tensor]
 Fields = Mapping[str, Tensor]
@@ -86,6 +86,8 @@ class Game(nn.Module):
             100 turns in each of the first 25 rounds and in every 500th.
         fresh_batch: whether every turn draws a new batch, or the players of a round share one.
         ema: decay of the exponential moving average of the generator, once a round; null keeps none.
+        ema_ramp: the average's half-life is at most this share of the rounds so far, so that it forgets the initial
+            networks soon (as in Karras et al., 2022, arXiv 2206.00364); 0 takes `ema` from the first round on.
         critic_norm: the norm that the paper puts into its critic; the networks' configuration reads it.
     """
 
@@ -109,10 +111,11 @@ class Game(nn.Module):
         warm_up: dict[str, dict[Literal["repeat", "rounds", "every"], Count]] | None = None,
         fresh_batch: Literal["turn", "round"] = "turn",
         ema: Fraction | None = None,
+        ema_ramp: Share = 0.05,
         critic_norm: Literal["none", "batch", "layer", "instance", "weight", "spectral"] = "none",
     ) -> None:
         super().__init__()
-        self.ema, self.critic_norm, self.fresh_batch = ema, critic_norm, fresh_batch
+        self.ema, self.ema_ramp, self.critic_norm, self.fresh_batch = ema, ema_ramp, critic_norm, fresh_batch
         self.players = _players(type(self))
         self.warm_up = warm_up or {}
         for option, named in (("repeat", repeat or {}), ("warm_up", self.warm_up)):
@@ -152,6 +155,12 @@ class Game(nn.Module):
         again = "every" in special and step % special["every"] == 0
         return special["repeat"] if early or again else self.repeat[name]
 
+    def averaging(self, rounds: int) -> float:
+        """What the average keeps of itself in the last of so many rounds: `ema`, or less while there were few."""
+        if not self.ema or not self.ema_ramp:
+            return self.ema or 0.0
+        return min(self.ema, 0.5 ** (1 / (self.ema_ramp * max(1, rounds))))
+
     def play(self, turn: Turn, batch: Mapping[str, Tensor]) -> Terms:
         """The terms of one turn."""
         self.due = turn.due
@@ -169,7 +178,10 @@ class Game(nn.Module):
         return dict.fromkeys(cls.roles, usual)
 
     def begin_round(self, step: int) -> None:
-        """Called before the turns of a round: the place for what is a function of the round, such as annealed noise."""
+        """Called before the turns of a round: the place for what is a function of the round, such as annealed noise.
+
+        What it draws from torch's default generator follows from the seed and the round, as in turns.
+        """
 
     def moved(self, turn: Turn) -> None:
         """Called after the step of a turn: the place for projections such as weight clipping."""

@@ -6,7 +6,7 @@ literal class attributes of the components (`facts`), so none of them imports to
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from gan_cli import registry
 from gan_cli.config import players
@@ -40,6 +40,21 @@ def _critic(config: Config) -> dict[str, Any]:
     return config["network"].get("discriminator", {})
 
 
+def _norms(config: Config, *wanted: str) -> list[str]:
+    """What to type for another norm in the critic, one for each of these that its network has.
+
+    The networks of one family follow the model's; one of another family, or for which another was typed, does not.
+    """
+    network, critic = config["network"], _critic(config)
+    if not critic:
+        return []
+    name = f"{critic.get('name', network['name'])}.discriminator"
+    own = "name" in critic or critic.get("critic_norm") != config["model"].get("critic_norm")
+    key = "network.discriminator.critic_norm" if own else "model.critic_norm"
+    hint = registry.networks.settable(name, "network").get("critic_norm", (None, None))[0]
+    return [f"{key}={norm}" for norm in wanted if norm in get_args(hint)]
+
+
 def sigmoid_score(config: Config) -> str | None:
     """A score squashed into (0, 1) under a loss that needs the whole line."""
     if _critic(config).get("squash") != "sigmoid" or not _facts(config, "loss")["needs_unbounded_score"]:
@@ -59,7 +74,7 @@ def batch_statistics(config: Config) -> str | None:
     return (
         f"network.critic_norm=batch: regularizer={config['regularizer']['name']} penalises the gradient of one "
         "sample's score with respect to that sample, and batch norm makes each score depend on the whole batch "
-        "(Gulrajani et al., 2017, section 4); set model.critic_norm=layer or model.critic_norm=none."
+        f"(Gulrajani et al., 2017, section 4); set {' or '.join(_norms(config, 'layer', 'none'))}."
     )
 
 
@@ -80,10 +95,10 @@ def unconstrained_critic(config: Config) -> str | None:
         return None
     if config["regularizer"].get("clip") is not None or _critic(config).get("critic_norm") == "spectral":
         return None
+    *first, last = ["regularizer=gradient_penalty", "regularizer=weight_clip", *_norms(config, "spectral")]
     return (
         f"regularizer={config['regularizer']['name']}: loss={config['loss']['name']} has no optimum without a "
-        "Lipschitz constraint on the critic; take regularizer=gradient_penalty, regularizer=weight_clip or "
-        "model.critic_norm=spectral."
+        f"Lipschitz constraint on the critic; take {', '.join(first)} or {last}."
     )
 
 
@@ -98,10 +113,11 @@ def hasty_critic(config: Config) -> str | None:
     option, momentum = ("betas", node["betas"][0]) if "betas" in node else ("momentum", node.get("momentum", 0))
     if not _facts(config, "loss")["needs_lipschitz_critic"] or momentum <= MOST_MOMENTUM:
         return None
+    less = f"[0.0,{node['betas'][1]}]" if option == "betas" else "0.0"
     return (
         f"optimizer.{option}={node[option]}: under loss={config['loss']['name']} a critic that keeps so much momentum "
-        "swings past the generator it follows (Arjovsky et al., 2017, section 4); take optimizer=adam_wgan_gp or "
-        f"rmsprop, or at most {MOST_MOMENTUM} of it."
+        f"swings past the generator it follows (Arjovsky et al., 2017, section 4), {MOST_MOMENTUM} of it is the most; "
+        f"set optimizer.players.discriminator.{option}={less}."
     )
 
 
@@ -129,7 +145,7 @@ def wrong_objective(config: Config) -> str | None:
     if own == (loss == "own"):
         return None
     if own:
-        return f"loss={loss}: model={model} has an objective of its own; leave loss=own."
+        return f"loss={loss}: model={model} has an objective of its own; set loss=own."
     return f"loss=own: model={model} has no objective of its own; take another loss, such as loss=non_saturating."
 
 
@@ -140,8 +156,8 @@ def batch_of_one(config: Config) -> str | None:
     if rows > 1 or "batch" not in norms or config["network"]["name"] != "mlp":
         return None
     return (
-        f"batch_size={config['batch_size']}: batch norm needs at least two samples a shard; take a larger batch or "
-        "model.critic_norm=none."
+        f"batch_size={config['batch_size']}: batch norm needs at least two samples a shard; set "
+        f"batch_size={2 * config['hardware']['shards']} or more."
     )
 
 

@@ -50,11 +50,11 @@ def in_words(config: Mapping[str, Any]) -> Iterator[None]:
     """What of torch's errors the user can mend: an allocation that fails, an operation that is not deterministic."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if "deterministic implementation" in str(error):
             operation = str(error).split()[0]
             raise UserError(f"hardware.deterministic=true: torch has no such {operation}; set it to false.") from None
-        if "memory" not in str(error).lower():
+        if not lacks_memory(error):
             raise
         nodes = [node for node in config["network"].values() if isinstance(node, dict)]
         widths = {f"network.width={node['width']}" for node in nodes if "width" in node}
@@ -62,6 +62,12 @@ def in_words(config: Mapping[str, Any]) -> Iterator[None]:
             f"batch_size={config['batch_size']} {' '.join(sorted(widths))}: not enough memory; make one of them "
             "smaller, or play a batch in parts with hardware.shards=2."
         ) from None
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an allocation has failed. (Many other errors speak of memory: its format, an access to it.)"""
+    allocator = ("DefaultCPUAllocator: ", "CUDA error: out of memory")  # the CPU's, and the driver's own word
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(said in str(error) for said in allocator)
 
 
 @contextmanager

@@ -13,9 +13,9 @@ from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
-from gan_cli import registry, zoo
-from gan_cli.config import Hardware, TrainConfig, configs, groups, options
-from gan_cli.errors import UserError, closest
+from gan_cli import mistakes, own, registry, zoo
+from gan_cli.config import Hardware, TrainConfig, file_of, groups, options
+from gan_cli.errors import UserError
 
 EXAMPLES = """\
 gan-train: train a GAN. Every group and key has a default; what you type wins.
@@ -60,12 +60,19 @@ def page(asked: Sequence[str]) -> str:
     """What `--help` and these words ask for: everything, a group, or an option of a group.
 
     Raises:
-        UserError: an unknown option.
+        UserError: an unknown option, or a word that is no key.
     """
+    known = mistakes.known_keys()
+    keys = [word.lstrip("+~").partition("=")[0] for word in asked]
+    for word, key in zip(asked, keys, strict=True):
+        if key not in known and re.split(r"[./@]", key)[0] not in (*groups(), "hydra"):
+            raise UserError(mistakes.unknown_key(word))
     for word in asked:
         group, _, option = word.partition("=")
         if group in groups():
             return _option_page(group, option) if option else "\n".join(_group_lines(group))
+    if lines := [line for line in _keys() if any(line.startswith(f"  {key}=") for key in keys)]:
+        return "\n".join(lines)
     return "\n".join([EXAMPLES, *_all_groups(), "Keys (key=value), with their defaults:", *_keys(), "", FLAGS])
 
 
@@ -126,12 +133,7 @@ def _sentence(text: str) -> str:
 
 def _option_page(group: str, option: str) -> str:
     """An option of a group: its comment, what it chooses elsewhere, and what can be set of it."""
-    if option not in options(group):
-        known = options(group)
-        raise UserError(
-            f"{group}={option}: no such option{closest(option, known)}; the options are {', '.join(known)}."
-        )
-    file = yaml.safe_load((configs() / group / f"{option}.yaml").read_text(encoding="utf-8")) or {}
+    file = _file(group, option) or {}
     lines = [f"{group}={option}", "", *textwrap.wrap(zoo.comment(group, option), 110), ""]
     lines += [f"  {command}" for command in zoo.commands(group, option)]
     if chosen := _chosen(group, file):
@@ -144,12 +146,17 @@ def _option_page(group: str, option: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip()
 
 
+def _file(group: str, option: str) -> Any:
+    """What stands in the file of an option."""
+    return yaml.safe_load(own.read(file_of(group, option))[0])
+
+
 def _chosen(group: str, file: Mapping[str, Any]) -> list[str]:
     """Options of other groups that a file picks, its bases' included."""
     found: dict[str, str] = {}
     for item in file.get("defaults", []):
         if isinstance(item, str) and item != "_self_":
-            base = yaml.safe_load((configs() / group / f"{item}.yaml").read_text(encoding="utf-8"))
+            base = _file(group, item)
             found |= dict(pair.split("=", 1) for pair in _chosen(group, base))
         elif isinstance(item, Mapping):
             for key, value in item.items():
@@ -160,7 +167,7 @@ def _chosen(group: str, file: Mapping[str, Any]) -> list[str]:
 
 def _inherited(group: str, option: str) -> dict[str, Any]:
     """What a file sets, over what those that it builds on set."""
-    file = yaml.safe_load((configs() / group / f"{option}.yaml").read_text(encoding="utf-8"))
+    file = _file(group, option)
     bases = [item for item in file.get("defaults", []) if isinstance(item, str) and item != "_self_"]
     node: dict[str, Any] = {}
     for base in bases:

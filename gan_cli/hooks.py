@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gan_cli import checkpoint, health, noise, pictures, registry, rundir
 from gan_cli.data.dataset import Dataset, Spec
@@ -21,6 +21,7 @@ from gan_cli.errors import UserError
 from gan_cli.files import link, tolerated, write_json, write_text
 from gan_cli.game import Game, in_parts
 from gan_cli.metrics.scoring import Part
+from gan_cli.networks.layers import batch_norms
 from gan_cli.records import Recorder
 from gan_cli.runs import lower_is_better
 from gan_cli.trainer import Trainer
@@ -101,19 +102,37 @@ class Hook:
 
 
 class EMA(Hook):
-    """Once a round, the averaged networks' parameters go a little towards the trained ones; buffers are copied."""
+    """Once a round, the averaged networks go a little towards the trained ones; see `Game.averaging`.
+
+    Their batch norms' statistics go with the weights that they belong to; other buffers are copied.
+    """
 
     def after_round(self, trainer: Trainer) -> None:
         if trainer.ema is None or trainer.game.ema is None or not trainer.game.averaged:
             return
         pairs = [(trainer.game.get_submodule(name), trainer.ema.get_submodule(name)) for name in trainer.game.averaged]
-        weights = {kept: new for trained, average in pairs
-                   for kept, new in zip(average.parameters(), trained.parameters(), strict=True)}  # fmt: skip
-        with torch.no_grad():  # networks may share weights, which are averaged once
-            torch._foreach_lerp_(list(weights), list(weights.values()), 1 - trainer.game.ema)
-            for trained, average in pairs:
-                for kept, new in zip(average.buffers(), trained.buffers(), strict=True):
-                    kept.copy_(new)
+        weights, rest = {}, []
+        for trained, average in pairs:
+            followed = {id(value) for value in [*average.parameters(), *_statistics(average)]}
+            for kept, new in zip(_values(average), _values(trained), strict=True):
+                if id(kept) in followed:
+                    weights[kept] = new  # networks may share weights, which are averaged once
+                else:
+                    rest.append((kept, new))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(weights), list(weights.values()), 1 - trainer.game.averaging(trainer.step))
+            for kept, new in rest:
+                kept.copy_(new)
+
+
+def _values(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]
+
+
+def _statistics(network: nn.Module) -> list[Tensor]:
+    """The running means and variances of a network's batch norms."""
+    kept = [(layer.running_mean, layer.running_var) for layer in batch_norms(network)]
+    return [value for pair in kept for value in pair if value is not None]
 
 
 class Logs(Hook):
@@ -135,7 +154,8 @@ class Logs(Hook):
         histograms = due(self.sample_every, trainer)
         if not (due(self.every, trainer) or histograms):
             return
-        terms = {f"{who}/{name}": term for who, named in trainer.terms.items() for name, term in named.items()}
+        playing = [who for who in trainer.terms if trainer.played[who] >= trainer.step - max(1, self.every)]
+        terms = {f"{who}/{name}": term for who in playing for name, term in trainer.terms[who].items()}
         noise.begin_turn("observe", trainer.seed, trainer.step)
         with at_rest(trainer.game):
             observed = trainer.game.observe(*self.seen)

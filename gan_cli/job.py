@@ -12,7 +12,7 @@ import torch
 import yaml
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from gan_cli import build, checkpoint, files, hooks, lease, processes, registry, report, rundir
+from gan_cli import build, checkpoint, contracts, files, hooks, lease, processes, registry, report, rundir
 from gan_cli.config import DEFAULTS, GROUPS, check, differences, fingerprint, flatten
 from gan_cli.data.dataset import Dataset
 from gan_cli.errors import UserError
@@ -122,7 +122,7 @@ def _fit(config: Mapping[str, Any], folder: Path, dataset: Dataset, trainer: Tra
     stage = _Stage(trainer)
     world = trainer.shards.world
     with _signals(stage, world), logging_redirect_tqdm([logging.getLogger()]):
-        while cause := _diverged(config, folder, dataset, trainer, device):
+        while cause := _diverged(config, folder, dataset, trainer, device, stage):
             again, seconds = trainer.rollbacks + 1, trainer.seconds
             late = config["minutes"] is not None and seconds >= 60 * config["minutes"]
             if again > config["max_rollbacks"] or late:
@@ -130,7 +130,7 @@ def _fit(config: Mapping[str, Any], folder: Path, dataset: Dataset, trainer: Tra
                     f"the run diverged: {cause}, after {again - 1} rollbacks (max_rollbacks); lower optimizer.lr or "
                     "take a gentler loss or regularizer. The checkpoints written before stay."
                 )
-            stopped, stage.trainer = trainer.interrupted, None
+            stopped, stage.trainer, stage.preparing = trainer.interrupted, None, True
             del trainer  # its memory is needed for the next one
             trainer = _begun(config, folder, dataset, checkpoint.newest(folder / "checkpoints"), device, world)
             trainer.seconds = seconds
@@ -152,6 +152,7 @@ class _Stage:
     def __init__(self, trainer: Trainer) -> None:
         self.trainer: Trainer | None = trainer
         self.asked: int | None = None
+        self.preparing = True  # no round has been played since the last checkpoint
 
     def ask(self, number: int) -> None:
         self.asked = number
@@ -163,13 +164,15 @@ class _Stage:
 
 
 def _diverged(
-    config: Mapping[str, Any], folder: Path, dataset: Dataset, trainer: Trainer, device: torch.device
+    config: Mapping[str, Any], folder: Path, dataset: Dataset, trainer: Trainer, device: torch.device, stage: _Stage
 ) -> str | None:
     """Play to the end; what was not finite, if something was."""
     introduction = _introduction(config, folder, trainer, device)
     first = trainer.shards.world.rank == 0
     try:
-        trainer.fit(hooks_of(config, folder, trainer, dataset, introduction) if first else [])
+        beside = hooks_of(config, folder, trainer, dataset, introduction) if first else []
+        stage.preparing = False
+        trainer.fit(beside)
     except DivergedError as error:
         return str(error)
     return None
@@ -244,7 +247,7 @@ def _write_down(config: Mapping[str, Any], folder: Path, overrides: list[str]) -
 
 def _start_from(trainer: Trainer, path: Path) -> None:
     """Weights of another run, fresh optimizers."""
-    state = checkpoint.load(path, "init_from")
+    state = checkpoint.load(path / "checkpoints" / "last.pt" if path.is_dir() else path, "init_from")
     try:
         trainer.game.load_state_dict(state["game"])
     except (RuntimeError, TypeError) as error:
@@ -316,7 +319,8 @@ def _metric(config: Mapping[str, Any], dataset: Dataset, game: Game) -> Any:
     if not name:
         return None
     node = {"name": name} | ({"n": n} if n else {})
-    return registry.metrics.build(node, "metrics", dataset=dataset, device=dataset.heldout["x"].device)
+    metric = registry.metrics.build(node, "metrics", dataset=dataset, device=dataset.heldout["x"].device)
+    return contracts.metric(metric, name, dataset) if contracts.is_foreign(registry.metrics, name) else metric
 
 
 def _scored_by(objective: str | None, dataset: Dataset, game: Game) -> str:
@@ -351,23 +355,26 @@ def _shard_notes(trainer: Trainer) -> list[str]:
 
 @contextmanager
 def _signals(stage: _Stage, world: World) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a notice of pre-emption let the round end and save; a second one acts at once.
+    """Ctrl-C, SIGTERM, SIGHUP and a notice of pre-emption let the round end and save; a second one acts at once, and so
+    does one before the first round, when there is nothing to save.
 
-    Restored afterwards. A handler that somebody had put up for a notice (submitit, which asks for another turn of the
-    job) is called when the run is saved. One of several processes may get a Ctrl-C twice, from the terminal and from
-    its launcher: it waits for the end, and ignores what comes while it exits.
+    Restored afterwards; in another thread than the main one all of them are left to the program. A handler that
+    somebody had put up for a notice (submitit, which asks for another turn of the job) is called when the run is saved.
+    One of several processes may get a Ctrl-C twice, from the terminal and from its launcher: it waits for the end, and
+    ignores what comes while it exits.
     """
-    before = {int(number): signal.getsignal(number) for number in (*processes.STOPPING, *processes.NOTICES)}
     alone = world.size == 1
 
     def stop(number: int, _frame: Any) -> None:
+        if alone and stage.preparing:
+            log.info("stopped by a signal before the next round; there is nothing to save")
+            raise SystemExit(128 + number)
         stage.ask(number)
         if alone:
             signal.signal(number, before[number])
 
+    before = processes.handle((*processes.STOPPING, *processes.NOTICES), stop)
     try:
-        for number in before:
-            signal.signal(number, stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, before)  # held back while the process started
         yield
     finally:

@@ -80,7 +80,7 @@ def run(
         except ChildFailedError as error:
             cause = _cause(list(error.failures.values()), Path(folder), signals.first)
             if isinstance(cause, SystemExit):
-                processes.pass_on({int(number): told for number, told in signals.before.items()}, signals.first)
+                processes.pass_on(signals.before, signals.first)
             raise cause from None
         except (RendezvousError, dist.DistStoreError) as error:
             reason = str(error).strip().splitlines()[0]
@@ -108,7 +108,7 @@ class _Signals:
         self._told: set[int] = set()
 
     def __enter__(self) -> "_Signals":
-        self.before = {number: signal.signal(number, self._take) for number in STOPPING}
+        self.before = processes.handle(STOPPING, self._take)
         return self
 
     def _take(self, number: int, _frame: Any) -> None:

@@ -1,5 +1,7 @@
 """What each mode of `gan-sample` makes of a generator, and how it writes that."""
 
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,41 @@ from torch import Tensor
 
 from gan_cli import pictures, walks
 from gan_cli.data import text
-from gan_cli.errors import UserError
-from gan_cli.evaluate import own_or_other_data
-from gan_cli.files import replacing, write_text
-from gan_cli.sample import Generator, Mode, SampleConfig, latents_of, prepared
+from gan_cli.data.columns import structured
+from gan_cli.data.dataset import Dataset
+from gan_cli.errors import UserError, on_one_line
+from gan_cli.files import csv_text, replacing, write_text
+from gan_cli.places import run_or_file
+from gan_cli.sample import Generator, Mode, SampleConfig, latents_of, prepared, rows_of
 
 
-def made(config: SampleConfig, generator: Generator, latents: Tensor, columns: int) -> tuple[Tensor, int, str]:
+def write_drawn(config: SampleConfig, generator: Generator, dataset: Callable[[], Dataset], output: Path) -> None:
+    """Samples of the seeds that are asked for, as the mode shows them.
+
+    Args:
+        dataset: loads the data that the mode reads.
+    """
+    mode = config.mode
+    seeds, labels = rows_of(config, generator)
+    latents = latents_of(config, generator, seeds, labels)
+    if mode is Mode.text and config.output is None:
+        print("\n".join(map(on_one_line, lines(generator, generator.render(latents)))))
+        return
+
+    classes = generator.classes(config.classes)
+    samples, columns, said = made(config, generator, latents, dataset, len(classes) if len(classes) > 1 else 0)
+    if mode is Mode.images:
+        said += write_images(samples, generator, output, seeds, labels)
+    else:
+        write(samples, generator, mode, output, columns)
+    if mode is Mode.grid and len(classes) > 1 and generator.names:
+        said += f"; columns: {', '.join(generator.names[label] for label in classes)}"
+    print(on_one_line(f"{len(seeds)} samples of {generator.path} (step {generator.step}) in {output}{said}"))
+
+
+def made(
+    config: SampleConfig, generator: Generator, latents: Tensor, dataset: Callable[[], Dataset], columns: int
+) -> tuple[Tensor, int, str]:
     """The samples that a mode shows, the columns of their picture (0: a square), and what is to be said of them."""
     steps = config.steps
     if config.mode is Mode.interpolate:
@@ -28,14 +58,14 @@ def made(config: SampleConfig, generator: Generator, latents: Tensor, columns: i
         rows = generator.traversed(latents, config.code)
         return generator.render(rows), len(rows) // len(latents), ""
     samples = generator.render(latents)
-    return _beside_nearest(config, generator, samples) if config.mode is Mode.nearest else (samples, columns, "")
+    return _beside_nearest(generator, samples, dataset) if config.mode is Mode.nearest else (samples, columns, "")
 
 
-def _beside_nearest(config: SampleConfig, generator: Generator, samples: Tensor) -> tuple[Tensor, int, str]:
+def _beside_nearest(generator: Generator, samples: Tensor, load: Callable[[], Dataset]) -> tuple[Tensor, int, str]:
     """Each sample, then its nearest training samples; and whether it lies nearer to them than held-out samples do."""
     if generator.spec.kind != "image":
         raise UserError(f"mode=nearest: shows images; the checkpoint makes {generator.spec.kind}.")
-    dataset = own_or_other_data(generator.config, generator.spec, config.data, [])
+    dataset = load()
     found, distances = walks.nearest(samples, dataset)
     _, usual = walks.nearest(dataset.some(dataset.heldout, len(samples)), dataset, 1)
     said = f"; nearest training sample at {distances[:, 0].median():.3g}, from held-out samples at {usual.median():.3g}"
@@ -51,22 +81,52 @@ def _write_text(samples: Tensor, generator: Generator, output: Path, columns: in
 
 
 def _write_grid(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
-    if output.suffix == ".gif":
+    if output.suffix.lower() == ".gif":
         pictures.write_gif(output, [pictures.picture(sample[None], generator.spec) for sample in samples])
         return
     pictures.write(output, pictures.picture(samples, generator.spec, columns=columns))
 
 
-def _write_images(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
+def write_images(
+    samples: Tensor, generator: Generator, folder: Path, seeds: Sequence[int], labels: Sequence[int]
+) -> str:
+    """A picture of each sample, named by its seed, and by its class where one was asked for; of points a single one,
+    named by the first seed. What other seeds or classes have made there stays.
+
+    Returns:
+        What is to be said of the pictures that were there before.
+    """
+    names = [_named(generator, seed, labels[i : i + 1]) for i, seed in enumerate(seeds)]
     if generator.spec.kind == "points":
-        pictures.write(output / "points.png", pictures.picture(samples, generator.spec))
-        return
-    for i, image in enumerate(pictures.to_uint8(samples)):
-        pictures.write(output / f"{i:05d}.png", pictures.pixels_of(image))
+        shown = {names[0]: pictures.picture(samples, generator.spec)}
+    else:
+        shown = dict(zip(names, pictures.to_uint8(samples), strict=True))
+    before = {path.name for path in folder.glob("*.png")}
+    for name, image in shown.items():
+        pictures.write(folder / name, image if isinstance(image, np.ndarray) else pictures.pixels_of(image))
+    replaced, others = len(before & shown.keys()), len(before - shown.keys())
+    told = [f"{replaced} that were there are replaced"] * bool(replaced) + [f"{others} others lie there"] * bool(others)
+    return "; ".join(["", *told])
+
+
+def _named(generator: Generator, seed: int, label: Sequence[int]) -> str:
+    parts = [f"seed_{seed:08d}", *(f"class_{number:03d}" for number in label)]
+    names = [re.sub(r"[^\w-]+", "_", generator.names[number][:40]) for number in label if generator.names]
+    return "_".join([*parts, *names]) + ".png"
 
 
 def _write_npz(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
-    _write_arrays(output, samples=generator.spec.in_units(samples).numpy())
+    spec = generator.spec
+    table = {"table": structured(spec.table(samples))} if spec.units else {}
+    _write_arrays(output, samples=spec.in_units(samples).numpy(), **table)
+
+
+def _write_csv(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
+    if generator.spec.kind != "points":
+        raise UserError(f"mode=csv: writes the rows of a table; the checkpoint makes {generator.spec.kind}.")
+    table = generator.spec.table(samples)
+    rows = zip(*(column.texts(numbers) for column, numbers in table), strict=True)
+    write_text(output, csv_text([[column.name for column, _ in table], *rows]))
 
 
 def _write_arrays(output: Path, **arrays: Any) -> None:
@@ -84,26 +144,32 @@ def _write_points(samples: Tensor, generator: Generator, output: Path, columns: 
     pictures.write(output, pictures.drawn(figure))
 
 
-def write_timeline(config: SampleConfig, seeds: list[int], output: Path) -> None:
+def write_timeline(config: SampleConfig, output: Path) -> None:
     """The same samples by each checkpoint of a run, a frame each."""
-    frames = []
-    for path in walks.frames_of(Path(config.checkpoint)):
+    frames, run = [], run_or_file(config.checkpoint)
+    for path in walks.frames_of(run):
         generator = prepared(config, path)
         if generator.spec.kind == "text":
             raise UserError("mode=timeline: shows pictures; the checkpoint makes text.")
-        classes = generator.classes(config.classes)
-        samples = generator.render(latents_of(config, generator, seeds, classes))
-        pixels = pictures.picture(samples, generator.spec, columns=len(classes) if len(classes) > 1 else 0)
+        seeds, labels = rows_of(config, generator)
+        samples = generator.render(latents_of(config, generator, seeds, labels))
+        classes = len(generator.classes(config.classes))
+        pixels = pictures.picture(samples, generator.spec, columns=classes if classes > 1 else 0)
         frames.append(pictures.captioned(pixels, f"step {generator.step}"))
     pictures.write_gif(output, frames, seconds=0.4)
-    print(f"{len(seeds)} samples by each of {len(frames)} checkpoints of {config.checkpoint} in {output}")
+    print(f"{len(seeds)} samples by each of {len(frames)} checkpoints of {run} in {output}")
 
 
-def write_through_codes(config: SampleConfig, generator: Generator, output: Path) -> None:
+def write_through_codes(config: SampleConfig, generator: Generator, load: Callable[[], Dataset], output: Path) -> None:
     """Held-out samples of the model's own data, or of another: their codes, or what comes back by way of them."""
     if not generator.game.encodes:
         raise UserError(f"mode={config.mode.value}: the checkpoint's model has no encoder; model=bigan or aae has one.")
-    dataset = own_or_other_data(generator.config, generator.spec, config.data, [])
+    dataset = load()
+    if generator.game.condition and dataset.spec.classes != generator.spec.classes:
+        raise UserError(
+            f"mode={config.mode.value}: the data have {dataset.spec.classes} classes, the checkpoint's model "
+            f"{generator.spec.classes}; take data= of the same classes."
+        )
     batch = dataset.few(dataset.heldout, config.n, f"sampled {config.seed}")
     with torch.no_grad():
         if config.mode is Mode.encode:
@@ -112,7 +178,7 @@ def write_through_codes(config: SampleConfig, generator: Generator, output: Path
         else:
             again = generator.game.reconstruct(batch["x"], *(batch[name] for name in generator.game.condition))
             _write_grid(_interleaved(batch["x"], again), generator, output, WIDE)
-    print(f"{len(batch['x'])} held-out samples through {config.checkpoint} (step {generator.step}) in {output}")
+    print(f"{len(batch['x'])} held-out samples through {generator.path} (step {generator.step}) in {output}")
 
 
 WIDE = 16  # columns of a picture of reconstructions
@@ -125,7 +191,7 @@ def _interleaved(x: Tensor, again: Tensor) -> Tensor:
     return torch.cat([torch.cat([part, blank[: WIDE - len(part)]]) for row in rows for part in row])
 
 
-WRITERS = {Mode.images: _write_images, Mode.npz: _write_npz, Mode.text: _write_text, Mode.points: _write_points}
+WRITERS = {Mode.npz: _write_npz, Mode.text: _write_text, Mode.points: _write_points, Mode.csv: _write_csv}
 """How a mode writes; a grid if it is not here."""
 
 

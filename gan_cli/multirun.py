@@ -64,9 +64,10 @@ def sweep(arguments: list[str], outputs: Path, chosen: Callable[[list[str]], Map
     if any("$" in name for name in named):  # which Hydra will fill in
         yield complete
         return
-    folder = Path(named[-1]) if named else _earlier(typed, outputs) or rundir.new_folder(outputs)
+    found = Path(named[-1]) if named else _earlier(typed, outputs)
+    new = found is None or not found.exists()
+    folder = found or rundir.new_folder(outputs)
     patience = stopping.patience() if pooled(hydra["launcher"]) else contextlib.nullcontext()
-    new = not folder.exists()
     if not new and "resume=never" in typed:
         raise UserError(f"resume=never: {folder} already holds a sweep; choose another hydra.sweep.dir or resume=auto.")
     with rundir.hold(folder, LOCK), _accounted(folder, new), patience:
@@ -111,6 +112,9 @@ def _accounted(folder: Path, new: bool) -> Iterator[None]:
             print(summary(folder))
         elif new and {path.name for path in folder.iterdir()} <= {LEDGER, LOCK, "multirun.yaml"}:  # no job is out
             shutil.rmtree(folder, ignore_errors=True)
+            for above in folder.parents[:2] if folder.parent.name == "sweeps" else ():  # made for it, if they are empty
+                with contextlib.suppress(OSError):
+                    above.rmdir()
         if isinstance(error, Exception):
             _refuse_failed(folder, before)
         if lost:
@@ -221,9 +225,14 @@ def cells(folder: Path) -> list[Cell]:
     """The cells of a sweep that have begun or failed, by name."""
     places = {path.parent for name in (rundir.CARD, FAILURE) for path in folder.rglob(name)}
     return [
-        Cell(str(place.relative_to(folder)), rundir.read_card(place), files.read_json(place / FAILURE).get("told", ""))
+        Cell(on_one_line(str(place.relative_to(folder))), rundir.read_card(place), _told(place))
         for place in sorted(places)
     ]
+
+
+def _told(place: Path) -> str:
+    """Why a cell failed, if it did."""
+    return on_one_line(str(files.read_json(place / FAILURE).get("told", "")))
 
 
 def finished(folder: Path, fingerprint: str, steps: int, minutes: float | None) -> bool:

@@ -142,6 +142,7 @@ class Rate:
     def _restart(self) -> None:
         self._optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
         self._schedule = schedules.build(self._node, "schedule", optimizer=self._optimizer)
+        self._optimizer.step()  # torch warns if a scheduler moves before its optimizer
         self._round = 0
 
     def __call__(self, step: int) -> float:
@@ -150,7 +151,6 @@ class Rate:
         if step < self._round:
             self._restart()
         while self._round < step:
-            self._optimizer.step()  # torch warns if a scheduler moves before its optimizer
             self._schedule.step()
             self._round += 1
         return self._optimizer.param_groups[0]["lr"]

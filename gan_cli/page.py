@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gan_cli import charts
-from gan_cli.errors import UserError
+from gan_cli.errors import UserError, on_one_line
+from gan_cli.files import read_bytes
 from gan_cli.runs import Group, Run, different_leaves, shown
 from gan_cli.tables import NOTHING, Table
 
@@ -116,9 +117,10 @@ def sample(run: Run, caption: str) -> Sample:
         return Sample(caption, text="\n".join(charts.lines_of(latest)[:LINES]))
     try:
         charts.readable(latest)
-    except UserError as error:
-        return Sample(caption, text=str(error))
-    return Sample(caption, image=_uri(latest.read_bytes(), "png"))
+        content = read_bytes(latest)
+    except (UserError, OSError) as error:
+        return Sample(caption, text=on_one_line(str(error)))
+    return Sample(caption, image=_uri(content, "png"))
 
 
 def _leaves(groups: Sequence[Group]) -> list[Leaf]:

@@ -13,11 +13,13 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from gan_cli.data.dataset import Spec
+from gan_cli.errors import UserError
 from gan_cli.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+LARGEST_GIF = 65535  # pixels a side that the format can say
 CAPTION = 16  # pixels of a line below a picture
 FINENESS = 100  # values a side of level sets
 SMALLEST_TILE = 40  # pixels a side, so that 8x8 digits can be seen
@@ -53,6 +55,10 @@ def write(path: Path, pixels: np.ndarray) -> None:
 
 def write_gif(path: Path, frames: Sequence[np.ndarray], seconds: float = 0.1) -> None:
     """Write frames of one size as a GIF that begins again at its end, atomically; its folder is made."""
+    if max(frames[0].shape) > LARGEST_GIF:
+        raise UserError(
+            f"n: a picture of {frames[0].shape[1]}x{frames[0].shape[0]} is too large for a GIF; take fewer."
+        )
     first, *others = map(Image.fromarray, frames)
     with replacing(path) as temporary:
         first.save(temporary, format="GIF", save_all=True, append_images=others, duration=int(1000 * seconds), loop=0)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ class Prior(nn.Module):
     """
 
     device: Tensor
+    sharding: ClassVar[dict[str, str]] = {"device": "same"}  # see `gan_cli.shards`
 
     def __init__(self, latent: int, law: str) -> None:
         super().__init__()

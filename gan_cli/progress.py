@@ -38,27 +38,35 @@ class Progress(Hook):
         self.first, self.began, self.turns = trainer.step, time.monotonic(), 0
         self.said, self.announced = self.began, False
         if sys.stderr.isatty():
-            layout = "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {rate_noinv_fmt}{postfix}"
-            self.bar = tqdm(total=trainer.steps, initial=trainer.step, unit=" steps", bar_format=layout)
+            self.bar = tqdm(total=1.0, initial=self._share(trainer), bar_format="{percentage:3.0f}%|{bar:20}| {desc}")
 
     def after_round(self, trainer: Trainer) -> None:
         now = time.monotonic()
         self.turns += len(trainer.game.turns(trainer.step - 1))
-        if self.bar is not None:
-            self.bar.update()
         if not self.announced and (now - self.began > 1 or trainer.step - self.first == 50 or trainer.ending):
             self.announced = True  # as soon as a turn's time is known: the run's first line says when it will end
             log.info("%s; %s", self.introduction, self._left(trainer, now))
             for note in self.notes:
                 log.info(note)
-        if self.bar is not None and now - self.said > 0.5:
+        if self.bar is not None and (now - self.said > 0.5 or trainer.ending):
             self.said = now
-            self.bar.set_postfix_str(f"{self._left(trainer, now)}{self._estimate()}")
+            self.bar.set_description_str(self._line(trainer, now), refresh=False)
+            self.bar.update(self._share(trainer) - self.bar.n)
         elif self.bar is None and now - self.said > self.PLAIN_EVERY:
             self.said = now
-            rate = (trainer.step - self.first) / (now - self.began)
-            left = self._left(trainer, now)
-            log.info("step %d/%d, %.3g steps/s, %s%s", trainer.step, trainer.steps, rate, left, self._estimate())
+            log.info(self._line(trainer, now))
+
+    def _line(self, trainer: Trainer, now: float) -> str:
+        """Where the run is: its step (of how many, where these end it), rate, time left, the critic's estimate."""
+        rate = (trainer.step - self.first) / (now - self.began)
+        ends = trainer.minutes is None or trainer.step / trainer.steps >= self._share(trainer)
+        of = f"/{trainer.steps}" if ends else f" ({self._share(trainer):.0%} of the time)"
+        return f"step {trainer.step}{of}, {rate:.3g} steps/s, {self._left(trainer, now)}{self._estimate()}"
+
+    def _share(self, trainer: Trainer) -> float:
+        """How much of the run is over: of its rounds or of its time, whichever is further."""
+        by_time = trainer.seconds / (60 * trainer.minutes) if trainer.minutes else 0.0
+        return min(1.0, max(trainer.step / trainer.steps, by_time))
 
     def _left(self, trainer: Trainer, now: float) -> str:
         """Time left, by the turns that are left and the time a turn has taken."""

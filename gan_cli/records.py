@@ -2,13 +2,16 @@
 
 import json
 import logging
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from io import BufferedWriter, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from gan_cli.files import tolerated, write_text
+from gan_cli.errors import UserError, explain_os, on_one_line
+from gan_cli.files import append_to, opened, tolerated, write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -25,22 +28,24 @@ class Recorder:
     def __init__(self, folder: Path, step: int) -> None:
         self.path = folder / "metrics.jsonl"
         self._cut(step)
-        self.path.touch()
-        self._size, self._waiting = self.path.stat().st_size, ""
+        with append_to(self.path) as file:
+            self._size, self._waiting = file.seek(0, os.SEEK_END), ""
         self._board = _Board(folder / "tensorboard", step)
         self.row: dict[str, float] = {}
 
     def _cut(self, step: int) -> None:
-        if not self.path.exists():
-            return
-        kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-        write_text(self.path, "".join(f"{line}\n" for line in kept))
+        if self.path.exists():
+            append_to(self.path).close()  # refuses a link: what it leads to is not ours to cut
+            with opened(self.path) as file:
+                kept = [line for line in file.read().splitlines() if _step_of(line) <= step]
+            write_bytes(self.path, b"".join(line + b"\n" for line in kept))
 
     def hparams(self, settings: Mapping[str, Any], metrics: Sequence[str]) -> None:
         """The row of TensorBoard's table of runs: settings, and the last values of these scalars."""
         from torch.utils.tensorboard.summary import hparams
 
-        plain = {key: value for key, value in settings.items() if isinstance(value, bool | int | float | str)}
+        plain: dict[str, Any] = {key: value for key, value in settings.items() if isinstance(value, bool | int | float)}
+        plain |= {key: on_one_line(value) for key, value in settings.items() if isinstance(value, str)}  # UTF-8
         for summary in hparams(plain, dict.fromkeys(metrics, 0)):
             self._board.say("_get_file_writer", then=lambda writer, summary=summary: writer.add_summary(summary))
 
@@ -66,8 +71,8 @@ class Recorder:
     def _append(self) -> None:
         """Rows that wait, behind those that are there; what a failed write left is cut off first."""
         content = self._waiting.encode()
-        with tolerated(self.path.name), self.path.open("ab", buffering=0) as file:
-            self._size = min(self._size, file.tell())
+        with tolerated(self.path.name), append_to(self.path) as file:
+            self._size = min(self._size, file.seek(0, os.SEEK_END))
             try:
                 file.truncate(self._size)
                 written = 0
@@ -80,10 +85,10 @@ class Recorder:
 
     def rows(self, step: int) -> list[dict[str, Any]]:
         """All rows so far, that of this step included as far as it has come."""
-        with suppress(FileNotFoundError):
-            lines = self.path.read_text(encoding="utf-8").splitlines() + self._waiting.splitlines()
-            return [*map(json.loads, filter(_is_row, lines)), {"step": step, **self.row}]
-        return [{"step": step, **self.row}]
+        lines = self._waiting.encode().splitlines()
+        with suppress(FileNotFoundError), opened(self.path) as file:
+            lines = file.read().splitlines() + lines
+        return [*map(json.loads, filter(_is_row, lines)), {"step": step, **self.row}]
 
     def close(self) -> None:
         if self._waiting:
@@ -135,13 +140,23 @@ class _Board:
             threading.excepthook = self._others
 
 
-def _is_row(line: str) -> bool:
+class LogFile(logging.FileHandler):
+    """The log of a run, through which no link leads to another file."""
+
+    def _open(self) -> Any:
+        try:
+            return TextIOWrapper(BufferedWriter(append_to(Path(self.baseFilename))), "utf-8", "backslashreplace")
+        except OSError as error:
+            raise UserError(explain_os(error)) from None
+
+
+def _is_row(line: bytes) -> bool:
     return _step_of(line) < float("inf")
 
 
-def _step_of(line: str) -> float:
-    """The step of a row; a torn row belongs to no step."""
+def _step_of(line: bytes) -> float:
+    """The step of a row; a row that is torn, or none of ours, belongs to no step."""
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return float("inf")

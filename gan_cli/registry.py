@@ -4,52 +4,32 @@ A registry *checks* a node before anything is *built*, and checks without import
 `@losses.register("...")` decorators, the constructors' hints and the literal class attributes from the
 source. So a typo answers at once, a component that is not registered can never be built, and a file that
 a stranger wrote cannot name code to run.
-
-Hints of registered constructors may use builtins, `typing`, `annotated_types` and the aliases below.
 """
 
-import ast
-import builtins
 import functools
 import hashlib
 import importlib
 import importlib.util
-import pkgutil
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from traceback import extract_tb
+from typing import Any, TypeVar
 
-import annotated_types
-from annotated_types import Ge, Gt, Le, Len, Lt
-
-from gan_cli.docstrings import arguments, first_paragraph
+from gan_cli import source
+from gan_cli.docstrings import first_paragraph
 from gan_cli.errors import UserError, closest
+from gan_cli.hints import Count, Depth, Fraction, NonNegative, Positive, Share, Widths
+from gan_cli.source import COMPUTED, PLUGINS, REQUIRED
 
-Count = Annotated[int, Ge(1)]
-Depth = Annotated[int, Ge(1), Le(1000)]
-Widths = Count | Annotated[list[Count], Len(1, 1000)]
-Positive = Annotated[float, Gt(0)]
-NonNegative = Annotated[float, Ge(0)]
-Fraction = Annotated[float, Ge(0), Lt(1)]
-Share = Annotated[float, Ge(0), Le(1)]
-
-REQUIRED = object()
-COMPUTED = object()  # a default that only the running program knows
-HINTS = {
-    **vars(builtins),
-    **vars(typing),
-    **vars(annotated_types),
-    "Count": Count,
-    "Depth": Depth,
-    "Widths": Widths,
-    "Positive": Positive,
-    "NonNegative": NonNegative,
-    "Fraction": Fraction,
-    "Share": Share,
-}
+__all__ = [
+    "COMPUTED", "PLUGINS", "REQUIRED", "Component", "Count", "Depth", "Fraction", "NonNegative", "Positive", "Registry",
+    "Share", "Widths", "add_plugin", "augmentations", "datasets", "figures", "games", "losses", "metrics", "networks",
+    "optimizers", "regularizers", "schedules", "validate",
+]  # fmt: skip
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -74,10 +54,23 @@ class Registry:
         variable: the name this registry has in this module, as the decorators write it.
         where: the package or module whose source holds the components.
         offers: arguments that the program fills in by name; the configuration may not set them.
+        base: the class that components of the group are derived from.
+        needs: class attributes that each must have as literals, and their types.
+        law: the module whose `check(component, name)` refuses what is built and breaks the group's rules.
     """
 
-    def __init__(self, group: str, variable: str, where: str, offers: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        group: str,
+        variable: str,
+        where: str,
+        offers: tuple[str, ...] = (),
+        base: str = "",
+        needs: Mapping[str, Any] | None = None,
+        law: str | None = None,
+    ) -> None:
         self.group, self.variable, self.where, self.offers = group, variable, where, offers
+        self.base, self.needs, self.law = base, needs or {}, law
         self._built: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -95,21 +88,23 @@ class Registry:
     def components(self) -> dict[str, Component]:
         """Every component of this registry, plug-ins included, read from the source without importing it."""
         found: dict[str, Component] = {}
-        for module in [*_modules(self.where), *PLUGINS]:
+        for module in [*source.modules(self.where), *PLUGINS]:
             found |= self._scan(module)
         return found
 
     @functools.cache  # noqa: B019 - registries live as long as the program
     def _scan(self, module: str) -> dict[str, Component]:
-        found = {}
-        for node in _source(module).body:
-            if isinstance(node, ast.ClassDef | ast.FunctionDef):
-                for name in _registered_names(node, self.variable):
-                    found[name] = Component(
-                        name, module, _arguments(module, node), _facts(module, node), first_paragraph(node),
-                        _docs(module, node),
-                    )  # fmt: skip
-        return found
+        return {
+            name: Component(
+                name,
+                module,
+                source.arguments(module, node),
+                source.facts(module, node),
+                first_paragraph(node),
+                source.docs(module, node),
+            )
+            for name, node in source.registered(module, self.variable)
+        }
 
     def component(self, name: str, path: str) -> Component:
         """The component called `name`. Raises UserError with the closest match for an unknown name."""
@@ -117,6 +112,18 @@ class Registry:
             known = ", ".join(sorted(self.components))
             raise UserError(f"{path}.name={name}: not registered{closest(name, self.components)}; known are {known}.")
         return self.components[name]
+
+    def facts(self, name: str, path: str) -> dict[str, Any]:
+        """What the class of component `name` says as literals. Raises UserError where it lacks what others read."""
+        facts = self.component(name, path).facts
+        for fact, kind in self.needs.items():
+            if not isinstance(facts.get(fact), kind):
+                said = f"{fact} = {facts[fact]!r}" if fact in facts else f"no {fact}"
+                raise UserError(
+                    f"{path}={name}: its class says {said}; it needs a literal {getattr(kind, '__name__', kind)}, "
+                    f"of its own or of its base class ({self.base})."
+                )
+        return facts
 
     def settable(self, name: str, path: str) -> dict[str, tuple[Any, Any]]:
         """The arguments of component `name` that the configuration may set."""
@@ -147,11 +154,18 @@ class Registry:
         arguments = self.check(node, path)
         component = self.component(node["name"], path)
         wanted = {key: value for key, value in offered.items() if key in component.arguments}
-        return self.loaded(component.name, path)(**arguments, **wanted)
+        built = self.loaded(component.name, path)(**arguments, **wanted)
+        if self.law:
+            importlib.import_module(self.law).check(built, component.name)
+        return built
 
     def loaded(self, name: str, path: str) -> Any:
         """The registered class or function itself."""
         _load(self.component(name, path).module)
+        if name not in self._built:
+            raise UserError(
+                f"{path}.name={name}: its source names it, but the module does not register it; start anew."
+            )
         return self._built[name]
 
 
@@ -162,7 +176,8 @@ def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def validate(settings: Mapping[str, Any], arguments: Mapping[str, tuple[Any, Any]], path: str, owner: str) -> dict:
     """`settings` with the types that `arguments` ask for; defaults are left to the constructor."""
-    from pydantic import ConfigDict, ValidationError, create_model
+    from pydantic import ConfigDict, Field, ValidationError, create_model
+    from pydantic.errors import PydanticUserError
 
     for key in settings:
         if key not in arguments:
@@ -173,20 +188,23 @@ def validate(settings: Mapping[str, Any], arguments: Mapping[str, tuple[Any, Any
             )
         if isinstance(settings[key], bool) and not _takes_truth(arguments[key][0]):  # pydantic would read it as 1
             raise UserError(f"{path}.{key}={settings[key]}: not a truth value.")
-    fields: dict[str, Any] = {
-        key: (hint, ... if default is REQUIRED else default) for key, (hint, default) in arguments.items()
+    fields: dict[str, Any] = {  # under names of our own: some, such as `_a` or `schema`, cannot be a model's fields
+        f"option_{i}": (hint, Field(... if default is REQUIRED else default, alias=key))
+        for i, (key, (hint, default)) in enumerate(arguments.items())
     }
     strictness = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
-    model = create_model("Settings", __config__=strictness, **fields)
     try:
-        checked = model.model_validate(dict(settings))
+        checked = create_model("Settings", __config__=strictness, **fields).model_validate(dict(settings))
     except ValidationError as error:
         first = max(error.errors(), key=lambda told: len(told["loc"]))  # of a union, the branch that came farthest
         place = ".".join([path, *_steps(first["loc"], settings)])
         if first["type"] == "missing":
             raise UserError(f"{place}: missing; add {place}=VALUE.") from None
         raise UserError(f"{place}={first['input']}: {_lower(first['msg'])}.") from None
-    return {key: getattr(checked, key) for key in settings}
+    except (PydanticUserError, TypeError) as error:  # such as a length of a number
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: the hints of {owner} cannot be checked ({reason}); mend the plug-in.") from None
+    return {key: getattr(checked, f"option_{i}") for i, key in enumerate(arguments) if key in settings}
 
 
 def _steps(location: tuple[int | str, ...], settings: Any) -> list[str]:
@@ -212,9 +230,6 @@ def _lower(sentence: str) -> str:
 
 # --- plug-ins -------------------------------------------------------------------------------------------------------
 
-PLUGINS: dict[str, Path] = {}
-"""Modules outside the package whose components count, and their files. Only the command line puts one here."""
-
 
 def add_plugin(named: str) -> None:
     """Let the components of a module on the path, or of a .py file, be found. It is imported when one is built.
@@ -224,11 +239,11 @@ def add_plugin(named: str) -> None:
     """
     file = Path(named)
     try:
-        spec = None if named.endswith(".py") else importlib.util.find_spec(named)
-    except Exception:  # of a.b, the package a is imported to find b: whatever that raises
-        spec = None
-    path = file.resolve() if named.endswith(".py") else Path(spec.origin) if spec and spec.origin else None
-    if path is None or not path.is_file():
+        path = file.resolve() if named.endswith(".py") else source.found(named)
+        missing = path is None or not path.is_file()
+    except (OSError, ValueError, ImportError):
+        missing = True
+    if missing or path is None:
         raise UserError(f"plugins={named}: no such module on the path, and no such .py file.")
     known = hashlib.sha256(str(path).encode()).hexdigest()[:8]  # two files may have the same name
     module = f"gan_plugin_{file.stem}_{known}" if named.endswith(".py") else named
@@ -236,15 +251,36 @@ def add_plugin(named: str) -> None:
         return
     PLUGINS[module] = path
     try:
-        _source(module)
-    except (SyntaxError, UnicodeDecodeError) as error:
+        source.tree(module)
+    except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:
         del PLUGINS[module]
         raise UserError(f"plugins={named}: not readable as Python ({error}).") from None
 
 
 def _load(module: str) -> None:
-    """Import the module of a component, so that it registers what it defines."""
-    if module not in PLUGINS or module in sys.modules:
+    """Import the module of a component, so that it registers what it defines.
+
+    Raises:
+        UserError: a plug-in's own code failed; it says in which line.
+    """
+    if module not in PLUGINS:
+        importlib.import_module(module)
+        return
+    if module in sys.modules:
+        return
+    try:
+        with _beside():
+            _run(module)
+    except Exception as error:
+        lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(PLUGINS[module])]
+        where = f"in line {lines[-1]} " if lines else ""
+        raise UserError(
+            f"plugins={PLUGINS[module].name}: importing it failed {where}({type(error).__name__}: {error})."
+        ) from error
+
+
+def _run(module: str) -> None:
+    if not module.startswith("gan_plugin_"):
         importlib.import_module(module)
         return
     spec = importlib.util.spec_from_file_location(module, PLUGINS[module])
@@ -257,143 +293,46 @@ def _load(module: str) -> None:
         raise
 
 
-# --- reading the source ---------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def _origin(module: str) -> Path:
-    if module in PLUGINS:
-        return PLUGINS[module]
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise UserError(f"{module}: no such Python module.")
-    return Path(spec.origin)
-
-
-@functools.cache
-def _source(module: str) -> ast.Module:
-    return ast.parse(_origin(module).read_text(encoding="utf-8"))
-
-
-def _modules(where: str) -> list[str]:
-    origin = _origin(where)
-    if origin.name != "__init__.py":
-        return [where]
-    return [f"{where}.{info.name}" for info in pkgutil.iter_modules([str(origin.parent)])]
-
-
-def _registered_names(node: ast.ClassDef | ast.FunctionDef, variable: str) -> list[str]:
-    return [
-        call.args[0].value
-        for call in node.decorator_list
-        if isinstance(call, ast.Call)
-        and isinstance(call.func, ast.Attribute)
-        and call.func.attr == "register"
-        and isinstance(call.func.value, ast.Name)
-        and call.func.value.id == variable
-        and isinstance(call.args[0], ast.Constant)
-        and isinstance(call.args[0].value, str)
-    ]
-
-
-def _find(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
-    """The class that `name` means in `module`, followed through `from gan_cli.x import name`."""
-    for node in _source(module).body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return module, node
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gan_cli"):
-            for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    return _find(str(node.module), alias.name)
-    return None
-
-
-def _bases(module: str, node: ast.ClassDef) -> list[tuple[str, ast.ClassDef]]:
-    names = [base.id for base in node.bases if isinstance(base, ast.Name)]
-    return [found for name in names if (found := _find(module, name))]
-
-
-def _arguments(module: str, node: ast.ClassDef | ast.FunctionDef) -> dict[str, tuple[Any, Any]]:
-    """Arguments of a function or of a class's constructor; `**kwargs` stands for those of the base class."""
-    if isinstance(node, ast.FunctionDef):
-        return _signature(node)
-    init = next((item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
-    inherited: dict[str, tuple[Any, Any]] = {}
-    if init is None or init.args.kwarg is not None:
-        for base_module, base in _bases(module, node):
-            inherited |= _arguments(base_module, base)
-    return inherited | (_signature(init) if init else {})
-
-
-def _docs(module: str, node: ast.ClassDef | ast.FunctionDef) -> dict[str, str]:
-    """What the docstrings say of the arguments, those of the base classes included."""
-    bases = _bases(module, node) if isinstance(node, ast.ClassDef) else []
-    inherited = {name: said for base in bases for name, said in _docs(*base).items()}
-    return inherited | arguments(node)
-
-
-def _signature(function: ast.FunctionDef) -> dict[str, tuple[Any, Any]]:
-    positional = [*function.args.posonlyargs, *function.args.args]
-    missing: list[ast.expr | None] = [None] * (len(positional) - len(function.args.defaults))
-    defaults = [*missing, *function.args.defaults, *function.args.kw_defaults]
-    pairs = zip([*positional, *function.args.kwonlyargs], defaults, strict=True)
-    return {argument.arg: (_hint(argument), _literal(default)) for argument, default in pairs if argument.arg != "self"}
-
-
-def _hint(argument: ast.arg) -> Any:
-    if argument.annotation is None:
-        return Any
+@contextmanager
+def _beside() -> Iterator[None]:
+    """Let plug-ins import the files beside them, as a script may."""
+    before = list(sys.path)
+    sys.path += list(dict.fromkeys(str(path.parent) for path in PLUGINS.values()))
     try:
-        return eval(ast.unparse(argument.annotation), dict(HINTS))
-    except (NameError, AttributeError):  # an offered object, such as a network: never read from a configuration
-        return Any
-
-
-def _literal(default: ast.expr | None) -> Any:
-    try:
-        return REQUIRED if default is None else ast.literal_eval(default)
-    except ValueError:
-        return COMPUTED
-
-
-def _is_turn(method: ast.FunctionDef) -> bool:
-    """Whether a method is a player's turn: decorated with `@player(...)`."""
-    calls = [item.func for item in method.decorator_list if isinstance(item, ast.Call)]
-    return any(isinstance(function, ast.Name) and function.id == "player" for function in calls)
-
-
-def _facts(module: str, node: ast.ClassDef | ast.FunctionDef) -> dict[str, Any]:
-    """Literal class attributes, inherited ones included: what guards and `auto` may know before torch loads."""
-    if isinstance(node, ast.FunctionDef):
-        return {}
-    facts: dict[str, Any] = {}
-    for base_module, base in _bases(module, node):
-        facts |= _facts(base_module, base)
-    methods = {item.name: _is_turn(item) for item in node.body if isinstance(item, ast.FunctionDef)}
-    kept = [name for name in facts.get("players", []) if methods.get(name, True)]  # a plain method takes a turn out
-    facts["players"] = [*kept, *(name for name, turn in methods.items() if turn and name not in kept)]
-    for item in node.body:
-        target = item.targets[0] if isinstance(item, ast.Assign) else getattr(item, "target", None)
-        value = getattr(item, "value", None)
-        if isinstance(target, ast.Name) and isinstance(value, ast.expr):
-            try:
-                facts[target.id] = ast.literal_eval(value)
-            except ValueError:
-                continue
-    facts["networks"] = list(dict.fromkeys([*facts.get("networks", []), *facts.get("roles", [])]))  # bases' ones too
-    return facts
+        yield
+    finally:
+        sys.path[:] = before
 
 
 # --- the groups -----------------------------------------------------------------------------------------------------
 # What each group is offered is listed here and nowhere else.
 
-games = Registry("model", "games", "gan_cli.games", offers=("loss", "regularizer", "augmentation", "spec"))
-networks = Registry("network", "networks", "gan_cli.networks", offers=("shape", "latent", "bounded", "outputs"))
-losses = Registry("loss", "losses", "gan_cli.losses")
-regularizers = Registry("regularizer", "regularizers", "gan_cli.regularizers")
-augmentations = Registry("augmentation", "augmentations", "gan_cli.augmentations")
-datasets = Registry("data", "datasets", "gan_cli.data")
-optimizers = Registry("optimizer", "optimizers", "gan_cli.optimizers", offers=("parameters",))
-schedules = Registry("schedule", "schedules", "gan_cli.optimizers", offers=("optimizer",))
-figures = Registry("figures", "figures", "gan_cli.figures", offers=("trainer", "dataset", "rows"))
-metrics = Registry("metrics", "metrics", "gan_cli.metrics", offers=("dataset", "device"))
+NAMES = tuple | list
+games = Registry(
+    "model", "games", "gan_cli.games", ("loss", "regularizer", "augmentation", "spec"),
+    "gan_cli.game.Game", {"roles": dict, "renders": bool, "augments": bool},
+)  # fmt: skip
+networks = Registry("network", "networks", "gan_cli.networks", ("shape", "latent", "bounded", "outputs"))
+losses = Registry(
+    "loss", "losses", "gan_cli.losses", (),
+    "gan_cli.losses.Loss", {"needs_unbounded_score": bool, "needs_lipschitz_critic": bool, "uses_real": bool},
+)  # fmt: skip
+regularizers = Registry(
+    "regularizer", "regularizers", "gan_cli.regularizers", (),
+    "gan_cli.regularizers.Regularizer", {"per_sample": bool, "lipschitz": bool},
+)  # fmt: skip
+augmentations = Registry(
+    "augmentation", "augmentations", "gan_cli.augmentations", (),
+    "gan_cli.augmentations.Augmentation", {"kinds": NAMES},
+)  # fmt: skip
+datasets = Registry(
+    "data", "datasets", "gan_cli.data", (),
+    "gan_cli.data.dataset.Dataset", {"kind": str, "metrics": NAMES}, "gan_cli.data.law",
+)  # fmt: skip
+optimizers = Registry("optimizer", "optimizers", "gan_cli.optimizers", ("parameters",))
+schedules = Registry("schedule", "schedules", "gan_cli.optimizers", ("optimizer",))
+figures = Registry("figures", "figures", "gan_cli.figures", ("trainer", "dataset", "rows"))
+metrics = Registry(
+    "metrics", "metrics", "gan_cli.metrics", ("dataset", "device"),
+    "none; see docs/your_own_gan.md", {"scores": NAMES, "objectives": NAMES, "lower_is_better": NAMES},
+)  # fmt: skip

@@ -1,10 +1,11 @@
 """What a run came to, in a few lines for people; `make demo` ends with it. Nothing here imports torch."""
 
-import json
 import sys
 from pathlib import Path
 
+from gan_cli.errors import UserError, on_one_line
 from gan_cli.rundir import read_card
+from gan_cli.runs import read
 
 ESTIMATE = "wasserstein/heldout"
 
@@ -13,26 +14,27 @@ def summary(folder: Path) -> str:
     """A run's scores, and where its files are."""
     card = read_card(folder)
     scores = [f"  {name:<36}{value:.4g}" for name, value in card.get("scores", {}).items()]
-    pictures = sorted((folder / "samples").glob("*.png"))[-1:] + sorted(folder.glob("*.png"))
+    drawn = sorted((folder / "samples").glob("*.png"))[-1:] + sorted(folder.glob("*.png"))
     lines = [
         f"{folder}: {card.get('step', 0)} steps in {card.get('seconds', 0.0):.0f} s",
         *scores,
         *(f"health: {sentence}" for sentence in card.get("health", [])),
         *filter(None, [agreement(folder, card.get("objective", ""))]),
-        *(f"picture      {path}" for path in pictures),
+        *(f"picture      {path}" for path in drawn),
         f"checkpoint   {folder / 'checkpoints' / 'last.pt'}",
         f"TensorBoard  tensorboard --logdir {folder / 'tensorboard'}",
     ]
-    return "\n".join(lines)
+    return "\n".join(map(on_one_line, lines))
 
 
 def agreement(folder: Path, score: str) -> str:
     """How well the critic's held-out estimate followed a score over the evaluations: Spearman's rank correlation."""
     try:
-        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError):
+        rows = read(folder).rows
+    except UserError:
         return ""
-    pairs = [(row[ESTIMATE], row[f"metrics/{score}"]) for row in rows if {ESTIMATE, f"metrics/{score}"} <= row.keys()]
+    names = (ESTIMATE, f"metrics/{score}")
+    pairs = [[row[name] for name in names] for row in rows if row.keys() >= set(names)]
     if len(pairs) < 4:
         return ""
     from scipy.stats import spearmanr

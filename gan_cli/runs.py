@@ -7,6 +7,7 @@ file that is damaged costs its run, not the comparison: the run is left out, and
 import functools
 import json
 import math
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,9 @@ import yaml
 from gan_cli import registry
 from gan_cli.config import DEFAULTS, HARMLESS, configs, flatten
 from gan_cli.errors import UserError, on_one_line
-from gan_cli.rundir import CARD
+from gan_cli.files import SMALL, leads_out, read_text
+from gan_cli.plain import read_yaml
+from gan_cli.rundir import CARD, checked
 
 SEED = "seed"
 EQUAL = HARMLESS - {"steps", "minutes", "evaluate_samples"}
@@ -48,8 +51,7 @@ class Run:
     @functools.cached_property
     def scores(self) -> dict[str, float]:
         """The last scores."""
-        found = self.card.get("scores")
-        return _numbers(found) if isinstance(found, Mapping) else {}
+        return _numbers(self.card.get("scores", {}))
 
     @property
     def objective(self) -> str:
@@ -63,8 +65,7 @@ class Run:
     @property
     def health(self) -> list[str]:
         """The verdicts of the health report; none if the run has not ended."""
-        said = self.card.get("health", [])
-        return [str(sentence) for sentence in said] if isinstance(said, list) else []
+        return list(self.card.get("health", []))
 
     @property
     def command(self) -> str:
@@ -73,8 +74,9 @@ class Run:
 
     @property
     def pictures(self) -> list[Path]:
-        """Its samples, PNG or text, the newest last."""
-        return sorted(path for path in (self.folder / "samples").glob("*") if path.suffix in (".png", ".txt"))
+        """Its samples, PNG or text, the newest last; neither pipes nor what links bring in from elsewhere."""
+        found = [path for path in (self.folder / "samples").glob("*") if path.suffix in (".png", ".txt")]
+        return sorted(path for path in found if path.is_file() and not leads_out(path, self.folder))
 
     def setting(self, key: str) -> str:
         """What the run has for a key: a leaf of its configuration, an option of a group, or what was typed."""
@@ -151,7 +153,7 @@ def found(places: Sequence[Path]) -> tuple[list[Run], list[str]]:
     Raises:
         UserError: a folder does not exist or has no run in it, or not one run can be read.
     """
-    cards = {card.resolve(): card for place in places for card in _cards(place)}
+    cards = {os.path.realpath(card.parent): card for place in places for card in _cards(place)}
     runs, damaged = [], []
     for card in cards.values():
         try:
@@ -165,7 +167,8 @@ def found(places: Sequence[Path]) -> tuple[list[Run], list[str]]:
 
 def _cards(place: Path) -> list[Path]:
     if not place.is_dir():
-        raise UserError(f"{place}: no such folder; name the folder of a run, or one with runs in it.")
+        what = "a file, not a folder" if place.exists() else "no such folder"
+        raise UserError(f"{place}: {what}; name the folder of a run, or one with runs in it.")
     linked = place.glob(f"*/{CARD}")  # a folder of links to runs will do; deeper down none is followed
     cards = [place / CARD] if (place / CARD).is_file() else sorted({*place.rglob(CARD), *linked})
     if not cards:
@@ -175,37 +178,36 @@ def _cards(place: Path) -> list[Path]:
 
 def read(folder: Path) -> Run:
     """The run in a folder. Raises UserError that names the file which is damaged."""
-    with _readable(folder / CARD) as text:
-        card = _mapping(json.loads(text))
-    with _readable(folder / ".hydra" / "config.yaml") as text:
-        config = flatten(DEFAULTS) | flatten(_mapping(_yaml(text)))  # a key that a later version has added, added
+    with _readable(folder, CARD) as text:
+        card = checked(_mapping(json.loads(text)))
+    with _readable(folder, ".hydra/config.yaml") as text:
+        config = flatten(DEFAULTS) | flatten(_mapping(read_yaml(text)))  # a key that a later version has added, added
     overrides = None
-    if (folder / ".hydra" / "overrides.yaml").exists():
-        with _readable(folder / ".hydra" / "overrides.yaml") as text:
-            overrides = [str(item) for item in _yaml(text) or []]
+    if os.path.lexists(folder / ".hydra" / "overrides.yaml"):
+        with _readable(folder, ".hydra/overrides.yaml") as text:
+            overrides = [str(item) for item in read_yaml(text) or []]
     rows: list[dict[str, float]] = []
-    if (folder / "metrics.jsonl").exists():  # a run that has just begun has none
-        with _readable(folder / "metrics.jsonl") as text:
+    if os.path.lexists(folder / "metrics.jsonl"):  # a run that has just begun has none
+        with _readable(folder, "metrics.jsonl", LONGEST) as text:
             whole, _, _ = text.rpartition("\n")  # a row without its end is still being written
             rows = [_numbers(_mapping(json.loads(line))) for line in whole.splitlines()]
     return Run(folder, card, config, overrides, rows)
 
 
+LONGEST = 2**28  # bytes of the rows of a run
+
+
 @contextmanager
-def _readable(path: Path) -> Iterator[str]:
-    """The text of a file; whatever is wrong with it ends in one sentence."""
+def _readable(folder: Path, name: str, most: int = SMALL) -> Iterator[str]:
+    """The text of a file of a run; whatever is wrong with it ends in one sentence."""
+    path = folder / name
     try:
-        yield path.read_text(encoding="utf-8")
-    except (OSError, ValueError, TypeError, OverflowError, RecursionError, yaml.YAMLError) as error:
+        if leads_out(path, folder):
+            raise ValueError("it is a link that leads out of the run's folder")
+        yield read_text(path, most)
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0]
-        raise UserError(f"{path}: cannot be read ({reason}), so its run is left out.") from None
-
-
-def _yaml(text: str) -> Any:
-    """YAML of plain values. Anchors are refused: few lines of them unfold to more than a memory holds."""
-    if "*" in text and any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-        raise ValueError("it holds a YAML alias, which no run writes")
-    return yaml.safe_load(text)
+        raise UserError(f"{path}: cannot be read ({reason:.200}), so its run is left out.") from None
 
 
 def _mapping(content: Any) -> dict[str, Any]:

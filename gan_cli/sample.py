@@ -1,27 +1,31 @@
 """`gan-sample`: render what a checkpoint has learnt. Needs nothing but the file."""
 
+import math
+import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan_cli.errors import UserError
+from gan_cli.generator import CHUNK, Generator, Weights, in_chunks, shown
+from gan_cli.places import expanded
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CHUNK = 16
-"""Every forward has this many rows, padded if need be: CPU results differ in the last bits across batch sizes, and
-image i of seed s must be image 0 of seed s + i, bit for bit."""
+__all__ = ["CHUNK", "Generator", "Mode", "SampleConfig", "Statistics", "Weights", "in_chunks", "prepared", "run"]
 
 
 class Mode(Enum):
     """What is written."""
 
     grid = "grid"  # one PNG of all samples
-    images = "images"  # a folder of PNGs; for points, one scatter
+    images = "images"  # a folder of PNGs, named by their seeds; for points, one scatter
     text = "text"  # lines of text, printed or written to a .txt file
     traverse = "traverse"  # one PNG: a row for each sample, a column for each value of one code or number of the latent
     interpolate = "interpolate"  # a PNG with a row from each sample to the next, or a GIF of the whole way
@@ -31,7 +35,8 @@ class Mode(Enum):
     timeline = "timeline"  # a GIF: the same samples by each checkpoint of a run
     reconstruct = "reconstruct"  # one PNG: held-out samples, each above what comes back of it
     encode = "encode"  # one array `codes`, (n, latent), of held-out samples, and their classes `y`
-    npz = "npz"  # one array `samples`, (n, ...); a table's in its own units
+    npz = "npz"  # one array `samples`, (n, ...); of a table in its own units, and `table`, with a name for each column
+    csv = "csv"  # of a table: a line of names, and a line for each sample, with words, dates and whole numbers as such
 
 
 class Way(Enum):
@@ -55,26 +60,22 @@ class Statistics(Enum):
     batch = "batch"
 
 
-class Weights(Enum):
-    """Which weights are rendered."""
-
-    auto = "auto"  # the average if there is one
-    ema = "ema"
-    raw = "raw"
-
-
 @dataclass
 class SampleConfig:
     """The keys of `gan-sample`."""
 
-    checkpoint: str = field(default="???", metadata={"help": "FILE that gan-train wrote, or a run's folder (its last)"})
+    checkpoint: str = field(
+        default="???", metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"}
+    )
     n: int = field(default=64, metadata={"least": 1, "help": "how many samples"})
     seed: int = field(default=0, metadata={"least": 0, "help": "sample i of seed s is sample 0 of seed s + i"})
-    seeds: Any = field(default=None, metadata={"help": "FIRST-LAST, or [a,list]: in place of n and seed"})
+    seeds: Any = field(
+        default=None, metadata={"help": "FIRST-LAST, or [a,list]: in place of n and seed; each in all classes"}
+    )
     mode: Mode = field(default=Mode.grid, metadata={"help": f"one of {', '.join(Mode.__members__)}"})
     classes: Any = field(
         default=None,
-        metadata={"help": "of a conditional model: a class, [a,list] or all; each z is shown in all of them"},
+        metadata={"help": "of a conditional model: a class by name or number, [a,list] or all"},
     )
     code: str | None = field(default=None, metadata={"help": "of mode=traverse: the name of a code of the model"})
     dimension: int | None = field(
@@ -94,133 +95,55 @@ class SampleConfig:
     statistics: Statistics = field(
         default=Statistics.saved, metadata={"help": "of batch norm: saved, or estimated over fresh batches (batch)"}
     )
-    data: str | None = field(default=None, metadata={"help": "of reconstruct and encode: not the model's own data"})
+    data: str | None = field(
+        default=None, metadata={"help": "of reconstruct, encode, nearest: other data; or data.KEY=VALUE"}
+    )
     output: str | None = field(default=None, metadata={"help": "PATH to write; named after the mode if not given"})
     weights: Weights = field(default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"})
     plugins: list[str] = field(default_factory=list, metadata={"help": "plug-ins of the checkpoint that you trust"})
 
 
-class Generator:
-    """A trained generator, for notebooks: `gan_cli.load(FILE).sample(n, seed)`.
-
-    Args:
-        path: a checkpoint that gan-train wrote, or a run's folder (its last).
-        weights: `ema`, `raw`, or `auto`: the average if there is one.
-        plugins: plug-ins that the checkpoint needs and you trust.
-
-    Attributes:
-        spec: kind and shape of a sample.
-        step: rounds it was trained for.
-
-    Raises:
-        UserError: missing, damaged or hostile file; no average where `ema` is asked for.
-    """
-
-    def __init__(self, path: str | Path, weights: str = "auto", plugins: Sequence[str] = ()) -> None:
-        from gan_cli.build import load_game
-
-        if weights not in Weights.__members__:
-            raise UserError(f"weights={weights}: expected one of {', '.join(Weights.__members__)}.")
-        self.game, self.spec, state = load_game(Path(path), weights, plugins)
-        self.step: int = state["step"]
-        self.config = state["config"]
-
-    def sample(self, n: int, seed: int = 0, classes: Sequence[int] = ()) -> "Tensor":
-        """n samples, float32 of shape (n, *spec.shape); images in [-1, 1]. Sample i depends on seed + i alone.
-
-        Args:
-            classes: of a conditional game: sample i is of the class i modulo their number, and as many neighbours as
-                there are classes share what else they are drawn from. The game draws the classes if none are given.
-        """
-        if n < 1:
-            raise UserError(f"n={n}: must be at least 1.")
-        return self.render(self.drawn(range(seed, seed + n), classes))
-
-    def drawn(self, seeds: Sequence[int], classes: Sequence[int] = ()) -> "Tensor":
-        """What as many samples as there are seeds are rendered from; with classes, see `sample`."""
-        import torch
-
-        from gan_cli import noise
-
-        each = max(1, len(classes))
-        rows = [self.game.draw(noise.generator("sample", seeds[i // each])) for i in range(len(seeds))]
-        latents = torch.stack(rows)
-        if classes:
-            latents = self.game.of_class(latents, torch.tensor([classes[i % each] for i in range(len(seeds))]))
-        return latents
-
-    def traversed(self, latents: "Tensor", code: str | None) -> "Tensor":
-        """Each row with every value of one code, side by side."""
-        named: Any = getattr(self.game, "codes", None)
-        codes = list(named.widths) if named else []
-        if code not in codes:
-            known = f"; its codes are {', '.join(codes)}" if codes else " at all; model=infogan learns some"
-            raise UserError(f"code={code}: the checkpoint's model has no such code{known}.")
-        return self.game.traverse(latents, code)  # type: ignore[operator]
-
-    def render(self, latents: "Tensor") -> "Tensor":
-        """Samples for rows of what `game.draw` draws, in chunks of one size."""
-        return in_chunks(self.game.render, latents)
-
-    def classes(self, typed: Any) -> list[int]:
-        """The classes that `classes=all`, `classes=3` or `classes=[1,2]` means. Raises UserError for others."""
-        if typed is None:
-            return []
-        known = range(self.game.classes)
-        if not known:
-            raise UserError(f"classes={typed}: the checkpoint's model is not conditional; leave classes out.")
-        named = list(map(str, known if typed == "all" else typed if isinstance(typed, list) else [typed]))
-        if not set(named) <= set(map(str, known)):
-            raise UserError(f"classes={typed}: expected all, or some of 0 to {known[-1]}, such as classes=[0,1].")
-        return [int(label) for label in named]
-
-
-def in_chunks(render: "Callable[[Tensor], Tensor]", latents: "Tensor") -> "Tensor":
-    """What `render` makes of rows, CHUNK of them at a time, the last ones padded by the last row."""
-    import torch
-
-    n = len(latents)
-    padding = latents[-1:].expand(-n % CHUNK, *latents.shape[1:])
-    with torch.no_grad():
-        chunks = [render(chunk) for chunk in torch.cat([latents, padding]).split(CHUNK)]
-    return torch.cat(chunks)[:n]
-
-
 THROUGH_CODES = (Mode.reconstruct, Mode.encode)
 SUFFIXES: dict[Mode, tuple[str, ...]] = {
-    Mode.images: ("",), Mode.npz: (".npz",), Mode.text: (".txt",), Mode.encode: (".npz",),
+    Mode.images: ("",), Mode.npz: (".npz",), Mode.csv: (".csv",), Mode.text: (".txt",), Mode.encode: (".npz",),
     Mode.interpolate: (".png", ".gif"), Mode.timeline: (".gif",),
 }  # fmt: skip
 """What a mode writes, its own choice first; a PNG if it is not here."""
 
 
-def run(config: SampleConfig) -> None:
-    """Render and write what the configuration asks for; prints where it is."""
-    from gan_cli import modes
+DRAWN = tuple(mode for mode in Mode if mode not in THROUGH_CODES)
+READ_BY: dict[str, tuple[Mode, ...]] = {
+    **dict.fromkeys(("seeds", "classes", "truncation", "directions", "shifts"), DRAWN),
+    "code": (Mode.traverse,), "dimension": (Mode.traverse,), "path": (Mode.interpolate,),
+    "steps": (Mode.traverse, Mode.interpolate, Mode.truncate), "data": (Mode.nearest, *THROUGH_CODES),
+}  # fmt: skip
+"""Which modes read a key; those that are not here are read by all. `data` stands for data.KEY too."""
 
-    seeds = seeds_of(config)
-    if config.mode is Mode.timeline:
-        modes.write_timeline(config, seeds, _output(config))
+
+def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
+    """Render and write what the configuration asks for; prints where it is.
+
+    Args:
+        changed: `data.KEY=VALUE`: options of the data that are others now than they were in training.
+    """
+    from gan_cli import modes
+    from gan_cli.evaluate import own_or_other_data, settings_of
+
+    refuse_unread(config, changed)
+    mode, output = config.mode, _output(config)
+    if mode is Mode.timeline:
+        modes.write_timeline(config, output)
         return
-    generator = prepared(config, Path(config.checkpoint))
-    mode, classes = config.mode, generator.classes(config.classes)
+    generator = prepared(config, config.checkpoint)
+    dataset = partial(
+        own_or_other_data, generator.config, generator.spec, config.data, settings_of(changed).get("data", {})
+    )
     if (generator.spec.kind == "text") != (mode is Mode.text) and mode not in (Mode.npz, Mode.encode):
         raise UserError(f"mode={mode.value}: the checkpoint makes {generator.spec.kind}; take {_fitting(generator)}.")
-    latents = latents_of(config, generator, seeds, classes) if mode not in THROUGH_CODES else None
-    if mode is Mode.text and config.output is None:
-        assert latents is not None
-        print("\n".join(modes.lines(generator, generator.render(latents))))
-        return
-    output = _output(config)
-    if latents is None:
-        modes.write_through_codes(config, generator, output)
-        return
-    samples, columns, said = modes.made(config, generator, latents, len(classes) if len(classes) > 1 else 0)
-    modes.write(samples, generator, mode, output, columns)
-    print(f"{len(seeds)} samples of {config.checkpoint} (step {generator.step}) in {output}{said}")
+    (modes.write_through_codes if mode in THROUGH_CODES else modes.write_drawn)(config, generator, dataset, output)
 
 
-def prepared(config: SampleConfig, path: Path) -> Generator:
+def prepared(config: SampleConfig, path: str | Path) -> Generator:
     """The generator in a file, with the statistics that the configuration asks for."""
     generator = Generator(path, config.weights.value, config.plugins)
     if config.statistics is Statistics.batch:
@@ -230,44 +153,140 @@ def prepared(config: SampleConfig, path: Path) -> Generator:
     return generator
 
 
-def latents_of(config: SampleConfig, generator: Generator, seeds: list[int], classes: list[int]) -> "Tensor":
+def latents_of(
+    config: SampleConfig, generator: Generator, seeds: Sequence[int], labels: Sequence[int] = ()
+) -> "Tensor":
     """What is rendered, or walked between: drawn, drawn in, and moved."""
     from gan_cli import walks
 
-    latents = generator.game.truncated(generator.drawn(seeds, classes), config.truncation)
+    latents = generator.game.truncated(generator.drawn(seeds, labels), config.truncation)
     return walks.shifted(generator, latents, config.directions.value, config.shifts) if config.shifts else latents
 
 
-def seeds_of(config: SampleConfig) -> list[int]:
-    """The seeds that `seeds=0-63`, `seeds=[3,5]`, `seeds=7`, or else n and seed mean. Raises UserError for others."""
-    if config.seeds is not None and config.mode in THROUGH_CODES:
-        raise UserError(
-            f"seeds={config.seeds}: mode={config.mode.value} takes held-out samples; choose them by n, seed."
-        )
+# --- what is asked for ------------------------------------------------------------------------------------------------
+
+
+def refuse_unread(config: SampleConfig, changed: Sequence[str] = ()) -> None:
+    """Raise UserError for a key that was given and is not read, or a number that is none."""
+    mode = config.mode
+    given = [(key, shown(value)) for key, value in _given(config).items()]
+    for key, value in [*given, *(item.split("=", 1) for item in changed)]:
+        readers = READ_BY.get(key.partition(".")[0], tuple(Mode))
+        if mode not in readers:
+            others = ", ".join(f"mode={reader.value}" for reader in readers)
+            what = f"all modes but {', '.join(m.value for m in THROUGH_CODES)}" if readers == DRAWN else others
+            raise UserError(f"{key}={value}: mode={mode.value} does not read it; {what} would.")
+    for key, number in (("truncation", config.truncation), *(("shifts", shift) for shift in config.shifts)):
+        if not math.isfinite(number):
+            raise UserError(f"{key}={number}: expected a finite number.")
+    if sentence := _at_odds(config, [key for key, _ in given]):
+        raise UserError(sentence)
+
+
+def _given(config: SampleConfig) -> dict[str, Any]:
+    """The keys whose values are not the usual ones."""
+    usual = {
+        item.name: item.default_factory() if item.default_factory is not MISSING else item.default
+        for item in fields(SampleConfig)
+    }
+    return {key: getattr(config, key) for key in usual if getattr(config, key) != usual[key]}
+
+
+def _at_odds(config: SampleConfig, given: Sequence[str]) -> str:
+    """What is wrong with keys that the mode reads, each beside the others; nothing if they go together."""
+    typed = {key: shown(getattr(config, key)) for key in given}
+    counted = next((key for key in ("n", "seed") if key in given and config.seeds is not None), None)
+    if counted:
+        return f"{counted}={typed[counted]}: seeds={typed['seeds']} takes the place of n and seed; leave one out."
+    if "directions" in given and not config.shifts:
+        return f"directions={typed['directions']}: says where shifts= go; add shifts=[1.5] or so."
+    if config.mode is not Mode.traverse:
+        return ""
+    if (config.code is None) == (config.dimension is None):
+        return "mode=traverse: add code=NAME, a code of the model, or dimension=NUMBER, one of the latent; one of them."
+    if config.code is not None and "steps" in given:
+        return f"steps={config.steps}: a code is shown at values of its own; leave steps out."
+    return ""
+
+
+def rows_of(config: SampleConfig, generator: Generator) -> tuple[list[int], list[int]]:
+    """The seed of each sample, and its class where classes are asked for: each seed is shown in all of them.
+
+    Raises:
+        UserError: no such class or seed, or more samples than the memory holds.
+    """
+    classes, spans = generator.classes(config.classes), spans_of(config)
+    each, walks = max(1, len(classes)), config.mode in READ_BY["steps"] and config.code is None
+    count = config.n if config.seeds is None else each * sum(span.stop - span.start for span in spans)
+    asked = f"n={config.n}" if config.seeds is None else f"seeds={shown(config.seeds)}"
+    tile = TILE if generator.spec.kind == "image" and config.mode not in (Mode.images, Mode.npz) else 0
+    generator.refuse_more_than_fits(
+        count * (config.steps if walks else 1), f"{asked}, steps={config.steps}" if walks else asked, tile
+    )
+    seeds = list(islice((seed for seed in chain(*spans) for _ in range(each)), count))
+    return seeds, [classes[i % each] for i in range(count)] if classes else []
+
+
+TILE = 12_000  # bytes that a small image needs while it is put into a picture
+
+
+def spans_of(config: SampleConfig) -> list[range]:
+    """The seeds that `seeds=0-63`, `seeds=[3,5,10-19]`, `seeds=7`, or else n and seed mean. Raises UserError for
+    others."""
     if config.seeds is None:
-        return list(range(config.seed, config.seed + config.n))
+        return [range(config.seed, config.seed + config.n)]
     typed = config.seeds if isinstance(config.seeds, list) else [config.seeds]
-    try:
-        if match := re.fullmatch(r"(\d+)-(\d+)", str((*typed, "")[0])):
-            seeds = list(range(int(match[1]), int(match[2]) + 1))
-        else:
-            seeds = [int(part) for part in typed]
-    except ValueError:
-        seeds = []
-    if not seeds or min(seeds) < 0:
-        raise UserError(f"seeds={config.seeds}: expected FIRST-LAST such as 0-63, or a list such as [3,5].")
-    return seeds
+    found = [re.fullmatch(r"(\d{1,30})(?:-(\d{1,30}))?", str(part), re.ASCII) for part in typed]
+    spans = [range(int(match[1]), int(match[2] or match[1]) + 1) for match in found if match]
+    if not spans or not all(found) or not all(span.stop > span.start for span in spans):
+        raise UserError(
+            f"seeds={shown(config.seeds)}: expected FIRST-LAST such as 0-63, or a list such as [3,5,10-19]."
+        )
+    return spans
+
+
+# --- where it goes ----------------------------------------------------------------------------------------------------
 
 
 def _output(config: SampleConfig) -> Path:
-    """Where to write. Raises UserError for a name that does not fit the mode."""
+    """Where to write. Raises UserError for a name that does not fit the mode, or that cannot be written."""
     suffixes = SUFFIXES.get(config.mode, (".png",))
-    output = Path(config.output or f"samples{suffixes[0]}")
-    if suffixes[0] and output.suffix not in suffixes:
-        raise UserError(f"output={output}: mode={config.mode.value} writes a {' or '.join(suffixes)} file; name one.")
-    if suffixes[0] and output.is_dir():
-        raise UserError(f"output={output}: a folder of that name is there; name a file.")
+    typed = f"samples{suffixes[0]}" if config.output is None else config.output
+    if suffixes[0]:
+        return file_to_write(typed, suffixes, f"mode={config.mode.value}")
+    output = expanded(typed)
+    if not typed or output.suffix in {".png", ".gif", *chain(*SUFFIXES.values())} - {""}:
+        raise UserError(f"output={typed}: mode={config.mode.value} writes a folder of pictures; name a folder.")
+    if output.exists() and not output.is_dir():
+        raise UserError(f"output={typed}: a file of that name is there; name a folder.")
+    _refuse_unwritable(output / "picture", typed)
     return output
+
+
+def file_to_write(typed: str, suffixes: Sequence[str], who: str) -> Path:
+    """The file to write, by what was typed for `output`.
+
+    Raises:
+        UserError: another suffix, or a place where none can be written.
+    """
+    output = expanded(typed)
+    if output.suffix.lower() not in suffixes:
+        raise UserError(f"output={typed}: {who} writes a {' or '.join(suffixes)} file; name one.")
+    if output.is_dir():
+        raise UserError(f"output={typed}: a folder of that name is there; name a file.")
+    if output.exists() and not output.is_file():
+        raise UserError(f"output={typed}: a device or a pipe of that name is there; name a file.")
+    _refuse_unwritable(output, typed)
+    return output
+
+
+def _refuse_unwritable(output: Path, typed: str) -> None:
+    """Say so before anything is rendered, if no file can be made there."""
+    folder = next(parent for parent in output.parents if parent.exists())
+    if not folder.is_dir():
+        raise UserError(f"output={typed}: {folder} is a file, not a folder; name another place.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"output={typed}: the folder {folder} cannot be written to; name another place.")
 
 
 def _fitting(generator: Generator) -> str:

@@ -27,6 +27,9 @@ def patience() -> Iterator[None]:
     The signal is blocked in this thread, and so in the processes that it starts, until they play. A thread that does
     nothing else takes it; Python calls the handler in this one.
     """
+    if threading.current_thread() is not threading.main_thread():  # which no signal reaches
+        yield
+        return
     for helper in ("multiprocessing", "joblib.externals.loky.backend"):  # to start them later would unblock it
         with contextlib.suppress(ImportError, AttributeError):
             import_module(f"{helper}.resource_tracker").ensure_running()

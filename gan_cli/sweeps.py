@@ -5,12 +5,13 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import yaml
 
 from gan_cli import multirun
-from gan_cli.errors import UserError, on_one_line
+from gan_cli.errors import UserError, explain_os, on_one_line
+from gan_cli.plain import read_yaml
 from gan_cli.runs import SEED, Run, found
 
 
@@ -44,7 +45,7 @@ def table(folder: Path, scores: Sequence[str] = ()) -> str:
     for setting, members in groups.items():
         values = [[v for run in members if (v := run.value(name)) is not None] for name in shown]
         lines.append(" | ".join(["", *setting, *map(_summary, values), ""]).strip())
-    return "\n".join(lines)
+    return "\n".join(map(on_one_line, lines))
 
 
 def _summary(values: list[float]) -> str:
@@ -83,9 +84,9 @@ def curves(folder: Path, option: str, scores: Sequence[str]) -> np.ndarray:
 
     cells_at: dict[float, list[Run]] = {}
     for run in cells(folder):
-        typed = yaml.safe_load(run.typed.get(option, "null"))
+        typed = _typed(run.typed.get(option, "null"))
         place = typed[0] if isinstance(typed, list) else typed
-        if not isinstance(place, int | float):
+        if not isinstance(place, int | float) or isinstance(place, bool):
             raise UserError(f"{run.folder}: no number was typed for {option} there.")
         cells_at.setdefault(float(place), []).append(run)
     figure = Figure(figsize=(6, 3.5), dpi=100, layout="tight")
@@ -96,6 +97,13 @@ def curves(folder: Path, option: str, scores: Sequence[str]) -> np.ndarray:
         axes.plot(list(middles), list(middles.values()), "o-", label=score)
     axes.legend(fontsize=7)
     return drawn(figure)
+
+
+def _typed(text: str) -> Any:
+    try:
+        return read_yaml(text)
+    except ValueError:
+        return None
 
 
 def success(folder: Path, option: str, score: str, thresholds: Sequence[float] = ()) -> str:
@@ -116,12 +124,14 @@ def success(folder: Path, option: str, score: str, thresholds: Sequence[float] =
     (a, of_a), (b, of_b) = reached.items()
     seeds = of_a.keys() & of_b.keys()
     finite = [value for values in reached.values() for value in values.values() if np.isfinite(value)]
+    if not finite:
+        raise UserError(f"{folder}: no run has the score {score}.")
     lines = [f"| {score} at least | only {a} | only {b} | both | neither |", "|---|---|---|---|---|"]
     for threshold in thresholds or np.linspace(min(finite), max(finite), 8):
         pairs = [(of_a[seed] >= threshold, of_b[seed] >= threshold) for seed in seeds]
         counts = [pairs.count(pair) for pair in ((True, False), (False, True), (True, True), (False, False))]
         lines.append(f"| {threshold:.3g} | " + " | ".join(map(str, counts)) + " |")
-    return "\n".join(lines)
+    return "\n".join(map(on_one_line, lines))
 
 
 def main() -> None:
@@ -147,6 +157,8 @@ def main() -> None:
         rows, columns = typed.grid
         _write(typed.output, picture(typed.folder, rows, columns, typed.pattern, *typed.scores[:1]))
     elif typed.success:
+        if not typed.scores:
+            raise UserError(f"--success {typed.success}: name the score that is to be reached, after the folder.")
         print(success(typed.folder, typed.success, typed.scores[0], typed.at))
     else:
         print(table(typed.folder, typed.scores))
@@ -162,5 +174,6 @@ def _write(path: Path, pixels: np.ndarray) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except UserError as mistake:
-        sys.exit(f"gan_cli.sweeps: {mistake}")
+    except (UserError, OSError) as mistake:
+        told = explain_os(mistake) if isinstance(mistake, OSError) else str(mistake)
+        sys.exit(f"gan_cli.sweeps: {on_one_line(told)}")

@@ -1,14 +1,13 @@
 """Groups of runs as a table, for a terminal, a spreadsheet, a README, a paper or the page of `gan-compare`."""
 
-import csv
 import html
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from gan_cli.errors import UserError, closest, on_one_line
+from gan_cli.files import csv_text
 from gan_cli.runs import Group, Run, differing
 
 NOTHING = "-"
@@ -82,7 +81,8 @@ class Table:
         """What to call each group: its settings; the folder of its first run where it has none."""
         pairs = [zip(self.keys, row.settings, strict=True) for row in self.rows]
         named = [", ".join(f"{key}={value}" for key, value in settings if value != NOTHING) for settings in pairs]
-        return [name or row.group.runs[0].folder.name for name, row in zip(named, self.rows, strict=True)]
+        names = [name or row.group.runs[0].folder.name for name, row in zip(named, self.rows, strict=True)]
+        return list(map(on_one_line, names))
 
     @property
     def titles(self) -> list[str]:
@@ -179,15 +179,13 @@ def aligned(lines: Sequence[Sequence[str]], left: int) -> str:
 
 def spreadsheet(table: Table) -> str:
     """CSV, with all digits: a column for each mean, and one behind it for the deviation."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(
-        [*table.keys, "runs", *(title for score in table.scores for title in (score.title, f"{score.title} std"))]
-    )
+    count = len(table.keys)
+    keys, scores = table.titles[:count], table.titles[count + 1 :]
+    rows: list[list[object]] = [[*keys, "runs", *(title for score in scores for title in (score, f"{score} std"))]]
     for row in table.rows:
         pairs = [(entry.mean, entry.deviation) if entry else (None, None) for entry in row.scores]
-        writer.writerow([*row.settings, len(row.group.runs), *(value for pair in pairs for value in pair)])
-    return file.getvalue().rstrip("\n")
+        rows.append([*row.settings, len(row.group.runs), *(value for pair in pairs for value in pair)])
+    return csv_text(rows).rstrip("\n")
 
 
 def markdown(table: Table) -> str:
@@ -241,7 +239,8 @@ def _emphasised(
 
 
 def _markdown(text: str) -> str:
-    return html.escape(text, quote=False).replace("|", r"\|")
+    """Neither markup nor a picture from elsewhere."""
+    return html.escape(text, quote=False).replace("|", r"\|").replace("](", r"]\(")
 
 
 LATEX = str.maketrans(

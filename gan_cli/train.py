@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from traceback import format_exc
@@ -14,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gan_cli import commandline, guards, multirun, rundir, stopping
+from gan_cli import commandline, guards, multirun, own, rundir, stopping
 from gan_cli import config as configuration
 from gan_cli.commandline import OUTPUTS
 from gan_cli.errors import UserError
@@ -22,6 +23,8 @@ from gan_cli.errors import UserError
 log = logging.getLogger(__name__)
 
 mistakes: list[UserError | OSError] = []
+shown: list[str] = []
+"""The flag of the command line that shows something and plays nothing, if there is one: it makes no folder."""
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
@@ -35,6 +38,10 @@ def run_folder(*, _root_: DictConfig) -> str:
 
     Under `resume=force`, of any configuration of this model and data.
     """
+    choices = _root_.hydra.runtime.choices
+    parent = OUTPUTS / str(choices.get("model")) / str(choices.get("data"))
+    if shown:
+        return str(parent / rundir.stamp())
     root = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
     config = configuration.check(plain(root))
     if config["dry_run"]:
@@ -43,15 +50,13 @@ def run_folder(*, _root_: DictConfig) -> str:
         guards.check(config)  # before a folder is made
     if config["hardware"]["rendezvous"]:
         raise UserError("hardware.rendezvous: several machines need hydra.run.dir=FOLDER on a disk that they share.")
-    choices = _root_.hydra.runtime.choices
-    parent = OUTPUTS / str(choices.get("model")) / str(choices.get("data"))
     if config["resume"] != "never":
         name = None if config["resume"] == "force" else configuration.fingerprint(config)
         found = rundir.find(parent, name, config["steps"], config["minutes"])
         if found:
             return str(found)
-    if config["init_from"] and not Path(config["init_from"]).is_file():  # a run that goes on no longer needs it
-        raise UserError(f"init_from={config['init_from']}: no such file.")
+    if config["init_from"] and not Path(config["init_from"]).exists():  # a run that goes on no longer needs it
+        raise UserError(f"init_from={config['init_from']}: no such file, and no such run.")
     return str(rundir.new_folder(parent))
 
 
@@ -135,6 +140,8 @@ def _play(config: dict[str, Any], folder: Path) -> float | None:
     guards.check(config)
     from gan_cli import job
 
+    if config["hardware"]["devices"] * config["hardware"]["nodes"] > 1:
+        rundir.let_go(folder)  # to the first of the processes that will play
     runtime = HydraConfig.get()
     logs: Any = OmegaConf.to_container(runtime.job_logging, resolve=True)
     return job.run(config, folder, list(runtime.overrides.task), logs)
@@ -151,6 +158,8 @@ def composed(arguments: list[str], guarded: bool = True) -> dict[str, Any]:
 def compose(arguments: list[str], whole: bool = False) -> DictConfig:
     """What Hydra composes; with its own node if `whole`."""
     ConfigStore.instance().store(name="schema", node=configuration.TrainConfig)
+    own.look_in(commandline.folders(arguments))
+    own.check(arguments, configuration.configs(), configuration.GROUPS)
     with hydra.initialize_config_module("gan_cli.configs", version_base="1.3"):
         typed = commandline.with_search_path(commandline.overrides(arguments))
         return hydra.compose("train", overrides=typed, return_hydra_config=whole)
@@ -162,11 +171,19 @@ def hydra_node(arguments: list[str]) -> Any:
     return OmegaConf.to_container(shared.hydra, resolve=False)
 
 
-def main() -> None:
-    """Compose the configuration from the command line and run it."""
+def main(showing: Sequence[str] = ()) -> None:
+    """Compose the configuration from the command line and run it.
+
+    Args:
+        showing: the flags of the command line that show something and run nothing.
+    """
     ConfigStore.instance().store(name="schema", node=configuration.TrainConfig)
     mistakes.clear()
+    shown[:] = showing
     logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback
-    hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="train")(_job)()
+    try:
+        hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="train")(_job)()
+    finally:
+        rundir.let_go()
     if mistakes:
         raise mistakes[0]

@@ -1,7 +1,7 @@
 """The loop: rounds of turns. It never knows which game it plays; what is beside the mathematics is a hook."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -46,6 +46,8 @@ class Trainer:
         scaled: scale every loss before it goes backward, as float16 needs it (Micikevicius et al., 2018, arXiv
             1710.03740); a turn whose gradients overflow does not step.
         looks: after so many rounds each, and at the end, what was computed must have been finite.
+        timed: which of `schedule` and `game` span the whole run, and so follow the time where that ends it; see
+            `position`.
     """
 
     def __init__(
@@ -61,9 +63,10 @@ class Trainer:
         shards: Shards | None = None,
         scaled: bool = False,
         looks: Sequence[int] = (),
+        timed: Collection[str] = (),
     ) -> None:
         self.game, self.optimizers, self.rate, self.batches, self.ema = game, optimizers, rate, batches, ema
-        self.seed, self.steps, self.minutes = seed, steps, minutes
+        self.seed, self.steps, self.minutes, self.timed = seed, steps, minutes, timed
         self.shards = shards or Shards()
         device = next(game.parameters()).device.type
         self.scalers = {name: GradScaler(device, enabled=scaled) for name in optimizers}
@@ -75,6 +78,7 @@ class Trainer:
         self.interrupted: int | None = None  # the signal that stops the run, in all its processes
         self.ending = False  # the round just played is the last
         self.terms: dict[str, dict[str, Tensor]] = {}  # each player's terms in its last turn, on the device
+        self.played: dict[str, int] = {}  # the round of each player's last turn
         self.scores: dict[str, float] = {}  # of the last evaluation
         self.objective: str | None = None  # which of them counts
         self.best: float | None = None  # of the objective, over all evaluations
@@ -96,6 +100,19 @@ class Trainer:
     def luck(self) -> int:
         """What all that is random in a turn follows from: the seed, and another number after every rollback."""
         return noise.mix(self.seed, "rollback", self.rollbacks) if self.rollbacks else self.seed
+
+    def position(self, part: str) -> int:
+        """The round that a part of the run is at: this one; or, if it is `timed`, the one that the time has come to.
+
+        So a schedule or a growth over all `steps` comes to its end where `minutes` ends the run. The time is that of
+        the last round's end, which a checkpoint holds: a resumed run goes on from it.
+
+        Args:
+            part: `schedule` or `game`.
+        """
+        if self.minutes is None or part not in self.timed:
+            return self.step
+        return max(self.step, int(self.steps * min(1.0, self.seconds / (60 * self.minutes))))
 
     @property
     def rendered(self) -> Game:
@@ -137,16 +154,17 @@ class Trainer:
 
     def play_round(self) -> None:
         """One step: every player's turns, in order of play."""
-        factor = self.rate(self.step)
+        factor = self.rate(self.position("schedule"))
         if factor != self._factor:  # constant rates, which may be tensors on the device, are left alone
             self._factor = factor
             for name, optimizer in self.optimizers.items():
                 for group, base in zip(optimizer.param_groups, self._base_rates[name], strict=True):
                     _set_rate(group, base * factor)
         for game in filter(None, [self.game, self.ema]):
-            game.begin_round(self.step)
-        for turn in self.game.turns(self.step):
-            if turn.fresh_batch:
+            noise.begin_turn("round", self.luck, self.step)
+            game.begin_round(self.position("game"))
+        for i, turn in enumerate(self.game.turns(self.step)):
+            if turn.fresh_batch or i == 0:  # also where a game leaves out the turn that would have drawn it
                 self._rows = self.batches.next_rows()
             self.take_turn(turn, self._rows)
         self.step += 1
@@ -162,6 +180,7 @@ class Trainer:
         terms = self.playing(turn, rows)
         self.watch.note(name, terms, self.step)
         self.terms[name] = {**self.terms.get(name, {}), **terms}  # lazy terms: their last value
+        self.played[name] = self.step
 
     def play_turn(self, turn: Turn, rows: Tensor) -> Terms:
         """A turn as it is written: random numbers set, then what the device computes."""
@@ -215,6 +234,8 @@ class Trainer:
             "objective": self.objective,
             "rollbacks": self.rollbacks,
             "terms": self.terms,
+            "played": self.played,
+            "shards": self.shards.state,
             "game": self.game.state_dict(),
             "ema": {name: network.state_dict() for name, network in self._averages().items()},
             "optimizers": {name: _plain(optimizer.state_dict()) for name, optimizer in self.optimizers.items()},
@@ -235,6 +256,8 @@ class Trainer:
         device = next(self.game.parameters()).device
         saved = state.get("terms", {})
         self.terms = {who: {name: term.to(device) for name, term in terms.items()} for who, terms in saved.items()}
+        self.played = dict(state.get("played") or dict.fromkeys(saved, self.step - 1))
+        self.shards.state = {name: value.to(device) for name, value in state.get("shards", {}).items()}
         self.game.load_state_dict(state["game"])
         for name, network in self._averages().items():
             network.load_state_dict(state["ema"].get(name, self.game.get_submodule(name).state_dict()))

@@ -3,10 +3,11 @@ lies nearest to a sample in the training data.
 """
 
 import functools
+import threading
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from gan_cli import noise
 from gan_cli.data.dataset import Dataset
 from gan_cli.errors import UserError
 from gan_cli.game import Game
+from gan_cli.networks.layers import WEIGHTED, batch_norms
 
 if TYPE_CHECKING:
     from gan_cli.sample import Generator
@@ -23,7 +25,6 @@ REACH = 2.5  # how far a traversal goes from the middle, in deviations of a norm
 NEIGHBOURS = 5
 DIRECTIONS = 16  # that one may go along
 SEEN = 512  # samples whose features tell the principal ones
-LAYERS = nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d
 
 
 def slerp(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
@@ -118,9 +119,15 @@ def directions(generator: "Generator", kind: str, count: int = DIRECTIONS) -> Te
 
 def _features(generator: "Generator", latents: Tensor) -> Tensor:
     """What the middle one of the generator's linear and convolutional layers gives, (n, features)."""
-    layers = [layer for layer in generator.game.get_submodule("G").modules() if isinstance(layer, LAYERS)]
+    layers = [layer for layer in generator.game.get_submodule("G").modules() if isinstance(layer, WEIGHTED)]
     seen: list[Tensor] = []
-    handle = layers[len(layers) // 2].register_forward_hook(lambda layer, inputs, output: seen.append(output))
+    own = threading.get_ident()
+
+    def keep(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+        if threading.get_ident() == own:  # others may be rendering too
+            seen.append(output)
+
+    handle = layers[len(layers) // 2].register_forward_hook(keep)
     try:
         generator.render(latents)
     finally:
@@ -145,8 +152,6 @@ def estimate_statistics(generator: "Generator", batches: int = 50, size: int = 1
     Raises:
         UserError: it has none.
     """
-    from gan_cli.games.two_player import batch_norms
-
     layers = batch_norms(generator.game)
     if not layers:
         raise UserError("statistics=batch: the checkpoint's networks have no batch norm; leave it out.")

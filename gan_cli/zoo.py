@@ -8,7 +8,7 @@ import sys
 import textwrap
 from dataclasses import asdict, dataclass, field
 
-from gan_cli.config import configs, options
+from gan_cli.config import file_of, options
 from gan_cli.errors import UserError
 
 
@@ -37,7 +37,7 @@ def entries() -> list[Entry]:
 
 def _head(group: str, option: str) -> list[str]:
     """The comment at the head of an option's file, without what is for Hydra."""
-    lines = (configs() / group / f"{option}.yaml").read_text(encoding="utf-8").splitlines()
+    lines = file_of(group, option).read_text(encoding="utf-8", errors="replace").splitlines()
     head = itertools.takewhile(lambda line: line.startswith("#"), lines)
     return [line[2:] for line in head if not line.startswith("# @")]
 

@@ -21,8 +21,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA: what must be exact on a GPU needs it
 
 import torch
+import yaml
 
-from gan_cli import build, main, registry
+from gan_cli import build, checkpoint, files, main, registry, rundir
 from gan_cli import train as train_command
 from gan_cli.data.benchmarks import MNIST
 from gan_cli.processes import World
@@ -79,6 +80,20 @@ def make_trainer(*overrides: str, world: World | None = None) -> Trainer:
     dataset = registry.datasets.build(config["data"], "data")
     build.prepare(dataset, config)
     return build.build_trainer(config, dataset, torch.device("cpu"), world)
+
+
+def save_run(folder: Path, *overrides: str, rounds: int = 1) -> Path:
+    """A run's folder with a checkpoint of each round, as gan-train leaves it, without a process that trains it."""
+    trainer = make_trainer(*overrides)
+    frame = {"config": yaml.safe_dump(compose(*overrides)), "data": trainer.batches.dataset.spec.plain()}
+    for _ in range(rounds):
+        trainer.game.train()
+        trainer.play_round()
+        content = {"format": checkpoint.FORMAT, **frame, **trainer.state_dict()}
+        for name in (f"step_{trainer.step:08d}.pt", "last.pt"):
+            checkpoint.save(content, folder / "checkpoints" / name)
+    files.write_json(folder / rundir.CARD, {"step": trainer.step})
+    return folder
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,15 +5,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import MODELS, compose
+from conftest import MODELS, compose, start
 from hydra.errors import ConfigCompositionException
+from test_typed_lines import settable
 
+import gan_cli
+from gan_cli import files, rundir
 from gan_cli.errors import UserError
-from gan_cli.mistakes import explain
+from gan_cli.evaluate import EvaluateConfig
+from gan_cli.mistakes import explain, known_keys, unknown_key
+from gan_cli.sample import SampleConfig
+from gan_cli.words import WORDS
 
 Command = Callable[..., tuple[int, str]]
 QUICK = ("steps=2", "batch_size=4", "network.width=4", "evaluate_every=0", "sample_every=0")
@@ -128,10 +136,42 @@ MISTAKES = [
     (["regularizer.clip=0.01"], "set regularizer.clip=null"),
     (["network.discriminator.squash=sigmoid"], "set network.discriminator.squash=none"),
     (["data=mnist", "data.root=/nowhere"], "data=digits works without a download"),
+    (["steps=1e400"], "steps=1e400: expected a whole number."),
+    (["steps=1e30"], "steps=1e30: expected a whole number."),
+    (["seed=9223372036854775808"], "seed=9223372036854775808: must be below 2**63"),
+    (["model.latent=" + "9" * 5000], "model.latent=9999999999...: a number of 5000 digits"),
+    (["data=" + "[" * 2000], "data: more than 50 brackets open in its value"),
+    (["data=[mnist,digits]"], "takes one option; several are a sweep: gan-train -m data=mnist,digits."),
+    (["data=mnist,digits"], "several values are a sweep, which wants -m: gan-train -m data=mnist,digits."),
+    (["seed=1,2"], "several values are a sweep, which wants -m: gan-train -m seed=1,2."),
+    (["optimizer.betas=0,0.9"], "a list wants brackets: optimizer.betas=[0,0.9]."),
+    (["experiment=null"], "experiment=null: needs an option; they are"),
+    (["data.folder=\udcff"], "is not UTF-8; give the file or folder another name."),
+    (["--experimental-rerun", "x"], "--experimental-rerun: is not supported"),
+    (["--resolve"], "--resolve: says how --cfg shows the configuration; add --cfg job"),
+    (["--package", "model"], "--package: says how --cfg shows the configuration"),
+    (["--cfg", "job", "-p", "nope"], "--cfg job --package nope: package 'nope' not found in config."),
+    (["--cfg", "nope"], "--cfg nope: must be followed by one of job, hydra, all."),
+    (["--info", "nope"], "--info nope: must be followed by one of all, config"),
+    (["--config-dir"], "--config-dir: must be followed by FOLDER."),
+    (["--shell-completion"], "--shell-completion: needs install=SHELL"),
+    (["--hydra-help", "steps=banana"], "steps=banana: --hydra-help stands alone"),
+    (["--version", "steps=banana"], "steps=banana: --version stands alone; leave out the rest."),
+    (["--help", "lr"], "lr: no such key; gan-cli calls it optimizer.lr."),
+    (["--help", "--nope"], "--nope: no such flag"),
+    (["--steps", "5"], "--steps: no such flag; keys are typed without dashes: steps=VALUE."),
+    (["--batch-size=5"], "keys are typed without dashes: batch_size=5."),
+    (["--lr=3"], "no such flag; gan-cli calls it optimizer.lr, without dashes: optimizer.lr=3."),
+    (["--dataset", "mnist"], "no such flag; gan-cli calls it data, without dashes: data=VALUE."),
+    (["epochs=3"], "gan-cli calls it steps (in rounds; an epoch is as many rounds as batches are in the data)."),
+    (["workers=3"], "workers=3: no such key; there are no workers, for the data lies in memory;"),
+    (["optimizer.learning_rate=3"], "has no such option (did you mean lr?)"),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "said"), MISTAKES, ids=[" ".join(arguments) for arguments, _ in MISTAKES])
+@pytest.mark.parametrize(
+    ("arguments", "said"), MISTAKES, ids=[ascii(" ".join(arguments))[:60] for arguments, _ in MISTAKES]
+)
 def test_a_mistake_is_one_sentence(
     command: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
 ) -> None:
@@ -145,6 +185,45 @@ def test_a_mistake_is_one_sentence(
 
 def _no_network(*_: object, **__: object) -> None:
     raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\n<urlopen error no network>")
+
+
+@pytest.mark.parametrize(("ours", "theirs", "_"), WORDS)
+def test_another_tools_word_leads_to_a_key_that_there_is(ours: str, theirs: str, _: str) -> None:
+    others = {item.name for schema in (SampleConfig, EvaluateConfig) for item in fields(schema)}
+    roles = {f"network.{role}.width" for role in ("generator", "discriminator")}
+    rates = {f"optimizer.players.{player}.lr" for player in ("generator", "discriminator")}
+    turns = {f"model.repeat.{player}" for player in ("generator", "discriminator")}
+    assert ours in {*settable()} | others | roles | rates | turns
+    if ours not in others:
+        told = [unknown_key(word) for word in theirs.split() if word not in known_keys()]
+        assert all("gan-cli calls it" in said or "it is typed as" in said for said in told)
+
+
+COMMANDS = ("train", "sample", "evaluate", "bench", "list", "explore", "export", "compare")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_version_which_stands_alone(command: Command, name: str) -> None:
+    assert command(f"gan-{name}", "--version") == (0, f"gan-cli {gan_cli.__version__}\n")
+    code, printed = command(f"gan-{name}", "--version", "steps=banana")
+    assert code == 2 and printed == f"gan-{name}: steps=banana: --version stands alone; leave out the rest.\n"
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "train"])
+def test_nonsense_beside_help_is_refused(command: Command, name: str) -> None:
+    assert command(f"gan-{name}", "--help")[0] == 0
+    typed = "bench.banana=3" if name == "bench" else "banana=3"
+    assert command(f"gan-{name}", "--help", typed)[0] == 2
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-", "1>/dev/full"])
+@pytest.mark.parametrize(("typed", "code"), [("--help", 0), ("steps=banana", 2)])
+def test_what_is_closed_is_no_traceback(closed: str, typed: str, code: int, tmp_path: Path) -> None:
+    line = f"{sys.executable} -c 'from gan_cli.main import train; train()' {typed} {closed}"
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True)
+    full = "full" in closed and not code
+    assert done.returncode == (2 if full else code) and "Traceback" not in done.stdout + done.stderr
+    assert done.stderr.count("\n") == (0 if "2>&-" in closed else int(full or code == 2))
 
 
 def test_a_mistake_of_ours_is_not_hidden(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +276,42 @@ def test_the_same_command_after_a_finished_run_starts_a_new_one(command: Command
     for _ in range(2):
         assert command("gan-train", *POINTS)[0] == 0
     assert len(list((tmp_path / "outputs" / "gan" / "points").iterdir())) == 2
+
+
+def test_runs_of_one_second_each_have_a_folder(tmp_path: Path) -> None:
+    """Five threads ask at once, again and again: no name is given twice, and each folder is there."""
+    with ThreadPoolExecutor(5) as threads:
+        found = list(threads.map(lambda _: rundir.new_folder(tmp_path / "runs"), range(50)))
+    assert len(set(found)) == 50 and all(folder.is_dir() for folder in found)
+
+
+@pytest.mark.slow
+def test_seeds_that_start_together_all_play(tmp_path: Path) -> None:
+    typed = [*POINTS, "hardware.threads=1"]
+    runs = [start([*typed, f"seed={seed}"], tmp_path) for seed in (1, 2)]
+    told = [run.communicate()[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], told
+    assert len(list((tmp_path / "outputs" / "gan" / "points").iterdir())) == 2
+
+
+def test_of_two_that_look_for_a_run_to_go_on_with_one_gets_it(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    files.write_json(folder / rundir.CARD, {"fingerprint": "a", "step": 3})
+    look = lambda: rundir.find(tmp_path, "a", 10, None)  # noqa: E731
+    assert look() == folder and look() is None
+    rundir.let_go()
+    assert look() == folder
+    with rundir.hold(folder):  # what was claimed is held, by the same process
+        assert look() is None
+    assert look() == folder
+    rundir.let_go()
+
+
+def test_what_is_shown_makes_no_folder(command: Command, tmp_path: Path) -> None:
+    code, printed = command("gan-train", "--cfg", "all", "--resolve")
+    assert code == 0 and "dir: outputs/wgan_gp/digits/" in printed
+    assert command("gan-train", "--cfg", "hydra", "--resolve")[0] == 0
+    assert not list(tmp_path.iterdir())
 
 
 def test_signal_handlers_are_as_before(command: Command) -> None:

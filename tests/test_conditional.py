@@ -191,7 +191,7 @@ def test_priors_in_the_plane() -> None:
 
 
 def test_coupled_networks_share_all_but_an_end_and_learn_it_once() -> None:
-    trainer = make_trainer("model=cogan", "++model.ema=0.5", *TINY)
+    trainer = make_trainer("model=cogan", "++model.ema=0.5", "++model.ema_ramp=0", *TINY)
     game = trainer.game
     for name, apart in (("G", 1), ("D", 1)):
         one, other = ({id(p) for p in game.get_submodule(part).parameters()} for part in (name, f"{name}_b"))
@@ -243,8 +243,8 @@ def test_samples_of_a_class(command: Command, conditional: str, tmp_path: Path) 
     assert Image.open("grid.png").size == (10 * 42 + 2, 2 * 42 + 2)  # a column for each class
     code, printed = command("gan-sample", f"checkpoint={conditional}", "classes=10")
     assert code == 2 and "classes=10: expected all, or some of 0 to 9" in printed
-    for mode in ("reconstruct", "traverse"):
-        code, printed = command("gan-sample", f"checkpoint={conditional}", f"mode={mode}")
+    for line in (["mode=reconstruct"], ["mode=traverse", "code=slant"]):
+        code, printed = command("gan-sample", conditional, *line)
         assert code == 2 and "the checkpoint's model has no" in printed
 
 

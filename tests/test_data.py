@@ -1,8 +1,14 @@
 """Data sets: exact definitions, files that are read and never written, batches that cover every sample."""
 
+import bz2
+import gzip
+import os
 import urllib.error
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import REAL_DATA, compose, make_trainer, write_cifar10, write_mnist, write_svhn, write_usps
@@ -14,6 +20,8 @@ from gan_cli.data.dataset import Dataset, Spec, fits
 from gan_cli.data.digits import Digits
 from gan_cli.data.points import Points
 from gan_cli.errors import UserError
+
+Command = Callable[..., tuple[int, str]]
 
 
 def test_eight_gaussians() -> None:
@@ -126,6 +134,122 @@ def test_a_flipped_byte_in_a_packed_file_is_named(tmp_path: Path) -> None:
         MNIST(str(tmp_path))
 
 
+def idx(values: Any) -> bytes:
+    """Bytes as an idx file."""
+    array = np.asarray(values, np.uint8)
+    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.tobytes()
+
+
+def write_idx(root: Path, train: Any, t10k: Any) -> Path:
+    """Two splits, (images, labels) each, as .gz."""
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    for part, values in (("train", train), ("t10k", t10k)):
+        for kind, content in zip(("images-idx3", "labels-idx1"), values, strict=True):
+            (raw / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(idx(content)))
+    return raw
+
+
+@pytest.mark.parametrize("names", [range(1, 27), range(2), (3, 7), range(10)])
+def test_the_labels_of_the_files_are_the_classes(tmp_path: Path, names: Any) -> None:
+    labels = np.resize(list(names), 60)
+    images = labels[:, None, None] + np.zeros((60, 28, 28))
+    write_idx(tmp_path, (images, labels), (images[:52], labels[:52]))
+    data = MNIST(str(tmp_path), image_size=28)
+    assert data.spec.classes == len(names)
+    assert data.spec.names == tuple(map(str, names))
+    for fields in (data.train, data.heldout):  # a pixel says what the file called the class
+        assert [list(names)[label] for label in fields["y"].tolist()] == fields["x"][:, 0, 0, 0].tolist()
+    assert Spec.restore(data.spec.plain()) == data.spec
+
+
+def test_letters_train_a_conditional_model(command: Command, tmp_path: Path) -> None:
+    labels = np.resize(range(1, 27), 60)
+    write_idx(tmp_path, (np.zeros((60, 28, 28)), labels), (np.zeros((30, 28, 28)), labels[:30]))
+    typed = ("model=cgan", "data=mnist", "data.root=.", "steps=1", "network.width=4", "evaluate_every=0")
+    code, printed = command("gan-train", *typed, "sample_every=0", "hydra.run.dir=run")
+    assert code == 0, printed
+    assert command("gan-sample", "checkpoint=run", "classes=[25]", "n=2")[0] == 0
+
+
+@pytest.mark.parametrize(("size", "expected"), [(32, 64), (28, 64), (16, 16)])
+def test_images_of_another_side_keep_it(tmp_path: Path, size: Any, expected: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (20, 64, 64))
+    write_idx(tmp_path, (images, range(20)), (images, range(20)))
+    data = MNIST(str(tmp_path), image_size=size)
+    assert data.spec.shape == (1, expected, expected) == tuple(data.train["x"].shape[1:])
+    assert "64x64" in data.note and (data.resizing == "none") == (expected == 64)
+    assert expected != 64 or torch.equal(data.train["x"][:, 0], torch.from_numpy(images).to(torch.uint8))
+
+
+WELL = (np.zeros((4, 28, 28)), range(4))
+
+
+@pytest.mark.parametrize(
+    ("train", "t10k", "said"),
+    [
+        ((np.zeros((4, 28, 20)), range(4)), WELL, "images in .* are 28x20 and 28x28; expected squares of one side"),
+        (WELL, (np.zeros((4, 16, 16)), range(4)), "images in .* are 28x28 and 16x16; expected squares of one side"),
+        ((np.zeros((4, 28, 28)), range(3)), WELL, r"do not belong together: .* \(4, 28, 28\) and \(3,\)"),
+        ((np.zeros((4, 784)), range(4)), WELL, r"do not belong together: .* \(4, 784\) and \(4,\)"),
+        ((np.zeros((4, 28, 28, 3)), range(4)), WELL, "do not belong together"),
+        ((np.zeros((0, 28, 28)), ()), WELL, "the train files in .* hold no image"),
+        (WELL, (np.zeros((0, 28, 28)), ()), "the t10k files in .* hold no image"),
+        ((np.zeros((4, 0, 0)), range(4)), WELL, "expected squares of one side"),
+    ],
+)  # fmt: skip
+def test_idx_files_that_do_not_fit_are_one_sentence(tmp_path: Path, train: Any, t10k: Any, said: str) -> None:
+    write_idx(tmp_path, train, t10k)
+    with pytest.raises(UserError, match=f"^data=mnist: .*{said}"):
+        MNIST(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"", b"\0\0", b"\0\0\x08", b"\0\0\x0d\x03", b"\x7fELF", b"\0\0\x08\xff", b"\0\0\x08\0", b"\0\0\x08\x03\0\0",
+     b"\0\0\x08\x03" + b"\xff" * 12, b"\0\0\x08\x03" + b"\x7f\xff\xff\xff" * 3, b"\0\0\x08\x03" + b"\0\1\0\0" * 4],
+)  # fmt: skip
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_idx_header_is_not_believed(tmp_path: Path, head: bytes, packed: bool) -> None:
+    write_mnist(tmp_path, packed)
+    path = tmp_path / "MNIST" / "raw" / (FILES[0] + ".gz" * packed)
+    path.write_bytes(gzip.compress(head + bytes(100)) if packed else head + bytes(100))
+    with pytest.raises(UserError, match=r"^data=mnist: .*train-images-idx3-ubyte\S* is damaged: it (begins|says)"):
+        MNIST(str(tmp_path))
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    write_mnist(tmp_path, packed=False)
+    path = tmp_path / "MNIST" / "raw" / FILES[1]
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="train-labels-idx1-ubyte is a named pipe, not a file"):
+        MNIST(str(tmp_path))
+    write_usps(tmp_path)
+    (tmp_path / "usps" / "usps.t.bz2").unlink()
+    os.mkfifo(tmp_path / "usps" / "usps.t.bz2")
+    with pytest.raises(UserError, match=r"usps\.t\.bz2 cannot be read \(is a named pipe"):
+        USPS(str(tmp_path))
+
+
+def no_download(*_: object, **__: object) -> None:
+    raise AssertionError("it downloads over what is there")
+
+
+def test_nothing_is_downloaded_over_files_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib.request.urlopen", no_download)
+    write_mnist(tmp_path, packed=True)
+    (tmp_path / "MNIST" / "raw" / f"{FILES[2]}.gz").unlink()
+    with pytest.raises(UserError, match=r"data=mnist: .*MNIST/raw lacks t10k-images-idx3-ubyte; put it there"):
+        MNIST(str(tmp_path))
+    write_svhn(tmp_path, [1, 2])
+    with pytest.raises(UserError, match=r"data=svhn: what is in .*svhn cannot be read .*delete it"):
+        SVHN(str(tmp_path))  # not the checksums that torchvision knows
+    write_cifar10(tmp_path, [1, 2])
+    with pytest.raises(UserError, match=r"data=cifar10: what is in .* cannot be read .*delete it"):
+        CIFAR10(str(tmp_path))
+
+
 def test_missing_mnist_files_are_downloaded_by_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
@@ -161,6 +285,34 @@ def test_usps_is_read(tmp_path: Path) -> None:
     assert USPS(str(tmp_path), image_size=32).spec.shape == (1, 32, 32)
 
 
+def test_usps_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
+    import torchvision.datasets
+
+    (tmp_path / "usps").mkdir()
+    values = np.random.default_rng(0).uniform(-1, 1, (30, 256))
+    values[0, ::2], values[1] = -1, 1
+    lines = [f"{i % 10 + 1} " + " ".join(f"{j + 1}:{v:.4f}" for j, v in enumerate(row)) for i, row in enumerate(values)]
+    for name in USPS.files:
+        (tmp_path / "usps" / name).write_bytes(bz2.compress("\n".join(lines).encode()))
+    there = torchvision.datasets.USPS(str(tmp_path / "usps"))
+    found = USPS(str(tmp_path)).train
+    assert torch.equal(found["x"][:, 0], torch.from_numpy(there.data)) and found["y"].tolist() == there.targets
+
+
+@pytest.mark.parametrize(
+    "line", ["12 1:0.5", "0 1:0.5", "1.5 1:0.5", "3 1:7", "3 1:nan", "3 257:0.5", "three", "\0\xff", ""]
+)
+def test_a_damaged_usps_file_is_named(tmp_path: Path, line: str) -> None:
+    write_usps(tmp_path)
+    path = tmp_path / "usps" / "usps.t.bz2"
+    path.write_bytes(bz2.compress(line.encode("latin-1")))
+    with pytest.raises(UserError, match=r"^data=usps: what is in .*usps\.t\.bz2 cannot be read"):
+        USPS(str(tmp_path))
+    path.write_bytes(path.read_bytes()[:-6])
+    with pytest.raises(UserError, match=r"usps\.t\.bz2 cannot be read \(is damaged"):
+        USPS(str(tmp_path))
+
+
 def test_svhn_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = write_svhn(tmp_path, [1, 2, 3, 4, 5, 6, 10])
     monkeypatch.setattr("torchvision.datasets.SVHN._check_integrity", lambda self: True)
@@ -188,6 +340,21 @@ def test_without_files_or_network_there_is_one_sentence(
     monkeypatch.setattr("urllib.request.urlopen", unreachable)
     with pytest.raises(UserError, match=rf"data={data}: no files in .* no download .* set data.root .* data=digits"):
         registry.datasets.build({"name": data, "root": str(tmp_path)}, "data")
+
+
+@pytest.mark.parametrize("name", ["svhn", "cifar10"])
+@pytest.mark.parametrize("content", [b"", b"nothing of the kind", bytes(5000)])
+def test_damaged_files_of_torchvision_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes
+) -> None:
+    monkeypatch.setattr("torchvision.datasets.SVHN._check_integrity", lambda self: True)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    write_svhn(tmp_path, [1, 2])
+    write_cifar10(tmp_path, [1, 2])
+    for file in ("svhn/test_32x32.mat", "cifar-10-batches-py/test_batch"):
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(UserError, match=f"^data={name}: what is in .* cannot be read"):
+        registry.datasets.build({"name": name, "root": str(tmp_path)}, "data")
 
 
 def test_mirror_images_double_an_epoch() -> None:

@@ -312,7 +312,7 @@ def fitting(words: list[str]) -> Callable[[dict[str, Any]], bool]:
 
     def fits(node: dict[str, Any]) -> bool:
         kind = registry.datasets.component(node["data"]["name"], "data").facts["kind"]
-        wanted = mode if mode in ("points", "text") else "image"
+        wanted = {"points": "points", "csv": "points", "text": "text"}.get(str(mode), "image")
         if "code" in options:
             return options["code"] in (node["model"].get("codes") or {})
         if node["plugins"] != list(filter(None, plugins)):

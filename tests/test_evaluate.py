@@ -121,4 +121,4 @@ def test_a_mistake_is_one_sentence(command: Command, arguments: list[str], said:
 
 def test_missing_files_and_help(command: Command) -> None:
     assert command("gan-evaluate", "checkpoint=nowhere")[1] == "gan-evaluate: checkpoint=nowhere: no such file.\n"
-    assert "checkpoint=FILE|RUN" in command("gan-evaluate", "--help")[1]
+    assert "FILE|RUN|latest" in command("gan-evaluate", "--help")[1]

@@ -8,6 +8,8 @@ import shlex
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -124,18 +126,67 @@ def page(trained: Command, tmp_path: Path) -> Iterator[str]:
         stdout=(tmp_path / "server.log").open("w"),
         stderr=subprocess.STDOUT,
     )
-    address = f"http://127.0.0.1:{port}"
-    until(lambda: _answers(address))
+    log = tmp_path / "server.log"
+    until(lambda: "?token=" in log.read_text())
+    address = re.findall(r"http://127.0.0.1:\S+", log.read_text())[0]
+    until(lambda: status(address) == 200)
     yield address
     server.kill()
     server.wait()
 
 
-def _answers(address: str) -> bool:
+def status(address: str, **headers: str) -> int:
+    """What a page answers; 0 if nothing answers."""
     try:
-        return bool(urllib.request.urlopen(address, timeout=10).status == 200)
+        return int(urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=10).status)
+    except urllib.error.HTTPError as error:
+        return error.code
     except OSError:
-        return False
+        return 0
+
+
+def opened(address: str, **headers: str) -> int:
+    """What a WebSocket of the page answers: 101 if it is opened."""
+    place = urllib.parse.urlsplit(address)
+    lines = {
+        "Host": place.netloc, "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(), **headers,
+    }  # fmt: skip
+    path = f"/_nicegui_ws/socket.io/?EIO=4&transport=websocket&{place.query}"
+    with socket.create_connection((place.hostname, place.port), 10) as client:
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        client.sendall(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
+        return int(client.recv(64).split()[1])
+
+
+def test_nobody_comes_in_without_the_address_that_was_printed(page: str) -> None:
+    bare, _, token = page.partition("/?token=")
+    port = bare.rpartition(":")[2]
+    cookie = {"Cookie": f"gan_explore_{port}={token}"}
+    assert status(page) == status(bare, **cookie) == status(page.replace("127.0.0.1", "localhost")) == 200
+    assert status(bare) == status(f"{page}x") == status(f"{bare}/_nicegui/{port}/x.js") == 403
+    assert status(page, Host=f"evil.example:{port}") == status(page, Host="evil.example") == 403  # DNS rebinding
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", f"https://127.0.0.1:{port}"):
+        assert status(page, Origin=origin) == opened(page, Origin=origin) == 403
+    assert opened(page, Origin=bare) == opened(page) == 101
+    assert opened(bare) == opened(page, Host=f"evil.example:{port}") == 403
+
+
+ODD_EVENTS = (None, "x", "", [], {}, True, -1, 10**30, 1e300, float("nan"), float("inf"), -float("inf"))
+
+
+def test_whatever_a_hand_made_event_brings_is_shown_as_something(trained: Command) -> None:
+    generator = gan_cli.load("run")
+    for odd in ODD_EVENTS:
+        settled = View(odd, odd, odd, odd, [odd, 1.0], {"A": odd, "B": odd}, odd).settled(classes=10)
+        assert settled.settled(10) == settled and settled.shifts[1] == 1
+        assert decoded(picture(generator, settled)).shape[:2] == (8, 8), odd
+        assert shlex.split(settled.command("run"))[0] == "gan-sample"
+
+
+def test_what_can_be_shown_is_left_as_it_is() -> None:
+    for view in VIEWS.values():
+        assert view.settled(10) == view
 
 
 def test_a_slider_moves_the_picture_and_the_command(browser: Any, page: str, tmp_path: Path) -> None:

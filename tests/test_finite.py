@@ -16,6 +16,7 @@ from test_resume import RUN, rows, until
 from gan_cli import build, checkpoint, rundir
 from gan_cli.errors import UserError
 from gan_cli.finite import KEPT, DivergedError, Watch
+from gan_cli.hardware import in_words
 from gan_cli.losses import Wasserstein
 from gan_cli.trainer import Trainer
 
@@ -193,3 +194,38 @@ def test_counting_weights_loads_no_compiler() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to"),
+        RuntimeError("CUDA error: out of memory"),
+        MemoryError("Unable to allocate 7.28 TiB for an array"),
+    ],
+    ids=str,
+)
+def test_an_allocation_that_fails_is_one_sentence(error: Exception) -> None:
+    with pytest.raises(UserError, match=r"batch_size=8 network\.width=4: not enough memory"), in_words(compose(*SMALL)):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: an illegal memory access was encountered",
+        "unsupported memory format option Preserve",
+        "required rank 4 tensor to use channels_last format: memory",
+    ],
+)
+def test_another_error_that_speaks_of_memory_is_not_hidden(said: str) -> None:
+    with pytest.raises(RuntimeError, match=said), in_words(compose(*SMALL)):
+        raise RuntimeError(said)
+
+
+SMALL = ("data=points", "model=gan", "network.width=4", "batch_size=8")

@@ -3,6 +3,7 @@
 import copy
 import io
 import os
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from gan_cli.errors import UserError, on_one_line
 
 FIXTURE = Path(__file__).parent / "fixtures" / "format_1.pt"
 GOOD = FIXTURE.read_bytes()
-FEW, MANY = 150, 2500
+FEW, MANY = 60, 2500
 ODD: list[Any] = [
     None, True, False, 0, -1, 1, 2, 7, 10**6, 10**12, 10**30, 2**63, 0.0, -1.5, 1e-300, 1e300, float("nan"),
     float("inf"), "", "x", "null", "../../etc/passwd", "os.system", "!!python/object/apply:os.system ['touch ran']",
@@ -297,7 +298,8 @@ def test_a_configuration_that_grows_when_it_is_read_is_refused() -> None:
 def test_absurd_sizes_in_a_file_are_refused_before_they_are_allocated() -> None:
     for key in ("latent", "width"):
         text = STATE["config"].replace(f"{key}: 4", f"{key}: 1000000000000")
-        assert text != STATE["config"] and "the weights need" in read(rewritten(config=text), Path("bad.pt"))
+        sentence = read(rewritten(config=text), Path("bad.pt"))
+        assert text != STATE["config"] and re.search("the weights need|far larger than the weights", sentence), sentence
 
 
 def test_the_newest_good_checkpoint_is_offered(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Every guard rail, and the wrong result that it prevents."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -7,31 +8,34 @@ import torch
 from conftest import compose
 from torch import nn
 
+from gan_cli import guards
 from gan_cli.errors import UserError
 from gan_cli.losses import Wasserstein
 from gan_cli.networks.mlp import Discriminator
 from gan_cli.regularizers import GradientPenalty, Regularizer, WeightClip, input_gradient
 
 WGAN_GP = ("model=wgan_gp", "data=points")
+REFUSED = [
+    ((*WGAN_GP, "network.discriminator.squash=sigmoid"), "network.discriminator.squash=sigmoid: loss=wasserstein"),
+    ((*WGAN_GP, "model.critic_norm=batch"), "network.critic_norm=batch: regularizer=gradient_penalty"),
+    ((*WGAN_GP, "regularizer.clip=0.01"), "regularizer.clip=0.01: clipping holds"),
+    ((*WGAN_GP, "regularizer=none"), "regularizer=none: loss=wasserstein has no optimum"),
+    ((*WGAN_GP, "optimizer.betas=[0.9,0.999]"), r"optimizer.betas=\[0.9, 0.999\]: under loss=wasserstein"),
+    ((*WGAN_GP, "optimizer=sgd", "optimizer.momentum=0.9"), "optimizer.momentum=0.9: under loss=wasserstein"),
+    ((*WGAN_GP, "optimizer.weight_decay=3"), "optimizer.weight_decay=3.0: flattens the critic"),
+    ((*WGAN_GP, "optimizer.players.discriminator.weight_decay=3"), "optimizer.weight_decay=3"),
+    (("model=ebgan", "loss=hinge", "data=points"), "loss=hinge: model=ebgan has an objective of its own"),
+    (("model=gan", "loss=own", "data=points"), "loss=own: model=two_player has no objective"),
+    (("model=dcgan", "data=points", "batch_size=1"), "batch_size=1: batch norm needs at least two samples"),
+    (("model=gan", "data=points", "augmentation=diff_augment"), "augmentation=diff_augment: changes image"),
+    (("model=aae", "augmentation=diff_augment"), "augmentation=diff_augment: model=aae does not use one"),
+]
+"""Lines that a guard refuses, and what it says. All guards are among them."""
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
-    [
-        ((*WGAN_GP, "network.discriminator.squash=sigmoid"), "network.discriminator.squash=sigmoid: loss=wasserstein"),
-        ((*WGAN_GP, "model.critic_norm=batch"), "network.critic_norm=batch: regularizer=gradient_penalty"),
-        ((*WGAN_GP, "regularizer.clip=0.01"), "regularizer.clip=0.01: clipping holds"),
-        ((*WGAN_GP, "regularizer=none"), "regularizer=none: loss=wasserstein has no optimum"),
-        ((*WGAN_GP, "optimizer.betas=[0.9,0.999]"), r"optimizer.betas=\[0.9, 0.999\]: under loss=wasserstein"),
-        ((*WGAN_GP, "optimizer=sgd", "optimizer.momentum=0.9"), "optimizer.momentum=0.9: under loss=wasserstein"),
-        ((*WGAN_GP, "optimizer.weight_decay=3"), "optimizer.weight_decay=3.0: flattens the critic"),
-        ((*WGAN_GP, "optimizer.players.discriminator.weight_decay=3"), "optimizer.weight_decay=3"),
-        (("model=ebgan", "loss=hinge", "data=points"), "loss=hinge: model=ebgan has an objective of its own"),
-        (("model=gan", "loss=own", "data=points"), "loss=own: model=two_player has no objective"),
-        (("model=dcgan", "data=points", "batch_size=1"), "batch_size=1: batch norm needs at least two samples"),
-        (("model=gan", "data=points", "augmentation=diff_augment"), "augmentation=diff_augment: changes image"),
-        (("model=aae", "augmentation=diff_augment"), "augmentation=diff_augment: model=aae does not use one"),
-    ],
+    REFUSED,
     ids=lambda value: value[-1] if isinstance(value, tuple) else "",
 )
 def test_what_cannot_work_is_refused_and_may_be_watched(line: tuple[str, ...], said: str) -> None:
@@ -51,6 +55,36 @@ def test_what_cannot_work_is_refused_and_may_be_watched(line: tuple[str, ...], s
 )
 def test_what_works_is_not_refused(line: tuple[str, ...]) -> None:
     compose(*line)
+
+
+OTHERS = [
+    ("network=mlp", "network.discriminator.name=dcgan", "data=digits"),
+    ("network.critic_norm=batch", "data=digits"),
+    ("model=wgan", "data=digits", "network=resnet", "regularizer=none"),
+    ("model=sgan", "data=digits", "loss=wasserstein", "regularizer=none"),
+    (*WGAN_GP, "optimizer.players.discriminator.betas=[0.9,0.9]"),
+    (*WGAN_GP, "optimizer.players.discriminator={lr: 1e-3, betas: [0.8, 0.9]}", "optimizer.betas=[0,0.9]"),
+    ("model=dcgan", "data=points", "batch_size=4", "hardware.shards=4"),
+    ("model=gan", "network=mlp_gan", "data=points", "network.generator.generator_norm=batch", "batch_size=1"),
+    (*WGAN_GP, "regularizer.clip=0.01", "model.critic_norm=batch"),
+]
+
+
+@pytest.mark.parametrize("line", [*(line for line, _ in REFUSED), *OTHERS], ids=lambda line: " ".join(line))
+def test_each_remedy_lifts_the_guard_that_names_it(line: tuple[str, ...]) -> None:
+    """What stands behind `set` or `take` in the sentence, typed behind the line."""
+    config = compose(*line, "guard=warn")
+    found = [(guard, sentence) for guard in guards.GUARDS if (sentence := guard(config))]
+    for guard, sentence in found:
+        remedies = re.findall(r"[a-z_.]+=(?:\[[^]]*\]|[\w.]+(?<!\.))", sentence.rpartition(";")[2])
+        assert remedies, sentence
+        for remedy in remedies:
+            assert guard(compose(*line, "guard=warn", remedy)) is None, f"{sentence} ({remedy})"
+
+
+def test_every_guard_is_tried() -> None:
+    tried = [compose(*line, "guard=warn") for line, _ in REFUSED]
+    assert all(any(guard(config) for config in tried) for guard in guards.GUARDS)
 
 
 # --- what each of them prevents --------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """The health report: each verdict on a run that was built to show it."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import MODELS, compose, fitting
 
 from gan_cli.health import verdicts
 
@@ -25,7 +27,7 @@ SICK = {
                                "optimizer.players.discriminator.lr=2e-3", "optimizer.players.generator.lr=1e-9"),
     "the estimate is rising": ("model=wgan_gp", "steps=150", "optimizer.players.generator.lr=1e-9",
                                "optimizer.players.discriminator.lr=1e-4"),
-    "collapsed": ("model=wgan_gp", "steps=40", "network.generator.width=1", "network.generator.depth=3"),
+    "collapsed": ("model=wgan_gp", "steps=200", "network.generator.width=1", "network.generator.depth=3"),
 }  # fmt: skip
 
 
@@ -84,3 +86,46 @@ def test_an_estimate_that_rises_within_nothing_is_not_told() -> None:
 def test_modes_and_classes_that_are_missing_are_told(row: dict[str, float], classes: int, said: str) -> None:
     rows = [{"step": 1, "metrics/modes": 0.0, "metrics/classes_covered": 0.0}, {"step": 2, **row}]
     assert verdicts(rows, CLIPPED, 1.0, classes)[0].startswith(said)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_is_advised_against_collapse_is_not_there_already_and_can_be_typed(model: str) -> None:
+    usual = compose(*fitting(model, "data=digits"), "guard=warn")
+    (said, *_) = verdicts([{"step": 1000}], usual, 0.1)
+    typed = {key: value for key, value in re.findall(r"([\w.]+)=([\w.]+)", said) if key != "regularizer.weight"}
+    above = re.search(r"regularizer\.weight above ([\d.e-]+)", said)
+    taken = [f"regularizer.weight={2 * float(above[1])}"] if above else [f"{k}={v}" for k, v in typed.items()]
+    changed = compose(*fitting(model, "data=digits"), *taken)
+    assert changed["regularizer"] != usual["regularizer"], said
+    named = re.search(r"a loss other than (\w+)", said)
+    assert named is None or named[1] == usual["loss"]["name"] != "own"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "holds", "lacks"),
+    [
+        (("data=points",), "more data", "flip"),
+        (("data=digits",), "augmentation=diff_augment", "flip"),
+        (("data=digits", "augmentation=diff_augment"), "more data", "diff_augment"),
+        (("data=mnist",), "data.flip=true", "nothing"),
+        (("data=mnist", "data.flip=true"), "more data", "flip"),
+    ],
+)
+def test_advice_against_overfitting_fits_the_data(overrides: tuple[str, ...], holds: str, lacks: str) -> None:
+    rows = [{"step": i, "wasserstein/train": 1.0, "wasserstein/heldout": 0.1} for i in range(4)]
+    (said,) = verdicts(rows, compose("model=wgan_gp", *overrides))
+    assert said.startswith("overfitting critic") and holds in said and lacks not in said
+
+
+def test_samples_that_are_far_from_the_data_are_not_healthy() -> None:
+    row = {"step": 1000, "metrics/frechet_classifier_distance": 38.0, "metrics/frechet_classifier_distance_floor": 12.0}
+    (said,) = verdicts([row], {**CLIPPED, "minutes": None})
+    assert said.startswith("not there yet: frechet_classifier_distance is 38 where held-out samples have 12")
+    assert "train longer (steps=)" in said
+    near = {**row, "metrics/frechet_classifier_distance": 30.0}
+    assert verdicts([near], CLIPPED)[0].startswith("healthy")
+
+
+def test_few_rounds_are_too_early_to_tell_and_one_sample_tells_nothing() -> None:
+    assert verdicts([{"step": 93}], CLIPPED, 0.1)[0].startswith("too early to tell: after 93 rounds")
+    assert verdicts([{"step": 1000}], CLIPPED, float("nan"))[0].startswith("healthy")

@@ -24,6 +24,8 @@ GROUND = [
     "train.py",
     "__init__.py",
     "sample.py",
+    "generator.py",
+    "places.py",
     "evaluate.py",
     "commandline.py",
     "report.py",

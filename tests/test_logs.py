@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import make_trainer
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gan_cli import pictures
 from gan_cli.data.dataset import Spec
+from gan_cli.hooks import Logs
 from gan_cli.progress import Progress
 from gan_cli.records import Recorder
 
@@ -170,6 +172,16 @@ def test_plain_lines_where_there_is_no_terminal(command: Command, monkeypatch: p
     assert len(lines) == 1 and "steps/s" in lines[0] and "left, until" in lines[0] and "wasserstein/train" in lines[0]
 
 
+def test_where_the_time_ends_a_run_it_is_what_progress_counts() -> None:
+    trainer = make_trainer("data=points", "network.width=4", "steps=100", "minutes=1")
+    progress = Progress(Logs.__new__(Logs), "", [])
+    progress.logs.latest, progress.first, progress.began, progress.turns = {}, 0, 0.0, 10
+    trainer.step, trainer.seconds = 10, 30.0
+    assert progress._share(trainer) == 0.5 and "step 10 (50% of the time)" in progress._line(trainer, 30.0)
+    trainer.step = 80
+    assert progress._share(trainer) == 0.8 and "step 80/100" in progress._line(trainer, 30.0)
+
+
 def test_a_live_line_on_a_terminal(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 150, 0, 0))
@@ -185,5 +197,5 @@ def test_a_live_line_on_a_terminal(tmp_path: Path) -> None:
             break
     assert process.wait() == 0
     bars = [part for part in printed.decode().split("\r") if "%|" in part]
-    assert "0/400" in bars[0] and "400/400" in bars[-1]
+    assert bars[0].startswith("  0%") and bars[-1].startswith("100%") and "step 400/400" in bars[-1]
     assert any("left, until" in bar and "wasserstein/train" in bar for bar in bars)

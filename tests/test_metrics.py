@@ -1,5 +1,7 @@
 """Scores against values that are known exactly."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from scipy.optimize import linprog
 from gan_cli import registry
 from gan_cli.data.digits import Digits
 from gan_cli.data.points import Points
-from gan_cli.metrics.classifier import ClassifierScores, frechet_distance, load_or_train
+from gan_cli.metrics.classifier import Classifier, ClassifierScores, frechet_distance, load_or_train
 from gan_cli.metrics.points import PointScores, wasserstein_1
 
 
@@ -92,6 +94,44 @@ def test_the_classifier_is_trained_once_and_the_same_each_time(
     assert torch.equal(torch.random.get_rng_state(), state)
     for a, b, c in zip(digits.network.parameters(), again.parameters(), anew.parameters(), strict=True):
         assert torch.equal(a, b) and torch.equal(a, c)
+
+
+def test_a_changed_cache_of_a_classifier_is_not_believed(
+    digits: ClassifierScores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gan_cli.metrics.classifier.STEPS", 60)
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path))
+    cpu = torch.device("cpu")
+    first = load_or_train(Digits(), cpu)
+    (file,) = (tmp_path / "classifiers").glob("*.pt")
+    good = file.read_bytes()
+    zeros = {name: torch.zeros_like(value) for name, value in first.state_dict().items()}
+    torch.save(zeros, file)  # a whole file, of another's weights
+    for bad in (file.read_bytes(), good[:-100], b""):
+        file.write_bytes(bad)
+        caplog.clear()
+        again = load_or_train(Digits(), cpu)
+        assert "training the classifier again" in caplog.text
+        assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    caplog.clear()
+    load_or_train(Digits(), cpu)
+    assert not caplog.text
+
+
+def test_a_classifier_no_better_than_chance_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gan_cli.metrics.classifier.STEPS", 20)
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path))
+    data = Digits()
+    data.heldout["y"] = data.heldout["y"].roll(1)  # labels that say nothing of the images
+    load_or_train(data, torch.device("cpu"))
+    assert "no more than by chance (0.10" in caplog.text
+
+
+def test_a_classifier_of_images_that_are_not_square() -> None:
+    for shape in ((1, 8, 8), (3, 7, 12), (1, 28, 5), (2, 1, 33)):
+        assert Classifier(shape, 3)(torch.zeros(2, *shape)).shape == (2, 3)
 
 
 def test_every_metric_returns_the_scores_it_names(digits: ClassifierScores) -> None:

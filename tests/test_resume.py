@@ -501,8 +501,8 @@ def test_a_missing_file_is_one_sentence(command: Command) -> None:
 def test_a_failing_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint.save({"step": 1}, tmp_path / "a.pt")
 
-    def fail(content: Any, file: Any) -> None:
-        file.write(b"half")
+    def fail(content: Any, file: Path) -> None:
+        file.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", fail)

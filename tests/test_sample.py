@@ -53,8 +53,8 @@ def test_a_grid_and_a_folder_of_images(digits: Command) -> None:
     assert code == 0 and "deep/grid.png" in printed
     assert Image.open("deep/grid.png").size[0] > 100
     assert digits("gan-sample", FILE, "n=3", "mode=images", "output=pictures")[0] == 0
-    assert sorted(path.name for path in Path("pictures").iterdir()) == ["00000.png", "00001.png", "00002.png"]
-    assert Image.open("pictures/00000.png").size == (8, 8)
+    assert sorted(path.name for path in Path("pictures").iterdir()) == [f"seed_0000000{i}.png" for i in range(3)]
+    assert Image.open("pictures/seed_00000000.png").size == (8, 8)
 
 
 def test_a_run_folder_is_its_last_checkpoint(digits: Command) -> None:
@@ -109,6 +109,6 @@ def test_a_folder_that_cannot_be_written(digits: Command) -> None:
 
 
 def test_help_and_a_missing_checkpoint(command: Command) -> None:
-    assert "checkpoint=FILE" in command("gan-sample", "--help")[1]
+    assert "FILE|RUN|latest" in command("gan-sample", "--help")[1]
     code, printed = command("gan-sample", "n=3")
     assert code == 2 and "checkpoint: missing" in printed

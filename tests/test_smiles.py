@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from conftest import make_trainer
 from torch.nn.functional import one_hot
 
+from gan_cli import registry
 from gan_cli.data import dataset as datasets
 from gan_cli.data.smiles import Smiles, strings
 from gan_cli.errors import UserError
@@ -70,6 +72,52 @@ def test_what_stands_behind_a_blank_is_not_read(tmp_path: Path, name: str, separ
     assert data.spec.vocabulary == " CO" and data.spec.shape == (3, 30)
 
 
+def test_what_a_length_leaves_out_is_a_warning(
+    command: Command, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "a.csv", ["C" * n for n in range(1, 101)])
+    typed = (*TINY, "data.file=a.csv", "steps=1", "evaluate_every=0", "sample_every=0", "hydra.run.dir=run")
+    code, printed = command("gan-train", *typed)
+    said = "data.length=24 leaves out 76 of 100 molecules; data.length=99 takes 99 or 100 takes 100"
+    assert code == 0 and said in printed, printed
+    assert f"WARNING {said}" in (tmp_path / "run" / "train.log").read_text()
+    caplog.clear()
+    assert Smiles(str(tmp_path / "a.csv"), length=99).spec.shape[1] == 99 and not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("\n".join(["C" * n for n in range(1, 100)] + ["C" * 100_000]),
+         "one of its molecules has 100000 characters, and at most 1000 can be taken; data.length=99 takes 99"),
+        ("\n".join("C" * n for n in range(1, 30)) + "\nC\x1b[2J", r"holds more than SMILES, such as '\\x1b'"),
+        ("\n".join("C" * n for n in range(1, 30)) + "\nC\u202eO", r"holds more than SMILES, such as '\\u202e'"),
+        ("\n".join("C" * n for n in range(1, 30)) + "\nCé", r"holds more than SMILES, such as '\\xe9'"),
+        ("", "0 molecules of at most 0 characters are too few"),
+    ],
+)  # fmt: skip
+def test_what_holds_more_than_molecules_is_one_sentence(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "a.smi").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=said):
+        Smiles(str(tmp_path / "a.smi"))
+    (tmp_path / "pipe.smi").unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "pipe.smi")
+    with pytest.raises(UserError, match="is a named pipe, not a file"):
+        Smiles(str(tmp_path / "pipe.smi"))
+
+
+def test_molecules_of_every_encoding_are_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = ["name,smiles", *(f"é{n},{'C' * n}O" for n in range(1, 40))]
+    found = []
+    for i, (encoding, ends) in enumerate((("utf-8", "\n"), ("utf-8-sig", "\r\n"), ("utf-16", "\r\n"), ("utf-8", "\r"))):
+        (tmp_path / f"{i}.csv").write_bytes(ends.join(lines).encode(encoding))
+        found.append(Smiles(str(tmp_path / f"{i}.csv")))
+    assert all(data.mark == found[0].mark for data in found) and not caplog.text
+    (tmp_path / "b.csv").write_text("\n".join([*lines, *("a," for _ in range(20))]))
+    assert Smiles(str(tmp_path / "b.csv")).mark == found[0].mark
+    assert "20 of its 59 lines hold no molecule" in caplog.text
+
+
 def test_alike_molecules_of_other_letters_are_other_data(tmp_path: Path) -> None:
     metrics = []
     for letter in "FI":
@@ -91,9 +139,30 @@ def test_scores_of_samples_that_are_known(tmp_path: Path) -> None:
     assert scores["unique"] == pytest.approx(3 / 5)
     assert scores["novel"] == pytest.approx(2 / 3)
     assert scores["usable"] == pytest.approx(2 / 6)
+    assert [scores[f"{name}_of"] for name in ("valid", "unique", "novel")] == [6, 5, 3]
+    assert tuple(scores) == registry.metrics.components["molecules"].facts["scores"]
     again = MoleculeScores(data, n=10)  # from the cache
     assert again.known == metric.known and again.fixed == metric.fixed
     assert canonical("OCC") == canonical("CCO") and canonical("C(C)(C)(C)(C)C") is None and canonical("") is None
+
+
+def test_a_changed_cache_of_molecules_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
+    data = Smiles(write(tmp_path / "a.csv", ["C" * n + end for n in range(1, 16) for end in ("", "O", "C)C")]))
+    known = MoleculeScores(data, n=10).known
+    assert "of the 40 training strings for no molecules" in caplog.text
+    (file,) = (tmp_path / "cache" / "molecules").glob("*.json")
+    file.write_text('{"molecules": [], "unread": 0}')
+    assert MoleculeScores(data, n=10).known == known and "reading the molecules again" in caplog.text
+    caplog.clear()
+    assert MoleculeScores(data, n=10).known == known and "again" not in caplog.text
+
+
+def test_no_molecule_is_too_long_for_the_stack() -> None:
+    assert canonical("C" * 100_000) is None and canonical("C(" * 400 + "C" + ")" * 400) is None
+    assert canonical("C" * 1000) is not None
 
 
 def test_chance_makes_few_molecules() -> None:

@@ -96,11 +96,11 @@ def test_killed_while_the_data_is_packed(forge: Forge, tmp_path: Path, monkeypat
     typed = ["data=image_folder", f"data.folder={pictures(tmp_path / 'pets')}", "data.image_size=8", "model=gan", *RUN]
     (tmp_path / "whole").mkdir()
     code, counts = forge.run(tmp_path / "whole", typed)
-    assert code == 0 and counts["folder.py"] > 100, counts
-    for at in range(1, counts["folder.py"], 1 + counts["folder.py"] // 6):
+    assert code == 0 and counts["packing.py"] > 100, counts
+    for at in range(1, counts["packing.py"], 1 + counts["packing.py"] // 6):
         (tmp_path / "pets" / "a" / f"new{at}.png").write_bytes((tmp_path / "pets" / "a" / "0.png").read_bytes())
         (tmp_path / str(at)).mkdir()
-        died, _ = forge.run(tmp_path / str(at), typed, "folder.py", at)
+        died, _ = forge.run(tmp_path / str(at), typed, "packing.py", at)
         assert died == -9
         code, _ = forge.run(tmp_path / str(at), typed)
         assert code == 0, (tmp_path / str(at) / "printed.txt").read_text()

@@ -11,11 +11,11 @@ from conftest import make_trainer
 from PIL import Image
 
 import gan_cli
-from gan_cli import walks
+from gan_cli import pictures, walks
 from gan_cli.data.digits import Digits
 from gan_cli.errors import UserError
 from gan_cli.games.two_player import batch_norms
-from gan_cli.sample import SampleConfig, seeds_of
+from gan_cli.sample import SampleConfig, spans_of
 
 Command = Callable[..., tuple[int, str]]
 QUICK = ("batch_size=8", "network.width=8", "evaluate_every=0", "sample_every=0", "hydra.run.dir=run")
@@ -92,16 +92,19 @@ def test_the_nearest_training_sample_of_a_training_sample_is_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "seeds"), [("0-3", [0, 1, 2, 3]), ("7", [7]), (["3", "1", "3"], [3, 1, 3]), ("4-4", [4]), (None, [2, 3])]
-)
+    ("typed", "seeds"),
+    [("0-3", [0, 1, 2, 3]), ("7", [7]), (["3", "1", "3"], [3, 1, 3]), ("4-4", [4]), (None, [2, 3]),
+     (["0-2", "9"], [0, 1, 2, 9])],
+)  # fmt: skip
 def test_seeds(typed: str | list[str] | None, seeds: list[int]) -> None:
-    assert seeds_of(SampleConfig(checkpoint="", n=2, seed=2, seeds=typed)) == seeds
+    spans = spans_of(SampleConfig(checkpoint="", n=2, seed=2, seeds=typed))
+    assert [seed for span in spans for seed in span] == seeds
 
 
-@pytest.mark.parametrize("typed", ["a", "3-1", "", ["1", "b"], "-3", "1-2-3"])
+@pytest.mark.parametrize("typed", ["a", "3-1", "", ["1", "b"], "-3", "1-2-3", ["5", "3-1"], [], "1" * 31, "٣"])
 def test_odd_seeds_are_one_sentence(typed: str | list[str]) -> None:
     with pytest.raises(UserError, match="expected FIRST-LAST such as 0-63, or a list"):
-        seeds_of(SampleConfig(checkpoint="", seeds=typed))
+        spans_of(SampleConfig(checkpoint="", seeds=typed))
 
 
 # --- what is written --------------------------------------------------------------------------------------------------
@@ -178,10 +181,11 @@ def test_statistics_are_those_of_fresh_batches(trained: Command) -> None:
         (["mode=interpolate", "n=1"], "n=1: mode=interpolate goes from one sample to the next; take n=2 or more"),
         (["mode=interpolate", "output=a.jpg"], "output=a.jpg: mode=interpolate writes a .png or .gif file"),
         (["mode=traverse", "dimension=100"], "dimension=100: the numbers of the latent are 0 to 99"),
-        (["mode=traverse"], "code=None: the checkpoint's model has no such code"),
+        (["mode=traverse"], "mode=traverse: add code=NAME, a code of the model, or dimension=NUMBER"),
+        (["mode=traverse", "code=slant"], "code=slant: the checkpoint's model has no such code"),
         (["mode=timeline", "output=a.png"], "mode=timeline writes a .gif file"),
         (["mode=points"], "mode=points: draws points of two coordinates"),
-        (["mode=encode", "seeds=0-3"], "seeds=0-3: mode=encode takes held-out samples; choose them by n, seed"),
+        (["mode=encode", "seeds=0-3"], "seeds=0-3: mode=encode does not read it; all modes but"),
         (["steps=1"], "steps=1: must be at least 2"),
         (["path=zigzag"], "expected one of [slerp, lerp]"),
     ],
@@ -190,6 +194,12 @@ def test_a_mistake_is_one_sentence(trained: Command, arguments: list[str], said:
     code, printed = trained("gan-sample", "checkpoint=run", *arguments)
     assert code == 2 and said in printed and len(printed.splitlines()) == 1
     assert not list(Path().glob("*.png")) and not list(Path().glob(".*.part"))
+
+
+def test_a_film_that_no_gif_can_hold_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a picture of 1x70000 is too large for a GIF; take fewer"):
+        pictures.write_gif(tmp_path / "a.gif", [np.zeros((70_000, 1, 3), np.uint8)] * 2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_timeline_of_a_single_checkpoint_is_one_sentence(trained: Command) -> None:

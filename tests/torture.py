@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-SITES = ("checkpoint.py", "hooks.py", "rundir.py", "trainer.py", "job.py", "folder.py", "classifier.py", "points.py",
+SITES = ("checkpoint.py", "hooks.py", "rundir.py", "trainer.py", "job.py", "packing.py", "classifier.py", "points.py",
          "pictures.py", "patches.py")  # fmt: skip
 """Files whose every call, of Python or of C, is an instant at which a run may die."""
 TORN, TIME = "torn", "time"  # half of a checkpoint is written; some milliseconds have gone by

@@ -72,7 +72,8 @@ class Batches:
         stored = self._cut(rows) if self.device == self.home else self._sent(rows)
         if self.mirrored:
             turned = (rows >= self.samples).view(-1, 1, 1, 1).to(self.device)
-            stored["x"] = torch.where(turned, stored["x"].flip(-1), stored["x"])
+            images = {name: values for name, values in stored.items() if values.dim() == 4}  # of a sample all, or none
+            stored |= {name: torch.where(turned, values.flip(-1), values) for name, values in images.items()}
         return self.dataset.decode(stored)
 
     def _cut(self, rows: Tensor) -> Fields:

@@ -4,8 +4,8 @@ Each looks for its files in the folder below `root` where torchvision puts them.
 nothing is written; otherwise torchvision downloads them.
 """
 
-import gzip
-import zlib
+import io
+import math
 from collections.abc import Callable
 from functools import partial
 from http.client import HTTPException
@@ -19,27 +19,36 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from gan_cli.data.dataset import Dataset, Fields, Spec, resized, resizing
-from gan_cli.errors import UserError
-from gan_cli.files import cache_folder
+from gan_cli.errors import UserError, on_one_line
+from gan_cli.files import cache_folder, read_unpacked
 from gan_cli.registry import Count, datasets
 
 
 class Benchmark(Dataset):
-    """Base: ten classes of small images.
+    """Base: small images in classes.
 
     Args:
         root: folder above `folder`; null takes the cache folder.
     """
 
     kind: ClassVar[str] = "image"
+    fields: ClassVar[tuple[str, ...]] = ("x", "y")
     metrics: ClassVar[tuple[str, ...]] = ("classifier", "patches")
     name: ClassVar[str]  # of the option
     source: ClassVar[str]  # torchvision's class
     folder: ClassVar[str]  # below the root
+    names: ClassVar[tuple[str, ...]] = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")  # of the classes
     files: ClassVar[tuple[str, ...]]  # some that the sentence about a failed download names
 
     def _at(self, root: str | None) -> Path:
         return (Path(root).expanduser() if root else cache_folder()) / self.folder
+
+    @property
+    def _source(self) -> Callable[..., Any]:
+        import torchvision.datasets
+
+        found: Callable[..., Any] = getattr(torchvision.datasets, self.source)
+        return found
 
     def _download(self, fetch: Callable[[], Any], folder: Path) -> Any:
         try:
@@ -58,10 +67,13 @@ class Benchmark(Dataset):
 class IdxImages(Benchmark):
     """60,000 grey images of 28x28, and 10,000 held out (the test set), as four idx files, unpacked or as .gz.
 
+    Files of the same names with other contents do as well: other counts, another side, which is kept, and other labels,
+    which are then the names of the classes.
+
     Args:
         root: see `Benchmark`.
         image_size: 28, or 32 with a border of two black pixels, which halves evenly down to 4; 16 and 8 are 32 made
-            smaller by bilinear interpolation.
+            smaller by bilinear interpolation. Images that are not 28x28 keep their side, but for 16 and 8.
         flip: add every image's mirror image.
         subset: the first so many training images only; null takes all.
     """
@@ -78,45 +90,94 @@ class IdxImages(Benchmark):
         subset: Count | None = None,
     ) -> None:
         folder = self._at(root)
-        if not all(_stored(folder, name) for name in self.files):
-            import torchvision.datasets
-
-            source = getattr(torchvision.datasets, self.source)
-            self._download(lambda: source(str(folder.parent.parent), download=True), folder)
-        self.train, self.heldout = (self._fields(folder, part, image_size) for part in ("train", "t10k"))
+        missing = [name for name in self.files if not _stored(folder, name)]
+        if root and 0 < len(missing) < len(self.files):  # a download would lie among somebody's own files, or over them
+            raise UserError(
+                f"data={self.name}: {folder} lacks {', '.join(missing)}; put it there, or delete the others to have "
+                "all downloaded."
+            )
+        if missing:
+            self._download(partial(self._source, str(folder.parent.parent), download=True), folder)
+        self.train, self.heldout = (self._fields(folder, part) for part in ("train", "t10k"))
+        names = self._number_labels()
+        side = self._fit(folder, image_size)
         self.train = {name: values[:subset] for name, values in self.train.items()}
-        self.spec, self.flip = Spec("image", (1, image_size, image_size), classes=10), flip
-        if image_size != 28:
-            smaller = "" if image_size == 32 else f", then {resizing(32, image_size)}"
-            self.resizing = f"2 black pixels around 28x28{smaller}"
+        known = names == tuple(map(str, range(len(self.names))))
+        told = self.names if known else names
+        self.spec, self.flip = Spec("image", (1, side, side), classes=len(names), names=told), flip
 
-    def _fields(self, folder: Path, part: str, size: int) -> Fields:
+    def _fields(self, folder: Path, part: str) -> Fields:
+        """Images (n, 1, height, width) and labels of one split, as the files have them."""
         images = self._read(folder, f"{part}-images-idx3-ubyte")
         labels = self._read(folder, f"{part}-labels-idx1-ubyte")
-        if images.dim() != 3 or len(images) != len(labels):
-            raise UserError(f"data={self.name}: {part} images and labels in {folder} do not belong together.")
-        bordered = images[:, None] if size == 28 else pad(images[:, None], [2] * 4)
-        return {"x": resized(bordered, size), "y": labels.long()}
+        if images.dim() != 3 or labels.dim() != 1 or len(images) != len(labels):
+            shapes = " and ".join(str(tuple(values.shape)) for values in (images, labels))
+            raise UserError(
+                f"data={self.name}: {part} images and labels in {folder} do not belong together: their sizes are "
+                f"{shapes}, expected (n, side, side) and (n,)."
+            )
+        if not len(images):
+            raise UserError(f"data={self.name}: the {part} files in {folder} hold no image.")
+        return {"x": images[:, None], "y": labels.long()}
+
+    def _number_labels(self) -> tuple[str, ...]:
+        """Number the labels from 0; returns what the files call them."""
+        names = torch.cat([self.train["y"], self.heldout["y"]]).unique()
+        for fields in (self.train, self.heldout):
+            fields["y"] = torch.searchsorted(names, fields["y"])
+        return tuple(map(str, names.tolist()))
+
+    def _fit(self, folder: Path, size: int) -> int:
+        """Bring all images to `size` as the class says; returns their side."""
+        sides = [tuple(fields["x"].shape[2:]) for fields in (self.train, self.heldout)]
+        side = sides[0][0]
+        if len({*sides[0], *sides[1]}) > 1:
+            found = " and ".join(f"{height}x{width}" for height, width in dict.fromkeys(sides))
+            raise UserError(f"data={self.name}: the images in {folder} are {found}; expected squares of one side.")
+        bordered = side == 28 and size != 28
+        steps, before = (["2 black pixels around 28x28"], 32) if bordered else ([], side)
+        if side != 28:
+            self.note = f"the images are {side}x{side}, not 28x28 as those of {self.name}"
+            size = size if size < 28 else side
+        for fields in (self.train, self.heldout):
+            fields["x"] = resized(pad(fields["x"], [2] * 4) if bordered else fields["x"], size)
+        steps += [resizing(before, size)] if before != size else []
+        self.resizing = ", then ".join(steps) or "none"
+        return size
 
     def _read(self, folder: Path, name: str) -> Tensor:
         """An idx file: two zero bytes, type 8 (unsigned byte), rank, the sizes as big-endian int32, the values."""
         path = _stored(folder, name)
         assert path is not None
         try:
-            content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-            rank = content[3]
-            shape = np.frombuffer(content, ">i4", count=rank, offset=4).astype(int)
-            values = np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
-        except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
-            raise UserError(
-                f"data={self.name}: {path} is damaged ({error}); delete it to have it downloaded again."
-            ) from None
-        return torch.from_numpy(values.copy())
+            return _idx(read_unpacked(path))
+        except OSError as error:
+            raise UserError(f"data={self.name}: {path} {error.strerror}; {MEND}") from None
+        except ValueError as error:
+            raise UserError(f"data={self.name}: {path} is damaged: {error}; {MEND}") from None
+
+
+MEND = "delete it to have it downloaded again, or put a good one there."
+DEEPEST = 4  # the rank of the largest idx files that there are
+
+
+def _idx(content: bytes) -> Tensor:
+    """What an idx file holds. Raises ValueError for one that is none of bytes, or holds more or less than it says."""
+    if content[:3] != b"\0\0\x08" or not 1 <= content[3] <= DEEPEST:
+        raise ValueError(
+            f"it begins with {content[:4].hex(' ') or 'nothing'}, an idx file of bytes with 00 00 08 and a rank"
+        )
+    head = 4 + 4 * content[3]
+    shape = [int.from_bytes(content[at : at + 4]) for at in range(4, head, 4)]
+    if math.prod(shape) != len(content) - head:
+        sizes = " x ".join(map(str, shape))
+        raise ValueError(f"it says {sizes} bytes of content and has {max(0, len(content) - head)}")
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=head).reshape(shape).copy())
 
 
 def _stored(folder: Path, name: str) -> Path | None:
-    """The file of the data set called `name`, unpacked or packed, if it is there."""
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+    """The file of the data set called `name`, unpacked or packed, if something of that name is there."""
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.exists()), None)
 
 
 @datasets.register("mnist")
@@ -131,6 +192,7 @@ class FashionMNIST(IdxImages):
     """Articles of clothing: Xiao et al., 2017, arXiv 1708.07747."""
 
     name, source, folder = "fashion_mnist", "FashionMNIST", "FashionMNIST/raw"
+    names = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
 
 @datasets.register("kmnist")
@@ -138,6 +200,7 @@ class KMNIST(IdxImages):
     """Cursive Japanese characters: Clanuwat et al., 2018, arXiv 1812.01718."""
 
     name, source, folder = "kmnist", "KMNIST", "KMNIST/raw"
+    names = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
 
 # --- others: torchvision's readers ------------------------------------------------------------------------------------
@@ -147,24 +210,29 @@ class TorchvisionImages(Benchmark):
     """Base: what torchvision reads. Subclasses say how it is called, and bring images to (N, C, H, W) bytes."""
 
     def _load(self, root: str | None, image_size: int, flip: bool) -> None:
-        import torchvision.datasets
-
-        folder, source = self._at(root), getattr(torchvision.datasets, self.source)
-        parts = []
+        folder, parts = self._at(root), []
         for part in (True, False):
-            options = self._options(part)
-            try:
-                found = source(str(folder), download=False, **options)
-            except (RuntimeError, FileNotFoundError):  # none there, or not what torchvision expects
-                fetch = partial(source, str(folder), download=True, **options)
-                found = self._download(fetch, folder)
-            except (OSError, ValueError, EOFError) as error:
-                raise UserError(f"data={self.name}: the files in {folder} are damaged ({error}).") from None
-            x, y = self._arrays(found)
+            x, y = self._read(folder, part)
             parts.append({"x": resized(torch.from_numpy(np.ascontiguousarray(x)), image_size), "y": y})
         self.train, self.heldout = parts
-        self.spec, self.flip = Spec("image", tuple(self.train["x"].shape[1:]), classes=10), flip
+        self.spec, self.flip = Spec("image", tuple(self.train["x"].shape[1:]), classes=10, names=self.names), flip
         self.resizing = resizing(x.shape[-1], image_size)
+
+    def _read(self, folder: Path, train: bool) -> tuple[np.ndarray, Tensor]:
+        """Images (n, C, H, W) in bytes, and labels. Files that are there are never downloaded over."""
+        fetch = partial(self._source, str(folder), **self._options(train))
+        there = all((folder / name).exists() for name in self.files)
+        if not there:
+            return self._arrays(self._download(partial(fetch, download=True), folder))
+        try:
+            return self._arrays(fetch(download=False))
+        except Exception as error:  # whatever the readers of three formats raise
+            raise self._damaged(folder, error) from None
+
+    def _damaged(self, path: Path, error: Exception) -> UserError:
+        told = str(getattr(error, "strerror", None) or error).strip()
+        reason = on_one_line(told.split("\n")[0]) or type(error).__name__
+        return UserError(f"data={self.name}: what is in {path} cannot be read ({reason}); {MEND}")
 
     def _options(self, train: bool) -> dict[str, Any]:
         return {"train": train}
@@ -196,9 +264,22 @@ class USPS(TorchvisionImages):
         self.border = border
         self._load(root, image_size, flip=False)
 
-    def _arrays(self, found: Any) -> tuple[np.ndarray, Tensor]:
+    def _read(self, folder: Path, train: bool) -> tuple[np.ndarray, Tensor]:
+        """LIBSVM's format: a line an image, its label from 1 and 256 numbers from -1 (black) to 1."""
+        from sklearn.datasets import load_svmlight_file
+
+        path = folder / self.files[0 if train else 1]
+        if not path.exists():
+            self._download(partial(self._source, str(folder), train=train, download=True), folder)
+        try:
+            sparse, y = load_svmlight_file(io.BytesIO(read_unpacked(path)), n_features=256, dtype=np.float32)
+            values = sparse.toarray().reshape(-1, 1, 16, 16)
+            if not len(y) or not (np.abs(values) <= 1).all() or not np.isin(y, np.arange(1, 11)).all():
+                raise ValueError("it holds no image, or numbers outside [-1, 1], or labels that are not 1 to 10")
+        except (OSError, ValueError) as error:
+            raise self._damaged(path, error) from None
         around = ((0, 0), (0, 0), (self.border, self.border), (self.border, self.border))
-        return np.pad(found.data[:, None], around), torch.tensor(found.targets)
+        return np.pad(((values + 1) / 2 * 255).astype(np.uint8), around), torch.from_numpy(y).long() - 1
 
 
 @datasets.register("cifar10")
@@ -213,6 +294,7 @@ class CIFAR10(TorchvisionImages):
 
     name, source, folder = "cifar10", "CIFAR10", "."
     files: ClassVar[tuple[str, ...]] = ("cifar-10-batches-py/",)
+    names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
     def __init__(self, root: str | None = None, image_size: Literal[8, 16, 32] = 32, flip: bool = False) -> None:
         self._load(root, image_size, flip)

@@ -1,24 +1,33 @@
 """What every data set is: named fields of tensors for training, the same held out, and how to decode a batch."""
 
 import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import torch
+from annotated_types import Ge, Gt, Le, Len
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gan_cli import noise
-from gan_cli.errors import UserError
+from gan_cli.data.columns import Column, listed
+from gan_cli.data.records import tidy_names
+from gan_cli.errors import UserError, on_one_line
 from gan_cli.files import cache_folder
-from gan_cli.registry import metrics
+from gan_cli.registry import datasets, metrics
 
 Fields = dict[str, Tensor]
-__all__ = ["FEW", "Dataset", "Fields", "Spec", "cache_folder", "fits", "installed", "resized", "resizing"]
+__all__ = [
+    "FEW", "Dataset", "Fields", "Spec", "cache_folder", "class_names", "fits", "installed", "resized", "resizing",
+]  # fmt: skip
+LONGEST = 2**24  # side of a sample, length of a text or row, number of classes: what a checkpoint may say
 FEW = 20  # held-out samples below which a classifier's scores say nothing
+LONGEST_NAME = 100  # characters of a class's name
 
 
 @dataclass(frozen=True)
@@ -31,36 +40,104 @@ class Spec:
         classes: how many labels there are; 0 for unlabelled data.
         bounded: whether samples lie in [-1, 1].
         extent: half the side of the square that a picture of points shows.
-        units: for each column of a table its name, offset and scale: value = offset + scale * sample.
+        units: for each number of a table's sample its name, offset and scale: value = offset + scale * sample.
         vocabulary: the characters of a text, in the order of their one-hot places.
         domain: what a second domain shows of an image of the first, see `gan_cli.data.two_domains`.
+        names: of the classes, in the order of their labels; empty where they have none. They go through
+            `class_names`.
+        columns: of a table, each of one number or more of a sample; without them every number is a column.
     """
 
     kind: str
-    shape: tuple[int, ...]
-    classes: int = 0
+    shape: Annotated[tuple[Annotated[int, Ge(1), Le(LONGEST)], ...], Len(1, 4)]
+    classes: Annotated[int, Ge(0), Le(LONGEST)] = 0
     bounded: bool = True
-    extent: float = 1.0
+    extent: Annotated[float, Gt(0)] = 1.0
     units: tuple[tuple[str, float, float], ...] = ()
     vocabulary: str = ""
     domain: str = ""
+    names: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     def plain(self) -> dict[str, Any]:
         """As plain types, for a checkpoint."""
-        return {**asdict(self), "shape": list(self.shape), "units": [list(unit) for unit in self.units]}
+        lists = {
+            "shape": list(self.shape),
+            "units": [list(unit) for unit in self.units],
+            "names": list(self.names),
+            "columns": [column.plain() for column in self.columns],
+        }
+        return {**asdict(self), **lists}
 
     @classmethod
     def restore(cls, plain: dict[str, Any]) -> "Spec":
-        """The inverse of `plain`."""
-        units = tuple(tuple(unit) for unit in plain.get("units", ()))
-        return cls(**{**plain, "shape": tuple(plain["shape"]), "units": units})
+        """The inverse of `plain`. Raises ValueError for what no data set has, as a stranger's file may say it."""
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            spec: Spec = TypeAdapter(cls).validate_json(json.dumps(plain), strict=True)  # lists become tuples
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise ValueError(f"its data has {place}={first['input']!s:.40} ({first['msg']}).") from None
+        if spec.kind not in {component.facts.get("kind") for component in datasets.components.values()}:
+            raise ValueError(f"its data is of kind {spec.kind:.40}, which no data set of this gan-cli is.")
+        words, units = len(spec.vocabulary), len(spec.units)
+        if (spec.kind == "text" and words < spec.shape[0]) or units not in (0, spec.shape[0]):
+            raise ValueError(f"its data has {words} characters and {units} units for samples of {spec.shape}.")
+        places = sum(len(column.features) for column in spec.columns)
+        if spec.columns and (places, units) != (spec.shape[0], spec.shape[0]):
+            raise ValueError(f"its data has columns of {places} numbers for samples of {spec.shape}.")
+        return replace(spec, names=class_names(spec.names, spec.classes))
 
     def in_units(self, samples: Tensor) -> Tensor:
-        """Samples as the data has them: a table's columns in their own units."""
+        """Samples as the data has them. A table's are float64 (n, columns) in its own units: whole where its numbers
+        are, 0 and 1 for truth values, words by their places, dates as counts since 1970."""
         if not self.units:
             return samples
-        offset, scale = (torch.tensor([unit[i] for unit in self.units]) for i in (1, 2))
-        return offset + scale * samples
+        return torch.stack([torch.from_numpy(numbers) for _, numbers in self.table(samples)], dim=1)
+
+    def table(self, samples: Tensor) -> list[tuple[Column, np.ndarray]]:
+        """The columns of a table and their numbers, float64 (n,), in samples; see `Column`."""
+        columns, offset, scale = self._layout()
+        values = offset + scale * samples.cpu().double()
+        parts = values.split([len(column.features) for column in columns], dim=1)
+        return [(column, column.decoded(part.numpy())) for column, part in zip(columns, parts, strict=True)]
+
+    def adopted(self, table: Sequence[tuple[Column, np.ndarray]]) -> Tensor:
+        """Another table as samples of this one, whose columns are found by their names.
+
+        Raises:
+            UserError: it lacks a column, or one holds something else.
+        """
+        named = {column.name: (column, numbers) for column, numbers in table}
+        columns, offset, scale = self._layout()
+        if lacking := [column.name for column in columns if column.name not in named]:
+            raise UserError(
+                f"data.file: has no column {listed(lacking)}, which the checkpoint knows; it has {listed([*named])}."
+            )
+        features = []
+        for column in columns:
+            other, numbers = named[column.name]
+            features.append(torch.from_numpy(column.encoded(column.adopted(numbers, other))))
+        return ((torch.cat(features, dim=1) - offset) / scale).float()
+
+    def _layout(self) -> tuple[Sequence[Column], Tensor, Tensor]:
+        """The columns, and offset and scale of each number of a sample; of other points each coordinate by itself."""
+        units = self.units or tuple((str(place), 0.0, 1.0) for place in range(self.shape[0]))
+        names, _ = tidy_names([name for name, *_ in units])
+        offset, scale = (torch.tensor([unit[i] for unit in units], dtype=torch.float64) for i in (1, 2))
+        return self.columns or [Column(name) for name in names], offset, scale
+
+
+def class_names(found: Any, classes: int) -> tuple[str, ...]:
+    """Names of classes that somebody else has chosen, each on one line and not too long; none at all unless there is
+    one for each class and all differ, so that a name says which class is meant."""
+    if not isinstance(found, list | tuple) or len(found) != classes or not all(isinstance(n, str) for n in found):
+        return ()
+    names = tuple(on_one_line(name[:LONGEST_NAME]) for name in found)
+    return names if len(set(names)) == classes else ()
 
 
 def installed(package: str | None) -> bool:
@@ -94,12 +171,13 @@ def fits(fields: Fields, device: torch.device) -> bool:
 class Dataset:
     """Base of all data sets. Fields are kept as they are stored (uint8 for images) and decoded a batch at a time.
 
-    Class attributes, read before torch loads: `kind`, which `network=auto` goes by, and `metrics`, the scores that
-    make sense for this data.
+    Class attributes, read before torch loads: `kind`, which `network=auto` goes by, `metrics`, the scores that make
+    sense for this data, and `fields`, so that a game can be told which data has what it looks at.
     """
 
     kind: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
+    fields: ClassVar[tuple[str, ...]] = ("x",)  # those that it always has
     spec: Spec
     train: Fields
     heldout: Fields
@@ -161,11 +239,11 @@ class Dataset:
         return digest.hexdigest()[:16]
 
     def in_terms_of(self, spec: Spec) -> None:
-        """Bring a table to the units of another, so that the samples of a checkpoint can be compared with it."""
-        if self.spec.units and spec.units and self.spec.units != spec.units:
-            offset, scale = (torch.tensor([unit[i] for unit in spec.units]) for i in (1, 2))
+        """Bring a table to the columns and units of another, so that the samples of a checkpoint can be compared with
+        it. Raises UserError where it has not what the other has."""
+        if self.spec.units and spec.units and (self.spec.units, self.spec.columns) != (spec.units, spec.columns):
             for fields in (self.train, self.heldout):
-                fields["x"] = (self.spec.in_units(fields["x"]) - offset) / scale
+                fields["x"] = spec.adopted(self.spec.table(fields["x"]))
             self.spec = spec
 
     def keep_labels(self, per_class: int, seed: int) -> None:

@@ -20,6 +20,7 @@ class Digits(Dataset):
     """
 
     kind: ClassVar[str] = "image"
+    fields: ClassVar[tuple[str, ...]] = ("x", "y")
     metrics: ClassVar[tuple[str, ...]] = ("classifier",)
 
     def __init__(self, image_size: Literal[8, 16, 32] = 8) -> None:
@@ -31,5 +32,5 @@ class Digits(Dataset):
         x, y = resized(images, image_size), torch.from_numpy(bundle.target).long()
         train, heldout = train_test_split(np.arange(len(y)), test_size=0.25, random_state=0, stratify=bundle.target)
         self.train, self.heldout = {"x": x[train], "y": y[train]}, {"x": x[heldout], "y": y[heldout]}
-        self.spec = Spec("image", (1, image_size, image_size), classes=10)
+        self.spec = Spec("image", (1, image_size, image_size), classes=10, names=tuple("0123456789"))
         self.resizing = resizing(8, image_size)

@@ -1,48 +1,38 @@
-"""A folder of images of any kind, packed once into one file of bytes that later runs map into memory."""
+"""A folder of images of any kind, see `gan_cli.data.packing` for how they are kept."""
 
-import errno
-import fcntl
-import hashlib
-import json
 import logging
-import os
-import shutil
-from base64 import b85decode, b85encode
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from math import prod
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from statistics import median_low
+from typing import Annotated, ClassVar
 
-import numpy as np
 import torch
-from annotated_types import Ge, Gt, Lt
-from PIL import Image, ImageOps
+from annotated_types import Ge, Gt, Len, Lt
 from torch import Tensor
-from tqdm import tqdm
 
-from gan_cli.data.dataset import FEW, Dataset, Spec
-from gan_cli.data.listing import Listing, listing
-from gan_cli.errors import UserError
-from gan_cli.files import cache_folder
+from gan_cli import decoding
+from gan_cli.data import brightness
+from gan_cli.data.dataset import FEW, Dataset, Spec, class_names
+from gan_cli.data.listing import Listing, listing, told
+from gan_cli.data.packing import AT_ONCE, Packed, gib, packed
+from gan_cli.errors import UserError, on_one_line
+from gan_cli.files import memory
 from gan_cli.registry import Count, datasets
 
 log = logging.getLogger(__name__)
-
-FORMAT = 3
-"""Version of the packed file; part of its name."""
-UNREADABLE = "unreadable.txt"  # beside the packed images: a line a file
-PASSING = "(now) "  # begins the line of a file that may be readable another time
-AT_ONCE = 512  # images decoded before they are written
 
 
 @datasets.register("image_folder")
 class ImageFolder(Dataset):
     """Every image below a folder: RGB, grey, palette, 16 bits, with alpha (shown on white); resized and cropped.
 
-    The folders right below are the classes, if there are two or more; files right in the folder have none. Folders
-    called `train` and `test` (or `val`) are the split instead, with the classes below them. Without such folders a
-    share of every class is held out, always the same files.
+    The folders right below are the classes, if there are two or more, in natural order (2 before 10); files right in
+    the folder have none. Folders called `train` and `test` (or `val`) are the split instead, with the classes below
+    them. Without such folders a share of every class is held out, always the same files.
+
+    Values of more than 8 bits are brought to bytes by one range for the whole folder, see
+    `gan_cli.data.brightness.of_folder`.
 
     The first use packs the images into the cache folder ($GAN_CACHE), a byte a value; later runs map that file. A file
     that is added, changed or removed makes a new one.
@@ -55,6 +45,12 @@ class ImageFolder(Dataset):
         flip: add every image's mirror image to the training set.
         heldout: share held out, where the folder has no split of its own.
         unreadable: share of files that may be left out because they cannot be read.
+        range: [black, white], the values of both in files of more than 8 bits; null takes them from the whole folder.
+
+    Attributes:
+        ranges: what was black and white in wide integers and in values with a point, where there are any.
+        sides: the smallest and the largest shorter side of its images, before they were resized.
+        remarks: what is unusual about the folder, a few words each.
     """
 
     kind: ClassVar[str] = "image"
@@ -69,164 +65,131 @@ class ImageFolder(Dataset):
         flip: bool = False,
         heldout: Annotated[float, Gt(0), Lt(1)] = 0.1,
         unreadable: Annotated[float, Ge(0), Lt(1)] = 0.01,
+        range: Annotated[list[float], Len(2, 2)] | None = None,
     ) -> None:
         if channels == 2:
             raise UserError("data.channels=2: take 1 (grey) or 3 (colour).")
+        if range and not range[0] < range[1]:
+            raise UserError(f"data.range={range}: expected [BLACK,WHITE], the first below the second.")
+        shape = (channels, image_size, image_size)
+        _refuse_absurd_sizes(shape)
         files = listing(Path(folder).expanduser(), classes, heldout)
-        images, readable, bad = packed(files, Path(folder).expanduser(), (channels, image_size, image_size))
-        names = files.classes
-        if (left_out := int((~readable).sum())) > unreadable * len(readable):
+        found = packed(files, Path(folder).expanduser(), shape, (range[0], range[1]) if range else None)
+        if found.left_out > unreadable * len(files):
             raise UserError(
-                f"data.folder={folder}: {left_out} of its {len(readable)} images cannot be read (their names are in "
-                f"{bad}), more than data.unreadable={unreadable}; mend or remove them, or allow a larger share."
+                f"data.folder={folder}: {found.left_out} of its {len(files)} images cannot be read (their names are in "
+                f"{found.listed}; the first: {found.reason}), more than data.unreadable={unreadable}; mend or remove "
+                "them, or allow a larger share."
             )
-        y = torch.from_numpy(files.labels[readable])
-        first, count = int((readable & ~files.heldout).sum()), len(y)
+        y = torch.from_numpy(files.labels[found.readable])
+        first, count = int((found.readable & ~files.heldout).sum()), len(y)
         if not 0 < first < count:
-            raise UserError(f"data.folder={folder}: needs at least one image to learn from and one to hold out.")
-        self.train, self.heldout = {"x": images[:first], "y": y[:first]}, {"x": images[first:], "y": y[first:]}
-        self.spec, self.flip = Spec("image", tuple(images.shape[1:]), classes=len(names)), flip
-        self.resizing = f"shorter side to {image_size} by Lanczos, its middle kept"
-        self.note = f"{first} images of {len(names)} classes to learn from, {count - first} held out"
-        if names and count - first < FEW:
-            self.note += ", too few for the scores that need labels"
-        missing = f"; {left_out} cannot be read and are left out, see {bad}" if left_out else ""
-        self.note += missing
-        if not names:
-            self.note = (
-                f"{first} images to learn from, {count - first} held out; without class folders the scores "
-                "that need labels (classifier_score, classes_covered, frechet_classifier_distance) are left out and "
-                f"sliced_wasserstein remains{missing}"
+            raise UserError(
+                f"data.folder={folder}: {first} images to learn from and {count - first} to hold out; needs at least "
+                "one image to learn from and one to hold out, in train and val or both in one folder."
             )
+        self.train = {"x": found.images[:first], "y": y[:first]}
+        self.heldout = {"x": found.images[first:], "y": y[first:]}
+        names = files.classes
+        self.spec = Spec("image", shape, classes=len(names), names=class_names(names, len(names)))
+        self.flip, self.ranges, self.sides = flip, found.ranges, found.sides
+        self.resizing = f"shorter side of {_span(found.sides)} to {image_size} by Lanczos, its middle kept"
+        lonely = [*_without(names, self.train["y"], "to learn from"), *_without(names, self.heldout["y"], "held out")]
+        self.remarks = [*lonely, *_remarks(files, found)]
+        self.note = "; ".join([self._counts(), *self.remarks])
+
+    def _counts(self) -> str:
+        first, rest = len(self.train["y"]), len(self.heldout["y"])
+        if not self.spec.classes:
+            return (
+                f"{first} images to learn from, {rest} held out; without class folders the scores "
+                "that need labels (classifier_score, classes_covered, frechet_classifier_distance) are left out and "
+                "sliced_wasserstein remains"
+            )
+        few = ", too few for the scores that need labels" if rest < FEW else ""
+        return f"{first} images of {self.spec.classes} classes to learn from, {rest} held out{few}"
+
+
+def _refuse_absurd_sizes(shape: tuple[int, int, int]) -> None:
+    """Raise UserError for images of which the memory does not hold a batch, before anything is read."""
+    batch = 64 * 4 * prod(shape)
+    if batch > memory():
+        raise UserError(
+            f"data.image_size={shape[1]}: 64 images of that size need {gib(batch)} of the {gib(memory())} that there "
+            "are; make it smaller."
+        )
+
+
+def _span(sides: tuple[int, int]) -> str:
+    return f"{sides[0]} pixels" if sides[0] == sides[1] else f"{sides[0]} to {sides[1]} pixels"
+
+
+def _without(names: list[str], y: Tensor, what: str) -> list[str]:
+    """A remark on classes that have no image in a part of the data."""
+    counts = torch.bincount(y, minlength=len(names)).tolist()
+    missing = [name for name, count in zip(names, counts, strict=False) if not count]
+    more = f" and {len(missing) - 5} others" if len(missing) > 5 else ""
+    which = f"class{'es' * (len(missing) > 1)} {', '.join(missing[:5])}{more}"
+    return [on_one_line(f"{which}: no image {what}")] if missing else []
+
+
+def _remarks(files: Listing, found: Packed) -> list[str]:
+    """What a user would not expect of a folder, if it is so."""
+    wide = [f"{brightness.KINDS[kind]}: {low:g} is black, {high:g} white (data.range sets them)"
+            for kind, (low, high) in found.ranges.items()]  # fmt: skip
+    cut = [f"{found.cut} colour images of 16 bits: the upper 8 are taken"] if found.cut else []
+    passed = [f"passed over: {told(files.passed)}"] if files.passed else []
+    missing = [f"{found.left_out} cannot be read and are left out, see {found.listed}"] if found.left_out else []
+    return [*wide, *cut, *passed, *missing]
 
 
 def usual_size(folder: Path) -> int:
-    """The shorter side of the first image below a folder that can be read. Raises UserError if there is none."""
-    files = listing(folder.expanduser(), False, 0.5)
-    for first in range(0, len(files), AT_ONCE):
-        for path in files.paths(first, first + AT_ONCE):
-            with suppress(OSError, SyntaxError, ValueError, Image.DecompressionBombError), Image.open(path) as image:
-                return min(image.size)
-    raise UserError(f"data.folder={folder}: none of its {len(files)} images can be read.")
-
-
-# --- the packed file --------------------------------------------------------------------------------------------------
-
-
-def packed(files: Listing, folder: Path, shape: tuple[int, int, int]) -> tuple[Tensor, Any, Path]:
-    """All images as bytes (n, *shape), mapped from the cache; which of the files could be read (an array of truth
-    values); where the others are listed.
+    """The shorter side that images below a folder have: of all that can be read, the middle one.
 
     Raises:
-        UserError: not one can be read, or the disk is full.
+        UserError: none can be read.
     """
-    key = hashlib.sha256(f"{FORMAT} {shape} {files.mark} ".encode() + os.fsencode(folder.resolve()))
-    key.update(np.packbits(files.heldout).tobytes())
-    target = cache_folder() / "packed" / key.hexdigest()[:16]
-    readable = _index(target, shape)
-    if readable is None or _passing(target):
-        try:
-            with _held(target.with_suffix(".lock")):
-                if _index(target, shape) is None or _passing(target):
-                    _pack(files, folder, shape, target)
-        except OSError as error:
+    files = listing(folder.expanduser(), False, 0.5)
+    with ThreadPoolExecutor() as pool:
+        chunks = (files.paths(first, first + AT_ONCE) for first in range(0, len(files), AT_ONCE))
+        looked = [side for paths in chunks for side in pool.map(_side, paths)]
+    sides = [side for side in looked if isinstance(side, int)]
+    if not sides:
+        raise UserError(f"data.folder={folder}: none of its {len(files)} images can be read; the first: {looked[0]}.")
+    usual = median_low(sides)
+    if others := sum(side != usual for side in sides):
+        log.warning(
+            "%s: %d of its %d images have another shorter side than %d, %d to %d pixels; all are resized to %d",
+            on_one_line(str(folder)), others, len(sides), usual, min(sides), max(sides), usual,
+        )  # fmt: skip
+    return usual
+
+
+def compare(samples: ImageFolder, real: ImageFolder) -> None:
+    """Say what is unusual about two folders that are compared.
+
+    Raises:
+        UserError: the same value would not be equally bright in both.
+    """
+    for kind in samples.ranges.keys() & real.ranges.keys():
+        if samples.ranges[kind] != real.ranges[kind]:
+            both = [f"{low:g} to {high:g}" for low, high in (samples.ranges[kind], real.ranges[kind])]
             raise UserError(
-                f"data.folder={folder}: the packed images cannot be kept in {target.parent} ({error.strerror}); make "
-                "room, or set the environment variable GAN_CACHE to a folder on another disk."
-            ) from None
-        readable = _index(target, shape)
-        assert readable is not None
-    mapped: Any = np.memmap(target / "images.bin", np.uint8, mode="c", shape=(int(readable.sum()), *shape))
-    return torch.from_numpy(mapped), readable, target / UNREADABLE
+                f"data.range: {brightness.KINDS[kind]} run from {both[0]} in the samples and from {both[1]} in the "
+                "real images; say which value is black and which is white by data.range=[BLACK,WHITE]."
+            )
+    size = real.spec.shape[-1]
+    if real.sides != (size, size):
+        log.warning("real: shorter sides of %s; all are resized to %d", _span(real.sides), size)
+    for key, found in (("samples", samples), ("real", real)):
+        for remark in found.remarks:
+            log.warning("%s: %s", key, remark)
 
 
-def _index(target: Path, shape: tuple[int, int, int]) -> Any:
-    """Which images a packed file holds; None where there is none, or a damaged one."""
+def _side(path: Path) -> int | str:
+    """The shorter side of an image, or why it cannot be read."""
     try:
-        index = json.loads((target / "index.json").read_text(encoding="utf-8"))
-        bits = np.frombuffer(b85decode(index["readable"]), np.uint8)
-        readable = np.unpackbits(bits, count=index["files"]).astype(bool)
-        whole = (target / "images.bin").stat().st_size == int(readable.sum()) * shape[0] * shape[1] * shape[2]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return readable if whole else None
-
-
-def _passing(target: Path) -> bool:
-    """Whether a file was left out for what may have been over a moment later: a disk or a network that failed."""
-    try:
-        return bool(json.loads((target / "index.json").read_text(encoding="utf-8")).get("passing"))
-    except (OSError, ValueError):
-        return False
-
-
-@contextmanager
-def _held(path: Path) -> Iterator[None]:
-    """One process packs; others that want the same file wait for it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _pack(files: Listing, folder: Path, shape: tuple[int, int, int], target: Path) -> None:
-    """Write the packed file beside its place and move it there whole."""
-    part = target.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
-    part.mkdir()
-    log.info("packing %d images of %s (once; kept in %s)", len(files), folder, target)
-    readable = np.zeros(len(files), bool)
-    reasons: list[str] = []
-    try:
-        with (part / "images.bin").open("wb") as file, ThreadPoolExecutor() as pool:
-            for first in tqdm(range(0, len(files), AT_ONCE), desc="packing", unit=f" x {AT_ONCE}", disable=None):
-                paths = files.paths(first, first + AT_ONCE)
-                for i, image in enumerate(pool.map(lambda path: _read(path, shape), paths), first):
-                    readable[i] = isinstance(image, bytes)
-                    if isinstance(image, bytes):
-                        file.write(image)
-                    else:
-                        reasons.append(image)
-            file.flush()
-            os.fsync(file.fileno())
-        if not readable.any():
-            raise UserError(f"data.folder={folder}: none of its {len(files)} images can be read.")
-        (part / UNREADABLE).write_text("".join(f"{reason}\n" for reason in reasons), encoding="utf-8", errors="replace")
-        index = {"files": len(files), "readable": b85encode(np.packbits(readable).tobytes()).decode()}
-        index["passing"] = any(reason.startswith(PASSING) for reason in reasons)
-        (part / "index.json").write_text(json.dumps(index), encoding="utf-8")
-        shutil.rmtree(target, ignore_errors=True)
-        part.replace(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _read(path: Path, shape: tuple[int, int, int]) -> bytes | str:
-    """An image as bytes of the shape, or the path and the reason for a file that cannot be read."""
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            plain = _on_white(_eight_bits(upright)).convert("L" if shape[0] == 1 else "RGB")
-            fitted = np.asarray(ImageOps.fit(plain, shape[1:], Image.Resampling.LANCZOS))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        known = getattr(error, "errno", None) in (None, errno.ENOENT)  # the file's fault, not the disk's
-        return f"{'' if known else PASSING}{path}: {' '.join(str(error).split()) or type(error).__name__}"
-    return np.ascontiguousarray(fitted.reshape(*shape[1:], shape[0]).transpose(2, 0, 1)).tobytes()
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Pillow cuts 16 bits off at 255 instead of scaling them; values with a point lie in [0, 1] or in [0, 255], and
-    integers that do not pass 255 are bytes in a wide format."""
-    if image.mode not in ("F", "I") and not image.mode.startswith("I;16"):
-        return image
-    values = np.asarray(image, dtype=np.float64)
-    values = np.nan_to_num(values)
-    scale = (255 if values.max() <= 1 else 1) if image.mode == "F" else 1 if values.max() <= 255 else 1 / 257
-    return Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if "A" not in image.getbands() and "transparency" not in image.info:
-        return image
-    layer = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        with decoding.looked_at(path) as image:
+            return min(image.size)
+    except Exception as error:
+        return f"{path}: {decoding.why(error)}"

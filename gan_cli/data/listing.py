@@ -3,19 +3,23 @@
 import hashlib
 import logging
 import os
+import re
+import stat
 from array import array
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gan_cli.errors import UserError
+from gan_cli.decoding import SUFFIXES, is_image
+from gan_cli.errors import UserError, on_one_line
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+CLOSED = "folders that cannot be opened"
 TRAIN, HELD_OUT = ("train", "training"), ("val", "valid", "validation", "test")  # the first that is there counts
 
 
@@ -34,6 +38,7 @@ class Listing:
         names: paths below the folder, end to end, in the order in which they were found.
         ends: where each of them ends, (n + 1,), from 0.
         order: the place of each file among the names, (n,).
+        passed: what else is there and is not taken, such as ` .heic`, and how often.
     """
 
     folder: Path
@@ -44,6 +49,7 @@ class Listing:
     names: bytes
     ends: Any
     order: Any
+    passed: "Counter[str]"
 
     def __len__(self) -> int:
         return len(self.order)
@@ -64,46 +70,68 @@ def listing(folder: Path, classes: bool, share: float) -> Listing:
         UserError: no such folder, or no image in it.
     """
     if not folder.is_dir():
-        raise UserError(f"data.folder={folder}: no such folder.")
+        found = "is a file or a pipe, not a folder; name the folder that the images are in" if folder.exists() else ""
+        raise UserError(f"data.folder={folder}: {found or 'no such folder'}.")
     folder = _inmost(folder)
-    roots = _split(folder)
-    names, ends, tops, held, digests, mark = bytearray(), array("q", [0]), array("i"), array("b"), array("Q"), _Mark()
-    numbers: dict[str, int] = {}  # of the folders right below, in the order in which they were found
+    roots, files = _split(folder), _Files(folder)
     for root in sorted(roots):
-        for top, path in _images(root):
-            name = os.fsencode(os.path.relpath(path, folder))
-            names += name
-            ends.append(len(names))
-            tops.append(numbers.setdefault(top, len(numbers)))
-            held.append(roots[root])
-            digests.append(int.from_bytes(hashlib.sha256(name).digest()[:8]))
-            mark.take(name, path)
-    if not tops:
-        raise UserError(f"data.folder={folder}: no images in it ({', '.join(sorted(SUFFIXES))}).")
-    known, labels = _labels(numbers, np.array(tops), classes, folder)
-    heldout = np.array(held, bool) if len(roots) > 1 else _held_out(labels, np.array(digests), share)
+        for top, path in _images(root, files.passed):
+            files.take(top, path, roots[root])
+    if not files.tops:
+        there = f"; there are {told(files.passed)}" if files.passed else ""
+        raise UserError(f"data.folder={folder}: no images in it ({', '.join(sorted(SUFFIXES))}){there}.")
+    known, labels = _labels(files.numbers, np.array(files.tops), classes, folder)
+    heldout = np.array(files.held, bool) if len(roots) > 1 else _held_out(labels, np.array(files.digests), share)
     order = np.argsort(heldout, kind="stable")
-    return Listing(folder, known, labels[order], heldout[order], mark.hexdigest(), bytes(names), np.array(ends), order)
+    names, ends = bytes(files.names), np.array(files.ends)
+    return Listing(folder, known, labels[order], heldout[order], files.mark(), names, ends, order, files.passed)
 
 
-class _Mark:
-    """A digest of names, sizes and times."""
+def told(passed: "Counter[str]") -> str:
+    """What was passed over, in words: the five most frequent kinds."""
+    kinds = [f"{kind} ({count})" for kind, count in passed.most_common(5)]
+    others = passed.total() - sum(count for _, count in passed.most_common(5))
+    return on_one_line(", ".join([*kinds, *([f"others ({others})"] if others else [])]))
 
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
-        self.hexdigest = self._digest.hexdigest
 
-    def take(self, name: bytes, path: str) -> None:
+@dataclass
+class _Files:
+    """The files found so far; a digest of their names, sizes and times."""
+
+    folder: Path
+    names: bytearray = field(default_factory=bytearray)
+    ends: Any = field(default_factory=lambda: array("q", [0]))
+    tops: Any = field(default_factory=lambda: array("i"))
+    held: Any = field(default_factory=lambda: array("b"))
+    digests: Any = field(default_factory=lambda: array("Q"))
+    numbers: dict[str, int] = field(default_factory=dict)  # of the folders right below, in the order they were found
+    passed: "Counter[str]" = field(default_factory=Counter)
+    _digest: Any = field(default_factory=hashlib.sha256)
+
+    def take(self, top: str, path: str, held: bool) -> None:
+        name = os.fsencode(os.path.relpath(path, self.folder))
         try:
             state = os.stat(path)  # noqa: PTH116 - a million times
         except OSError:  # a link to nowhere: it is left out when the images are read
-            return
-        self._digest.update(name + f" {state.st_size} {state.st_mtime_ns}\n".encode())
+            pass
+        else:
+            if not stat.S_ISREG(state.st_mode):
+                self.passed["pipes or devices"] += 1
+                return
+            self._digest.update(name + f" {state.st_size} {state.st_mtime_ns}\n".encode())
+        self.names += name
+        self.ends.append(len(self.names))
+        self.tops.append(self.numbers.setdefault(top, len(self.numbers)))
+        self.held.append(held)
+        self.digests.append(int.from_bytes(hashlib.sha256(name).digest()[:8]))
+
+    def mark(self) -> str:
+        return self._digest.hexdigest()
 
 
 def _labels(numbers: dict[str, int], tops: Any, classes: bool, folder: Path) -> tuple[list[str], Any]:
     """The names of the classes, and that of each file; no classes where there are not two of them."""
-    names = sorted(numbers)
+    names = sorted(numbers, key=_natural)
     if classes and "" in names and len(names) > 1:
         loose = int((tops == numbers[""]).sum())
         log.warning("%d images lie beside the folders of %s, so these are not taken as classes", loose, folder)
@@ -112,6 +140,12 @@ def _labels(numbers: dict[str, int], tops: Any, classes: bool, folder: Path) -> 
     places = np.empty(len(names), np.int64)
     places[[numbers[name] for name in names]] = np.arange(len(names))
     return names, places[tops]
+
+
+def _natural(name: str) -> tuple[list[str | int], str]:
+    """Orders names as people do, 2 before 10."""
+    parts = re.split(r"([0-9]+)", name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
 def _held_out(labels: Any, digests: Any, share: float) -> Any:
@@ -149,16 +183,25 @@ def _inmost(folder: Path) -> Path:
     return folder
 
 
-def _images(root: Path) -> Iterator[tuple[str, str]]:
+def _images(root: Path, passed: "Counter[str]") -> Iterator[tuple[str, str]]:
     """Image files below a folder, in the order of their names, each after the folder right below in which it lies, or
-    nothing; hidden ones and what macOS puts into archives aside."""
+    nothing; hidden ones and what macOS puts into archives aside. What is passed over is counted."""
     seen: set[str] = set()  # links may lead in circles
-    for place, folders, files in os.walk(root, followlinks=True):
+    empty: set[str] = set()  # folders right below in which no image is found
+    for place, folders, files in os.walk(root, followlinks=True, onerror=lambda _: passed.update([CLOSED])):
         real = os.path.realpath(place)
         folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         files = [] if real in seen else files
         seen.add(real)
-        top = Path(place).relative_to(root).parts[:1]
+        top = "".join(Path(place).relative_to(root).parts[:1])
+        empty.update(folders if place == str(root) else ())
         for name in sorted(files):
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):  # noqa: PTH122
-                yield (top[0] if top else ""), os.path.join(place, name)  # noqa: PTH118
+            if name.startswith("."):
+                continue
+            suffix, path = os.path.splitext(name)[1].lower(), os.path.join(place, name)  # noqa: PTH118, PTH122
+            if suffix in SUFFIXES or (not suffix and is_image(Path(path))):
+                empty.discard(top)
+                yield top, path
+            else:
+                passed[suffix[:10] or "no suffix"] += 1
+    passed.update({"folders without images": len(empty)} if empty else {})

@@ -1,25 +1,29 @@
 """Molecules, written as SMILES: a string a molecule."""
 
 import csv
-import gzip
 import io
-import zlib
+import logging
 from pathlib import Path
 from random import Random
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from gan_cli import noise
 from gan_cli.data.dataset import Dataset, Fields, Spec
-from gan_cli.data.text import OTHER, one_hot_characters
-from gan_cli.errors import UserError, closest
-from gan_cli.registry import Count, datasets
+from gan_cli.data.text import MOST_LEFT_OUT, decoded, numbered, one_hot_characters, refuse_too_much, unread
+from gan_cli.errors import UserError, closest, on_one_line
+from gan_cli.files import read_unpacked
+from gan_cli.registry import datasets
+
+log = logging.getLogger(__name__)
 
 END = " "  # fills a string up to the common length; no SMILES holds one
 HELD_OUT = 10  # every tenth molecule, in random order
 WRITTEN = 20_000  # molecules of the grammar
+LONGEST = 1000  # characters: RDKit needs minutes for longer molecules, and the stack of the process for the longest
 
 
 @datasets.register("smiles")
@@ -30,31 +34,48 @@ class Smiles(Dataset):
     Their validity is scored by RDKit, an extra.
 
     Args:
-        file: a CSV file with a column of SMILES, or a line a molecule (.smi); either may be compressed (.gz). null
-            writes small molecules by a grammar: chains, branches, rings, with the valences that chemistry wants.
+        file: a CSV file with a column of SMILES, or a line a molecule (.smi); either may be compressed (.gz, .bz2).
+            null writes small molecules by a grammar: chains, branches, rings, with the valences that chemistry wants.
         column: of a CSV file.
-        length: longer strings are left out; null takes the longest.
+        length: longer strings are left out, with a warning where they are more than a tenth; null takes the longest.
     """
 
     kind: ClassVar[str] = "text"
     metrics: ClassVar[tuple[str, ...]] = ("molecules", "ngrams")
 
-    def __init__(self, file: str | None = None, column: str = "smiles", length: Count | None = None) -> None:
+    def __init__(
+        self, file: str | None = None, column: str = "smiles", length: Annotated[int, Ge(1), Le(LONGEST)] | None = None
+    ) -> None:
         every = list(dict.fromkeys(_read(Path(file).expanduser(), column) if file else _written(WRITTEN)))
-        longest = length or max(map(len, every), default=0)
+        longest = length or _longest(every, file)
         strings = [string for string in every if len(string) <= longest]
         if len(strings) < 2 * HELD_OUT:
-            raise UserError(f"data.file={file}: {len(strings)} molecules of at most {longest} characters are too few.")
+            raise UserError(
+                f"data.file={file}: {len(strings)} molecules of at most {longest} characters are too few; it takes "
+                f"{2 * HELD_OUT}{_longer(every, longest)}."
+            )
+        refuse_too_much(len(strings), longest, f"data.file={file}", "molecules")
         vocabulary = END + "".join(sorted(set("".join(strings))))
-        codes = torch.tensor([[vocabulary.index(c) for c in string.ljust(longest)] for string in strings])
-        codes = codes[torch.randperm(len(codes), generator=noise.generator("smiles"))].to(torch.uint8)
+        codes = numbered("".join(string.ljust(longest) for string in strings), vocabulary).view(-1, longest)
+        codes = codes[torch.randperm(len(codes), generator=noise.generator("smiles"))]
         held_out = torch.arange(len(codes)) % HELD_OUT == 0
         self.train, self.heldout = {"x": codes[~held_out]}, {"x": codes[held_out]}
         self.spec = Spec("text", (len(vocabulary), longest), bounded=False, vocabulary=vocabulary)
-        left = f"; {len(every) - len(strings)} longer than data.length={length} left out" if length else ""
-        self.note = f"{len(codes)} different molecules of at most {longest} characters{left}; a tenth is held out"
-        if "molecules" not in self.scored_by:
-            self.note += "; RDKit would say which samples are molecules: pip install 'gan-cli[molecules]'"
+        self.note = self._said(every, len(codes), longest, bool(length))
+
+    def _said(self, every: list[str], kept: int, longest: int, chosen: bool) -> str:
+        """The note; a warning too, where much is left out."""
+        left = len(every) - kept
+        if left > MOST_LEFT_OUT * len(every):
+            log.warning(
+                "data.length=%d leaves out %d of %d molecules%s", longest, left, len(every), _longer(every, longest)
+            )
+        told = f"; {left} longer than data.length={longest} left out" if chosen else ""
+        rdkit = "; RDKit would say which samples are molecules: pip install 'gan-cli[molecules]'"
+        return (
+            f"{kept} different molecules of at most {longest} characters{told}; a tenth is held out"
+            f"{'' if 'molecules' in self.scored_by else rdkit}"
+        )
 
     def decode(self, stored: Fields) -> Fields:
         return {**stored, "x": one_hot_characters(stored["x"], self.spec.shape[0])}
@@ -65,33 +86,54 @@ def strings(rows: Tensor, vocabulary: str) -> list[str]:
     return ["".join(vocabulary[i] for i in row).split(END, 1)[0] for row in rows.tolist()]
 
 
+def _longest(every: list[str], file: str | None) -> int:
+    longest = max(map(len, every), default=0)
+    if longest > LONGEST:
+        raise UserError(
+            f"data.file={file}: one of its molecules has {longest} characters, and at most {LONGEST} can be taken"
+            f"{_longer(every, 0)}."
+        )
+    return longest
+
+
+def _longer(every: list[str], length: int) -> str:
+    """The remedy where strings are longer than `length`: one that keeps 99 in 100, and one that keeps all."""
+    lengths = sorted(map(len, every))
+    keeps = sorted({lengths[(len(lengths) - 1) * 99 // 100], lengths[-1]}) if lengths else []
+    offers = [n for n in keeps if length < n <= LONGEST]
+    return "; data.length=" + " or ".join(f"{n} takes {sum(m <= n for m in lengths)}" for n in offers) if offers else ""
+
+
 def _read(path: Path, column: str) -> list[str]:
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = data.decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise UserError(f"data.file={path}: {error.strerror}.") from None
-    except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"data.file={path}: cannot be read as text ({error}).") from None
-    table = path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv"))
-    cells = _column(path, text, column) if table else text.splitlines()
+        text = decoded(read_unpacked(path))
+    except OSError as error:
+        raise UserError(f"data.file={path}: cannot be read as text: {unread(error)}.") from None
+    except ValueError as error:
+        raise UserError(f"data.file={path}: cannot be read as text in UTF-8 or UTF-16 ({error}).") from None
+    name = path.name.lower().removesuffix(".gz").removesuffix(".bz2")
+    cells = _column(path, text, column) if name.endswith((".csv", ".tsv")) else text.rstrip("\n").split("\n")
     found = [cell.split()[0] for cell in cells if cell.strip()]  # what stands behind a blank is a name, or more
-    if OTHER in "".join(found) or len(set("".join(found))) > 255:
-        raise UserError(f"data.file={path}: holds more than SMILES.")
+    if odd := sorted(character for character in set("".join(found)) if not "!" <= character <= "~"):
+        raise UserError(f"data.file={path}: holds more than SMILES, such as {on_one_line(ascii(odd[0]))}.")
+    if len(cells) - len(found) > MOST_LEFT_OUT * len(cells):
+        log.warning("data.file=%s: %d of its %d lines hold no molecule", path, len(cells) - len(found), len(cells))
     return found
 
 
 def _column(path: Path, text: str, column: str) -> list[str]:
+    """The cells of a column; an empty one for a row that is too short to have it."""
     separator = "\t" if ".tsv" in path.name.lower() else ","
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         names = [name.strip() for name in next(rows, [])]
         place = next((i for i, name in enumerate(names) if name.lower() == column.lower()), None)
         if place is None:
+            known = on_one_line(", ".join(names[:50]))[:500]
             raise UserError(
-                f"data.column={column}: {path} has no such column{closest(column, names)}; it has {', '.join(names)}."
+                f"data.column={column}: {path} has no such column{on_one_line(closest(column, names))}; it has {known}."
             )
-        return [row[place] for row in rows if len(row) > place]
+        return [row[place] if len(row) > place else "" for row in rows if row]
     except csv.Error as error:
         raise UserError(f"data.file={path}: line {rows.line_num} is not CSV ({error}).") from None
 

@@ -31,6 +31,7 @@ class TwoDomains(Dataset):
     """
 
     kind: ClassVar[str] = "image"
+    fields: ClassVar[tuple[str, ...]] = ("x", "y", "x_b")
     metrics: ClassVar[tuple[str, ...]] = ("classifier", "patches")
 
     def __init__(
@@ -46,6 +47,10 @@ class TwoDomains(Dataset):
         if domain == "usps":
             border = {} if of in ("usps", "digits") else {"border": 3 if first.spec.shape[-1] == 28 else 5}
             second = _one("usps", image_size, root, **border)
+            if second.spec.classes != self.spec.classes:
+                raise UserError(
+                    f"data.domain=usps: has ten classes, and {of} in {root} has {self.spec.classes}; take others."
+                )
             if second.spec.shape != self.spec.shape:
                 raise UserError(
                     f"data.domain=usps: its images are {second.spec.shape}, those of {of} {self.spec.shape}; set "
@@ -55,6 +60,8 @@ class TwoDomains(Dataset):
             self.train, self.heldout = _joined(*learnt), _joined(first.heldout, second.heldout)
             return
         order = torch.randperm(len(first.train["x"]), generator=_halves())
+        if len(order) < 2:
+            raise UserError(f"data.of={of}: one training image cannot be cut into two halves; take more images.")
         half = min(len(order) // 2, subset or len(order))
         halves = [{name: values[rows] for name, values in first.train.items()} for rows in order.split(half)[:2]]
         self.train = _joined(halves[0], {**halves[1], "x": MAPS[domain](halves[1]["x"])})

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gan_cli.augmentations import Augmentation
 from gan_cli.game import Columns, Fields, Game, Terms, Turn, in_parts, player
-from gan_cli.networks.layers import couplings
+from gan_cli.networks.layers import batch_norms, couplings
 from gan_cli.priors import Prior
 from gan_cli.registry import Count, games
 from gan_cli.regularizers import input_gradient, on_the_line
@@ -143,11 +143,6 @@ class TwoPlayer(Game):
 def couples_samples(D: nn.Module) -> bool:
     """Whether the score of a sample depends on the others in its batch, so that real and fake must come apart."""
     return bool({"batch norm", "minibatch discrimination", "minibatch deviation"} & set(couplings(D)))
-
-
-def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    """The layers with running statistics of a batch."""
-    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
 @contextmanager

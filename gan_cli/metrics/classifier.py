@@ -17,7 +17,7 @@ from gan_cli import checkpoint, noise
 from gan_cli.data.batches import Batches
 from gan_cli.data.dataset import Dataset
 from gan_cli.data.decoded import Decoded, part_of, parts
-from gan_cli.files import cache_folder
+from gan_cli.files import cache_folder, is_sealed, seal
 from gan_cli.metrics.provenance import Provenance
 from gan_cli.metrics.scoring import HIGH, Scoring, apart, fewer_than, underdetermined
 from gan_cli.registry import Count, metrics
@@ -171,18 +171,44 @@ def features_of(network: Classifier, images: Decoded, device: torch.device) -> T
 
 
 def load_or_train(dataset: Dataset, device: torch.device) -> Classifier:
-    """The classifier of this data set from the cache, or a new one; the cache key is the training data itself."""
+    """The classifier of this data set from the cache, or a new one; the cache key is the training data itself.
+
+    That it is right no more often than chance is a warning.
+    """
     path = cache_folder() / "classifiers" / f"{digest(dataset)}.pt"
     with torch.random.fork_rng():
-        network = Classifier(dataset.spec.shape, dataset.spec.classes)
-        try:
-            network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-            return network.to(device).eval().requires_grad_(False)
-        except FileNotFoundError:
-            log.info("training the classifier for the scores (once; kept in %s)", path)
-        except Exception as error:
-            log.warning("%s is damaged (%s); training the classifier again", path, type(error).__name__)
-        return _trained(dataset, device, path)
+        network = _kept(path, dataset) or _trained(dataset, device, path)
+    network.to(device).eval().requires_grad_(False)
+    _warn_of_chance(accuracy(network, dataset), dataset)
+    return network
+
+
+def _kept(path: Path, dataset: Dataset) -> Classifier | None:
+    """What the cache holds, if it is what was written there."""
+    if not path.exists():
+        log.info("training the classifier for the scores (once; kept in %s)", path)
+        return None
+    if not is_sealed(path):
+        log.warning("%s is not what was written there, or of an older gan-cli; training the classifier again", path)
+        return None
+    network = Classifier(dataset.spec.shape, dataset.spec.classes)
+    try:
+        network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    except Exception as error:
+        log.warning("%s is damaged (%s); training the classifier again", path, type(error).__name__)
+        return None
+    return network
+
+
+def _warn_of_chance(right: float, dataset: Dataset) -> None:
+    """Chance is to name the commonest class always; what lies within two deviations of it is no better."""
+    y = dataset.heldout["y"]
+    share = float(torch.bincount(y).max()) / len(y)
+    if right <= share + 2 * (share * (1 - share) / len(y)) ** 0.5:
+        log.warning(
+            "the classifier is right on %.4f of %d held-out images, no more than by chance (%.4f): scores that go "
+            "by it say nothing", right, len(y), share,
+        )  # fmt: skip
 
 
 def digest(dataset: Dataset) -> str:
@@ -207,13 +233,14 @@ def _trained(dataset: Dataset, device: torch.device, path: Path) -> Classifier:
         optimizer.step()
         schedule.step()
     _keep(network, path)
-    return network.eval().requires_grad_(False)
+    return network
 
 
 def _keep(network: nn.Module, path: Path) -> None:
     weights: dict[str, Any] = {name: value.cpu() for name, value in network.state_dict().items()}
     try:
         checkpoint.save(weights, path)
+        seal(path)
     except OSError as error:
         log.warning("the classifier could not be kept in %s (%s)", path, error.strerror)
 

@@ -1,18 +1,24 @@
 """Whether strings are molecules, and new ones."""
 
 import hashlib
+import json
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
+from typing import Any
 
 from torch import Tensor
 
 from gan_cli.data.dataset import Dataset
-from gan_cli.data.smiles import strings
-from gan_cli.data.text import characters
-from gan_cli.files import cache_folder, read_json, tolerated, write_json
+from gan_cli.data.smiles import LONGEST, strings
+from gan_cli.data.text import MOST_LEFT_OUT, characters
+from gan_cli.files import cache_folder, is_sealed, read_text, seal, tolerated, write_json
 from gan_cli.metrics.provenance import Provenance
 from gan_cli.metrics.scoring import Scoring
 from gan_cli.registry import Count, metrics
+
+log = logging.getLogger(__name__)
 
 
 @metrics.register("molecules")
@@ -24,7 +30,8 @@ class MoleculeScores(Scoring):
     - valid: share of the samples that are molecules, with a structure that chemistry allows;
     - unique: share of the valid ones that are different molecules;
     - novel: share of these that are not in the training split;
-    - usable: the product of the three, which neither a copy nor one good molecule can raise;
+    - valid_of, unique_of, novel_of: how many samples, valid ones and different ones these are shares of;
+    - usable: the product of the three, a share of the samples, which neither a copy nor one good molecule can raise;
     - valid_random, valid_shuffled: validity of random characters, and of the characters of real molecules in random
       order, both of the lengths of real ones.
 
@@ -32,7 +39,9 @@ class MoleculeScores(Scoring):
         n: samples to score.
     """
 
-    scores = ("usable", "valid", "unique", "novel", "valid_random", "valid_shuffled")
+    scores = (
+        "usable", "valid", "unique", "novel", "valid_of", "unique_of", "novel_of", "valid_random", "valid_shuffled",
+    )  # fmt: skip
     needs_package = "rdkit"
     extra = "molecules"
     objectives = ("usable", "valid", "unique", "novel")
@@ -59,7 +68,9 @@ class MoleculeScores(Scoring):
         different = set(found)
         valid, unique = len(found) / len(written), len(different) / max(len(found), 1)
         novel = len(different - self.known) / max(len(different), 1)
-        return {"usable": valid * unique * novel, "valid": valid, "unique": unique, "novel": novel, **self.fixed}
+        counts = {"valid_of": len(written), "unique_of": len(found), "novel_of": len(different)}
+        shares = {"usable": valid * unique * novel, "valid": valid, "unique": unique, "novel": novel}
+        return {**shares, **{name: float(count) for name, count in counts.items()}, **self.fixed}
 
     def describe(self) -> str:
         """One line on how the figures are made."""
@@ -76,11 +87,11 @@ class MoleculeScores(Scoring):
 
 
 def canonical(string: str) -> str | None:
-    """The one way in which RDKit writes the molecule, or None if it is none."""
+    """The one way in which RDKit writes the molecule, or None if it is none, or longer than data may be."""
     from rdkit import Chem, rdBase
 
     with rdBase.BlockLogs():
-        molecule = Chem.MolFromSmiles(string) if string else None
+        molecule = Chem.MolFromSmiles(string) if 0 < len(string) <= LONGEST else None
         return Chem.MolToSmiles(molecule) if molecule else None
 
 
@@ -95,9 +106,27 @@ def _known(dataset: Dataset) -> set[str]:
     written = strings(dataset.train["x"], dataset.spec.vocabulary)
     digest = hashlib.sha256("\n".join([rdBase.rdkitVersion, *written]).encode()).hexdigest()[:16]
     path = cache_folder() / "molecules" / f"{digest}.json"
-    kept = read_json(path).get("molecules")
+    kept = _kept(path)
     if kept is None:
-        kept = sorted(filter(None, set(map(canonical, written))))
+        read = [name for name in map(canonical, written) if name]
+        kept = {"molecules": sorted(set(read)), "unread": len(written) - len(read)}
         with tolerated(f"the cache of molecules {path}"):
-            write_json(path, {"molecules": kept})
-    return set(kept)
+            write_json(path, kept)
+            seal(path)
+    if kept["unread"] > MOST_LEFT_OUT * len(written):
+        log.warning(
+            "RDKit takes %d of the %d training strings for no molecules: what samples are compared with lacks them",
+            kept["unread"], len(written),
+        )  # fmt: skip
+    return set(kept["molecules"])
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    """What the cache holds, if it is what was written there."""
+    if not path.exists():
+        return None
+    if not is_sealed(path):
+        log.warning("%s is not what was written there, or of an older gan-cli; reading the molecules again", path)
+        return None
+    found: dict[str, Any] = json.loads(read_text(path))
+    return found

@@ -8,11 +8,13 @@ from torch import Tensor
 from gan_cli import noise
 from gan_cli.data.dataset import Dataset
 from gan_cli.data.text import characters
+from gan_cli.errors import UserError
 from gan_cli.metrics.provenance import Provenance
 from gan_cli.metrics.scoring import Scoring
 from gan_cli.registry import Count, metrics
 
 ORDERS = (1, 2, 3, 4)
+AT_ONCE = 100_000  # texts whose n-grams are counted
 
 
 @metrics.register("ngrams")
@@ -24,7 +26,7 @@ class NgramScores(Scoring):
     - js_1 ... js_4: of samples decoded to their most likely characters; `_floor` is that of as many training windows,
       or of all there are.
     - js_4_shuffled: of the training windows with their characters in random order, which a model must beat.
-    - distinct: share of the samples that are different from each other.
+    - distinct: share of the samples that are different from each other; distinct_of: how many samples there are.
 
     Args:
         n: samples to score.
@@ -32,7 +34,7 @@ class NgramScores(Scoring):
 
     scores = (
         "js_1", "js_2", "js_3", "js_4", "js_1_floor", "js_2_floor", "js_3_floor", "js_4_floor", "js_4_shuffled",
-        "distinct",
+        "distinct", "distinct_of",
     )  # fmt: skip
     objectives = ("js_4", "js_3", "js_2", "js_1")
     objective = "js_4"
@@ -40,7 +42,12 @@ class NgramScores(Scoring):
 
     def __init__(self, dataset: Dataset, n: Count = 4000) -> None:
         self.samples, self.size = n, dataset.spec.shape[0]
-        heldout = dataset.heldout["x"].cpu().long()
+        if dataset.spec.shape[1] < max(ORDERS):
+            raise UserError(
+                f"data.length={dataset.spec.shape[1]}: the scores go by sequences of {max(ORDERS)} characters; "
+                "take a larger one, or evaluate_every=0."
+            )
+        heldout = dataset.heldout["x"].cpu()
         self.reference = {order: self._grams(heldout, order) for order in ORDERS}
         random = noise.generator("ngrams")
         windows = dataset.train["x"].cpu()
@@ -57,7 +64,8 @@ class NgramScores(Scoring):
         """Scores of samples, (n, V, length)."""
         rows = torch.cat([*kept])
         scores = {f"js_{order}": self._divergence(rows, order) for order in ORDERS}
-        return {**scores, **self.fixed, "distinct": len(rows.unique(dim=0)) / len(rows)}
+        distinct = {"distinct": len(rows.unique(dim=0)) / len(rows), "distinct_of": float(len(rows))}
+        return {**scores, **self.fixed, **distinct}
 
     def describe(self) -> str:
         """One line on how the figures are made."""
@@ -76,8 +84,12 @@ class NgramScores(Scoring):
     def _grams(self, rows: Tensor, order: int) -> tuple[Tensor, Tensor]:
         """The n-grams of (N, length) as numbers, each once, and their shares."""
         powers = self.size ** torch.arange(order)
-        grams, counts = (rows.unfold(1, order, 1) * powers).sum(dim=2).unique(return_counts=True)
-        return grams, counts.double() / counts.sum()
+        parts = (part.long().unfold(1, order, 1) for part in rows.split(AT_ONCE))
+        found = [(part * powers).sum(dim=2).unique(return_counts=True) for part in parts]
+        grams, places = torch.cat([part for part, _ in found]).unique(return_inverse=True)
+        counts = torch.zeros(len(grams), dtype=torch.double)
+        counts.index_add_(0, places, torch.cat([part for _, part in found]).double())
+        return grams, counts / counts.sum()
 
     def _divergence(self, rows: Tensor, order: int) -> float:
         grams, shares = self._grams(rows, order)

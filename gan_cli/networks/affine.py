@@ -1,7 +1,7 @@
 """The smallest networks there are: for examples whose every number can be followed by hand."""
 
 from math import prod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ class Generator(nn.Module):
         shift, scale: at the start; one number, or one for each coordinate of a sample.
         learns: what a turn may change: both, or the shift alone.
     """
+
+    sharding: ClassVar[dict[str, str]] = {"scale": "same"}  # see `gan_cli.shards`
 
     def __init__(
         self,

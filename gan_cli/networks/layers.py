@@ -1,6 +1,8 @@
 """Layers that several families share: activations by name, norms by name, weight initialisation by name."""
 
 from collections.abc import Callable
+from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +10,12 @@ from torch.nn.utils import parametrizations
 
 from gan_cli import noise
 from gan_cli.errors import UserError
+
+WEIGHTED = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+)  # fmt: skip
+"""The layers that multiply by a weight: what norms of weights and initialisations are for."""
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 GAIN = 2.0**0.5  # He et al., 2015: variance 2 / fan_in keeps the scale through a ReLU
 
@@ -134,6 +142,11 @@ def couplings(network: nn.Module) -> list[str]:
     return [name for name, kind in COUPLING.items() if any(isinstance(module, kind) for module in network.modules())]
 
 
+def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The layers with running statistics of a batch."""
+    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
 def norm(name: str, channels: int, spatial: bool) -> list[nn.Module]:
     """A norm layer for (N, C) or (N, C, H, W), in a list so that `none` adds no layer; see `constrain` for the others.
 
@@ -210,8 +223,7 @@ def constrain(network: nn.Module, name: str) -> None:
         "weight": parametrizations.weight_norm,
         "spectral": parametrizations.spectral_norm,
     }
-    layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d)]
-    for layer in layers:
+    for layer in [module for module in network.modules() if isinstance(module, WEIGHTED)]:
         if name in changes and not layer.weight.is_meta:  # of which only the size is asked
             changes[name](layer)
 
@@ -221,9 +233,7 @@ def tie(network: nn.Module, other: nn.Module, apart: int) -> None:
     layers, own = (getattr(each, "layers", None) for each in (network, other))
     if not isinstance(layers, nn.Sequential) or not isinstance(own, nn.Sequential):
         raise UserError("model.share: this network has no sequence of layers to share; take network=dcgan or mlp.")
-    place = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)][
-        apart
-    ]
+    place = [i for i, layer in enumerate(layers) if isinstance(layer, WEIGHTED)][apart]
     for i in range(place) if apart else range(place + 1, len(layers)):
         own[i] = layers[i]
 
@@ -232,7 +242,7 @@ def tie(network: nn.Module, other: nn.Module, apart: int) -> None:
 def initialise(network: nn.Module, scheme: str) -> None:
     """Set every weight by `he` (normal, variance 2 / fan_in) or `dcgan` (N(0, 0.02), batch-norm scales N(1, 0.02))."""
     for module in network.modules():
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(module, WEIGHTED):
             std = 0.02 if scheme == "dcgan" else GAIN / _fan_in(module) ** 0.5
             nn.init.normal_(module.weight, 0.0, std)
             if module.bias is not None:
@@ -241,9 +251,8 @@ def initialise(network: nn.Module, scheme: str) -> None:
             nn.init.normal_(module.weight, 1.0, 0.02)
 
 
-def _fan_in(module: nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d) -> float:
-    """How many inputs each output of the layer sums over."""
-    if isinstance(module, nn.ConvTranspose2d):  # weight (in, out, k, k); each output sees k / stride taps an axis
-        taps = module.weight[0, 0].numel() / (module.stride[0] * module.stride[1])
-        return module.weight.shape[0] * taps
+def _fan_in(module: Any) -> float:
+    """How many inputs each output of a weighted layer sums over."""
+    if isinstance(module, TRANSPOSED):  # weight (in, out / groups, k, ...); each output sees k / stride taps an axis
+        return module.in_channels / module.groups * module.weight[0, 0].numel() / prod(module.stride)
     return module.weight[0].numel()

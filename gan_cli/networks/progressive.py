@@ -1,7 +1,7 @@
 """Networks that grow: the coarsest images first, then twice the side, and twice again."""
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +89,7 @@ class Growing(nn.Module):
     """
 
     stage: Tensor
+    sharding: ClassVar[dict[str, str]] = {"stage": "same"}  # see `gan_cli.shards`
 
     def __init__(self, scales: int) -> None:
         super().__init__()
@@ -150,6 +151,7 @@ class Blur(nn.Module):
     """
 
     kernel: Tensor
+    sharding: ClassVar[dict[str, str]] = {"kernel": "same"}  # see `gan_cli.shards`
 
     def __init__(self) -> None:
         super().__init__()

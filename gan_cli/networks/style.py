@@ -1,6 +1,7 @@
 """A generator that is told what to draw at every scale."""
 
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ class Mapping(nn.Module):
     """
 
     average: Tensor
+    sharding: ClassVar[dict[str, str]] = {"average": "averaged"}  # see `gan_cli.shards`
 
     def __init__(self, latent: int, width: int, depth: int) -> None:
         super().__init__()
@@ -78,6 +80,7 @@ class Noise(nn.Module):
     """
 
     same: Tensor
+    sharding: ClassVar[dict[str, str]] = {"same": "same"}  # see `gan_cli.shards`
 
     def __init__(self, features: int, side: int) -> None:
         super().__init__()

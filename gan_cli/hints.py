@@ -1,0 +1,97 @@
+"""What the hints of registered constructors mean, read from the source: names stand in a closed table, nothing is run.
+
+Hints may use builtins, `typing`, `annotated_types`, the aliases below, and names that the module itself gives to such.
+"""
+
+import ast
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import annotated_types
+from annotated_types import Ge, Gt, Le, Len, Lt
+
+Count = Annotated[int, Ge(1)]
+Depth = Annotated[int, Ge(1), Le(1000)]
+Widths = Count | Annotated[list[Count], Len(1, 1000)]
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Ge(0), Lt(1)]
+Share = Annotated[float, Ge(0), Le(1)]
+
+TYPES: dict[str, Any] = {
+    **{kind.__name__: kind for kind in (bool, bytes, dict, float, frozenset, int, list, object, set, str, tuple)},
+    **{name: getattr(typing, name) for name in typing.__all__},
+    "Count": Count, "Depth": Depth, "Widths": Widths, "Positive": Positive, "NonNegative": NonNegative,
+    "Fraction": Fraction, "Share": Share,
+}  # fmt: skip
+LIMITS = {
+    name: getattr(annotated_types, name)
+    for name in ("Ge", "Gt", "Interval", "Le", "Len", "Lt", "MaxLen", "MinLen", "MultipleOf")
+}
+"""What may be called in a hint, with literal arguments."""
+
+
+class _UnknownError(Exception):
+    """A name that is not in the tables: an offered object, such as a network, which no configuration sets."""
+
+
+def meaning(hint: ast.expr | None, own: Mapping[str, ast.expr]) -> Any:
+    """The type that a hint means; `Any` where it is none that a configuration can have.
+
+    Args:
+        own: what the module assigns to names at its top, as far as it is needed.
+    """
+    try:
+        return Any if hint is None else _Reader(own).type(hint)
+    except (_UnknownError, TypeError, ValueError, SyntaxError, RecursionError):
+        return Any
+
+
+class _Reader:
+    def __init__(self, own: Mapping[str, ast.expr]) -> None:
+        self.own, self.inside = own, set[str]()
+
+    def type(self, node: ast.expr) -> Any:
+        match node:
+            case ast.Constant(value=str(text)):
+                return self.type(ast.parse(text, mode="eval").body)
+            case ast.Constant(value=value) if value is None or value is ...:
+                return value
+            case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+                return self.type(left) | self.type(right)
+            case ast.Subscript(value=value, slice=inside):
+                return self._of(self.type(value), inside)
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                return self._named(name)
+        raise _UnknownError
+
+    def _named(self, name: str) -> Any:
+        if name in self.own and name not in self.inside:
+            self.inside.add(name)
+            found = self.type(self.own[name])
+            self.inside.remove(name)
+            return found
+        if name not in TYPES:
+            raise _UnknownError
+        return TYPES[name]
+
+    def _of(self, kind: Any, inside: ast.expr) -> Any:
+        """`kind[inside]`."""
+        parts = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+        if kind is Literal:
+            return Literal[tuple(map(ast.literal_eval, parts))]
+        if kind is Annotated:
+            limits = [limit for part in parts[1:] if (limit := self._limit(part)) is not None]
+            return Annotated[(self.type(parts[0]), *limits)] if limits else self.type(parts[0])
+        return kind[tuple(map(self.type, parts)) if isinstance(inside, ast.Tuple) else self.type(inside)]
+
+    def _limit(self, node: ast.expr) -> Any:
+        """A constraint such as `Ge(1)`; what is none says nothing to a configuration."""
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
+            return None
+        name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+        if name not in LIMITS:
+            return None
+        named = {item.arg: ast.literal_eval(item.value) for item in node.keywords if item.arg}
+        return LIMITS[name](*map(ast.literal_eval, node.args), **named)

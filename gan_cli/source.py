@@ -1,0 +1,228 @@
+"""What the source of a module says of the components it registers; nothing of it is run, nothing is imported."""
+
+import ast
+import functools
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gan_cli import docstrings, files, hints
+from gan_cli.errors import UserError
+
+REQUIRED = object()
+COMPUTED = object()  # a default that only the running program knows
+
+PLUGINS: dict[str, Path] = {}
+"""Modules outside the package whose components count, and their files. Only the command line puts one here."""
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def found(module: str) -> Path | None:
+    """The file of a module on the path. Its packages are looked up, not imported, as `find_spec` would."""
+    places: Any = None
+    for i, _ in enumerate(parts := module.split("."), 1):
+        name = ".".join(parts[:i])
+        finders = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
+        spec = next((spec for finder in finders if (spec := finder.find_spec(name, places))), None)
+        if spec is None:
+            return None
+        places = spec.submodule_search_locations
+        if places is None and i < len(parts):
+            return None
+    return Path(spec.origin) if spec and spec.origin else None
+
+
+@functools.cache
+def origin(module: str) -> Path:
+    """The file of a module of the package, of a plug-in, or of one beside it, which is named by its path."""
+    if module in PLUGINS or module.endswith(".py"):
+        return PLUGINS.get(module) or Path(module)
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise UserError(f"{module}: no such Python module.")
+    return Path(spec.origin)
+
+
+@functools.cache
+def tree(module: str) -> ast.Module:
+    """The module's source as a tree."""
+    return ast.parse(files.read_bytes(origin(module), files.SMALL))
+
+
+def modules(where: str) -> list[str]:
+    """A package's modules; or the module itself."""
+    file = origin(where)
+    if file.name != "__init__.py":
+        return [where]
+    return [f"{where}.{info.name}" for info in pkgutil.iter_modules([str(file.parent)])]
+
+
+# --- what is registered -----------------------------------------------------------------------------------------------
+
+Definition = ast.ClassDef | ast.FunctionDef
+Class = tuple[str, ast.ClassDef]  # and the module that it stands in
+Seen = frozenset[tuple[str, str]]
+
+
+def registered(module: str, variable: str) -> Iterator[tuple[str, Definition]]:
+    """What a module registers under `@variable.register("name")`, or `@registry.variable.register("name")`."""
+    for node in tree(module).body:
+        for call in node.decorator_list if isinstance(node, Definition) else []:
+            match call:
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Name(id=known) | ast.Attribute(attr=known), attr="register"),
+                    args=[ast.Constant(value=str(name))],
+                ) if known == variable and isinstance(node, Definition):
+                    yield name, node
+
+
+def _imports(module: str) -> Iterator[tuple[str, str, str]]:
+    """The names that a module imports: as what, from where, which; nothing for a whole module."""
+    for node in tree(module).body:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.asname or alias.name, alias.name, ""
+        elif isinstance(node, ast.ImportFrom):
+            where = "." * node.level + (node.module or "")
+            for alias in node.names:
+                yield alias.asname or alias.name, where, alias.name
+
+
+def _readable(module: str, named: str) -> str | None:
+    """The module that `named` means in a module, if its source is read here: the package's, a plug-in's, one beside.
+
+    Others, such as torch's, hold nothing that a configuration sets.
+    """
+    if named.split(".")[0] == "gan_cli" or named in PLUGINS:
+        return named
+    if module.split(".")[0] == "gan_cli":
+        return None
+    bare = named.lstrip(".")
+    folder = origin(module).parent
+    for _ in range(len(named) - len(bare) - 1):
+        folder = folder.parent
+    beside = [folder, *(path.parent for path in PLUGINS.values())]
+    file = "/".join(bare.split(".")) + ".py"
+    plugins = {path: name for name, path in PLUGINS.items()}
+    return next((plugins.get(at / file, str(at / file)) for at in beside if (at / file).is_file()), None)
+
+
+def _find(module: str, dotted: str, before: float = float("inf"), seen: Seen = frozenset()) -> Class | None:
+    """The class that a name means in a module above a line, followed through its imports."""
+    if (module, dotted) in seen:  # modules that import each other
+        return None
+    seen |= {(module, dotted)}
+    for node in tree(module).body:
+        if isinstance(node, ast.ClassDef) and node.name == dotted and node.lineno < before:
+            return module, node
+    for name, where, which in _imports(module):
+        if dotted == name or dotted.startswith(f"{name}."):
+            rest = dotted[len(name) + 1 :]
+            inner = where + ("" if where.endswith(".") else ".") + which if which else where
+            for target, wanted in ((where, ".".join(filter(None, [which, rest]))), (inner, rest)):
+                if wanted and (place := _read(module, target)) and (result := _find(place, wanted, seen=seen)):
+                    return result
+    return None
+
+
+def _read(module: str, named: str) -> str | None:
+    """As `_readable`, where it is Python."""
+    try:
+        place = _readable(module, named)
+        return place if place and tree(place) else None
+    except (UserError, OSError, SyntaxError, ValueError, ImportError, RecursionError, MemoryError):
+        return None
+
+
+def _bases(module: str, node: Definition, seen: Seen) -> list[Class]:
+    """The base classes whose source is read here, but those that are being looked at already."""
+    if isinstance(node, ast.FunctionDef):
+        return []
+    names = [ast.unparse(base) for base in node.bases if isinstance(base, ast.Name | ast.Attribute)]
+    found = [base for name in names if (base := _find(module, name, node.lineno))]
+    return [(place, base) for place, base in found if (place, base.name) not in seen]
+
+
+# --- what is said of it -----------------------------------------------------------------------------------------------
+
+
+def arguments(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, tuple[Any, Any]]:
+    """Hint and default of the arguments of a function or of a class's constructor; `**kwargs` stands for those of the
+    base class."""
+    if isinstance(node, ast.FunctionDef):
+        return _signature(module, node)
+    seen |= {(module, node.name)}
+    init = next((item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
+    inherited: dict[str, tuple[Any, Any]] = {}
+    if init is None or init.args.kwarg is not None:
+        for base_module, base in _bases(module, node, seen):
+            inherited |= arguments(base_module, base, seen)
+    return inherited | (_signature(module, init) if init else {})
+
+
+def docs(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, str]:
+    """What the docstrings say of the arguments, those of the base classes included."""
+    seen |= {(module, node.name)}
+    inherited = {name: said for base in _bases(module, node, seen) for name, said in docs(*base, seen).items()}
+    return inherited | docstrings.arguments(node)
+
+
+def _signature(module: str, function: ast.FunctionDef) -> dict[str, tuple[Any, Any]]:
+    positional = [*function.args.posonlyargs, *function.args.args]
+    missing: list[ast.expr | None] = [None] * (len(positional) - len(function.args.defaults))
+    defaults = [*missing, *function.args.defaults, *function.args.kw_defaults]
+    pairs = zip([*positional, *function.args.kwonlyargs], defaults, strict=True)
+    own = _assigned(module)
+    return {
+        argument.arg: (hints.meaning(argument.annotation, own), _literal(default))
+        for argument, default in pairs
+        if argument.arg != "self"
+    }
+
+
+@functools.cache
+def _assigned(module: str) -> dict[str, ast.expr]:
+    """What a module assigns to single names at its top."""
+    return {
+        node.targets[0].id: node.value
+        for node in tree(module).body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+
+
+def _literal(default: ast.expr | None) -> Any:
+    try:
+        return REQUIRED if default is None else ast.literal_eval(default)
+    except (ValueError, TypeError, RecursionError):
+        return COMPUTED
+
+
+def _is_turn(method: ast.FunctionDef) -> bool:
+    """Whether a method is a player's turn: decorated with `@player(...)`."""
+    calls = [item.func for item in method.decorator_list if isinstance(item, ast.Call)]
+    return any(ast.unparse(function).split(".")[-1] == "player" for function in calls)
+
+
+def facts(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, Any]:
+    """Literal class attributes, inherited ones included: what guards and `auto` may know before torch loads."""
+    if isinstance(node, ast.FunctionDef):
+        return {}
+    seen |= {(module, node.name)}
+    facts_: dict[str, Any] = {}
+    for base_module, base in _bases(module, node, seen):
+        facts_ |= facts(base_module, base, seen)
+    methods = {item.name: _is_turn(item) for item in node.body if isinstance(item, ast.FunctionDef)}
+    kept = [name for name in facts_.get("players", []) if methods.get(name, True)]  # a plain method takes a turn out
+    facts_["players"] = [*kept, *(name for name, turn in methods.items() if turn and name not in kept)]
+    for item in node.body:
+        target = item.targets[0] if isinstance(item, ast.Assign) else getattr(item, "target", None)
+        value = getattr(item, "value", None)
+        if isinstance(target, ast.Name) and isinstance(value, ast.expr) and (told := _literal(value)) is not COMPUTED:
+            facts_[target.id] = told
+    facts_["networks"] = list(dict.fromkeys([*facts_.get("networks", []), *facts_.get("roles", [])]))  # bases' ones too
+    return facts_
