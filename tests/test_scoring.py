@@ -10,6 +10,7 @@ import torch
 from conftest import TINY, make_trainer
 from scipy.stats import wasserstein_distance
 from test_distances import pictures
+from test_plugins import forgotten  # noqa: F401 - of every test of this file too
 from torch import Tensor
 
 from gan_cli import hooks, multirun, registry
