@@ -40,7 +40,7 @@ class EvaluateConfig:
     )
     metrics: list[str] = field(
         default_factory=list,
-        metadata={"help": "[names]; if not given, those that the data allows and need no download"},
+        metadata={"help": "[names] of metrics or scores; if not given, those that the data allows without a download"},
     )
     data: str | None = field(default=None, metadata={"help": "another data set, with data.KEY=VALUE for its options"})
     weights: Weights = field(default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"})
@@ -98,13 +98,15 @@ def _value(text: str) -> Any:
 def _of_checkpoint(config: EvaluateConfig, changes: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     from gan_cli import hooks
     from gan_cli.build import load_game
-    from gan_cli.data.decoded import Decoded
+    from gan_cli.data.decoded import heldout_of
     from gan_cli.metrics.provenance import Provenance
 
     path = checkpoint_file(config.checkpoint)
     game, spec, state = load_game(path, config.weights.value, config.plugins, renders=False)
     dataset = own_or_other_data(state["config"], spec, config.data, changes)
-    own = hooks.own_scores(game, Decoded(dataset, dataset.heldout))
+    heldout = heldout_of(dataset)
+    with _of_fields(heldout):
+        own = hooks.own_scores(game, heldout)
     metrics = _metrics(config, settings, dataset, dataset.measured_by if game.renders else [], own)
     if not metrics and not own:
         raise UserError(f"checkpoint={config.checkpoint}: its model makes no samples and has no scores of its own.")
@@ -119,6 +121,19 @@ def _of_checkpoint(config: EvaluateConfig, changes: dict[str, Any], settings: di
     weights = "ema" if state.get("ema") and config.weights is not Weights.raw else "raw"
     data = _data_node(node["data"], config.data, changes)
     return {"checkpoint": str(path), "step": state["step"], "weights": weights, "data": data, **found}
+
+
+@contextmanager
+def _of_fields(known: Collection[str]) -> Iterator[None]:
+    """The scores of a model need what it was trained with, which other data may lack."""
+    try:
+        yield
+    except KeyError as error:
+        if error.args[0] in known:
+            raise
+        raise UserError(
+            f"data: its samples have no {error.args[0]}, which the model's own scores look at; take data that has."
+        ) from None
 
 
 def own_or_other_data(

@@ -22,6 +22,7 @@ from gan_cli.hardware import choose_device, in_words, settings
 from gan_cli.processes import World
 from gan_cli.progress import Progress
 from gan_cli.records import Recorder
+from gan_cli.scores import Scores
 from gan_cli.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -286,7 +287,7 @@ def hooks_of(
     if config["evaluate_every"] and (metric := _metric(config, dataset, trainer.game)):
         notes.append(f"scores: {metric.describe()}")
     if config["evaluate_every"] and (metric or type(trainer.game).scores is not Game.scores):
-        scores = [hooks.Scores(recorder, metric, config["evaluate_every"], config["objective"], dataset)]
+        scores = [Scores(recorder, metric, config["evaluate_every"], config["objective"], dataset)]
     frame = {"format": checkpoint.FORMAT, "config": text, "data": dataset.spec.plain(), "mark": dataset.mark}
     every, keep = config["checkpoint_every"], config["keep_checkpoints"]
     shown = [hooks.Pictures(recorder, dataset, config["sample_every"], folder / "samples")]

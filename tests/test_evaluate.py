@@ -9,7 +9,7 @@ import torch
 from conftest import MODELS, TINY, fitting, mostly_slow, write_mnist
 from torch import nn
 
-from gan_cli import hooks
+from gan_cli import hooks, scores
 
 Command = Callable[..., tuple[int, str]]
 QUICK = ("steps=3", "batch_size=8", "network.width=8", "sample_every=0", "evaluate_every=3", "hydra.run.dir=run")
@@ -51,6 +51,7 @@ def test_nothing_is_scored_or_drawn_in_training_mode(
     command: Command, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beside the turns, no module of the game that computes something is in training mode, in any command."""
+    monkeypatch.setattr("gan_cli.metrics.classifier.STEPS", 20)
     typed = (f"model={model}", *TINY, "steps=2", "evaluate_every=1", "log_every=0", "hydra.run.dir=run")
     trained: list[str] = []
     looking = []
@@ -59,8 +60,8 @@ def test_nothing_is_scored_or_drawn_in_training_mode(
         if looking and module.training:
             trained.append(type(module).__name__)
 
-    def watched(name: str) -> None:
-        before = getattr(hooks, name)
+    def watched(module: object, name: str) -> None:
+        before = getattr(module, name)
 
         def call(*arguments: object) -> object:
             looking.append(name)
@@ -69,10 +70,10 @@ def test_nothing_is_scored_or_drawn_in_training_mode(
             finally:
                 looking.pop()
 
-        monkeypatch.setattr(hooks, name, call)
+        monkeypatch.setattr(module, name, call)
 
-    for name in ("render", "own_scores"):
-        watched(name)
+    for module, name in ((hooks, "render"), (hooks, "own_scores"), (scores, "own_scores")):
+        watched(module, name)
     handle = torch.nn.modules.module.register_module_forward_pre_hook(note)
     try:
         assert command("gan-train", *typed)[0] == 0

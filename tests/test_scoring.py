@@ -10,6 +10,7 @@ import torch
 from conftest import TINY, make_trainer
 from scipy.stats import wasserstein_distance
 from test_distances import pictures
+from test_plugins import forgotten  # noqa: F401 - of every test of this file too
 from torch import Tensor
 
 from gan_cli import hooks, multirun, registry
@@ -17,11 +18,13 @@ from gan_cli.data import decoded
 from gan_cli.data.dataset import Dataset, Spec
 from gan_cli.data.digits import Digits
 from gan_cli.data.points import Points
+from gan_cli.errors import UserError
 from gan_cli.metrics.classifier import ClassifierScores, load_or_train
 from gan_cli.metrics.kernels import mmd_squared, polynomial
 from gan_cli.metrics.neighbours import prdc
 from gan_cli.metrics.patches import PatchScores, distance_of_sorted
 from gan_cli.metrics.scoring import scored
+from gan_cli.scores import Scores
 
 Command = Callable[..., tuple[int, str]]
 CPU = torch.device("cpu")
@@ -70,6 +73,32 @@ def test_gan_evaluate_generates_beyond_the_held_out_samples(command: Command) ->
     assert told["model.vae_gan"]["scores"][0] == "reconstruction_error"  # a share of 450 says of how many it is
 
 
+def test_the_terminal_says_how_many_each_side_has(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command("gan-train", *QUICK, "evaluate_samples=20")[0] == 0
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    printed = command("gan-evaluate", "checkpoint=run", "n=500", "metrics=[prdc,mmd]")[1]
+    assert "  prdc: n 500; " in printed and "n_reference 500; n_floor 450; note 450 are fewer than 500, so" in printed
+    assert "None" not in printed
+
+
+@pytest.mark.parametrize("name", ["prdc", "mmd", "patches"])
+def test_more_than_memory_holds_is_refused_in_words(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gan_cli.metrics.scoring.memory", lambda: 10_000)
+    with pytest.raises(UserError, match=f"{name}: to compare n=450 samples needs .* ask for fewer by n="):
+        built(name, 450)
+
+
+def test_data_without_what_a_models_scores_look_at(command: Command, tmp_path: Path) -> None:
+    assert command("gan-train", *QUICK, "model=sgan", "evaluate_every=0")[0] == 0
+    pictures(tmp_path / "a", torch.rand(200, 1, 8, 8) * 2 - 1)
+    typed = ("data=image_folder", "data.folder=a", "data.channels=1", "data.image_size=8")
+    code, printed = command("gan-evaluate", "checkpoint=run", *typed)
+    assert code == 2 and printed.endswith("data: its samples have no y, which the model's own scores look at; take "
+                                          "data that has.\n")  # fmt: skip
+    code, printed = command("gan-train", *QUICK[:-1], "model=bigan", *typed, "hydra.run.dir=unlabelled")
+    assert code == 0 and "reconstruction_ratio" in printed and "neighbour_accuracy" not in printed
+
+
 def test_samples_that_are_not_there_are_refused_in_words(command: Command, tmp_path: Path) -> None:
     pictures(tmp_path / "a", torch.rand(60, 1, 8, 8) * 2 - 1)
     pictures(tmp_path / "b", torch.rand(200, 1, 8, 8) * 2 - 1)
@@ -92,7 +121,6 @@ def test_a_distance_of_fewer_samples_than_features_says_that_it_means_nothing() 
 
 
 def test_inception_compares_with_all_training_images(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gan_cli.errors import UserError
     from gan_cli.metrics.inception import InceptionScores
 
     data = Digits()
@@ -155,7 +183,7 @@ def test_no_more_of_the_data_is_decoded_than_is_looked_at(model: str, monkeypatc
     )
     monkeypatch.setattr("gan_cli.metrics.classifier.PAIRED", 100)
     metric = registry.metrics.build({"name": "classifier", "n": 450}, "metrics", dataset=dataset, device=CPU)
-    hooks.own_scores(trainer.game, decoded.Decoded(dataset, dataset.heldout))
+    hooks.own_scores(trainer.game, decoded.heldout_of(dataset))
     assert metric.samples == 450 and most and max(most) <= 100
 
 
@@ -355,7 +383,7 @@ def test_a_score_that_is_no_number_is_never_the_best(monkeypatch: pytest.MonkeyP
         def scalars(self, found: dict[str, float]) -> None:
             pass
 
-    hook = hooks.Scores(Silent(), Odd(), 1, None, trainer.batches.dataset)  # type: ignore[arg-type]
+    hook = Scores(Silent(), Odd(), 1, None, trainer.batches.dataset)  # type: ignore[arg-type]
     hook.start(trainer)
     bests = []
     for trainer.step in range(1, 6):

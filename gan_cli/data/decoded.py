@@ -45,6 +45,12 @@ class Decoded(Mapping[str, Tensor]):
         return self.dataset.decode({name: values[rows] for name, values in self.stored.items()})
 
 
+def heldout_of(dataset: Dataset) -> Decoded:
+    """What is held out; without labels where there are no classes, so that nothing is scored by them."""
+    labelled = dataset.spec.classes > 0
+    return Decoded(dataset, {name: values for name, values in dataset.heldout.items() if labelled or name != "y"})
+
+
 def parts(fields: Mapping[str, Tensor], size: int) -> Iterator[Mapping[str, Tensor]]:
     """So many samples of some fields at a time, in their order, with all their fields."""
     samples = fields.samples if isinstance(fields, Decoded) else len(fields["x"])

@@ -44,7 +44,7 @@ class KernelScores(Scoring):
         self.samples, (reference, self.heldout) = n, counted(dataset, n)
         self.view, self.resizing = view_of(dataset, device), dataset.resizing
         self.reference = self.view.some(dataset, dataset.train, reference)
-        refuse_beyond_memory("mmd.n", n, 2 * 8 * n * self.reference.shape[1])
+        refuse_beyond_memory("mmd", n, 2 * 8 * n * self.reference.shape[1])
         self.kernel, self.method = KERNELS[kernel](self.reference)
         heldout = self.view.some(dataset, dataset.heldout, self.heldout)
         self.floor = mmd_squared(heldout, self.reference, self.kernel)

@@ -50,7 +50,7 @@ class NeighbourhoodScores(Scoring):
         self.k, self.asked = min(k, max(1, min(n, reference, self.heldout) - 1)), k
         self.view, self.resizing = view_of(dataset, device), dataset.resizing
         self.reference = self.view.some(dataset, dataset.train, reference)
-        refuse_beyond_memory("prdc.n", n, 2 * 8 * n * self.reference.shape[1])
+        refuse_beyond_memory("prdc", n, 2 * 8 * n * self.reference.shape[1])
         heldout = self.view.some(dataset, dataset.heldout, self.heldout)
         self.real = {f"{name}_real": value for name, value in prdc(self.reference, heldout, self.k).items()}
 

@@ -42,7 +42,7 @@ class PatchScores(Scoring):
     def __init__(self, dataset: Dataset, device: torch.device, n: Count = 2000) -> None:
         self.samples, self.device, self.resizing = n, device, dataset.resizing
         self.training, self.heldout = counted(dataset, n)
-        refuse_beyond_memory("patches.n", n, 4 * 4 * DIRECTIONS * PER_IMAGE * n)
+        refuse_beyond_memory("patches", n, 4 * 4 * DIRECTIONS * PER_IMAGE * n)
         self.reference = self._of(dataset, dataset.train, self.training)
         self.floor = self._distance(self._of(dataset, dataset.heldout, self.heldout))
 

@@ -79,11 +79,12 @@ def counted(dataset: Dataset, n: int) -> tuple[int, int]:
     return min(n, len(dataset.train["x"])), min(n, len(dataset.heldout["x"]))
 
 
-def refuse_beyond_memory(setting: str, n: int, needed: float) -> None:
-    """Raises UserError where so many samples need more bytes than half of the memory."""
+def refuse_beyond_memory(metric: str, n: int, needed: float) -> None:
+    """Raises UserError where a metric needs more bytes than half of the memory for so many samples."""
     if needed > memory() / 2:
         raise UserError(
-            f"{setting}={n}: comparing so many needs {needed / 2**30:.3g} GiB of {memory() / 2**30:.3g}; ask for fewer."
+            f"{metric}: to compare n={n} samples needs {needed / 2**30:.3g} GiB of {memory() / 2**30:.3g}; ask for "
+            "fewer by n=, or evaluate_samples= of a run."
         )
 
 
