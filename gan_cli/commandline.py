@@ -4,8 +4,6 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
 from gan_cli import mistakes
 from gan_cli.config import GROUPS, options
 from gan_cli.errors import UserError
@@ -119,6 +117,8 @@ def with_search_path(arguments: list[str]) -> list[str]:
 
 def constant(arguments: list[str]) -> list[str]:
     """What of a sweep's arguments holds for all its cells: without what is swept over, and without `--multirun`."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # half the time of --help
+
     apart = flags_apart(arguments)
     typed = [item for item in apart if "=" in item]
     parsed = OverridesParser.create().parse_overrides(overrides(typed))

@@ -8,14 +8,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 from omegaconf import ListConfig, OmegaConf
 
-from gan_cli import own, registry, sharing
+from gan_cli import registry, sharing
 from gan_cli.errors import UserError, closest
+from gan_cli.options import configs, file_of, groups, option, options, unknown_option
 
+__all__ = [
+    "DEFAULTS", "FITS", "GROUPS", "HARMLESS", "SIMPLE", "Hardware", "TrainConfig", "check", "configs", "differences",
+    "file_of", "fingerprint", "flatten", "groups", "objective", "option", "options", "players", "role_nodes",
+    "unknown_option",
+]  # fmt: skip
 GROUPS = ("model", "network", "loss", "regularizer", "augmentation", "data", "optimizer", "schedule")
 """The groups whose nodes a registry builds."""
 
@@ -27,48 +32,6 @@ HARMLESS = {
 }  # fmt: skip
 """Keys that do not change what a run learns: a run may be resumed with others. (A schedule that reads `steps` copies
 its value, and that copy counts. Of many processes the number of shards counts.)"""
-
-
-PACKAGED = Path(__file__).parent / "configs"
-
-
-def configs() -> Path:
-    """Where the configuration tree lies: in the package when installed, at the top of a source tree."""
-    return PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
-
-
-def groups() -> list[str]:
-    """The groups of the configuration: the folders of its tree."""
-    return sorted(path.name for path in configs().iterdir() if path.is_dir() and not path.name.startswith("_"))
-
-
-def options(group: str) -> list[str]:
-    """The options of a group: the YAML files in its folder, and those of the user's own."""
-    return sorted({path.stem for path in (configs() / group).glob("*.yaml")} | own.options(group).keys())
-
-
-def file_of(group: str, name: str) -> Path:
-    """The file of an option: the package's, or else the user's own. Raises UserError for an unknown one."""
-    path = configs() / group / f"{name}.yaml"
-    if path.is_file():
-        return path
-    if name in own.options(group):
-        return own.options(group)[name]
-    raise UserError(unknown_option(group, name))
-
-
-def unknown_option(group: str, name: str) -> str:
-    """The sentence on an option that a group does not have."""
-    if file := own.misnamed(group, name):
-        return f"{group}={name}: {file} is not seen, for its name does not end in .yaml; rename it."
-    known = options(group)
-    return f"{group}={name}: no such option{closest(name, known)}; the options are {', '.join(known)}."
-
-
-def option(group: str, name: str) -> dict[str, Any]:
-    """One option of a group by itself, resolved. Raises UserError for an unknown one."""
-    node: Any = OmegaConf.to_container(OmegaConf.load(file_of(group, name)), resolve=True)
-    return node
 
 
 def pick(key: str, seed: int, choices: ListConfig) -> Any:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gan_cli import files
 from gan_cli.errors import UserError, closest, explain_os
 
 FOLDERS: list[Path] = []
@@ -94,6 +93,8 @@ def _check_package(group: str, path: Path, text: str) -> None:
 
 def read(path: Path) -> tuple[str, Any]:
     """The text of a file, and what it holds as YAML. Raises UserError with the line where it is none."""
+    from gan_cli import files  # which --help need not wait for
+
     try:
         content = files.read_bytes(path, files.SMALL)
     except OSError as error:
@@ -194,9 +195,9 @@ def unknown_base(told: str) -> str | None:
     group, name, other, wanted = match.groups()
     if name not in options(group):
         return None
-    from gan_cli import config
+    from gan_cli import options as all_options
 
-    known = config.options(other)
+    known = all_options.options(other)
     listed = ", ".join(known)
     return (
         f"{options(group)[name]}: {other}={wanted}: no such option{closest(wanted, known)}; the options are {listed}."

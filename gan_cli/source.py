@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gan_cli import docstrings, files, hints
+from gan_cli import docstrings, hints
 from gan_cli.errors import UserError
 
 REQUIRED = object()
@@ -51,7 +51,12 @@ def origin(module: str) -> Path:
 @functools.cache
 def tree(module: str) -> ast.Module:
     """The module's source as a tree."""
-    return ast.parse(files.read_bytes(origin(module), files.SMALL))
+    path = origin(module)
+    if module.split(".")[0] == "gan_cli":
+        return ast.parse(path.read_bytes())
+    from gan_cli import files  # which --help need not wait for
+
+    return ast.parse(files.read_bytes(path, files.SMALL))
 
 
 def modules(where: str) -> list[str]:
