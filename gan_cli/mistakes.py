@@ -18,7 +18,8 @@ def explain(error: BaseException, arguments: list[str]) -> str | None:
     for link in chain:
         if isinstance(link, UserError):
             return str(link)
-    faults = [link for link in chain if isinstance(link, OSError) and "Config" not in type(link).__name__]  # not Hydra's
+    # Hydra calls some of its own complaints OSErrors
+    faults = [link for link in chain if isinstance(link, OSError) and "Config" not in type(link).__name__]
     if faults and (faults[0] is error or faults[-1] is chain[-1]):
         return explain_os(next((fault for fault in faults if fault.filename), faults[-1]))
     if "hydra" in sys.modules:
