@@ -6,9 +6,10 @@ A game says what is played; the trainer plays it, and is the only code that call
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from gan_cli.data.dataset import Spec
@@ -18,6 +19,7 @@ from gan_cli.registry import Count, Fraction, Share
 
 Terms = dict[str, Tensor]
 Fields = Mapping[str, Tensor]
+Turns = Annotated[int, Ge(1), Le(10_000)]  # of a player in a round: a round with more would hardly ever end
 GIVEN = "*"  # stands for the fields of `Game.condition`
 
 
@@ -96,6 +98,7 @@ class Game(nn.Module):
     averaged: ClassVar[tuple[str, ...]] = ()  # the networks an EMA follows
     order: ClassVar[tuple[str, ...]] = ()  # of play, where it is not that in which the players are written
     renders: ClassVar[bool] = True  # whether it makes samples
+    diverse: ClassVar[bool] = True  # whether these should differ as much as the data's; not where they follow an input
     encodes: ClassVar[bool] = False  # whether it has codes for samples
     capturable: bool = True  # whether a turn is the same operations each time, none of which asks the host
     augments: ClassVar[bool] = True  # whether its discriminator sees samples, which an augmentation may change
@@ -107,7 +110,7 @@ class Game(nn.Module):
 
     def __init__(
         self,
-        repeat: dict[str, Count] | None = None,
+        repeat: dict[str, Turns] | None = None,
         warm_up: dict[str, dict[Literal["repeat", "rounds", "every"], Count]] | None = None,
         fresh_batch: Literal["turn", "round"] = "turn",
         ema: Fraction | None = None,

@@ -275,7 +275,7 @@ class Health(Hook):
 
     def _diversity(self, trainer: Trainer) -> float | None:
         """Mean distance of two samples over that of two real ones, for images and points; None if these are too few."""
-        if not trainer.game.renders or self.dataset.spec.kind == "text":
+        if not (trainer.game.renders and trainer.game.diverse) or self.dataset.spec.kind == "text":
             return None
         real = self.dataset.some(self.dataset.heldout, self.SEEN).cpu()
         if len(real) < self.LEAST:
