@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MODELS, compose, fitting
+from conftest import MODELS, compose, fitting, mostly_slow
 
 from gan_cli.health import verdicts
 
@@ -88,7 +88,7 @@ def test_modes_and_classes_that_are_missing_are_told(row: dict[str, float], clas
     assert verdicts(rows, CLIPPED, 1.0, classes)[0].startswith(said)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", mostly_slow(MODELS, "dcgan", "ebgan", "wgan_gp", "sgan"))
 def test_what_is_advised_against_collapse_is_not_there_already_and_can_be_typed(model: str) -> None:
     usual = compose(*fitting(model, "data=digits"), "guard=warn")
     (said, *_) = verdicts([{"step": 1000}], usual, 0.1)

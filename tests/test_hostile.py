@@ -14,7 +14,7 @@ from typing import Any
 import hostile
 import pytest
 import torch
-from conftest import ROOT, make_trainer
+from conftest import ROOT, make_trainer, mostly_slow
 from test_compare import fake
 
 from gan_cli import checkpoint, report, rundir, runs, sweeps, tables
@@ -165,7 +165,7 @@ def test_a_date_is_a_word(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["run.json", ".hydra/config.yaml", ".hydra/overrides.yaml", "metrics.jsonl"])
-@pytest.mark.parametrize("kind", ["pipe", "link", "device", "folder", "long", "loop"])
+@pytest.mark.parametrize("kind", mostly_slow(["pipe", "link", "device", "folder", "long", "loop"], "pipe", "link"))
 def test_one_bad_file_costs_its_run_and_not_the_comparison(command: Command, name: str, kind: str) -> None:
     good, bad = fake(Path("all/good")), fake(Path("all/bad"), config={"loss": {"name": "rpgan"}})
     Path("secret").write_text("secret: 1\n")

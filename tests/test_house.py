@@ -16,6 +16,10 @@ PACKAGE = ROOT / "gan_cli"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 GROUND = [
     "errors.py",
+    "files.py",
+    "plain.py",
+    "decoding.py",
+    "mistakes.py",
     "registry.py",
     "config.py",
     "guards.py",

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from typing import Annotated, Any, ClassVar
@@ -75,8 +75,9 @@ class Spec:
         """The inverse of `plain`. Raises ValueError for what no data set has, as a stranger's file may say it."""
         from pydantic import TypeAdapter, ValidationError
 
-        try:
-            spec: Spec = TypeAdapter(cls).validate_json(json.dumps(plain), strict=True)  # lists become tuples
+        names = class_names(plain.get("names", ()), plain.get("classes", 0))
+        try:  # as JSON, whose lists become tuples
+            spec: Spec = TypeAdapter(cls).validate_json(json.dumps({**plain, "names": names}), strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
@@ -89,7 +90,7 @@ class Spec:
         places = sum(len(column.features) for column in spec.columns)
         if spec.columns and (places, units) != (spec.shape[0], spec.shape[0]):
             raise ValueError(f"its data has columns of {places} numbers for samples of {spec.shape}.")
-        return replace(spec, names=class_names(spec.names, spec.classes))
+        return spec
 
     def in_units(self, samples: Tensor) -> Tensor:
         """Samples as the data has them. A table's are float64 (n, columns) in its own units: whole where its numbers
