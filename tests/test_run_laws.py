@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_trainer, start
+from conftest import make_trainer
 from torch import Tensor, nn
 
 from gan_cli import hooks, shards
@@ -295,7 +295,13 @@ def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
 
 
 def test_a_closed_terminal_lets_a_run_save(tmp_path: Path) -> None:
-    run = start([*TINY, "log_every=1", "evaluate_every=0", "sample_every=0", "hydra.run.dir=run"], tmp_path)
+    code = (
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # the tests may be run by nohup
+        "from gan_cli.main import train; train()"
+    )
+    typed = [*TINY, "log_every=1", "evaluate_every=0", "sample_every=0", "hydra.run.dir=run"]
+    run = subprocess.Popen([sys.executable, "-c", code, *typed], cwd=tmp_path, text=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
     wait_for(tmp_path / "run" / "metrics.jsonl", run)
     run.send_signal(signal.SIGHUP)
     printed, _ = run.communicate(timeout=60)
