@@ -52,7 +52,7 @@ def test_guards_are_told_after_all_else(guard: str, expected: int, command: Comm
     "typed",
     [
         ("seed=1,2", "optimizer.lr=1e-3,1e-4", "data=points", "evaluate_every=0"),
-        ("experiment=parallel_lines", "minutes=1"),
+        pytest.param(("experiment=parallel_lines", "minutes=1"), marks=pytest.mark.slow),
         ("experiment=parallel_lines", "seed=1,2", "network.generator.shift=[0.5,0]"),
     ],
 )

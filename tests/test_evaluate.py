@@ -15,7 +15,7 @@ Command = Callable[..., tuple[int, str]]
 QUICK = ("steps=3", "batch_size=8", "network.width=8", "sample_every=0", "evaluate_every=3", "hydra.run.dir=run")
 
 
-@pytest.mark.parametrize("data", ["digits", "points"])
+@pytest.mark.parametrize("data", mostly_slow(["digits", "points"], "digits"))
 def test_a_checkpoint_scores_what_its_run_logged(command: Command, data: str) -> None:
     assert command("gan-train", f"data={data}", *QUICK)[0] == 0
     logged = json.loads(Path("run/run.json").read_text())["scores"]
