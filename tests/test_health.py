@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MODELS, compose, fitting, mostly_slow
+from conftest import MODELS, compose, fitting, make_trainer, mostly_slow
 
+from gan_cli import hooks
 from gan_cli.health import verdicts
 
 Command = Callable[..., tuple[int, str]]
@@ -129,3 +130,11 @@ def test_samples_that_are_far_from_the_data_are_not_healthy() -> None:
 def test_few_rounds_are_too_early_to_tell_and_one_sample_tells_nothing() -> None:
     assert verdicts([{"step": 93}], CLIPPED, 0.1)[0].startswith("too early to tell: after 93 rounds")
     assert verdicts([{"step": 1000}], CLIPPED, float("nan"))[0].startswith("healthy")
+
+
+def test_samples_that_follow_an_input_are_not_called_collapsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    trainer = make_trainer("data=points", "network.width=4", "batch_size=4")
+    health = hooks.Health(None, trainer.batches.dataset, {}, tmp_path)  # type: ignore[arg-type]
+    assert health._diversity(trainer) is not None
+    monkeypatch.setattr(type(trainer.game), "diverse", False)
+    assert health._diversity(trainer) is None
