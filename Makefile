@@ -22,7 +22,7 @@ $(READY): pyproject.toml
 demo: $(READY)  ## the main job: WGAN-GP on real handwritten digits, at most 3 minutes, then a grid of samples
 	$(BIN)/gan-train experiment=demo hydra.run.dir=outputs/demo
 	$(BIN)/gan-sample checkpoint=outputs/demo/checkpoints/last.pt n=64 seed=0 mode=grid output=outputs/demo/grid.png
-	@$(BIN)/python -m gan_cli.report outputs/demo
+	@$(BIN)/python -m gan_cli.runs.summary outputs/demo
 
 test: $(READY)  ## the tests (about a quarter of an hour on 2 idle cores)
 	$(BIN)/python -m pytest -n 2
@@ -34,7 +34,7 @@ quick-start:  ## run docs/quick_start.md line by line, from a clean install (abo
 	$(PYTHON) tests/quick_start.py
 
 bench: $(READY)  ## measure speed on MNIST and write the tables of docs/performance.md (15 minutes)
-	$(BIN)/python -m gan_cli.performance docs/performance.md
+	$(BIN)/python -m gan_cli.benchmarks.page docs/performance.md
 
 lint: $(READY)  ## ruff (check and format) and mypy
 	$(BIN)/ruff check .

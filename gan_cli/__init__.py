@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gan_cli.generator import Generator
+    from gan_cli.sampling.generator import Generator
 
 __all__ = ["__version__", "load"]
 
@@ -24,7 +24,7 @@ def __getattr__(name: str) -> Any:
 
 
 def load(path: "str | Path", weights: str = "auto", plugins: "Sequence[str | Path]" = ()) -> "Generator":
-    """The trained generator in a checkpoint; see `gan_cli.generator.Generator`."""
-    from gan_cli.generator import Generator
+    """The trained generator in a checkpoint; see `gan_cli.sampling.generator.Generator`."""
+    from gan_cli.sampling.generator import Generator
 
     return Generator(path, weights, plugins)

@@ -116,7 +116,7 @@ class InstanceNoise(Augmentation):
     """
 
     sigma: Tensor
-    sharding: ClassVar[dict[str, str]] = {"sigma": "same"}  # see `gan_cli.shards`
+    sharding: ClassVar[dict[str, str]] = {"sigma": "same"}  # see `gan_cli.training.shards`
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from gan_cli import words
+from gan_cli import synonyms
 
 
 class UserError(Exception):
@@ -22,7 +22,7 @@ def closest(word: str, known: Iterable[str]) -> str:
     One that other tools call `word` is nearer than one that is spelt like it.
     """
     names = [str(name) for name in known if str(name) != str(word)]
-    match = words.meant(str(word), names) or next(iter(get_close_matches(str(word), names, n=1, cutoff=0.5)), None)
+    match = synonyms.meant(str(word), names) or next(iter(get_close_matches(str(word), names, n=1, cutoff=0.5)), None)
     return f" (did you mean {match}?)" if match else ""
 
 

@@ -9,9 +9,9 @@ from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from gan_cli import mistakes
+from gan_cli.commands import mistakes
 from gan_cli.errors import UserError, closest, on_one_line, shortened
-from gan_cli.words import bare
+from gan_cli.synonyms import bare
 
 
 def train() -> None:
@@ -128,17 +128,19 @@ LARGEST = 2**63  # what neither torch nor a file can hold as a whole number
 
 
 def _train(arguments: list[str]) -> None:
-    from gan_cli import commandline, own
-    from gan_cli.config import GROUPS, configs
+    from gan_cli.config import commandline
+    from gan_cli.config import own_options as own
+    from gan_cli.config.check import GROUPS, configs
 
     _refuse_unreadable(arguments)
     own.look_in(commandline.folders(arguments))
     if HELP & set(arguments):
-        from gan_cli import help
+        from gan_cli.commands import help
 
         print(help.page(commandline.apart([item for item in arguments if item not in HELP])[0]))
         return
-    from gan_cli import dry_run, multirun, train
+    from gan_cli.commands import dry_run, train
+    from gan_cli.sweeps import multirun
 
     typed = commandline.flags_last(commandline.overrides(arguments))
     own.check(typed, configs(), GROUPS)
@@ -168,7 +170,7 @@ def _in_one_line(typed: list[str]) -> Iterator[None]:
 
 
 def _sample(arguments: list[str]) -> None:
-    from gan_cli import sample
+    from gan_cli.commands import sample
 
     arguments = _with_checkpoint(arguments, sample.SampleConfig)
     changed = [argument for argument in arguments if argument.startswith("data.") and "=" in argument]
@@ -185,7 +187,7 @@ data.KEY=VALUE says what has changed of the data, such as data.folder=FOLDER whe
 
 
 def _evaluate(arguments: list[str]) -> None:
-    from gan_cli import evaluate
+    from gan_cli.commands import evaluate
 
     arguments = _with_checkpoint(arguments, evaluate.EvaluateConfig)
     dotted = [argument for argument in arguments if "." in argument.partition("=")[0] and "=" in argument]
@@ -197,7 +199,7 @@ def _evaluate(arguments: list[str]) -> None:
 
 
 def _bench(arguments: list[str]) -> None:
-    from gan_cli import bench
+    from gan_cli.commands import bench
 
     flags = [item for item in arguments if item in HELP]
     own = [argument.removeprefix("bench.") for argument in arguments if argument.startswith("bench.")]
@@ -208,7 +210,7 @@ def _bench(arguments: list[str]) -> None:
 
 
 def _explore(arguments: list[str]) -> None:
-    from gan_cli import explore
+    from gan_cli.commands import explore
 
     arguments = _with_checkpoint(arguments, explore.ExploreConfig)
     if not arguments or _asks_for_help(arguments, explore.ExploreConfig):
@@ -218,7 +220,7 @@ def _explore(arguments: list[str]) -> None:
 
 
 def _export(arguments: list[str]) -> None:
-    from gan_cli import export
+    from gan_cli.commands import export
 
     arguments = _with_checkpoint(arguments, export.ExportConfig)
     if not arguments or _asks_for_help(arguments, export.ExportConfig):
@@ -228,7 +230,7 @@ def _export(arguments: list[str]) -> None:
 
 
 def _zoo(arguments: list[str]) -> None:
-    from gan_cli import zoo
+    from gan_cli.commands import zoo
 
     if _asks_for_help(arguments, zoo.ListConfig):
         print(_keys_help("gan-list [format=table|markdown|json]", zoo.ListConfig))
@@ -237,7 +239,7 @@ def _zoo(arguments: list[str]) -> None:
 
 
 def _compare(arguments: list[str]) -> None:
-    from gan_cli import compare
+    from gan_cli.commands import compare
 
     keys = [item.name for item in fields(compare.CompareConfig)]
     places = [item for item in arguments if _is_place(item, keys)]

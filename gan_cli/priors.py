@@ -21,7 +21,7 @@ class Prior(nn.Module):
     """
 
     device: Tensor
-    sharding: ClassVar[dict[str, str]] = {"device": "same"}  # see `gan_cli.shards`
+    sharding: ClassVar[dict[str, str]] = {"device": "same"}  # see `gan_cli.training.shards`
 
     def __init__(self, latent: int, law: str) -> None:
         super().__init__()

@@ -331,7 +331,7 @@ datasets = Registry(
 )  # fmt: skip
 optimizers = Registry("optimizer", "optimizers", "gan_cli.optimizers", ("parameters",))
 schedules = Registry("schedule", "schedules", "gan_cli.optimizers", ("optimizer",))
-figures = Registry("figures", "figures", "gan_cli.figures", ("trainer", "dataset", "rows"))
+figures = Registry("figures", "figures", "gan_cli.runs.figures", ("trainer", "dataset", "rows"))
 metrics = Registry(
     "metrics", "metrics", "gan_cli.metrics", ("dataset", "device"),
     "none; see docs/your_own_gan.md", {"scores": NAMES, "objectives": NAMES, "lower_is_better": NAMES},

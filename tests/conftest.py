@@ -23,11 +23,13 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA: what
 import torch
 import yaml
 
-from gan_cli import build, checkpoint, files, main, registry, rundir
-from gan_cli import train as train_command
+from gan_cli import files, main, registry
+from gan_cli.commands import train as train_command
 from gan_cli.data.benchmarks import MNIST
-from gan_cli.processes import World
-from gan_cli.trainer import Trainer
+from gan_cli.devices.processes import World
+from gan_cli.runs import checkpoint, rundir
+from gan_cli.training import build
+from gan_cli.training.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
 REAL_DATA = os.environ.pop("GAN_DATA_ROOT", None)

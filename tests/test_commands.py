@@ -16,12 +16,13 @@ from hydra.errors import ConfigCompositionException
 from test_typed_lines import settable
 
 import gan_cli
-from gan_cli import files, rundir
+from gan_cli import files
+from gan_cli.commands.evaluate import EvaluateConfig
+from gan_cli.commands.mistakes import explain, known_keys, unknown_key
+from gan_cli.commands.sample import SampleConfig
 from gan_cli.errors import UserError
-from gan_cli.evaluate import EvaluateConfig
-from gan_cli.mistakes import explain, known_keys, unknown_key
-from gan_cli.sample import SampleConfig
-from gan_cli.words import WORDS
+from gan_cli.runs import rundir
+from gan_cli.synonyms import WORDS
 
 Command = Callable[..., tuple[int, str]]
 QUICK = ("steps=2", "batch_size=4", "network.width=4", "evaluate_every=0", "sample_every=0")
@@ -227,7 +228,7 @@ def test_what_is_closed_is_no_traceback(closed: str, typed: str, code: int, tmp_
 
 
 def test_a_mistake_of_ours_is_not_hidden(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gan_cli.config.check", lambda config: 1 / 0)
+    monkeypatch.setattr("gan_cli.config.check.check", lambda config: 1 / 0)
     with pytest.raises(Exception, match="division by zero"):
         command("gan-train")
 

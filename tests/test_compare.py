@@ -16,8 +16,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from gan_cli import charts, runs, tables
 from gan_cli.errors import UserError
+from gan_cli.reports import charts, tables
+from gan_cli.runs import finished as runs
 
 Command = Callable[..., tuple[int, str]]
 CONFIG = {

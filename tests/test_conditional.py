@@ -12,11 +12,12 @@ from conftest import TINY, make_trainer
 from PIL import Image
 from torch import nn
 
-from gan_cli import codes, hooks, noise, priors
+from gan_cli import codes, noise, priors
 from gan_cli.data.digits import Digits
 from gan_cli.data.two_domains import MAPS, TwoDomains
 from gan_cli.errors import UserError
 from gan_cli.networks.conditional import Concatenated, Projected, told_shape
+from gan_cli.runs import hooks
 
 Command = Callable[..., tuple[int, str]]
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 from conftest import ROOT
 
-from gan_cli import tables
 from gan_cli.data import records, table
 from gan_cli.data.dataset import Spec
 from gan_cli.data.table import Table
 from gan_cli.errors import UserError
 from gan_cli.files import csv_text
+from gan_cli.reports import tables
 
 Command = Callable[..., tuple[int, str]]
 QUICK = ("network.width=4", "steps=2", "evaluate_every=0", "hydra.run.dir=run")

@@ -13,8 +13,10 @@ from conftest import MODELS, TINY, compose, fitting
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, unset_fake_temporarily
 
-from gan_cli import build, hooks, registry
-from gan_cli.trainer import Trainer
+from gan_cli import registry
+from gan_cli.runs import hooks
+from gan_cli.training import build
+from gan_cli.training.trainer import Trainer
 
 GPU = torch.device("cuda", 0)
 

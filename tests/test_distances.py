@@ -383,6 +383,6 @@ def test_a_mistake_is_one_sentence(command: Command, tmp_path: Path, arguments: 
 def test_a_package_that_is_not_there(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pictures(tmp_path / "a", torch.zeros(200, 1, 8, 8))
     monkeypatch.setattr("gan_cli.data.dataset.find_spec", lambda _: None)
-    monkeypatch.setattr("gan_cli.evaluate.find_spec", lambda _: None)
+    monkeypatch.setattr("gan_cli.commands.evaluate.find_spec", lambda _: None)
     code, printed = command("gan-evaluate", "samples=a", "real=a", "metrics=[inception]")
     assert code == 2 and "metrics=[inception]: needs a package that is not there; pip install 'gan-cli[m" in printed

@@ -36,7 +36,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from pages import LINK, SPAN, agrees, anchors, blocks, commands, exchanges, prose, spans
 from PIL import Image
 
-from gan_cli import bench, commandline, compare, config, evaluate, explore, export, registry, sample, zoo
+from gan_cli import registry
+from gan_cli.commands import bench, compare, evaluate, explore, export, sample, zoo
+from gan_cli.config import check as config
+from gan_cli.config import commandline
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -333,7 +336,7 @@ def reader(
     monkeypatch.setattr("gan_cli.metrics.classifier.STEPS", 20)
     monkeypatch.setattr(socket.socket, "connect", unreachable)
     for rate in ("matrix_rate", "copy_rate"):  # what the machine could do takes seconds to measure
-        monkeypatch.setattr(f"gan_cli.speed.{rate}", lambda *_: 1e9)
+        monkeypatch.setattr(f"gan_cli.benchmarks.speed.{rate}", lambda *_: 1e9)
     if importlib.util.find_spec("nicegui"):
         monkeypatch.setattr("nicegui.ui.run", lambda **_: None)
     make_photos(Path("photos"))
@@ -430,7 +433,7 @@ def test_the_harmless_keys_are_listed() -> None:
 
 
 def test_every_verdict_is_explained() -> None:
-    source = (ROOT / "gan_cli" / "health.py").read_text(encoding="utf-8")
+    source = (ROOT / "gan_cli" / "runs" / "health.py").read_text(encoding="utf-8")
     verdicts = re.findall(
         r"^ +(?:return |return said or \[|)f?\"((?:the |)[a-z]+ ?[a-z ]*)(?::| \(\{)", source, re.MULTILINE
     )

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from conftest import compose, make_trainer
 
-from gan_cli import dry_run
+from gan_cli.commands import dry_run
 
 Command = Callable[..., tuple[int, str]]
 QUICK = ("network.width=8", "batch_size=8", "hardware.threads=1")

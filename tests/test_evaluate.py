@@ -9,7 +9,7 @@ import torch
 from conftest import MODELS, TINY, fitting, mostly_slow, write_mnist
 from torch import nn
 
-from gan_cli import hooks, scores
+from gan_cli.runs import hooks, scores
 
 Command = Callable[..., tuple[int, str]]
 QUICK = ("steps=3", "batch_size=8", "network.width=8", "sample_every=0", "evaluate_every=3", "hydra.run.dir=run")

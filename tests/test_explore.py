@@ -22,9 +22,9 @@ from PIL import Image
 from test_resume import until
 
 import gan_cli
-from gan_cli import walks
+from gan_cli.commands.explore import STOPS, ExploreConfig, View, picture, run
 from gan_cli.errors import UserError
-from gan_cli.explore import STOPS, ExploreConfig, View, picture, run
+from gan_cli.sampling import walks
 
 pytest.importorskip("nicegui")
 
@@ -239,6 +239,6 @@ def test_a_port_in_use_and_other_kinds_of_data_are_told(command: Command, monkey
     assert command("gan-train", "data=points", *QUICK)[0] == 0
     code, printed = command("gan-explore", "checkpoint=run")
     assert code == 2 and "makes points; gan-explore shows images" in printed
-    monkeypatch.setattr("gan_cli.explore.find_spec", lambda name: None)
+    monkeypatch.setattr("gan_cli.commands.explore.find_spec", lambda name: None)
     with pytest.raises(UserError, match="needs the extra `explore`"):
         run(ExploreConfig(checkpoint="run"))

@@ -16,10 +16,12 @@ from conftest import MODELS, ROOT, TEXT, TINY, compose, fitting, make_trainer, m
 from torch import Tensor
 
 import gan_cli
-from gan_cli import checkpoint, export, formats
+from gan_cli.commands import export
+from gan_cli.commands.sample import CHUNK, SampleConfig, Statistics, Weights, in_chunks, prepared
 from gan_cli.game import Game
 from gan_cli.games.two_player import TwoPlayer
-from gan_cli.sample import CHUNK, SampleConfig, Statistics, Weights, in_chunks, prepared
+from gan_cli.runs import checkpoint
+from gan_cli.sampling import formats
 
 Command = Callable[..., tuple[int, str]]
 Save = Callable[..., str]

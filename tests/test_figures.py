@@ -10,8 +10,10 @@ from conftest import TINY, compose, make_trainer
 from PIL import Image
 from torch import nn
 
-from gan_cli import figures, hooks, registry, sweeps
+from gan_cli import registry
 from gan_cli.errors import UserError
+from gan_cli.runs import figures, hooks
+from gan_cli.sweeps import analysis as sweeps
 
 Command = Callable[..., tuple[int, str]]
 NAMES = sorted(registry.figures.components)

@@ -13,12 +13,13 @@ import torch
 from conftest import compose, make_trainer, mostly_slow, start
 from test_resume import RUN, rows, until
 
-from gan_cli import build, checkpoint, rundir
+from gan_cli.devices.hardware import in_words
 from gan_cli.errors import UserError
-from gan_cli.finite import KEPT, DivergedError, Watch
-from gan_cli.hardware import in_words
 from gan_cli.losses import Wasserstein
-from gan_cli.trainer import Trainer
+from gan_cli.runs import checkpoint, rundir
+from gan_cli.training import build
+from gan_cli.training.nan_check import KEPT, DivergedError, Watch
+from gan_cli.training.trainer import Trainer
 
 Command = Callable[..., tuple[int, str]]
 NAN, ONE = torch.tensor(float("nan")), torch.tensor(1.0)

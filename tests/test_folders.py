@@ -17,12 +17,14 @@ import pytest
 import torch
 from PIL import EpsImagePlugin, Image, ImageFile
 
-from gan_cli import charts, decoding, files, registry
+from gan_cli import files, registry
 from gan_cli.data import packing
 from gan_cli.data.dataset import Spec
 from gan_cli.data.folder import ImageFolder, usual_size
 from gan_cli.data.listing import listing
 from gan_cli.errors import UserError
+from gan_cli.reading import images as decoding
+from gan_cli.reports import charts
 
 Command = Callable[..., tuple[int, str]]
 

@@ -16,10 +16,11 @@ from conftest import OFFLINE_DATA, compose, make_trainer
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from gan_cli import checkpoint, mistakes
-from gan_cli.build import load_game
-from gan_cli.config import GROUPS, options
+from gan_cli.commands import mistakes
+from gan_cli.config.check import GROUPS, options
 from gan_cli.errors import UserError, on_one_line
+from gan_cli.runs import checkpoint
+from gan_cli.training.build import load_game
 
 FIXTURE = Path(__file__).parent / "fixtures" / "format_1.pt"
 GOOD = FIXTURE.read_bytes()

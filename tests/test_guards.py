@@ -8,7 +8,7 @@ import torch
 from conftest import compose
 from torch import nn
 
-from gan_cli import guards
+from gan_cli.config import guards
 from gan_cli.errors import UserError
 from gan_cli.losses import Wasserstein
 from gan_cli.networks.mlp import Discriminator

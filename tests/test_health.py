@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from conftest import MODELS, compose, fitting, make_trainer, mostly_slow
 
-from gan_cli import hooks
-from gan_cli.health import verdicts
+from gan_cli.runs import hooks
+from gan_cli.runs.health import verdicts
 
 Command = Callable[..., tuple[int, str]]
 QUICK = ("data=points", "batch_size=64", "network.width=32", "log_every=5", "sample_every=0", "evaluate_every=0",

@@ -12,8 +12,9 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from gan_cli import docstrings, help, registry, zoo
-from gan_cli.config import Hardware, TrainConfig, groups, options
+from gan_cli import docstrings, registry
+from gan_cli.commands import help, zoo
+from gan_cli.config.check import Hardware, TrainConfig, groups, options
 
 Command = Callable[..., tuple[int, str]]
 ALL = [(group, option) for group in groups() for option in options(group)]

@@ -17,11 +17,15 @@ import torch
 from conftest import ROOT, make_trainer, mostly_slow
 from test_compare import fake
 
-from gan_cli import checkpoint, report, rundir, runs, sweeps, tables
-from gan_cli.build import load_game
 from gan_cli.data.dataset import Spec
 from gan_cli.errors import UserError
-from gan_cli.plain import read_yaml
+from gan_cli.reading.safe_yaml import read_yaml
+from gan_cli.reports import tables
+from gan_cli.runs import checkpoint, rundir
+from gan_cli.runs import finished as runs
+from gan_cli.runs import summary as report
+from gan_cli.sweeps import analysis as sweeps
+from gan_cli.training.build import load_game
 
 Command = Callable[..., tuple[int, str]]
 PATIENCE = 20  # seconds for a file, on a busy machine
@@ -335,7 +339,7 @@ def test_names_that_are_not_utf_8(command: Command) -> None:
 
 
 def test_the_characters_of_a_checkpoint_reach_no_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gan_cli import modes
+    from gan_cli.sampling import modes
 
     monkeypatch.setattr(modes, "lines", lambda *_: [f"a{EVIL}"])
     line = ("model=wgan_gp_text", "data=text", *LINE[2:], "steps=1")
@@ -360,16 +364,16 @@ WRITES = {
 }
 ALLOWED = {
     "files.py": "the one way to write",
-    "checkpoint.py": "torch.save to a name of `replacing`",
+    "runs/checkpoint.py": "torch.save to a name of `replacing`",
     "pictures.py": "Pillow, to a name of `replacing`",
-    "modes.py": "numpy, to a name of `replacing`",
-    "export.py": "to a name of `replacing`",
-    "formats.py": "to a buffer",
-    "explore.py": "to a buffer",
-    "charts.py": "to a buffer",
-    "lease.py": "an empty file to lock",
-    "launch.py": "torchrun's error file, in a folder of its own",
-    "performance.py": "writes this project's own page",
+    "sampling/modes.py": "numpy, to a name of `replacing`",
+    "commands/export.py": "to a name of `replacing`",
+    "sampling/formats.py": "to a buffer",
+    "commands/explore.py": "to a buffer",
+    "reports/charts.py": "to a buffer",
+    "devices/lease.py": "an empty file to lock",
+    "devices/launch.py": "torchrun's error file, in a folder of its own",
+    "benchmarks/page.py": "writes this project's own page",
     "data/packing.py": "packs into a folder that takes its place when it is whole; a file to lock",
 }
 """Where files are written, and why not by gan_cli.files."""

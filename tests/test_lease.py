@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from conftest import compose
 
-from gan_cli import lease
+from gan_cli.devices import lease
 from gan_cli.errors import UserError
 
 Command = Callable[..., tuple[int, str]]

@@ -21,9 +21,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from gan_cli import pictures
 from gan_cli.data.dataset import Spec
-from gan_cli.hooks import Logs
-from gan_cli.progress import Progress
-from gan_cli.records import Recorder
+from gan_cli.runs.hooks import Logs
+from gan_cli.runs.progress import Progress
+from gan_cli.runs.recorder import Recorder
 
 Command = Callable[..., tuple[int, str]]
 QUICK = ("steps=4", "batch_size=8", "network.width=8", "log_every=2", "sample_every=2", "evaluate_every=4",

@@ -11,7 +11,7 @@ from statistics import median
 import pytest
 from conftest import start
 
-from gan_cli import checkpoint
+from gan_cli.runs import checkpoint
 
 STEPS = 100_000
 SMALLEST = ("experiment=dirac", f"steps={STEPS}", "minutes=null", "figures=[]", "log_every=1000", "sample_every=1000",

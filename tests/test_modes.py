@@ -15,9 +15,9 @@ from PIL import Image
 
 import gan_cli
 from gan_cli import pictures
+from gan_cli.commands.sample import DRAWN, READ_BY, SUFFIXES, Mode, SampleConfig, refuse_unread
 from gan_cli.errors import UserError
-from gan_cli.generator import Generator
-from gan_cli.sample import DRAWN, READ_BY, SUFFIXES, Mode, SampleConfig, refuse_unread
+from gan_cli.sampling.generator import Generator
 
 Command = Callable[..., tuple[int, str]]
 MADE = {

@@ -14,8 +14,11 @@ import pytest
 import yaml
 from conftest import start
 
-from gan_cli import files, multirun, rundir, train
+from gan_cli import files
+from gan_cli.commands import train
 from gan_cli.errors import UserError
+from gan_cli.runs import rundir
+from gan_cli.sweeps import multirun
 
 Command = Callable[..., tuple[int, str]]
 QUICK = ("data=points", "network.width=8", "batch_size=8", "evaluate_samples=50", "hardware.threads=1")
@@ -126,7 +129,7 @@ def test_a_stop_before_the_first_round_leaves_what_was_handed_out(tmp_path: Path
 
 
 def test_a_folder_without_a_sweep_is_said(tmp_path: Path) -> None:
-    shown = [sys.executable, "-m", "gan_cli.sweeps", "nowhere", "--cells"]
+    shown = [sys.executable, "-m", "gan_cli.sweeps.analysis", "nowhere", "--cells"]
     done = subprocess.run(shown, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1 and "nowhere: no sweep lies there" in done.stderr
 
@@ -153,7 +156,7 @@ def test_larger_is_better_for_some_objectives(tmp_path: Path) -> None:
 
 def test_the_table_on_demand(command: Command, tmp_path: Path) -> None:
     command("gan-train", "-m", "hydra.sweep.dir=sweep", "seed=1,2", *QUICK, "steps=2")
-    shown = [sys.executable, "-m", "gan_cli.sweeps", "sweep", "--cells"]
+    shown = [sys.executable, "-m", "gan_cli.sweeps.analysis", "sweep", "--cells"]
     done = subprocess.run(shown, capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.strip() == multirun.summary(tmp_path / "sweep").replace(f"{tmp_path}/", "")
 

@@ -14,9 +14,9 @@ import torch
 from conftest import save_run
 
 import gan_cli
-from gan_cli import generator as module
 from gan_cli.errors import UserError
-from gan_cli.generator import Generator
+from gan_cli.sampling import generator as module
+from gan_cli.sampling.generator import Generator
 
 MADE = {
     "cgan": ("model=cgan", "data=digits", "network.width=4", "++model.ema=0.5"),

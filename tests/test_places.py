@@ -11,7 +11,7 @@ from conftest import save_run
 
 import gan_cli
 from gan_cli.errors import UserError
-from gan_cli.places import checkpoint_file, runs_below
+from gan_cli.runs.places import checkpoint_file, runs_below
 
 Command = Callable[..., tuple[int, str]]
 COMMANDS = ("gan-sample", "gan-evaluate", "gan-export", "gan-explore")

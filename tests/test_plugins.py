@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from conftest import MODELS, ROOT, TINY, compose, fitting, make_trainer, mostly_slow
 
-from gan_cli import build, contracts, registry
+from gan_cli import registry
 from gan_cli.errors import UserError
+from gan_cli.training import build, contracts
 
 Command = Callable[..., tuple[int, str]]
 QUICK = ("data=points", "steps=2", "batch_size=4", "network.width=4", "evaluate_every=0", "sample_every=0")

@@ -15,9 +15,10 @@ from conftest import MODELS, NOT_OF_POINTS, TEXT, TINY, fitting, make_trainer, m
 from test_resume import RUN, final_state, rows, until
 from test_zoo import COUPLED, NO_NORM, assert_same_state
 
-from gan_cli import checkpoint, launch, processes, rundir
+from gan_cli.devices import launch, processes
 from gan_cli.errors import UserError
-from gan_cli.shards import PairwiseSum
+from gan_cli.runs import checkpoint, rundir
+from gan_cli.training.shards import PairwiseSum
 
 Command = Callable[..., tuple[int, str]]
 TWO = {"devices": 2, "nodes": 1, "rendezvous": None}

@@ -10,13 +10,13 @@ from conftest import TINY, make_trainer
 from torch import Tensor, nn
 
 import gan_cli
-from gan_cli import hooks
 from gan_cli.errors import UserError
 from gan_cli.games.progressive import Progressive
 from gan_cli.games.style import Style
 from gan_cli.networks import progressive, style
 from gan_cli.networks.layers import MinibatchDeviation
 from gan_cli.networks.progressive import EqualConv, EqualLinear, Growing, PixelNorm, doubled, grown, halved
+from gan_cli.runs import hooks
 
 SHAPE = (3, 32, 32)
 Command = Callable[..., tuple[int, str]]

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from gan_cli import capture
-from gan_cli.trainer import Trainer
+from gan_cli.training import cuda_graphs as capture
+from gan_cli.training.trainer import Trainer
 
 Operation = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], Any]
 

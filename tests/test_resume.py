@@ -21,11 +21,11 @@ import yaml
 from conftest import compose, mostly_slow, start
 from test_zoo import assert_same_state
 
-from gan_cli import checkpoint, hooks, rundir
-from gan_cli.config import fingerprint
+from gan_cli.config.check import fingerprint
 from gan_cli.errors import UserError
 from gan_cli.registry import Registry
-from gan_cli.trainer import Trainer
+from gan_cli.runs import checkpoint, hooks, rundir
+from gan_cli.training.trainer import Trainer
 
 Command = Callable[..., tuple[int, str]]
 RUN = ("data=points", "model=wgan_gp", "batch_size=8", "network.width=8", "log_every=5", "evaluate_every=0",

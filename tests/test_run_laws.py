@@ -16,7 +16,6 @@ import torch
 from conftest import make_trainer
 from torch import Tensor, nn
 
-from gan_cli import hooks, shards
 from gan_cli.data.dataset import Dataset
 from gan_cli.divergences import DIVERGENCES
 from gan_cli.errors import UserError
@@ -24,7 +23,9 @@ from gan_cli.game import Terms, Turn, player
 from gan_cli.games.energy import BEGAN
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.networks import layers
-from gan_cli.shards import Shards
+from gan_cli.runs import hooks
+from gan_cli.training import shards
+from gan_cli.training.shards import Shards
 
 Command = Callable[..., tuple[int, str]]
 TINY = ("data=points", "network.width=4", "batch_size=8", "hardware.threads=1")
@@ -344,7 +345,7 @@ def test_weights_may_come_from_a_run_s_folder(command: Command) -> None:
 def test_a_turn_of_very_many_operations_is_not_compiled(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from gan_cli import compiled
+    from gan_cli.training import compiled
 
     monkeypatch.setattr(compiled, "_compiled", lambda play: pytest.fail("it was compiled"))
     monkeypatch.setattr(compiled, "MOST", 10)

@@ -13,7 +13,7 @@ from test_distances import pictures
 from test_plugins import forgotten  # noqa: F401 - of every test of this file too
 from torch import Tensor
 
-from gan_cli import hooks, multirun, registry
+from gan_cli import registry
 from gan_cli.data import decoded
 from gan_cli.data.dataset import Dataset, Spec
 from gan_cli.data.digits import Digits
@@ -24,7 +24,9 @@ from gan_cli.metrics.kernels import mmd_squared, polynomial
 from gan_cli.metrics.neighbours import prdc
 from gan_cli.metrics.patches import PatchScores, distance_of_sorted
 from gan_cli.metrics.scoring import scored
-from gan_cli.scores import Scores
+from gan_cli.runs import hooks
+from gan_cli.runs.scores import Scores
+from gan_cli.sweeps import multirun
 
 Command = Callable[..., tuple[int, str]]
 CPU = torch.device("cpu")

@@ -15,12 +15,17 @@ from conftest import MODELS, TINY, compose, fitting, make_trainer
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gan_cli import bench, build, capture, compiled, hardware, loops, registry, speed
-from gan_cli.config import differences, fingerprint
+from gan_cli import registry
+from gan_cli.benchmarks import loops, speed
+from gan_cli.commands import bench
+from gan_cli.config.check import differences, fingerprint
+from gan_cli.devices import hardware
 from gan_cli.errors import UserError
 from gan_cli.networks import dcgan, layers, mlp, resnet
 from gan_cli.regularizers import GradientPenalty, _sum_of_scores
-from gan_cli.trainer import Trainer
+from gan_cli.training import build, compiled
+from gan_cli.training import cuda_graphs as capture
+from gan_cli.training.trainer import Trainer
 
 Command = Callable[..., tuple[int, str]]
 CPU = torch.device("cpu")
@@ -295,7 +300,7 @@ def test_without_a_gpu_nothing_is_recorded() -> None:
 def test_what_a_turn_frees_serves_the_next() -> None:
     code = """
 import resource, torch
-from gan_cli import hardware
+from gan_cli.devices import hardware
 hardware.keep_memory()
 for i in range(8):
     began = resource.getrusage(resource.RUSAGE_SELF).ru_minflt if i == 4 else i and began
@@ -448,8 +453,8 @@ def test_the_floor_counts_the_arithmetic_of_a_round() -> None:
 
 @pytest.mark.parametrize("reduce", ["fp32", "bf16"])
 def test_gradients_travel_rounded_if_they_are_told_to(reduce: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gan_cli.processes import World
-    from gan_cli.shards import Shards
+    from gan_cli.devices.processes import World
+    from gan_cli.training.shards import Shards
 
     sent: list[torch.dtype] = []
     monkeypatch.setattr(World, "sum", lambda self, values: (sent.append(values.dtype), 2 * values)[1])

@@ -17,7 +17,7 @@ from test_resume import until
 from test_zoo import assert_same_state
 from torture import Forge
 
-from gan_cli import checkpoint, rundir
+from gan_cli.runs import checkpoint, rundir
 
 RUN = ("batch_size=6", "network.width=8", "steps=8", "log_every=1", "evaluate_every=3", "evaluate_samples=20",
        "sample_every=4", "checkpoint_every=2", "++model.ema=0.9", "schedule=linear", "hardware.shards=2",

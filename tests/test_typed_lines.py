@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from gan_cli import registry
-from gan_cli.config import GROUPS, options
-from gan_cli.mistakes import known_keys
-from gan_cli.words import NONE, WORDS
+from gan_cli.commands.mistakes import known_keys
+from gan_cli.config.check import GROUPS, options
+from gan_cli.synonyms import NONE, WORDS
 
 Command = Callable[..., tuple[int, str]]
 COMMANDS = ("gan-sample", "gan-evaluate", "gan-bench", "gan-explore", "gan-export", "gan-list", "gan-compare")
@@ -118,7 +118,12 @@ def lines(count: int, seed: int, commands: tuple[str, ...]) -> Iterator[tuple[st
 @pytest.fixture
 def never_played(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that would play, measure or wait is good."""
-    for name in ("gan_cli.job.run", "gan_cli.dry_run.measure", "gan_cli.bench.measured", "gan_cli.bench._memory"):
+    for name in (
+        "gan_cli.runs.job.run",
+        "gan_cli.commands.dry_run.measure",
+        "gan_cli.commands.bench.measured",
+        "gan_cli.commands.bench._memory",
+    ):
         monkeypatch.setattr(name, lambda *_, **__: (_ for _ in ()).throw(SystemExit(0)))
     monkeypatch.setattr("torchvision.datasets.utils.download_url", None)
 

@@ -11,11 +11,12 @@ from conftest import make_trainer
 from PIL import Image
 
 import gan_cli
-from gan_cli import pictures, walks
+from gan_cli import pictures
+from gan_cli.commands.sample import SampleConfig, spans_of
 from gan_cli.data.digits import Digits
 from gan_cli.errors import UserError
 from gan_cli.games.two_player import batch_norms
-from gan_cli.sample import SampleConfig, spans_of
+from gan_cli.sampling import walks
 
 Command = Callable[..., tuple[int, str]]
 QUICK = ("batch_size=8", "network.width=8", "evaluate_every=0", "sample_every=0", "hydra.run.dir=run")

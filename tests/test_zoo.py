@@ -11,10 +11,11 @@ import pytest
 import torch
 from conftest import LABELLED, MODELS, NOT_OF_POINTS, ROOT, TEXT, TINY, UNAVERAGED, compose, fitting, make_trainer
 
-from gan_cli import hooks, noise
+from gan_cli import noise
 from gan_cli.errors import UserError
 from gan_cli.regularizers import input_gradient
-from gan_cli.trainer import Trainer
+from gan_cli.runs import hooks
+from gan_cli.training.trainer import Trainer
 
 CASES = [
     (model, data)

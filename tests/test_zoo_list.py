@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from conftest import MODELS, compose
 
-from gan_cli import zoo
+from gan_cli.commands import zoo
 
 Command = Callable[..., tuple[int, str]]
 
@@ -34,5 +34,5 @@ def test_the_list_is_printed_for_eyes_and_for_programs(command: Command) -> None
 
 
 def test_the_list_needs_no_torch() -> None:
-    code = "import sys; from gan_cli.zoo import entries; entries(); sys.exit('torch' in sys.modules)"
+    code = "import sys; from gan_cli.commands.zoo import entries; entries(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

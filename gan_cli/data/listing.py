@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from gan_cli.decoding import SUFFIXES, is_image
 from gan_cli.errors import UserError, on_one_line
+from gan_cli.reading.images import SUFFIXES, is_image
 
 log = logging.getLogger(__name__)
 

@@ -25,11 +25,11 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from gan_cli import decoding
 from gan_cli.data import brightness
 from gan_cli.data.listing import Listing
 from gan_cli.errors import UserError
 from gan_cli.files import cache_folder, held, is_sealed, read_json, seal
+from gan_cli.reading import images as decoding
 
 log = logging.getLogger(__name__)
 

@@ -85,7 +85,7 @@ class BEGAN(EnergyGame):
 
     k: Tensor
     real: Tensor
-    sharding: ClassVar[dict[str, str]] = {"k": "averaged", "real": "averaged"}  # see `gan_cli.shards`
+    sharding: ClassVar[dict[str, str]] = {"k": "averaged", "real": "averaged"}  # see `gan_cli.training.shards`
 
     def __init__(self, balance: Positive = 0.5, gain: Positive = 0.001, **two_player: Any) -> None:
         super().__init__(**two_player)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from gan_cli import checkpoint, noise
+from gan_cli import noise
 from gan_cli.data.batches import Batches
 from gan_cli.data.dataset import Dataset
 from gan_cli.data.decoded import Decoded, part_of, parts
@@ -21,6 +21,7 @@ from gan_cli.files import cache_folder, is_sealed, seal
 from gan_cli.metrics.provenance import Provenance
 from gan_cli.metrics.scoring import HIGH, Scoring, apart, fewer_than, underdetermined
 from gan_cli.registry import Count, metrics
+from gan_cli.runs import checkpoint
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ class Generator(nn.Module):
         learns: what a turn may change: both, or the shift alone.
     """
 
-    sharding: ClassVar[dict[str, str]] = {"scale": "same"}  # see `gan_cli.shards`
+    sharding: ClassVar[dict[str, str]] = {"scale": "same"}  # see `gan_cli.training.shards`
 
     def __init__(
         self,

@@ -89,7 +89,7 @@ class Growing(nn.Module):
     """
 
     stage: Tensor
-    sharding: ClassVar[dict[str, str]] = {"stage": "same"}  # see `gan_cli.shards`
+    sharding: ClassVar[dict[str, str]] = {"stage": "same"}  # see `gan_cli.training.shards`
 
     def __init__(self, scales: int) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class Blur(nn.Module):
     """
 
     kernel: Tensor
-    sharding: ClassVar[dict[str, str]] = {"kernel": "same"}  # see `gan_cli.shards`
+    sharding: ClassVar[dict[str, str]] = {"kernel": "same"}  # see `gan_cli.training.shards`
 
     def __init__(self) -> None:
         super().__init__()

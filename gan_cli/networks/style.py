@@ -33,7 +33,7 @@ class Mapping(nn.Module):
     """
 
     average: Tensor
-    sharding: ClassVar[dict[str, str]] = {"average": "averaged"}  # see `gan_cli.shards`
+    sharding: ClassVar[dict[str, str]] = {"average": "averaged"}  # see `gan_cli.training.shards`
 
     def __init__(self, latent: int, width: int, depth: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Noise(nn.Module):
     """
 
     same: Tensor
-    sharding: ClassVar[dict[str, str]] = {"same": "same"}  # see `gan_cli.shards`
+    sharding: ClassVar[dict[str, str]] = {"same": "same"}  # see `gan_cli.training.shards`
 
     def __init__(self, features: int, side: int) -> None:
         super().__init__()

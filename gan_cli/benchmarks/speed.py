@@ -1,0 +1,245 @@
+"""How fast a configuration plays: against hand-written loops, in parts, and beside what the machine could do."""
+
+import math
+import multiprocessing
+import re
+import resource
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from gan_cli.devices.processes import World
+from gan_cli.training.trainer import Trainer
+
+T = TypeVar("T")
+Play = Callable[[int], None]
+"""Plays so many rounds."""
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for what the device has been asked to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@dataclass
+class Race:
+    """Seconds a round of several players of the same game, measured in turns, so that noise strikes all alike.
+
+    Args:
+        players: by name; the first is what the others are compared with.
+        seconds: how long a player plays at a time.
+    """
+
+    players: Mapping[str, Play]
+    device: torch.device
+    seconds: float = 1.0
+    times: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def run(self, heats: int, warm_up: int = 3) -> "Race":
+        """So many heats, in each of which every player plays as long; the order turns around from heat to heat."""
+        rounds = {name: self._fitting(play, warm_up) for name, play in self.players.items()}
+        for heat in range(heats):
+            for name in list(self.players)[:: 1 if heat % 2 else -1]:
+                self.times[name].append(self._timed(self.players[name], rounds[name]) / rounds[name])
+        return self
+
+    def _fitting(self, play: Play, warm_up: int) -> int:
+        """How many rounds fill the seconds."""
+        play(warm_up)
+        return max(1, round(self.seconds / self._timed(play, warm_up) * warm_up))
+
+    def _timed(self, play: Play, rounds: int) -> float:
+        synchronise(self.device)
+        began = time.perf_counter()
+        play(rounds)
+        synchronise(self.device)
+        return time.perf_counter() - began
+
+    def rounds(self, name: str) -> int:
+        """How many rounds that player plays in `seconds`."""
+        return max(1, round(self.seconds / self.seconds_a_round(name)))
+
+    def seconds_a_round(self, name: str) -> float:
+        """The median over the heats."""
+        return statistics.median(self.times[name])
+
+    def ratio(self, slow: str, fast: str) -> dict[str, float]:
+        """How many times longer `slow` took than `fast` in the same heat: the median, the least and the most."""
+        ratios = [a / b for a, b in zip(self.times[slow], self.times[fast], strict=True)]
+        return {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
+
+
+# --- where the time goes --------------------------------------------------------------------------------------------
+
+PARTS = ("data", "forward", "backward", "reduce", "optimizer", "other")
+
+
+class Stopwatch:
+    """Milliseconds a turn of each player, by part. It waits for the device between parts, so it slows a GPU down; a
+    recorded turn has no parts, so it is played as written."""
+
+    def __init__(self, trainer: Trainer, device: torch.device) -> None:
+        self.trainer, self.device = trainer, device
+        self.spent: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        self.turns: dict[str, int] = defaultdict(int)
+        self._player = ""
+
+    def split(self, rounds: int) -> dict[str, dict[str, float]]:
+        """Play so many rounds; {player: {part: milliseconds a turn}}."""
+        with self._watching():
+            for _ in range(rounds):
+                self.trainer.play_round()
+        return {who: {part: 1000 * self.spent[who][part] / self.turns[who] for part in PARTS} for who in self.turns}
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        trainer = self.trainer
+        with ExitStack() as patches:
+            for part, owner, name in (
+                ("data", trainer.batches, "take"),
+                ("forward", trainer, "forward"),
+                ("backward", torch.Tensor, "backward"),
+                ("reduce", World, "sum"),
+                *(("optimizer", optimizer, "step") for optimizer in trainer.optimizers.values()),
+            ):
+                patches.enter_context(patch.object(owner, name, self._timed(part, getattr(owner, name))))
+            patches.enter_context(patch.object(trainer, "take_turn", self._turn(trainer.take_turn)))
+            patches.enter_context(patch.object(trainer, "playing", trainer.play_turn))
+            yield
+
+    def _timed(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            began = self._now()
+            result = call(*args, **kwargs)
+            self.spent[self._player][part] += self._now() - began
+            return result
+
+        return timed
+
+    def _turn(self, take_turn: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(turn: Any, rows: Tensor) -> None:
+            self._player = turn.player.name
+            self.turns[self._player] += 1
+            spent, before, began = self.spent[self._player], sum(self.spent[self._player].values()), self._now()
+            take_turn(turn, rows)
+            spent["other"] += self._now() - began - (sum(spent.values()) - before)
+
+        return timed
+
+    def _now(self) -> float:
+        synchronise(self.device)
+        return time.perf_counter()
+
+
+# --- what the machine could do --------------------------------------------------------------------------------------
+
+
+class _Work(TorchDispatchMode):
+    """Counts the floating-point operations of matrix products and convolutions, by torch's formulas, and the bytes that
+    all operations read and write, as if nothing stayed in a cache; views move none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops, self.bytes = 0, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if formula := flop_registry.get(func._overloadpacket):
+            self.flops += formula(*args, **(kwargs or {}), out_val=result)
+        if not getattr(func, "is_view", False):
+            self.bytes += sum(x.numel() * x.element_size() for x in _tensors((args, kwargs or {}, result)))
+        return result
+
+
+def _tensors(nested: Any) -> Iterator[Tensor]:
+    if isinstance(nested, Tensor):
+        yield nested
+    elif isinstance(nested, Mapping):
+        yield from (x for value in nested.values() for x in _tensors(value))
+    elif isinstance(nested, Sequence) and not isinstance(nested, str):
+        yield from (x for value in nested for x in _tensors(value))
+
+
+def floor(trainer: Trainer, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
+    """What a round needs at least: its matrix arithmetic at the measured matrix rate; and the bytes that its operations
+    read and write over the measured bandwidth, which caches and fused operations undercut."""
+    written = patch.multiple(trainer, forward=trainer.game.play, playing=trainer.play_turn)
+    # torch's own counter follows modules by hooks, which a penalty's inner gradient trips over
+    with written, _Work() as work:
+        trainer.play_round()
+    rate, bandwidth = matrix_rate(device, dtype), copy_rate(device)
+    return {
+        "gigaflop": work.flops / 1e9,
+        "gigabytes": work.bytes / 1e9,
+        "gigaflop_per_second": rate / 1e9,
+        "gigabytes_per_second": bandwidth / 1e9,
+        "arithmetic_ms": 1000 * work.flops / rate,
+        "traffic_ms": 1000 * work.bytes / bandwidth,
+    }
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a large matrix product, the best of some."""
+    n = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+    return 2 * n**3 / _best(lambda: a @ b, device)
+
+
+def copy_rate(device: torch.device) -> float:
+    """Bytes a second that a large copy reads and writes."""
+    source = torch.empty(2**28 if device.type == "cuda" else 2**26, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.numel() * source.element_size() / _best(lambda: target.copy_(source), device)
+
+
+def _best(call: Callable[[], Any], device: torch.device, times: int = 8) -> float:
+    call()
+    best = math.inf
+    for _ in range(times):
+        synchronise(device)
+        began = time.perf_counter()
+        call()
+        synchronise(device)
+        best = min(best, time.perf_counter() - began)
+    return best
+
+
+# --- in a process of its own ----------------------------------------------------------------------------------------
+
+
+def alone(play: Callable[..., T], *arguments: Any) -> T:
+    """What `play(*arguments)` returns in a new process. `play` must be a function that a new interpreter can import."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(play, arguments)
+
+
+def peak_memory(play: Callable[..., Any], *arguments: Any) -> float:
+    """MiB that a new process holds at most while it calls `play(*arguments)`; a GPU's memory where it uses one."""
+    return alone(_peak, play, arguments)
+
+
+def _peak(play: Callable[..., Any], arguments: tuple[Any, ...]) -> float:
+    play(*arguments)
+    return held_at_most()
+
+
+def held_at_most() -> float:
+    """MiB that this process has held at most so far; of a GPU's memory where it uses one."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**20
+    status = Path("/proc/self/status")
+    if status.is_file():  # the usual call would count what the parent held before this process began
+        return int(re.findall(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"))[0]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts in bytes

@@ -1,0 +1,354 @@
+"""`gan-bench`: how fast a configuration plays, as JSON and a small table. Measures; trains nothing that is kept."""
+
+import json
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gan_cli.errors import UserError
+from gan_cli.files import write_json
+
+if TYPE_CHECKING:
+    import torch
+
+    from gan_cli.benchmarks.loops import Loop
+    from gan_cli.benchmarks.speed import Play, Race
+    from gan_cli.data.dataset import Dataset
+    from gan_cli.training.trainer import Trainer
+
+
+@dataclass
+class BenchConfig:
+    """The keys of `gan-bench` itself, each typed as `bench.KEY=VALUE`; all others are those of `gan-train`."""
+
+    heats: int = field(default=7, metadata={"least": 1, "help": "times that every contestant plays"})
+    seconds: float = field(default=1.0, metadata={"least": 0.01, "help": "how long it plays at a time"})
+    against: list[str] = field(
+        default_factory=lambda: ["bare", "naive", "hooks", "fp32"],
+        metadata={"help": "[bare,naive,hooks,fp32,eager]: hand-written loops; with hooks, in float32, not compiled"},
+    )
+    memory: bool = field(default=True, metadata={"help": "measure the memory of a run and of the bare loop"})
+    start: bool = field(default=True, metadata={"help": "measure the start of a run"})
+    processes: list[str] = field(
+        default_factory=list, metadata={"help": "[1,2]: scaling over so many processes, one thread each"}
+    )
+    output: str | None = field(default=None, metadata={"help": "FILE for the JSON; printed if not given"})
+
+
+CONTESTANTS = ("bare", "naive", "hooks", "fp32", "eager")
+
+
+def run(bench: BenchConfig, arguments: list[str]) -> None:
+    """Measure the configuration that `gan-train ARGUMENTS` would train."""
+    from gan_cli.commands import train
+
+    if unknown := set(bench.against) - set(CONTESTANTS):
+        raise UserError(f"bench.against: no such contestant as {unknown.pop()}; they are {', '.join(CONTESTANTS)}.")
+    if bad := [count for count in bench.processes if not count.isdecimal() or not int(count)]:
+        raise UserError(f"bench.processes: {bad[0]} is no number of processes.")
+    config = train.composed(arguments)
+    result = {"command": " ".join(arguments), **machine(), **measured(config, bench)}
+    if bench.memory:
+        result["memory_mib"] = _memory(config)
+    if bench.start:
+        result["start_seconds"] = _start(arguments)
+    if bench.processes:
+        result["scaling"] = _scaling(config, [int(count) for count in bench.processes], result["round_ms"])
+    print(table(result), file=sys.stderr)
+    if bench.output:
+        write_json(Path(bench.output), result)
+    else:
+        print(json.dumps(result, indent=1))
+
+
+def machine() -> dict[str, Any]:
+    """What computes: named, so that figures can be told apart."""
+    import torch
+
+    from gan_cli.devices.hardware import cores
+
+    known = Path("/proc/cpuinfo")
+    text = known.read_text(encoding="utf-8") if known.is_file() else ""
+    named = re.search(r"model name\s*:\s*(.+)", text)
+    told = {"cpu": named[1] if named else platform.processor(), "cores": cores(), "torch": torch.__version__}
+    return told | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
+
+
+def measured(config: Mapping[str, Any], bench: BenchConfig) -> dict[str, Any]:
+    """The race against the other loops, the split of a turn and the floor, in this process."""
+    import torch
+
+    from gan_cli import registry
+    from gan_cli.benchmarks import speed
+    from gan_cli.devices.hardware import choose_device
+    from gan_cli.training import build
+
+    if config["hardware"]["threads"]:
+        torch.set_num_threads(config["hardware"]["threads"])
+    device = choose_device(config["hardware"])
+    dataset = registry.datasets.build(config["data"], "data").to(device)
+    build.prepare(dataset, config)
+    trainer = build.build_trainer(config, dataset, device)
+    with ExitStack() as stack:
+        ours = trainer.hardware["precision"]
+        players: dict[str, Play] = {"gan-train": _set(lambda rounds: _play(trainer, rounds), ours)}
+        left_out = {}
+        for name in _worthwhile(bench.against, trainer.hardware):
+            try:
+                played = _contestant(name, config, dataset, device, stack)
+                players[name] = _set(played, "fp32" if name in ("naive", "fp32") else ours, name != "naive")
+            except UserError as error:
+                left_out[name] = str(error)
+        race = speed.Race(players, device, bench.seconds).run(bench.heats)
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(trainer.hardware["precision"], torch.float32)
+    return {
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "hardware": trainer.hardware,
+        **_rates(race, trainer, config["batch_size"]),
+        "left_out": left_out,
+        "turn_ms": speed.Stopwatch(trainer, device).split(max(3, race.rounds("gan-train") // 2)),
+        "floor": speed.floor(trainer, device, half),
+    }
+
+
+def _play(trainer: "Trainer", rounds: int) -> None:
+    for _ in range(rounds):
+        trainer.play_round()
+
+
+def _set(play: "Play", precision: str, kept: bool = True) -> "Play":
+    """A contestant that sets how a GPU multiplies and whether memory is kept before it plays: the one before it may
+    have set it otherwise."""
+    from gan_cli.devices.hardware import keep_memory, multiply
+
+    def own(rounds: int) -> None:
+        multiply(precision)
+        keep_memory(kept)
+        play(rounds)
+
+    return own
+
+
+def _worthwhile(names: list[str], hardware: Mapping[str, Any]) -> list[str]:
+    """Without contestants that would be the configuration itself."""
+    same = {"fp32": hardware["precision"] == "fp32", "eager": not (hardware["compile"] or hardware["cuda_graph"])}
+    return [name for name in names if not same.get(name)]
+
+
+def _contestant(
+    name: str, config: Mapping[str, Any], dataset: "Dataset", device: "torch.device", stack: ExitStack
+) -> "Play":
+    from gan_cli.training import build
+
+    if name in ("bare", "naive"):
+        return _loop(name, config, dataset, device).play
+    hardware = config["hardware"]
+    if name == "fp32":
+        hardware = {**hardware, "precision": "fp32"}
+    if name == "eager":
+        hardware = {**hardware, "compile": False, "cuda_graph": False}
+    other = build.build_trainer({**config, "hardware": hardware}, dataset, device)
+    return stack.enter_context(_hooked(other, config, dataset)) if name == "hooks" else lambda n: _play(other, n)
+
+
+def _loop(name: str, config: Mapping[str, Any], dataset: "Dataset", device: "torch.device") -> "Loop":
+    """A hand-written loop over networks of its own; the usual one computes in float32."""
+    from gan_cli.benchmarks import loops
+    from gan_cli.training import build
+
+    plain = {"compile": False, "cuda_graph": False, **({"precision": "fp32"} if name == "naive" else {})}
+    hardware = {**config["hardware"], **plain}
+    game = build.build_trainer({**config, "hardware": hardware}, dataset, device).game.requires_grad_(True)
+    return {"bare": loops.Bare, "naive": loops.Naive}[name](game, config, dataset, device)
+
+
+HOOKED = {"log_every": 100, "sample_every": 0, "evaluate_every": 0, "checkpoint_every": 0}
+
+
+@contextmanager
+def _hooked(trainer: "Trainer", config: Mapping[str, Any], dataset: "Dataset") -> Any:
+    """The trainer with all that happens beside the rounds of a run, which logs every 100 rounds and does no more."""
+    from gan_cli.runs import job
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "checkpoints").mkdir()
+        hooks = job.hooks_of({**config, **HOOKED}, Path(folder), trainer, dataset, "")
+        trainer.looks = [HOOKED["log_every"]]
+        for hook in hooks:
+            hook.start(trainer)
+
+        def play(rounds: int) -> None:
+            began = time.monotonic() - trainer.seconds
+            for _ in range(rounds):
+                trainer.play_round()
+                trainer.attend(began, hooks)
+
+        yield play
+        for hook in reversed(hooks):
+            hook.close()
+
+
+def _rates(race: "Race", trainer: "Trainer", batch_size: int) -> dict[str, Any]:
+    """Rounds and images a second, and the ratios to the other contestants in the same heat."""
+    seconds = race.seconds_a_round("gan-train")
+    turns = len(trainer.game.turns(trainer.step))
+    others = [name for name in race.times if name != "gan-train"]
+    return {
+        "rounds_per_second": 1 / seconds,
+        "images_per_second": batch_size * turns / seconds,
+        "round_ms": {name: 1000 * race.seconds_a_round(name) for name in race.times},
+        "overhead": {name: race.ratio("gan-train", name) for name in others if name == "bare"},
+        "gain": {name: race.ratio(name, "gan-train") for name in others if name not in ("bare", "hooks")},
+        "hooks": {name: race.ratio(name, "gan-train") for name in others if name == "hooks"},
+    }
+
+
+# --- in processes of their own ----------------------------------------------------------------------------------------
+
+
+def _memory(config: Mapping[str, Any]) -> dict[str, float]:
+    """What a run, and a process that only holds the bare loop, need at most."""
+    from gan_cli.benchmarks import speed
+
+    held = {"run": speed.peak_memory(_whole_run, config)}
+    try:
+        held["bare"] = speed.peak_memory(_bare_run, config)
+    except UserError:
+        return held
+    return held | {"ratio": held["run"] / held["bare"]}
+
+
+ROUNDS_HELD = 12  # rounds in which memory is watched
+
+
+def _whole_run(config: dict[str, Any]) -> None:
+    """A short run with its records, pictures and checkpoints; without scores, which the bare loop has none of."""
+    from gan_cli.runs import job
+
+    often = {"log_every": 5, "sample_every": 5, "evaluate_every": 0, "checkpoint_every": 5, "figures": []}
+    with tempfile.TemporaryDirectory() as folder:
+        job.run({**config, **often, "steps": ROUNDS_HELD, "minutes": None}, Path(folder), [], {})
+
+
+def _bare_run(config: dict[str, Any]) -> None:
+    from gan_cli import registry
+    from gan_cli.devices.hardware import choose_device
+
+    device = choose_device(config["hardware"])
+    dataset = registry.datasets.build(config["data"], "data").to(device)
+    _loop("bare", config, dataset, device).play(ROUNDS_HELD)
+
+
+def _start(arguments: list[str]) -> float:
+    """From the command to the end of a run of one round, as a user types it; the best of three."""
+    code = "from gan_cli.main import train; train()"
+    quiet = ["steps=1", "minutes=null", "log_every=0", "sample_every=0", "evaluate_every=0", "checkpoint_every=0"]
+    took = []
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-c", code, *arguments, *quiet, f"hydra.run.dir={folder}"]
+            began = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            took.append(time.perf_counter() - began)
+    return min(took)
+
+
+def _scaling(config: Mapping[str, Any], counts: list[int], round_ms: Mapping[str, float]) -> dict[str, Any]:
+    """Milliseconds a round in so many processes of one thread: with the same batch, and with as many times of it."""
+    rounds = max(5, round(2000 / round_ms["gan-train"]))
+    found: dict[str, Any] = {"strong": {}, "weak": {}}
+    for count in counts:
+        hardware = {**config["hardware"], "devices": count, "shards": count, "threads": 1}
+        for kind, times in (("strong", 1), ("weak", count)):
+            changed = {**config, "hardware": hardware, "batch_size": times * config["batch_size"]}
+            found[kind][str(count)] = 1000 * _in_processes(changed, rounds)
+    return found
+
+
+def _in_processes(config: Mapping[str, Any], rounds: int) -> float:
+    if config["hardware"]["devices"] == 1:
+        from gan_cli.benchmarks import speed
+
+        return speed.alone(_seconds_a_round, config, rounds)
+    from gan_cli.devices import launch
+
+    logs = {"version": 1, "disable_existing_loggers": False}
+    return launch.run(_seconds_a_round, (config, rounds), "bench", config["hardware"], logs)
+
+
+def _seconds_a_round(config: Mapping[str, Any], rounds: int) -> float:
+    """In one of the processes: so many rounds with all the others, the best of three times."""
+    import torch
+
+    from gan_cli import registry
+    from gan_cli.benchmarks import speed
+    from gan_cli.devices import processes
+    from gan_cli.devices.hardware import choose_device
+    from gan_cli.training import build
+
+    torch.set_num_threads(config["hardware"]["threads"])
+    world = processes.join()
+    device = choose_device(config["hardware"], world.local_rank)
+    trainer = build.build_trainer(config, registry.datasets.build(config["data"], "data").to(device), device, world)
+    _play(trainer, 3)
+    best = float("inf")
+    for _ in range(3):
+        world.meet()
+        speed.synchronise(device)
+        began = time.perf_counter()
+        _play(trainer, rounds)
+        speed.synchronise(device)
+        world.meet()
+        best = min(best, (time.perf_counter() - began) / rounds)
+    processes.leave()
+    return best
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The figures for eyes."""
+    where = (
+        result.get("gpu") if result["device"].startswith("cuda") else f"{result['cpu']}, {result['threads']} threads"
+    )
+    lines = [
+        f"{result['command']} ({where}, {result['hardware']['precision']})",
+        f"  {result['rounds_per_second']:.4g} rounds/s, {result['images_per_second']:.4g} images/s",
+    ]
+    for title, kind in (("time over", "overhead"), ("gain over", "gain"), ("time with", "hooks")):
+        for name, ratio in result[kind].items():
+            lines.append(f"  {title} {name:<8}{_spread(ratio)}")
+    lines += [f"  no {name}: {reason}" for name, reason in result["left_out"].items()]
+    parts = list(next(iter(result["turn_ms"].values())))
+    lines.append("  ms a turn         " + "".join(f"{part:>11}" for part in parts))
+    for player, spent in result["turn_ms"].items():
+        lines.append(f"  {player:<18}" + "".join(f"{spent[part]:>11.3f}" for part in parts))
+    floor, round_ms = result["floor"], result["round_ms"]["gan-train"]
+    lines.append(
+        f"  a round takes {round_ms:.4g} ms; its {floor['gigaflop']:.3g} GFLOP need {floor['arithmetic_ms']:.3g} ms "
+        f"at the matrix rate ({100 * floor['arithmetic_ms'] / round_ms:.0f} %), its {floor['gigabytes']:.3g} GB "
+        f"{floor['traffic_ms']:.3g} ms at the bandwidth of a copy"
+    )
+    if memory := result.get("memory_mib"):
+        lines.append("  MiB at most: " + ", ".join(f"{name} {value:.4g}" for name, value in memory.items()))
+    if "start_seconds" in result:
+        lines.append(f"  a run of one round takes {result['start_seconds']:.2f} s from the command to the end")
+    for kind, found in result.get("scaling", {}).items():
+        lines.append(
+            f"  {kind} scaling, ms a round: " + ", ".join(f"{n} processes {ms:.4g}" for n, ms in found.items())
+        )
+    return "\n".join(lines)
+
+
+def _spread(ratio: Mapping[str, float]) -> str:
+    return f"x {ratio['median']:.3f} ({ratio['least']:.3f} to {ratio['most']:.3f})"

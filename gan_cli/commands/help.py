@@ -1,0 +1,200 @@
+"""The pages of `gan-train --help`: made from the files of configs/, the components' signatures and docstrings.
+
+Nothing here imports torch.
+"""
+
+import itertools
+import re
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import Any, Literal, get_args, get_origin
+
+import yaml
+
+from gan_cli import registry
+from gan_cli.commands import mistakes, zoo
+from gan_cli.config import own_options as own
+from gan_cli.config.check import Hardware, TrainConfig, file_of, groups, options
+from gan_cli.errors import UserError
+
+EXAMPLES = """\
+gan-train: train a GAN. Every group and key has a default; what you type wins.
+
+  gan-train                                         WGAN-GP on real 8x8 digits
+  gan-train model=wgan_gp data=mnist minutes=15     WGAN-GP on MNIST
+  gan-train model=dcgan loss=hinge optimizer.lr=1e-4 network.width=32
+  gan-train -m model=gan,wgan,wgan_gp data=points seed=1,2    a sweep: six runs
+  gan-train dry_run=true model=dcgan data=cifar10   what it would be: size, memory, time
+
+The same command typed again goes on with its unfinished run (resume=never starts anew); a sweep plays no cell twice.
+
+  gan-train --help loss                             the options of a group
+  gan-train --help loss=f_gan                       what one of them is, and what can be set of it
+"""
+FLAGS = """\
+Options of a component: regularizer.weight=10, network.width=64, optimizer.lr=1e-4,
+  optimizer.players.generator.lr=1e-3, model.repeat.discriminator=5, data.image_size=28, data.root=FOLDER
+
+Hydra's own flags work too: --multirun (-m), --config-dir FOLDER, --info, --cfg job, --shell-completion, and
+hydra.run.dir=FOLDER, hydra.sweep.dir=FOLDER, hydra/launcher=joblib, hydra/sweeper=optuna (docs/sweeps.md)."""
+ABOUT = {
+    "model": "which game is played: its players, their turns, and its paper's choice in the other groups",
+    "network": "what the players' networks are made of",
+    "loss": "what the discriminator and the generator minimise",
+    "regularizer": "what holds the critic's slope",
+    "augmentation": "what is done to real and fake samples before the discriminator sees them",
+    "data": "what is learnt",
+    "optimizer": "how weights follow gradients; optimizer.players.generator.lr sets it for one player",
+    "schedule": "how the learning rate goes over the run",
+    "hardware": "where it computes, and in which precision",
+    "experiment": "whole runs and sweeps that show something; not for mixing",
+}
+REGISTRIES = {
+    "model": registry.games, "network": registry.networks, "loss": registry.losses,
+    "regularizer": registry.regularizers, "augmentation": registry.augmentations, "data": registry.datasets,
+    "optimizer": registry.optimizers, "schedule": registry.schedules,
+}  # fmt: skip
+
+
+def page(asked: Sequence[str]) -> str:
+    """What `--help` and these words ask for: everything, a group, or an option of a group.
+
+    Raises:
+        UserError: an unknown option, or a word that is no key.
+    """
+    known = mistakes.known_keys()
+    keys = [word.lstrip("+~").partition("=")[0] for word in asked]
+    for word, key in zip(asked, keys, strict=True):
+        if key not in known and re.split(r"[./@]", key)[0] not in (*groups(), "hydra"):
+            raise UserError(mistakes.unknown_key(word))
+    for word in asked:
+        group, _, option = word.partition("=")
+        if group in groups():
+            return _option_page(group, option) if option else "\n".join(_group_lines(group))
+    if lines := [line for line in _keys() if any(line.startswith(f"  {key}=") for key in keys)]:
+        return "\n".join(lines)
+    return "\n".join([EXAMPLES, *_all_groups(), "Keys (key=value), with their defaults:", *_keys(), "", FLAGS])
+
+
+def _all_groups() -> Iterator[str]:
+    order = [name for name in ABOUT if name in groups()]
+    for group in [*order, *(name for name in groups() if name not in order)]:
+        yield from [*_group_lines(group), ""]
+
+
+def _group_lines(group: str) -> list[str]:
+    """A group, and a line or two for each of its options."""
+    names = options(group)
+    width = max(map(len, names)) + 2
+    lines = [line for name in names for line in _row(name, told(group, name), width)]
+    return [f"{group}=  {ABOUT.get(group, '')}".rstrip(), *lines]
+
+
+def _keys() -> list[str]:
+    own = [(item, "") for item in fields(TrainConfig) if item.name not in groups()]
+    pairs = [*own, *((item, "hardware.") for item in fields(Hardware))]
+    lines = []
+    for item, prefix in pairs:
+        default = [] if item.default is MISSING else getattr(item.default, "value", item.default)
+        name = f"{prefix}{item.name}={shown(default)}"
+        lines += _row(name, item.metadata["help"], 32)
+    return lines
+
+
+def _row(name: str, text: str, width: int) -> list[str]:
+    """A name, and beside it what is said of it, as wide as the terminal."""
+    columns = max(width + 42, min(shutil.get_terminal_size().columns, 140))
+    beside = textwrap.wrap(text, columns - width - 2) or [""]
+    first = beside.pop(0) if len(name) < width else ""
+    return [f"  {name:<{width}}{first}".rstrip(), *(" " * (width + 2) + line for line in beside)]
+
+
+def shown(value: Any) -> str:
+    """A value as one types it."""
+    return yaml.safe_dump(value, default_flow_style=True).replace("\n...", "").strip()
+
+
+# --- what options say of themselves ---------------------------------------------------------------------------------
+
+
+def told(group: str, option: str) -> str:
+    """An option in a line: the paper, what it is."""
+    if group == "model":
+        entry = zoo.entry(option)
+        authors, _, number = entry.paper.partition(", ")
+        return f"{', '.join(filter(None, [authors, entry.year, number]))}: {entry.shows}"
+    return _sentence(zoo.comment(group, option))
+
+
+def _sentence(text: str) -> str:
+    """The first sentence; `et al., 2017` ends none."""
+    return re.split(r"(?<=[\w)\]])\. (?=[A-Z])", text)[0].rstrip(".")
+
+
+def _option_page(group: str, option: str) -> str:
+    """An option of a group: its comment, what it chooses elsewhere, and what can be set of it."""
+    file = _file(group, option) or {}
+    lines = [f"{group}={option}", "", *textwrap.wrap(zoo.comment(group, option), 110), ""]
+    lines += [f"  {command}" for command in zoo.commands(group, option)]
+    if chosen := _chosen(group, file):
+        lines += ["", "It chooses, where you type nothing else:", *(f"  {item}" for item in chosen)]
+    if group in REGISTRIES:
+        node = _inherited(group, option)
+        lines += ["", *itertools.chain.from_iterable(_settings(group, node))]
+    elif set_here := {key: value for key, value in file.items() if key != "defaults"}:
+        lines += ["", "It sets:", *textwrap.indent(yaml.safe_dump(set_here, sort_keys=False), "  ").splitlines()]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip()
+
+
+def _file(group: str, option: str) -> Any:
+    """What stands in the file of an option."""
+    return yaml.safe_load(own.read(file_of(group, option))[0])
+
+
+def _chosen(group: str, file: Mapping[str, Any]) -> list[str]:
+    """Options of other groups that a file picks, its bases' included."""
+    found: dict[str, str] = {}
+    for item in file.get("defaults", []):
+        if isinstance(item, str) and item != "_self_":
+            base = _file(group, item)
+            found |= dict(pair.split("=", 1) for pair in _chosen(group, base))
+        elif isinstance(item, Mapping):
+            for key, value in item.items():
+                name = str(key).removeprefix("override").strip().lstrip("/").partition("@")[0]
+                found[name] = str(value)
+    return [f"{name}={value}" for name, value in found.items()]
+
+
+def _inherited(group: str, option: str) -> dict[str, Any]:
+    """What a file sets, over what those that it builds on set."""
+    file = _file(group, option)
+    bases = [item for item in file.get("defaults", []) if isinstance(item, str) and item != "_self_"]
+    node: dict[str, Any] = {}
+    for base in bases:
+        node |= _inherited(group, base)
+    return node | {key: value for key, value in file.items() if key != "defaults"}
+
+
+def _settings(group: str, node: Mapping[str, Any]) -> Iterator[list[str]]:
+    """What can be set of each component that a node names: a network has one for each role."""
+    components = REGISTRIES[group].components
+    name = str(node.get("name"))
+    for found in [name] if name in components else [item for item in components if item.startswith(f"{name}.")]:
+        component, own = components[found], node
+        if role := found.removeprefix(name).lstrip("."):
+            own = {**node, **(node.get(role) or {})}
+            yield [f"network.{role}: {component.told}".rstrip(": ")]
+        elif component.told:
+            yield textwrap.wrap(component.told, 110)
+        for key, (hint, default) in REGISTRIES[group].settable(found, group).items():
+            value = own.get(key, default)
+            said = "" if value in (registry.REQUIRED, registry.COMPUTED) else shown(value)
+            choices = f" One of {', '.join(map(str, get_args(hint)))}." if get_origin(hint) is Literal else ""
+            yield _row(f"{group}.{key}={said}", _capital(component.docs.get(key, "")) + choices, 42)
+        yield [""]
+
+
+def _capital(sentence: str) -> str:
+    return sentence if sentence[:1] == "`" else sentence[:1].upper() + sentence[1:]

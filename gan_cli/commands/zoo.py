@@ -1,0 +1,97 @@
+"""`gan-list`: the zoo as a table, read from the comments of configs/model/. Nothing here imports torch."""
+
+import itertools
+import json
+import re
+import shutil
+import sys
+import textwrap
+from dataclasses import asdict, dataclass, field
+
+from gan_cli.config.check import file_of, options
+from gan_cli.errors import UserError
+
+
+@dataclass
+class ListConfig:
+    """The keys of `gan-list`."""
+
+    format: str = field(default="auto", metadata={"help": "table, markdown or json; auto: a table on a terminal"})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model: its paper, what it shows, and the smallest command that trains it."""
+
+    model: str
+    year: str
+    paper: str
+    shows: str
+    command: str
+
+
+def entries() -> list[Entry]:
+    """All models, the oldest first."""
+    return sorted(map(entry, options("model")), key=lambda item: (item.year, item.model))
+
+
+def _head(group: str, option: str) -> list[str]:
+    """The comment at the head of an option's file, without what is for Hydra."""
+    lines = file_of(group, option).read_text(encoding="utf-8", errors="replace").splitlines()
+    head = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    return [line[2:] for line in head if not line.startswith("# @")]
+
+
+def comment(group: str, option: str) -> str:
+    """What an option's file says of it: its paper first, `Shows:` last."""
+    return " ".join(line for line in _head(group, option) if not line.startswith("  "))
+
+
+def commands(group: str, option: str) -> list[str]:
+    """The commands that an option's file names, the lines of which it has indented."""
+    return [line.strip() for line in _head(group, option) if line.startswith("  ")]
+
+
+def entry(model: str) -> Entry:
+    """What a model's file says of it."""
+    text, _, shows = comment("model", model).partition("Shows: ")
+    year = re.search(r"\b(?:19|20)\d\d\b", text)
+    number = re.search(r"arXiv (\d{4}\.\d{4,5})", text)
+    authors = re.search(r"([A-Z][\w-]+(?: and [A-Z][\w-]+| et al\.)?), (?:19|20)\d\d", text)
+    paper = ", ".join(filter(None, [authors and authors[1], number and f"arXiv {number[1]}"]))
+    data = re.search(r"Goes with (data=\w+)", text)
+    command = " ".join(filter(None, ["gan-train", f"model={model}", data and data[1]]))
+    return Entry(model, year[0] if year else "", paper, shows.rstrip("."), command)
+
+
+def run(config: ListConfig) -> None:
+    """Print the zoo."""
+    shown = ("table" if sys.stdout.isatty() else "markdown") if config.format == "auto" else config.format
+    printers = {"table": _table, "markdown": _markdown, "json": _json}
+    if shown not in printers:
+        raise UserError(f"format={shown}: expected one of {', '.join(printers)}.")
+    print(printers[shown](entries()))
+
+
+def _json(zoo: list[Entry]) -> str:
+    return json.dumps([asdict(item) for item in zoo], indent=1)
+
+
+def _markdown(zoo: list[Entry]) -> str:
+    rows = [f"| `{item.model}` | {item.year} | {item.paper} | {item.shows} | `{item.command}` |" for item in zoo]
+    return "\n".join(["| model | year | paper | what it shows | command |", "|---|---|---|---|---|", *rows])
+
+
+def _table(zoo: list[Entry]) -> str:
+    """A line or two for each model, as wide as the terminal."""
+    name, paper = (
+        max(len(value) for value in values) + 2 for values in ([i.model for i in zoo], [i.paper for i in zoo])
+    )
+    before = name + 6 + paper
+    width = max(40, shutil.get_terminal_size().columns - before)
+    lines = []
+    for item in zoo:
+        told = textwrap.wrap(item.shows, width)
+        lines.append(f"{item.model:<{name}}{item.year:<6}{item.paper:<{paper}}{told[0]}")
+        lines += [" " * before + more for more in told[1:]]
+    return "\n".join([*lines, "", "gan-train model=NAME trains one; format=markdown and format=json print more."])

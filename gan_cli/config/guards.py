@@ -1,0 +1,189 @@
+"""Guard rails: configurations that compose and would run, but cannot work or whose mathematics is void.
+
+Each guard takes the checked configuration and returns a sentence that says what to change, or None. They read the
+literal class attributes of the components (`facts`), so none of them imports torch.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+from gan_cli import registry
+from gan_cli.config.check import players
+from gan_cli.errors import UserError
+
+log = logging.getLogger(__name__)
+
+Config = Mapping[str, Any]
+
+
+def _facts(config: Config, group: str) -> dict[str, Any]:
+    known = {"loss": registry.losses, "regularizer": registry.regularizers, "model": registry.games}[group]
+    return known.component(config[group]["name"], group).facts
+
+
+def useless_augmentation(config: Config) -> str | None:
+    """An augmentation that the game does not know, or that cannot change this kind of data."""
+    name = config["augmentation"]["name"]
+    game = registry.games.component(config["model"]["name"], "model")
+    kind = registry.datasets.component(config["data"]["name"], "data").facts.get("kind")
+    kinds = registry.augmentations.component(name, "augmentation").facts["kinds"]
+    used = "augmentation" in game.arguments and game.facts["augments"]
+    if name == "none" or (used and kind in kinds):
+        return None
+    if not used:
+        return f"augmentation={name}: model={config['model']['name']} does not use one; set augmentation=none."
+    return f"augmentation={name}: changes {' and '.join(kinds)}, not {kind}; set augmentation=none."
+
+
+def _critic(config: Config) -> dict[str, Any]:
+    return config["network"].get("discriminator", {})
+
+
+def _norms(config: Config, *wanted: str) -> list[str]:
+    """What to type for another norm in the critic, one for each of these that its network has.
+
+    The networks of one family follow the model's; one of another family, or for which another was typed, does not.
+    """
+    network, critic = config["network"], _critic(config)
+    if not critic:
+        return []
+    name = f"{critic.get('name', network['name'])}.discriminator"
+    own = "name" in critic or critic.get("critic_norm") != config["model"].get("critic_norm")
+    key = "network.discriminator.critic_norm" if own else "model.critic_norm"
+    hint = registry.networks.settable(name, "network").get("critic_norm", (None, None))[0]
+    return [f"{key}={norm}" for norm in wanted if norm in get_args(hint)]
+
+
+def sigmoid_score(config: Config) -> str | None:
+    """A score squashed into (0, 1) under a loss that needs the whole line."""
+    if _critic(config).get("squash") != "sigmoid" or not _facts(config, "loss")["needs_unbounded_score"]:
+        return None
+    return (
+        f"network.discriminator.squash=sigmoid: loss={config['loss']['name']} needs an unbounded score "
+        "(the logistic losses apply their own sigmoid); set "
+        "network.discriminator.squash=none or take loss=least_squares."
+    )
+
+
+def batch_statistics(config: Config) -> str | None:
+    """Batch norm in the critic under a penalty on each sample's own gradient."""
+    norm = _critic(config).get("critic_norm")
+    if norm != "batch" or not _facts(config, "regularizer")["per_sample"]:
+        return None
+    return (
+        f"network.critic_norm=batch: regularizer={config['regularizer']['name']} penalises the gradient of one "
+        "sample's score with respect to that sample, and batch norm makes each score depend on the whole batch "
+        f"(Gulrajani et al., 2017, section 4); set {' or '.join(_norms(config, 'layer', 'none'))}."
+    )
+
+
+def clipping_with_penalty(config: Config) -> str | None:
+    """Two Lipschitz constraints that pull against each other."""
+    if config["regularizer"].get("clip") is None or not _facts(config, "regularizer")["per_sample"]:
+        return None
+    return (
+        f"regularizer.clip={config['regularizer']['clip']}: clipping holds the critic's slope far below the one that "
+        f"regularizer={config['regularizer']['name']} asks for; set regularizer.clip=null, or take "
+        "regularizer=weight_clip alone."
+    )
+
+
+def unconstrained_critic(config: Config) -> str | None:
+    """A Wasserstein loss whose critic may grow without bound."""
+    if not _facts(config, "loss")["needs_lipschitz_critic"] or _facts(config, "regularizer")["lipschitz"]:
+        return None
+    if config["regularizer"].get("clip") is not None or _critic(config).get("critic_norm") == "spectral":
+        return None
+    *first, last = ["regularizer=gradient_penalty", "regularizer=weight_clip", *_norms(config, "spectral")]
+    return (
+        f"regularizer={config['regularizer']['name']}: loss={config['loss']['name']} has no optimum without a "
+        f"Lipschitz constraint on the critic; take {', '.join(first)} or {last}."
+    )
+
+
+def _critics_optimizer(config: Config) -> dict[str, Any]:
+    names = registry.games.component(config["model"]["name"], "model").facts["players"]
+    return players(config["optimizer"], names).get("discriminator", {})
+
+
+def hasty_critic(config: Config) -> str | None:
+    """Momentum that lasts longer than the critic's target stands still."""
+    node = _critics_optimizer(config)
+    option, momentum = ("betas", node["betas"][0]) if "betas" in node else ("momentum", node.get("momentum", 0))
+    if not _facts(config, "loss")["needs_lipschitz_critic"] or momentum <= MOST_MOMENTUM:
+        return None
+    less = f"[0.0,{node['betas'][1]}]" if option == "betas" else "0.0"
+    return (
+        f"optimizer.{option}={node[option]}: under loss={config['loss']['name']} a critic that keeps so much momentum "
+        f"swings past the generator it follows (Arjovsky et al., 2017, section 4), {MOST_MOMENTUM} of it is the most; "
+        f"set optimizer.players.discriminator.{option}={less}."
+    )
+
+
+MOST_MOMENTUM = 0.5
+
+
+def decayed_critic(config: Config) -> str | None:
+    """A pull of the critic's weights to zero, beside the constraint that makes it measure a distance."""
+    decay = _critics_optimizer(config).get("weight_decay", 0)
+    if not _facts(config, "loss")["needs_lipschitz_critic"] or decay <= MOST_DECAY:
+        return None
+    return (
+        f"optimizer.weight_decay={decay}: flattens the critic, so that loss={config['loss']['name']} measures less "
+        "than the distance; set optimizer.players.discriminator.weight_decay=0."
+    )
+
+
+MOST_DECAY = 0.1  # measured between two Gaussians: 0.1 takes 2 % off the distance, 1 takes 7 %, 3 takes 17 %
+
+
+def wrong_objective(config: Config) -> str | None:
+    """A loss for a game that has its own, or none for a game that needs one."""
+    model, loss = config["model"]["name"], config["loss"]["name"]
+    own = _facts(config, "model").get("own_objective", False)
+    if own == (loss == "own"):
+        return None
+    if own:
+        return f"loss={loss}: model={model} has an objective of its own; set loss=own."
+    return f"loss=own: model={model} has no objective of its own; take another loss, such as loss=non_saturating."
+
+
+def batch_of_one(config: Config) -> str | None:
+    """Batch norm over a single value has no variance."""
+    rows = config["batch_size"] // config["hardware"]["shards"]
+    norms = {config["network"].get(role, {}).get(f"{who}_norm") for role, who in ROLES_WITH_NORM}
+    if rows > 1 or "batch" not in norms or config["network"]["name"] != "mlp":
+        return None
+    return (
+        f"batch_size={config['batch_size']}: batch norm needs at least two samples a shard; set "
+        f"batch_size={2 * config['hardware']['shards']} or more."
+    )
+
+
+ROLES_WITH_NORM = (("generator", "generator"), ("discriminator", "critic"), ("encoder", "encoder"))
+
+GUARDS: tuple[Callable[[Config], str | None], ...] = (
+    sigmoid_score,
+    batch_statistics,
+    clipping_with_penalty,
+    wrong_objective,
+    unconstrained_critic,
+    hasty_critic,
+    decayed_critic,
+    batch_of_one,
+    useless_augmentation,
+)
+
+
+def check(config: Config) -> None:
+    """Apply every guard: `guard=error` raises UserError with the sentence, `guard=warn` logs it."""
+    for sentence in sentences(config):
+        if config["guard"] == "error":
+            raise UserError(f"{sentence} (guard=warn runs it all the same.)")
+        log.warning("warning: %s", sentence)
+
+
+def sentences(config: Config) -> list[str]:
+    """What every guard says that has something to say."""
+    return [sentence for guard in GUARDS if (sentence := guard(config))]

@@ -1,0 +1,204 @@
+"""Option files of the user's own, in the folders that `--config-dir` names: which there are, what is wrong with one.
+
+Hydra reads them; where it would answer with a traceback, or take something else without a word, a sentence names the
+file and the line. Nothing here imports torch.
+"""
+
+import codecs
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gan_cli.errors import UserError, closest, explain_os
+
+FOLDERS: list[Path] = []
+"""Folders with groups of options beside the package's. Only the command line puts one here."""
+PACKAGE = re.compile(r"#\s*@package\s+(\S+)")
+WHOLE = "experiment"
+"""The group whose files set keys of the root, and say so in their first line."""
+
+
+def look_in(folders: Sequence[Path]) -> None:
+    """Let options be found in these folders, and in no others.
+
+    Raises:
+        UserError: one is not there, or is no folder.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            told = "is a file" if folder.exists() else f"'{folder.absolute()}' not found"
+            raise UserError(f"--config-dir {folder}: {told}; name a folder that holds model/, loss/ or the like.")
+    FOLDERS[:] = folders
+
+
+def options(group: str) -> dict[str, Path]:
+    """The options of one's own in a group, and their files; of two folders the first wins."""
+    found = [path for folder in reversed(FOLDERS) for path in folder.glob(f"{group}/*.yaml") if path.is_file()]
+    return {path.stem: path for path in found}
+
+
+def misnamed(group: str, name: str) -> Path | None:
+    """A file that Hydra does not see for its ending."""
+    places = [folder / group / f"{name}{ending}" for folder in FOLDERS for ending in (".yml", ".YAML", ".yaml.txt")]
+    return next((path for path in places if path.is_file()), None)
+
+
+def chosen(arguments: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """Group and file of the options of one's own that are typed, several at once for a sweep."""
+    for argument in arguments if FOLDERS else ():
+        group, _, value = argument.lstrip("+").partition("=")
+        known = options(group) if re.fullmatch(r"\w+", group) else {}
+        yield from ((group, known[name]) for name in re.split(r"[,\s'\"]+", value) if name in known)
+
+
+def check(arguments: Sequence[str], packaged: Path, components: Sequence[str]) -> None:
+    """Look at the files of one's own that are typed, before Hydra reads them.
+
+    Args:
+        packaged: where the package's options lie.
+        components: groups whose files name a component.
+
+    Raises:
+        UserError: one is not YAML, not an option of its group, or has the name of an option of the package.
+    """
+    for group, path in chosen(arguments):
+        text, content = read(path)
+        twin = packaged / group / path.name
+        if twin.is_file() and twin.read_text(encoding="utf-8") != text:
+            raise UserError(
+                f"{path}: gan-cli has another {group}={path.stem}, which is the one that is taken; rename the file."
+            )
+        if not isinstance(content, dict) and (text.strip() or group != "hardware"):
+            raise UserError(f"{path}: {_told(content)}; an option is made of keys with values, such as `name: NAME`.")
+        if odd := next((key for key in content if not isinstance(key, str)), None):
+            raise UserError(f"{path}: {odd}: is no key; put it in quotes, if it is to be one.")
+        _check_package(group, path, text)
+        if group in components and not {"name", "defaults"} & content.keys():
+            raise UserError(f"{path}: needs `name:`, or `defaults:` with the option of {group} that it changes.")
+
+
+def _check_package(group: str, path: Path, text: str) -> None:
+    first = next(iter(text.lstrip("\ufeff").splitlines()), "")
+    package = PACKAGE.match(first)
+    if group == WHOLE and (not package or package[1] != "_global_"):
+        raise UserError(
+            f"{path}, line 1: must be `# @package _global_`, so that its keys are those of the run; add it."
+        )
+    if group == WHOLE and text.startswith("\ufeff"):
+        raise UserError(f"{path}, line 1: begins with a byte order mark; save the file as UTF-8 without one.")
+    if group != WHOLE and package and package[1] not in (group, "_group_"):
+        raise UserError(f"{path}, line 1: `{first}` takes its keys out of {group}; delete the line.")
+
+
+def read(path: Path) -> tuple[str, Any]:
+    """The text of a file, and what it holds as YAML. Raises UserError with the line where it is none."""
+    from gan_cli import files  # which --help need not wait for
+
+    try:
+        content = files.read_bytes(path, files.SMALL)
+    except OSError as error:
+        raise UserError(explain_os(error)) from None
+    text = _text(path, content)
+    return text, _parsed(path, text)
+
+
+def _text(path: Path, content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{path}, line 1: is UTF-16; save the file as UTF-8.")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        shown = content[error.start : error.start + 1].decode("latin-1")
+        raise UserError(
+            f"{path}, line {line}: is not UTF-8 (in Latin-1 it would be {shown!r}); save the file as UTF-8."
+        ) from None
+
+
+def _parsed(path: Path, text: str) -> Any:
+    import yaml
+    from omegaconf import OmegaConf
+    from omegaconf._utils import get_yaml_loader
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        content = yaml.load(text, Loader=get_yaml_loader())
+        if isinstance(content, dict):
+            OmegaConf.create(content)  # reads what stands in ${...}
+        return content
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}, line {_line(error, text)}: {_problem(error)}.") from None
+    except (OmegaConfBaseException, ValueError, RecursionError) as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"{path}: {said[0].rstrip('.')}.") from None
+
+
+def _line(error: Any, text: str) -> int:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    return int(mark.line + 1 if mark else text[: getattr(error, "position", 0)].count("\n") + 1)
+
+
+PROBLEMS = {
+    r"character '\\t'": "a tab, where YAML takes blanks alone",
+    r"found duplicate key (.+)": r"`\1` stands there for a second time; delete one",
+    r"expected <block end>, but found '<block": "is indented otherwise than the lines that it belongs to",
+    r"could not find expected ':'|mapping values are not allowed here": "a colon and a blank must stand between a key "
+    "and its value, once a line",
+    r"expected ',' or '([]}])'": r"a bracket is not closed before it; add \1",
+    r"found undefined alias": "a `*name` for which there is no `&name`; put the text in quotes",
+    r"constructor for the tag '.*?([\w/:.]+)'": r"`!!\1`: only plain values can stand there",
+    r"special characters are not allowed": "holds a character that is no text",
+    r"found unexpected end of stream|unexpected end": "a quotation mark is not closed",
+}
+"""YAML's complaints, and what they mean to somebody who wrote the file."""
+
+
+def _problem(error: Any) -> str:
+    said = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error).splitlines()[0]
+    for pattern, meaning in PROBLEMS.items():
+        if match := re.search(pattern, said):
+            return match.expand(meaning)
+    return said
+
+
+def _told(content: Any) -> str:
+    if content is None:
+        return "is empty"
+    return "holds a list" if isinstance(content, list) else f"holds {str(content)[:30]!r} and no key"
+
+
+def faulty(arguments: Sequence[str]) -> str | None:
+    """What is wrong with a file of one's own that is no YAML: those that are typed first, then the others."""
+    typed = [path for _, path in chosen(arguments)]
+    for path in [*typed, *(path for folder in FOLDERS for path in sorted(folder.glob("*/*.yaml")) if path.is_file())]:
+        try:
+            read(path)
+        except UserError as error:
+            return str(error)
+    return None
+
+
+def holding(key: str, arguments: Sequence[str]) -> tuple[str, Path] | None:
+    """Group and file of one's own, among those that are typed, that sets a key nobody has typed."""
+    name = re.escape(key.split("@")[0].rpartition(".")[2])
+    for group, path in chosen(arguments):
+        if re.search(rf"(^|[\s{{,/]){name}\b[^\n:]*:", read(path)[0]):
+            return group, path
+    return None
+
+
+def unknown_base(told: str) -> str | None:
+    """A file whose `defaults` name an option that there is not, from Hydra's complaint."""
+    if not (match := re.search(r"In '(\w+)/([^']+)': Could not (?:load|find) '(\w+)/([^']+)'", told)):
+        return None
+    group, name, other, wanted = match.groups()
+    if name not in options(group):
+        return None
+    from gan_cli.config import options as all_options
+
+    known = all_options.options(other)
+    listed = ", ".join(known)
+    return (
+        f"{options(group)[name]}: {other}={wanted}: no such option{closest(wanted, known)}; the options are {listed}."
+    )

@@ -1,0 +1,160 @@
+"""The processes that play one run together: which one this is, and what they tell each other.
+
+Each process plays its own shards of every batch on its own device; all hold the same weights, because all step with
+the same mean of the gradients. `gan_cli.devices.launch` starts them, or torchrun does: both name them in the
+environment.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from gan_cli.errors import UserError
+
+PATIENCE = timedelta(hours=12)
+"""How long a process waits for the others, which may be scoring samples or packing data. A dead one is heard of at
+once, from the launcher."""
+
+STOPPING = (
+    signal.SIGINT, signal.SIGTERM, *(() if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)),
+)  # fmt: skip
+"""Signals that let a run save and end. A closed terminal sends SIGHUP; `nohup` has it ignored, and so it stays."""
+NOTICES = (signal.SIGUSR1, signal.SIGUSR2)
+"""What Slurm's --signal and submitit send some time before they take a machine away."""
+
+T = TypeVar("T")
+
+
+def handle(numbers: Iterable[int], handler: Any) -> dict[int, Any]:
+    """Put up a handler of signals; returns those that were there. Only the main thread may: another changes nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {int(number): signal.signal(number, handler) for number in numbers}
+
+
+def pass_on(handlers: Mapping[int, Any], number: int | None) -> None:
+    """Call the handler that somebody had put up for a notice, if it was one that stopped the run."""
+    handler = handlers.get(number or 0)
+    if number in NOTICES and callable(handler):
+        handler(number, None)
+
+
+class PeerLostError(RuntimeError):
+    """Another process of the run is gone, and a word with it cannot be finished."""
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those of its run.
+
+    Args:
+        rank: its number over all machines; 0 keeps the records.
+        size: how many there are.
+        local_rank: its number on this machine, and that of its GPU.
+        local_size: how many there are on this machine.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @classmethod
+    def from_environment(cls) -> "World":
+        """As the launcher named this process; a world of its own where there is no launcher.
+
+        Raises:
+            UserError: the environment names a part of what torchrun names.
+        """
+        names = {"rank": "RANK", "size": "WORLD_SIZE", "local_rank": "LOCAL_RANK", "local_size": "LOCAL_WORLD_SIZE"}
+        if launched() and (missing := [name for name in names.values() if name not in os.environ]):
+            raise UserError(
+                f"the environment sets RANK and WORLD_SIZE but not {', '.join(missing)}: start the processes by "
+                "torchrun or by hardware.devices, which set all of them."
+            )
+        return cls(**{key: int(os.environ[name]) for key, name in names.items()}) if launched() else cls()
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes, in place. Raises PeerLostError."""
+        return self._reduce(values, dist.ReduceOp.SUM)
+
+    def latest(self, seconds: float, signalled: int | None) -> tuple[float, int | None]:
+        """The longest time and the highest signal number that any process has seen, so that all stop at one step.
+
+        The host waits for the other hosts, not for a device. Raises PeerLostError.
+        """
+        if self.size == 1:
+            return seconds, signalled
+        seen = self._reduce(torch.tensor([seconds, signalled or 0], dtype=torch.float64), dist.ReduceOp.MAX)
+        return float(seen[0]), int(seen[1]) or None
+
+    def same(self, number: int) -> bool:
+        """Whether all processes name the same number. Raises PeerLostError."""
+        ends = self._reduce(torch.tensor([number, -number]), dist.ReduceOp.MAX)
+        return int(ends[0]) == -int(ends[1])
+
+    def meet(self) -> None:
+        """Wait for all processes. Raises PeerLostError."""
+        if self.size > 1:
+            _heard(dist.barrier)
+
+    def _reduce(self, values: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
+        if self.size > 1:
+            _heard(lambda: dist.all_reduce(values, operation))
+        return values
+
+    @contextmanager
+    def first_on_this_machine(self) -> Iterator[None]:
+        """The first process of a machine goes first, the others after it: one downloads, the others find the files."""
+        if self.local_rank:
+            self.meet()
+        yield
+        if not self.local_rank:
+            self.meet()
+
+
+def _heard(word: Callable[[], Any]) -> None:
+    """Say a word to the others. Raises PeerLostError if one of them is gone."""
+    try:
+        word()
+    except RuntimeError as error:
+        raise PeerLostError(str(error)) from None
+
+
+def launched() -> bool:
+    """Whether a launcher started this process as one of several."""
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
+def join() -> World:
+    """Meet the other processes, if a launcher named any; CPU tensors then travel by gloo, a GPU's by NCCL."""
+    world = World.from_environment()
+    if world.size > 1 and not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(world.local_rank % torch.cuda.device_count())
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    return world
+
+
+def leave() -> None:
+    """Part from the others; they must be leaving too."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def decided_by_the_first(decide: Callable[[], T]) -> T:
+    """What process 0 decides, told to all the others."""
+    world = join()
+    decision = [decide() if world.rank == 0 else None]
+    if world.size > 1:
+        _heard(lambda: dist.broadcast_object_list(decision))
+    return decision[0]  # type: ignore[return-value]

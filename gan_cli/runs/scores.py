@@ -1,0 +1,78 @@
+"""What a run scores beside its rounds, and which of its scores is the best so far."""
+
+import logging
+from collections.abc import Mapping
+from math import inf, isfinite
+from typing import Any
+
+from torch import Tensor
+
+from gan_cli.data.dataset import FEW, Dataset
+from gan_cli.data.decoded import heldout_of
+from gan_cli.errors import UserError
+from gan_cli.game import Game
+from gan_cli.metrics.scoring import scored
+from gan_cli.runs.hooks import Hook, due, fixed_latents, own_scores, rendered
+from gan_cli.runs.recorder import Recorder
+from gan_cli.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+
+class Scores(Hook):
+    """The data's scores, on the same latents each time, and the game's own; remembers whether the objective is the best
+    so far.
+
+    Args:
+        metric: None where the data has none, or the game makes no samples.
+        objective: null takes the metric's, or the game's first one.
+    """
+
+    def __init__(self, recorder: Recorder, metric: Any, every: int, objective: str | None, dataset: Dataset) -> None:
+        self.recorder, self.metric, self.every, self.objective = recorder, metric, every, objective
+        self.heldout = heldout_of(dataset)
+        self.improved_at = -1
+        self.previous_best: float | None = None
+        self.latents: Tensor | None = None
+
+    def start(self, trainer: Trainer) -> None:
+        """Refuse at once what only some data or models give, and this does not: a few samples tell."""
+        if self.objective and not trainer.finished:
+            self._refuse_unless_among(self._scores(trainer.rendered, FEW))
+        own = type(trainer.game).objectives
+        self.objective = self.objective or (self.metric.objective if self.metric else next(iter(own), None))
+
+    def after_round(self, trainer: Trainer) -> None:
+        if not due(self.every, trainer):
+            return
+        trainer.objective = self.objective
+        trainer.scores = self._scores(trainer.rendered, None)
+        self._refuse_unless_among(trainer.scores)
+        self.recorder.scalars({f"metrics/{name}": value for name, value in trainer.scores.items()})
+        self.previous_best = trainer.best
+        if self.objective and self._improves(trainer.scores[self.objective], trainer):
+            trainer.best, self.improved_at = trainer.scores[self.objective], trainer.step
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in trainer.scores.items())
+        log.info("step %d: %s", trainer.step, shown)
+
+    def _scores(self, game: Game, few: int | None) -> dict[str, float]:
+        """All scores, or those of only a few samples."""
+        own = own_scores(game, self.heldout)
+        if self.metric is None:
+            return own
+        if self.latents is None:
+            self.latents = fixed_latents(game, self.metric.samples)
+        samples = rendered(game, self.latents[:few], self.heldout.dataset.spec)
+        return {**scored({"data": self.metric}, samples)["data"], **own}
+
+    def _improves(self, value: float, trainer: Trainer) -> bool:
+        lower = (*getattr(self.metric, "lower_is_better", ()), *type(trainer.game).lower_is_better)
+        sign = -1 if self.objective in lower else 1
+        before = trainer.best if trainer.best is not None and isfinite(trainer.best) else -sign * inf
+        return isfinite(value) and sign * value > sign * before
+
+    def _refuse_unless_among(self, scores: Mapping[str, float]) -> None:
+        if self.objective and self.objective not in scores:
+            raise UserError(
+                f"objective={self.objective}: this data and model give no such score; they give {', '.join(scores)}."
+            )

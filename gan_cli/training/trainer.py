@@ -1,0 +1,296 @@
+"""The loop: rounds of turns. It never knows which game it plays; what is beside the mathematics is a hook."""
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+
+from gan_cli import noise
+from gan_cli.data.batches import Batches
+from gan_cli.game import Fields, Game, Player, Terms, Turn
+from gan_cli.optimizers import Rate
+from gan_cli.training.nan_check import Watch
+from gan_cli.training.shards import Shards
+
+
+class Hook(Protocol):
+    """Something that happens beside the rounds. Hooks run in their order; checkpoints come last."""
+
+    def start(self, trainer: "Trainer") -> None:
+        """Before the first round."""
+
+    def after_round(self, trainer: "Trainer") -> None:
+        """After each round; `trainer.step` counts the rounds played."""
+
+    def close(self) -> None:
+        """In any case, at the end."""
+
+
+class Trainer:
+    """Plays a game, round after round; the only code that calls `backward()` and `step()`.
+
+    Args:
+        game: what is played.
+        optimizers: one for each player.
+        rate: factor on every learning rate as a function of the round.
+        batches: where batches come from.
+        seed: of everything random in a turn.
+        steps: rounds to play in all.
+        minutes: time to play in all, restarts included; None sets no limit.
+        ema: a copy of the game whose averaged networks follow an exponential moving average, if the model wants one.
+        shards: the equal parts of a batch, and those that this process plays; one part if not given.
+        scaled: scale every loss before it goes backward, as float16 needs it (Micikevicius et al., 2018, arXiv
+            1710.03740); a turn whose gradients overflow does not step.
+        looks: after so many rounds each, and at the end, what was computed must have been finite.
+        timed: which of `schedule` and `game` span the whole run, and so follow the time where that ends it; see
+            `position`.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        optimizers: Mapping[str, Optimizer],
+        rate: Rate,
+        batches: Batches,
+        seed: int,
+        steps: int,
+        minutes: float | None = None,
+        ema: Game | None = None,
+        shards: Shards | None = None,
+        scaled: bool = False,
+        looks: Sequence[int] = (),
+        timed: Collection[str] = (),
+    ) -> None:
+        self.game, self.optimizers, self.rate, self.batches, self.ema = game, optimizers, rate, batches, ema
+        self.seed, self.steps, self.minutes, self.timed = seed, steps, minutes, timed
+        self.shards = shards or Shards()
+        device = next(game.parameters()).device.type
+        self.scalers = {name: GradScaler(device, enabled=scaled) for name in optimizers}
+        self.looks, self.watch = [every for every in looks if every], Watch()
+        self.forward: Callable[[Turn, Fields], Terms] = game.play  # or the same compiled
+        self.playing: Callable[[Turn, Tensor], Terms] = self.play_turn  # or the same recorded
+        self.step, self.seconds, self.rollbacks = 0, 0.0, 0
+        self.signalled: int | None = None  # the signal that asked this process to stop
+        self.interrupted: int | None = None  # the signal that stops the run, in all its processes
+        self.ending = False  # the round just played is the last
+        self.terms: dict[str, dict[str, Tensor]] = {}  # each player's terms in its last turn, on the device
+        self.played: dict[str, int] = {}  # the round of each player's last turn
+        self.scores: dict[str, float] = {}  # of the last evaluation
+        self.objective: str | None = None  # which of them counts
+        self.best: float | None = None  # of the objective, over all evaluations
+        self._factor: float | None = None  # of the learning rates, as they stand in the optimizers
+        self.hardware: dict[str, Any] = {}  # where it computes, all `auto` decided
+        self.choices: list[str] = []  # what was decided, in words
+        self._base_rates = {name: [group["lr"] for group in o.param_groups] for name, o in optimizers.items()}
+        self._weights = {name: _weights(optimizer) for name, optimizer in optimizers.items()}
+        self._all_weights = list(game.parameters())
+        self._moving: Player | None = None
+        self._rows = torch.empty(0)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the rounds or the time are used up."""
+        return self.step >= self.steps or (self.minutes is not None and self.seconds >= 60 * self.minutes)
+
+    @property
+    def luck(self) -> int:
+        """What all that is random in a turn follows from: the seed, and another number after every rollback."""
+        return noise.mix(self.seed, "rollback", self.rollbacks) if self.rollbacks else self.seed
+
+    def position(self, part: str) -> int:
+        """The round that a part of the run is at: this one; or, if it is `timed`, the one that the time has come to.
+
+        So a schedule or a growth over all `steps` comes to its end where `minutes` ends the run. The time is that of
+        the last round's end, which a checkpoint holds: a resumed run goes on from it.
+
+        Args:
+            part: `schedule` or `game`.
+        """
+        if self.minutes is None or part not in self.timed:
+            return self.step
+        return max(self.step, int(self.steps * min(1.0, self.seconds / (60 * self.minutes))))
+
+    @property
+    def rendered(self) -> Game:
+        """The game whose samples are shown and scored: the average if there is one."""
+        return self.ema or self.game
+
+    def fit(self, hooks: Sequence[Hook]) -> None:
+        """Play until the rounds or the time are used up, or a signal has set `signalled` in any process.
+
+        Raises:
+            DivergedError: something was not finite; it is in no row, score or checkpoint.
+        """
+        started = time.monotonic() - self.seconds
+        self.game.train()
+        try:
+            for hook in hooks:
+                hook.start(self)
+            self.ending = self.finished
+            while not self.ending:
+                self.play_round()
+                self.attend(started, hooks)
+        finally:
+            for hook in reversed(hooks):
+                hook.close()
+
+    def attend(self, started: float, hooks: Sequence[Hook]) -> None:
+        """What is beside a round that was just played: time, signals, a look at what is finite, the hooks.
+
+        Args:
+            started: when the clock would have stood at zero.
+        """
+        elapsed = time.monotonic() - started
+        self.seconds, self.interrupted = self.shards.world.latest(elapsed, self.signalled)
+        self.ending = self.finished or self.interrupted is not None  # once a round: the hooks must see the same
+        if self.ending or any(self.step % every == 0 for every in self.looks):
+            self.watch.read(self.game)
+        for hook in hooks:
+            hook.after_round(self)
+
+    def play_round(self) -> None:
+        """One step: every player's turns, in order of play."""
+        factor = self.rate(self.position("schedule"))
+        if factor != self._factor:  # constant rates, which may be tensors on the device, are left alone
+            self._factor = factor
+            for name, optimizer in self.optimizers.items():
+                for group, base in zip(optimizer.param_groups, self._base_rates[name], strict=True):
+                    _set_rate(group, base * factor)
+        for game in filter(None, [self.game, self.ema]):
+            noise.begin_turn("round", self.luck, self.step)
+            game.begin_round(self.position("game"))
+        for i, turn in enumerate(self.game.turns(self.step)):
+            if turn.fresh_batch or i == 0:  # also where a game leaves out the turn that would have drawn it
+                self._rows = self.batches.next_rows()
+            self.take_turn(turn, self._rows)
+        self.step += 1
+
+    def take_turn(self, turn: Turn, rows: Tensor) -> None:
+        """Forward, backward, step: only the networks that the player moves learn.
+
+        Args:
+            rows: where in the training data the turn's batch lies.
+        """
+        name = turn.player.name
+        self._let_move(turn.player)
+        terms = self.playing(turn, rows)
+        self.watch.note(name, terms, self.step)
+        self.terms[name] = {**self.terms.get(name, {}), **terms}  # lazy terms: their last value
+        self.played[name] = self.step
+
+    def play_turn(self, turn: Turn, rows: Tensor) -> Terms:
+        """A turn as it is written: random numbers set, then what the device computes."""
+        return self.compute(turn, rows, self.seed_turn)
+
+    def seed_turn(self, turn: Turn, shard: int = 0) -> None:
+        """Let all random numbers of a turn, of one of its shards, follow from where the run is."""
+        noise.begin_turn("turn", self.luck, self.step, turn.index, shard=shard, shards=self.shards.count)
+
+    def compute(self, turn: Turn, rows: Tensor, seed: Callable[[Turn, int], None] = lambda turn, shard: None) -> Terms:
+        """What the device computes in a turn, from the rows of its batch to the weights after it. No host waits."""
+        optimizer, scaler = self.optimizers[turn.player.name], self.scalers[turn.player.name]
+        weights, parts = self._weights[turn.player.name], rows.chunk(self.shards.count)
+        for weight in weights:
+            weight.grad = None
+
+        def part(shard: int) -> Terms:
+            seed(turn, shard)
+            terms = self.forward(turn, self.batches.take(parts[shard]))
+            first, *others = terms.values()
+            # backward to the weights and nowhere else: a penalty's points are leaves too
+            scaler.scale(sum(others, first)).backward(inputs=weights)
+            return {name: term.detach() for name, term in terms.items()}
+
+        terms = self.shards.play(self.game, weights, part)
+        scaler.step(optimizer)
+        scaler.update()
+        self.game.moved(turn)
+        return terms
+
+    def _let_move(self, player: Player) -> None:
+        """Freeze the networks that stay: no gradient is computed for them, and none is left in them."""
+        if player is not self._moving:
+            moves = {id(weight) for weight in self._weights[player.name]}
+            for weight in self._all_weights:
+                weight.requires_grad_(id(weight) in moves)
+            self._moving = player
+
+    def _averages(self) -> dict[str, nn.Module]:
+        """The networks that follow the average, by name."""
+        return {name: self.ema.get_submodule(name) for name in self.game.averaged} if self.ema else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a run must remember; plain types and tensors."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "position": self.batches.position,
+            "best": self.best,
+            "scores": self.scores,
+            "objective": self.objective,
+            "rollbacks": self.rollbacks,
+            "terms": self.terms,
+            "played": self.played,
+            "shards": self.shards.state,
+            "game": self.game.state_dict(),
+            "ema": {name: network.state_dict() for name, network in self._averages().items()},
+            "optimizers": {name: _plain(optimizer.state_dict()) for name, optimizer in self.optimizers.items()},
+            "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items()},
+        }
+
+    def roll_on(self, rollbacks: int) -> None:
+        """Draw other noise, and the data in another order, than before this many rollbacks."""
+        self.rollbacks = rollbacks
+        self.batches.seed = self.luck
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken, bit for bit."""
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.batches.position = state["position"]
+        self.roll_on(state["rollbacks"])
+        self.scores, self.objective = state["scores"], state["objective"]
+        device = next(self.game.parameters()).device
+        saved = state.get("terms", {})
+        self.terms = {who: {name: term.to(device) for name, term in terms.items()} for who, terms in saved.items()}
+        self.played = dict(state.get("played") or dict.fromkeys(saved, self.step - 1))
+        self.shards.state = {name: value.to(device) for name, value in state.get("shards", {}).items()}
+        self.game.load_state_dict(state["game"])
+        for name, network in self._averages().items():
+            network.load_state_dict(state["ema"].get(name, self.game.get_submodule(name).state_dict()))
+        for name, optimizer in self.optimizers.items():
+            _restore(optimizer, state["optimizers"][name])
+            if saved := state.get("scalers", {}).get(name):
+                self.scalers[name].load_state_dict(saved)
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    """An optimizer's state with its learning rates as numbers, wherever they are kept."""
+    return {**state, "param_groups": [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]}
+
+
+def _set_rate(group: dict[str, Any], rate: float) -> None:
+    """Set a learning rate, in place where it is a tensor that a recorded step reads."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
+
+
+def _restore(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Load an optimizer's state, but keep the settings it was built with: torch would take the saved ones."""
+    settings = [{key: group[key] for key in group if key != "params"} for group in optimizer.param_groups]
+    for saved, own in zip(state["param_groups"], settings, strict=True):
+        if saved.keys() - own.keys() - {"params"}:
+            raise ValueError(f"it is not the state of {type(optimizer).__name__}")
+    groups = [{**own, "params": saved["params"]} for own, saved in zip(settings, state["param_groups"], strict=True)]
+    optimizer.load_state_dict({**state, "param_groups": groups})
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
+
+
+def _weights(optimizer: Optimizer) -> list[Tensor]:
+    return [weight for group in optimizer.param_groups for weight in group["params"]]
