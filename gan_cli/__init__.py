@@ -1,6 +1,7 @@
 """gan-cli: every GAN that mattered, one trainer, one line to run, one page to read.
 
-In a notebook: `gan_cli.load("latest").sample(16, seed=0)`; a checkpoint or a run's folder in place of `latest`.
+In a notebook: `gan_cli.load("latest").sample(16, seed=0)`; a checkpoint or a run's folder in place
+of `latest`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,9 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def load(path: "str | Path", weights: str = "auto", plugins: "Sequence[str | Path]" = ()) -> "Generator":
+def load(
+    path: "str | Path", weights: str = "auto", plugins: "Sequence[str | Path]" = ()
+) -> "Generator":
     """The trained generator in a checkpoint; see `gan_cli.sampling.generator.Generator`."""
     from gan_cli.sampling.generator import Generator
 

@@ -1,6 +1,8 @@
-"""Random changes to what the discriminator sees, real and fake alike, so that few samples cannot be learnt by heart.
+"""Random changes to what the discriminator sees, real and fake alike, so that few samples cannot be
+learnt by heart.
 
-An augmentation is a differentiable map of a batch: the generator learns through it. In evaluation it does nothing.
+An augmentation is a differentiable map of a batch: the generator learns through it. In evaluation
+it does nothing.
 
 Class attributes, read by the guard rails before torch loads:
     kinds: the kinds of data that it can change.
@@ -37,9 +39,10 @@ class Augmentation(nn.Module):
 class DiffAugment(Augmentation):
     """Colour, translation and cutout, drawn anew for every image.
 
-    Reference: Zhao et al., 2020, "Differentiable Augmentation for Data-Efficient GAN Training", arXiv 2006.10738,
-    equations 4 to 6 and the authors' ranges: brightness +-0.5, saturation times [0, 2), contrast times [0.5, 1.5);
-    translation by up to an eighth of the side, over zeros; a square of half the side set to zero.
+    Reference: Zhao et al., 2020, "Differentiable Augmentation for Data-Efficient GAN Training",
+    arXiv 2006.10738, equations 4 to 6 and the authors' ranges: brightness +-0.5, saturation times
+    [0, 2), contrast times [0.5, 1.5); translation by up to an eighth of the side, over zeros; a
+    square of half the side set to zero.
 
     Args:
         policy: which of the three, in this order.
@@ -47,7 +50,9 @@ class DiffAugment(Augmentation):
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
 
-    def __init__(self, policy: list[Literal["color", "translation", "cutout"]] | None = None) -> None:
+    def __init__(
+        self, policy: list[Literal["color", "translation", "cutout"]] | None = None
+    ) -> None:
         super().__init__()
         self.policy = list(POLICIES) if policy is None else policy
 
@@ -67,11 +72,18 @@ def color(x: Tensor) -> Tensor:
 
 
 def translation(x: Tensor, share: float = 0.125) -> Tensor:
-    """Every image moved by a whole number of pixels down and right (or up and left), at most `share` of its side."""
-    rows, columns = (_index(size, _whole(x, -_reach(size, share), _reach(size, share))) for size in x.shape[2:])
+    """Every image moved by a whole number of pixels down and right (or up and left), at most
+    `share` of its side."""
+    rows, columns = (
+        _index(size, _whole(x, -_reach(size, share), _reach(size, share))) for size in x.shape[2:]
+    )
     padded = nn.functional.pad(x, [1, 1, 1, 1])  # index 0 and the last are outside
-    moved = padded.gather(2, rows.view(-1, 1, x.shape[2], 1).expand(-1, x.shape[1], -1, padded.shape[3]))
-    return moved.gather(3, columns.view(-1, 1, 1, x.shape[3]).expand(-1, x.shape[1], x.shape[2], -1))
+    moved = padded.gather(
+        2, rows.view(-1, 1, x.shape[2], 1).expand(-1, x.shape[1], -1, padded.shape[3])
+    )
+    return moved.gather(
+        3, columns.view(-1, 1, 1, x.shape[3]).expand(-1, x.shape[1], x.shape[2], -1)
+    )
 
 
 def cutout(x: Tensor, share: float = 0.5) -> Tensor:
@@ -95,7 +107,8 @@ def _whole(x: Tensor, lowest: int, highest: int) -> Tensor:
 
 
 def _index(size: int, shift: Tensor) -> Tensor:
-    """Where in an axis with one more place at each end the values of a shifted axis lie, (N, size)."""
+    """Where in an axis with one more place at each end the values of a shifted axis lie, (N,
+    size)."""
     return (torch.arange(size, device=shift.device) - shift[:, None] + 1).clamp(0, size + 1)
 
 
@@ -104,14 +117,16 @@ POLICIES = {"color": color, "translation": translation, "cutout": cutout}
 
 @augmentations.register("instance_noise")
 class InstanceNoise(Augmentation):
-    """x + sigma * N(0, I), with sigma falling to zero over the run: real and fake samples share a support at last.
+    """x + sigma * N(0, I), with sigma falling to zero over the run: real and fake samples share a
+    support at last.
 
-    Reference: Arjovsky and Bottou, 2017, arXiv 1701.04862, section 3; Sonderby et al., 2016, arXiv 1610.04490, section
-    3.3. The critic's diagnostics are taken of noisy samples too.
+    Reference: Arjovsky and Bottou, 2017, arXiv 1701.04862, section 3; Sonderby et al., 2016, arXiv
+    1610.04490, section 3.3. The critic's diagnostics are taken of noisy samples too.
 
     Args:
         sigma: deviation in the first round, in the units of the samples.
-        schedule: how it falls: its factor as a function of the round, by the learning-rate schedule of that name.
+        schedule: how it falls: its factor as a function of the round, by the learning-rate schedule
+            of that name.
         total: rounds until it is zero.
     """
 

@@ -1,4 +1,5 @@
-"""Codes with names: categories and numbers that a generator is fed beside z, and that can be read back."""
+"""Codes with names: categories and numbers that a generator is fed beside z, and that can be read
+back."""
 
 import math
 from collections.abc import Mapping
@@ -25,24 +26,34 @@ class Codes:
 
     def __init__(self, named: Mapping[str, int | str]) -> None:
         if not named:
-            raise UserError("model.codes: needs one at least, such as model.codes={category:10,first:uniform}.")
+            raise UserError(
+                "model.codes: needs one at least, such as model.codes={category:10,first:uniform}."
+            )
         self.widths = {name: _width(values) for name, values in named.items()}
         self.width = sum(self.widths.values())
 
-    def draw(self, n: int, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
+    def draw(
+        self, n: int, device: torch.device, generator: torch.Generator | None = None
+    ) -> Tensor:
         """n rows, (n, width); from the turn's own noise where no generator is given."""
-        return torch.cat([_drawn(width, n, device, generator) for width in self.widths.values()], dim=1)
+        return torch.cat(
+            [_drawn(width, n, device, generator) for width in self.widths.values()], dim=1
+        )
 
     def split(self, columns: Tensor) -> tuple[Tensor, ...]:
         """The last `width` columns, code by code."""
         return columns[:, columns.shape[1] - self.width :].split([*self.widths.values()], dim=1)
 
     def information(self, answers: Tensor, rows: Tensor) -> Tensor:
-        """What the answers, (n, width), tell of each of the codes in these rows: lower bounds in nats, (codes,)."""
-        return torch.stack([_information(a, c) for a, c in zip(self.split(answers), self.split(rows), strict=True)])
+        """What the answers, (n, width), tell of each of the codes in these rows: lower bounds in
+        nats, (codes,)."""
+        return torch.stack(
+            [_information(a, c) for a, c in zip(self.split(answers), self.split(rows), strict=True)]
+        )
 
     def traverse(self, rows: Tensor, name: str, steps: int = 10) -> Tensor:
-        """Each row with the code `name` set to every category, or to `steps` numbers from -2 to 2: (n * steps, ...)."""
+        """Each row with the code `name` set to every category, or to `steps` numbers from -2 to 2:
+        (n * steps, ...)."""
         width = self.widths[name]
         values = torch.eye(width) if width > 1 else torch.linspace(-2, 2, steps)[:, None]
         several = rows.repeat_interleave(len(values), dim=0)
@@ -56,17 +67,26 @@ def _width(values: int | str) -> int:
     if values == "uniform":
         return 1
     if int(values) < 2:
-        raise UserError(f"model.codes: a category of {values} values says nothing; take 2 or more, or uniform.")
+        raise UserError(
+            f"model.codes: a category of {values} values says nothing; take 2 or more, or uniform."
+        )
     return int(values)
 
 
 def _drawn(width: int, n: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
-    u = noise.rows(torch.rand, n, 1, device=device) if generator is None else torch.rand(n, 1, generator=generator)
-    return 2 * u - 1 if width == 1 else one_hot((u[:, 0] * width).long().clamp_max(width - 1), width)
+    u = (
+        noise.rows(torch.rand, n, 1, device=device)
+        if generator is None
+        else torch.rand(n, 1, generator=generator)
+    )
+    return (
+        2 * u - 1 if width == 1 else one_hot((u[:, 0] * width).long().clamp_max(width - 1), width)
+    )
 
 
 def _information(answer: Tensor, code: Tensor) -> Tensor:
-    """E log q(c|x) + H(c) for a category; for a number, as Gaussians of deviation 1, E (c^2 - (c - mean)^2) / 2."""
+    """E log q(c|x) + H(c) for a category; for a number, as Gaussians of deviation 1, E (c^2 - (c -
+    mean)^2) / 2."""
     if code.shape[1] > 1:
         return math.log(code.shape[1]) - cross_entropy(answer, code.argmax(dim=1))
     return 0.5 * (code.square() - (code - answer).square()).mean()

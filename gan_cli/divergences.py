@@ -1,8 +1,10 @@
-"""The f-divergences of f-GAN: D_f(P, Q) = E_Q f(dP/dQ), and what a discriminator needs to estimate one.
+"""The f-divergences of f-GAN: D_f(P, Q) = E_Q f(dP/dQ), and what a discriminator needs to estimate
+one.
 
-Reference: Nowozin et al., 2016, "f-GAN", arXiv 1606.00709, tables 1, 2 and 6. A score v becomes t = g_f(v), which lies
-where the conjugate f* is defined; then D_f(P, Q) >= E_P t - E_Q f*(t), with equality at t = f'(dP/dQ). The conjugate is
-written as a function of v, f*(g_f(v)), which is exact where the two steps would overflow.
+Reference: Nowozin et al., 2016, "f-GAN", arXiv 1606.00709, tables 1, 2 and 6. A score v becomes t =
+g_f(v), which lies where the conjugate f* is defined; then D_f(P, Q) >= E_P t - E_Q f*(t), with
+equality at t = f'(dP/dQ). The conjugate is written as a function of v, f*(g_f(v)), which is exact
+where the two steps would overflow.
 """
 
 from collections.abc import Callable
@@ -41,7 +43,8 @@ def _lambert(y: Tensor) -> Tensor:
 
 
 def _jeffrey_conjugate(v: Tensor) -> Tensor:
-    """w + 1 / w + v - 2 with w = W(exp(1 - v)); 1 / w is exp(w - 1 + v), also where w is too small."""
+    """w + 1 / w + v - 2 with w = W(exp(1 - v)); 1 / w is exp(w - 1 + v), also where w is too
+    small."""
     w = _lambert(1 - v)
     return w + (w - 1 + v).exp() + v - 2
 
@@ -64,7 +67,9 @@ DIVERGENCES = {
     "kl": Divergence(lambda u: u * u.log(), lambda v: v, lambda v: (v - 1).exp(), 1.0),
     "reverse_kl": Divergence(lambda u: -u.log(), lambda v: -(-v).exp(), lambda v: v - 1, -1.0),
     "pearson": Divergence(lambda u: (u - 1) ** 2, lambda v: v, lambda v: v * v / 4 + v, 0.0),
-    "neyman": Divergence(lambda u: (1 - u) ** 2 / u, lambda v: 1 - (-v).exp(), lambda v: 2 - 2 * (-v / 2).exp(), 0.0),
+    "neyman": Divergence(
+        lambda u: (1 - u) ** 2 / u, lambda v: 1 - (-v).exp(), lambda v: 2 - 2 * (-v / 2).exp(), 0.0
+    ),
     "squared_hellinger": Divergence(
         lambda u: (u.sqrt() - 1) ** 2, lambda v: 1 - (-v).exp(), lambda v: v.exp() - 1, 0.0
     ),
@@ -76,7 +81,10 @@ DIVERGENCES = {
         0.0,
     ),
     "gan": Divergence(
-        lambda u: u * u.log() - (u + 1) * (u + 1).log(), lambda v: -softplus(-v), lambda v: softplus(v), -log(2)
+        lambda u: u * u.log() - (u + 1) * (u + 1).log(),
+        lambda v: -softplus(-v),
+        lambda v: softplus(v),
+        -log(2),
     ),
 }
 """By name; `js_weighted` has a parameter."""

@@ -1,4 +1,5 @@
-"""What docstrings say of a component and of its options, for `--help`; read from the source, nothing is imported."""
+"""What docstrings say of a component and of its options, for `--help`; read from the source,
+nothing is imported."""
 
 import ast
 import re

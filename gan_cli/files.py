@@ -1,8 +1,9 @@
-"""The one way to write a file, and to read one that somebody else wrote. Nothing here imports torch.
+"""The one way to write a file, and to read one that somebody else wrote. Nothing here imports
+torch.
 
-A file is written beside its place and moved there whole: whatever happens, it is the old one or the new one. Only
-regular files are read, and never more of them than the caller allows. All complaints are OSErrors whose `strerror` and
-`filename` make a sentence.
+A file is written beside its place and moved there whole: whatever happens, it is the old one or the
+new one. Only regular files are read, and never more of them than the caller allows. All complaints
+are OSErrors whose `strerror` and `filename` make a sentence.
 """
 
 import bz2
@@ -34,16 +35,19 @@ SMALL = 16 * 2**20  # bytes: more than any card, configuration or index that thi
 UNPACKED = 1 / 8  # of the machine's memory: the most that one file of data may unfold to
 PART = re.compile(r"\..+\.\d+\.part")  # files that are being written, see `replacing`
 CRLF = "\r\n"
-FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20].", re.DOTALL)  # to a spreadsheet, in full width too
+# to a spreadsheet, in full width too
+FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20].", re.DOTALL)
 NUMBER = re.compile(r"[+-]?[0-9]*\.?[0-9]*(e[+-]?[0-9]+)?|[+-]?(inf|nan)", re.IGNORECASE)
 KINDS = {
-    stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket", stat.S_ISCHR: "a device",
+    stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
     stat.S_ISBLK: "a device",
 }  # fmt: skip
 
 
 def cache_folder() -> Path:
-    """Where downloaded data and trained classifiers are kept: `$GAN_CACHE`, else the system's cache folder."""
+    """Where downloaded data and trained classifiers are kept: `$GAN_CACHE`, else the system's cache
+    folder."""
     return Path(os.environ.get("GAN_CACHE") or user_cache_dir("gan-cli"))
 
 
@@ -52,21 +56,23 @@ def memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-# --- writing ----------------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------
 
 
 @contextmanager
 def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
-    """A name beside `path` to write to, whose file takes the place of `path` if the block ends well; else it goes.
+    """A name beside `path` to write to, whose file takes the place of `path` if the block ends
+    well; else it goes.
 
     What writers that were killed have left in the folder is removed first.
 
     Args:
-        durable: have the content and the folder's entry on the disk before this returns, so that a power cut after
-            it cannot undo it.
+        durable: have the content and the folder's entry on the disk before this returns, so that a
+            power cut after it cannot undo it.
 
     Raises:
-        OSError: the folder cannot be written, the disk is full, or `path` is a folder, a device or a pipe.
+        OSError: the folder cannot be written, the disk is full, or `path` is a folder, a device or
+            a pipe.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
@@ -82,8 +88,11 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
         if durable:
             _sync(path.parent)
     except OSError as error:
-        if error.filename is None:  # a write does not know what it writes to, nor a library its errno
-            raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
+        # a write does not know what it writes to, nor a library its errno
+        if error.filename is None:
+            raise OSError(
+                error.errno or errno.EIO, error.strerror or str(error), str(path)
+            ) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -106,19 +115,26 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
-    """Rows as CSV. What a spreadsheet would run as a formula stands behind an apostrophe, as it is text to them."""
+    """Rows as CSV. What a spreadsheet would run as a formula stands behind an apostrophe, as it is
+    text to them."""
     lines: list[str] = []
-    keep = SimpleNamespace(write=lines.append)  # the line ends of the writer's own, which it puts in quotes in a cell
+    # the line ends of the writer's own, which it puts in quotes in a cell
+    keep = SimpleNamespace(write=lines.append)
     csv.writer(keep).writerows([_inert(cell) for cell in row] for row in rows)
     return "".join(f"{line.removesuffix(CRLF)}\n" for line in lines)
 
 
 def _inert(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell) else cell
+    return (
+        f"'{cell}"
+        if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell)
+        else cell
+    )
 
 
 def link(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source`, atomically; a copy where the file system has no hard links."""
+    """Make `target` the same file as `source`, atomically; a copy where the file system has no hard
+    links."""
     with replacing(target) as temporary:
         temporary.unlink()
         try:
@@ -128,7 +144,8 @@ def link(source: Path, target: Path) -> None:
 
 
 def append_to(path: Path) -> FileIO:
-    """A regular file of our own, open for appending, made if there is none; no link is followed to another one.
+    """A regular file of our own, open for appending, made if there is none; no link is followed to
+    another one.
 
     Raises:
         OSError: it is a link, a pipe or a device, or it cannot be written.
@@ -138,7 +155,9 @@ def append_to(path: Path) -> FileIO:
         handle = os.open(path, flags, 0o666)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "is a link, through which nothing is written", str(path)) from None
+            raise OSError(
+                errno.ELOOP, "is a link, through which nothing is written", str(path)
+            ) from None
         raise
     file = FileIO(handle, "ab")
     try:
@@ -175,7 +194,8 @@ def held(path: Path) -> Iterator[None]:
     while True:
         with path.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:  # nobody took it for a leftover
+            # nobody took it for a leftover
+            if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
                 yield
                 return
 
@@ -197,7 +217,7 @@ def tolerated(what: str) -> Iterator[None]:
         log.error("%s could not be written (%s); training goes on", what, error.strerror or error)
 
 
-# --- reading ----------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -218,7 +238,8 @@ def opened(path: Path) -> Iterator[BufferedReader]:
 
 
 def read_bytes(path: Path, most: int | None = None) -> bytes:
-    """The content of a regular file of at most so many bytes (of a share of the machine's memory if not given).
+    """The content of a regular file of at most so many bytes (of a share of the machine's memory if
+    not given).
 
     Raises:
         OSError: as `opened`; or it holds more.
@@ -230,7 +251,8 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
 
 
 def read_text(path: Path, most: int | None = None) -> str:
-    """As `read_bytes`, in UTF-8, with or without a byte order mark. Raises UnicodeDecodeError too."""
+    """As `read_bytes`, in UTF-8, with or without a byte order mark. Raises UnicodeDecodeError
+    too."""
     return read_bytes(path, most).decode("utf-8-sig")
 
 
@@ -269,7 +291,11 @@ def _most(wanted: int | None) -> int:
 
 def _refuse_longer(content: bytes, most: int, path: Path) -> bytes:
     if len(content) > most:
-        raise OSError(errno.EFBIG, f"holds more than the {most / 2**20:,.0f} MiB that are read of it here", str(path))
+        raise OSError(
+            errno.EFBIG,
+            f"holds more than the {most / 2**20:,.0f} MiB that are read of it here",
+            str(path),
+        )
     return content
 
 
@@ -279,7 +305,7 @@ def _refuse_irregular(state: os.stat_result, path: Path) -> None:
         raise OSError(errno.EINVAL, f"is {kind}, not a file", str(path))
 
 
-# --- caches -----------------------------------------------------------------------------------------------------------
+# --- caches ---------------------------------------------------------------------------------------
 
 
 def checksum(path: Path) -> str:

@@ -1,6 +1,8 @@
-"""The one idea: a game holds networks, its players take turns, and only the networks a player `moves` learn from one.
+"""The one idea: a game holds networks, its players take turns, and only the networks a player
+`moves` learn from one.
 
-A game says what is played; the trainer plays it, and is the only code that calls `backward()` and `step()`.
+A game says what is played; the trainer plays it, and is the only code that calls `backward()` and
+`step()`.
 """
 
 import inspect
@@ -19,13 +21,15 @@ from gan_cli.registry import Count, Fraction, Share
 
 Terms = dict[str, Tensor]
 Fields = Mapping[str, Tensor]
-Turns = Annotated[int, Ge(1), Le(10_000)]  # of a player in a round: a round with more would hardly ever end
+# of a player in a round: a round with more would hardly ever end
+Turns = Annotated[int, Ge(1), Le(10_000)]
 GIVEN = "*"  # stands for the fields of `Game.condition`
 
 
 @dataclass(frozen=True)
 class Player:
-    """A role that takes turns: which networks it moves, and which fields of the batch it looks at."""
+    """A role that takes turns: which networks it moves, and which fields of the batch it looks
+    at."""
 
     name: str
     moves: tuple[str, ...]
@@ -34,7 +38,8 @@ class Player:
 
 @dataclass(frozen=True)
 class Turn:
-    """One player's turn: its place in the round, whether it wants a batch of its own, whether its lazy terms are due.
+    """One player's turn: its place in the round, whether it wants a batch of its own, whether its
+    lazy terms are due.
 
     These are values of the host: every kind of turn is a computation of its own.
     """
@@ -48,8 +53,8 @@ class Turn:
 class Columns(NamedTuple):
     """Numbers side by side in what a sample is rendered from.
 
-    Their `law` is that of a prior (see `gan_cli.priors`), or one of `CHOICES`: `one-hot`, `class`, which is a class as
-    one number, from 0, or `psi`: how far a style is from the average of all.
+    Their `law` is that of a prior (see `gan_cli.priors`), or one of `CHOICES`: `one-hot`, `class`,
+    which is a class as one number, from 0, or `psi`: how far a style is from the average of all.
     """
 
     name: str
@@ -62,9 +67,11 @@ CHOICES = ("one-hot", "class", "psi")
 
 
 def player(moves: str) -> Callable[[Callable[..., Terms]], Callable[..., Terms]]:
-    """Mark a method as a player's turn. It returns named scalar terms that sum to the loss of the networks in `moves`.
+    """Mark a method as a player's turn. It returns named scalar terms that sum to the loss of the
+    networks in `moves`.
 
-    Its parameters are the fields of the batch that it wants; `*given` are those of the game's `condition`.
+    Its parameters are the fields of the batch that it wants; `*given` are those of the game's
+    `condition`.
 
     Args:
         moves: names of the game's networks, separated by spaces: `"D"`, `"E G"`.
@@ -72,7 +79,9 @@ def player(moves: str) -> Callable[[Callable[..., Terms]], Callable[..., Terms]]
 
     def mark(method: Callable[..., Terms]) -> Callable[..., Terms]:
         parameters = list(inspect.signature(method).parameters.values())[1:]
-        fields = tuple(GIVEN if item.kind is item.VAR_POSITIONAL else item.name for item in parameters)
+        fields = tuple(
+            GIVEN if item.kind is item.VAR_POSITIONAL else item.name for item in parameters
+        )
         method.player = Player(method.__name__, tuple(moves.split()), fields)  # type: ignore[attr-defined]
         return method
 
@@ -83,30 +92,42 @@ class Game(nn.Module):
     """Base of all games: the order of play.
 
     Args:
-        repeat: turns a player takes in one round, where not 1: `{discriminator: 5}` is n_critic = 5.
-        warm_up: a player's turns in special rounds: `{discriminator: {repeat: 100, rounds: 25, every: 500}}` plays
-            100 turns in each of the first 25 rounds and in every 500th.
+        repeat: turns a player takes in one round, where not 1: `{discriminator: 5}` is n_critic =
+            5.
+        warm_up: a player's turns in special rounds: `{discriminator: {repeat: 100, rounds: 25,
+            every: 500}}` plays 100 turns in each of the first 25 rounds and in every 500th.
         fresh_batch: whether every turn draws a new batch, or the players of a round share one.
-        ema: decay of the exponential moving average of the generator, once a round; null keeps none.
-        ema_ramp: the average's half-life is at most this share of the rounds so far, so that it forgets the initial
-            networks soon (as in Karras et al., 2022, arXiv 2206.00364); 0 takes `ema` from the first round on.
-        critic_norm: the norm that the paper puts into its critic; the networks' configuration reads it.
+        ema: decay of the exponential moving average of the generator, once a round; null keeps
+            none.
+        ema_ramp: the average's half-life is at most this share of the rounds so far, so that it
+            forgets the initial networks soon (as in Karras et al., 2022, arXiv 2206.00364); 0 takes
+            `ema` from the first round on.
+        critic_norm: the norm that the paper puts into its critic; the networks' configuration reads
+            it.
     """
 
     roles: ClassVar[dict[str, str]] = {}  # attribute -> the role of the network it holds
-    condition: ClassVar[tuple[str, ...]] = ()  # fields of the batch that networks are given beside their input
+    # fields of the batch that networks are given beside their input
+    condition: ClassVar[tuple[str, ...]] = ()
     averaged: ClassVar[tuple[str, ...]] = ()  # the networks an EMA follows
-    order: ClassVar[tuple[str, ...]] = ()  # of play, where it is not that in which the players are written
+    # of play, where it is not that in which the players are written
+    order: ClassVar[tuple[str, ...]] = ()
     renders: ClassVar[bool] = True  # whether it makes samples
-    diverse: ClassVar[bool] = True  # whether these should differ as much as the data's; not where they follow an input
+    # whether these should differ as much as the data's; not where they follow an input
+    diverse: ClassVar[bool] = True
     encodes: ClassVar[bool] = False  # whether it has codes for samples
-    capturable: bool = True  # whether a turn is the same operations each time, none of which asks the host
-    augments: ClassVar[bool] = True  # whether its discriminator sees samples, which an augmentation may change
+    # whether a turn is the same operations each time, none of which asks the host
+    capturable: bool = True
+    # whether its discriminator sees samples, which an augmentation may change
+    augments: ClassVar[bool] = True
     classes: int = 0  # how many classes of samples one may ask for
-    at_once: int = 64  # samples that pictures and diagnoses compute at a time, so that they need no more than a turn
+    # samples that pictures and diagnoses compute at a time, so that they need no more than a turn
+    at_once: int = 64
     own_objective: ClassVar[bool] = False  # whether it takes no loss of the group `loss`
-    objectives: ClassVar[tuple[str, ...]] = ()  # scores of its own that best.pt and searches may go by
-    lower_is_better: ClassVar[tuple[str, ...]] = ()  # which of these are better where they are lower
+    # scores of its own that best.pt and searches may go by
+    objectives: ClassVar[tuple[str, ...]] = ()
+    # which of these are better where they are lower
+    lower_is_better: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -118,16 +139,24 @@ class Game(nn.Module):
         critic_norm: Literal["none", "batch", "layer", "instance", "weight", "spectral"] = "none",
     ) -> None:
         super().__init__()
-        self.ema, self.ema_ramp, self.critic_norm, self.fresh_batch = ema, ema_ramp, critic_norm, fresh_batch
+        self.ema = ema
+        self.ema_ramp = ema_ramp
+        self.critic_norm = critic_norm
+        self.fresh_batch = fresh_batch
         self.players = _players(type(self))
         self.warm_up = warm_up or {}
         for option, named in (("repeat", repeat or {}), ("warm_up", self.warm_up)):
             for name in named:
                 if name not in self.players:
-                    raise UserError(f"model.{option}.{name}: no such player; they are {', '.join(self.players)}.")
+                    raise UserError(
+                        f"model.{option}.{name}: no such player; they are "
+                        f"{', '.join(self.players)}."
+                    )
         for name, special in self.warm_up.items():
             if "repeat" not in special or not {"rounds", "every"} & special.keys():
-                raise UserError(f"model.warm_up.{name}={special}: needs `repeat`, and `rounds` or `every`.")
+                raise UserError(
+                    f"model.warm_up.{name}={special}: needs `repeat`, and `rounds` or `every`."
+                )
         self.repeat: dict[str, int] = {name: (repeat or {}).get(name, 1) for name in self.players}
         self.every: dict[str, int] = {}  # players whose lazy terms are due in every so many-th turn
         self.due = True  # whether they are in the turn being played
@@ -143,11 +172,14 @@ class Game(nn.Module):
                 for i in range(times)
             ]
             fresh = self.fresh_batch == "turn"
-            self._rounds[kinds] = tuple(Turn(who, i, fresh or i == 0, due) for i, (who, due) in enumerate(played))
+            self._rounds[kinds] = tuple(
+                Turn(who, i, fresh or i == 0, due) for i, (who, due) in enumerate(played)
+            )
         return self._rounds[kinds]
 
     def _phase(self, name: str, step: int) -> int:
-        """How many turns, modulo `every`, the player has had before this round; special rounds count as any other."""
+        """How many turns, modulo `every`, the player has had before this round; special rounds
+        count as any other."""
         return step * self.repeat[name] % self.every.get(name, 1)
 
     def _count(self, name: str, step: int) -> int:
@@ -159,7 +191,8 @@ class Game(nn.Module):
         return special["repeat"] if early or again else self.repeat[name]
 
     def averaging(self, rounds: int) -> float:
-        """What the average keeps of itself in the last of so many rounds: `ema`, or less while there were few."""
+        """What the average keeps of itself in the last of so many rounds: `ema`, or less while
+        there were few."""
         if not self.ema or not self.ema_ramp:
             return self.ema or 0.0
         return min(self.ema, 0.5 ** (1 / (self.ema_ramp * max(1, rounds))))
@@ -171,7 +204,8 @@ class Game(nn.Module):
 
     @classmethod
     def shapes(cls, spec: Spec, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """What each network is built for, beside its own options: `shape`, `bounded`, width of the `latent`.
+        """What each network is built for, beside its own options: `shape`, `bounded`, width of the
+        `latent`.
 
         Args:
             spec: of the data.
@@ -181,20 +215,28 @@ class Game(nn.Module):
         return dict.fromkeys(cls.roles, usual)
 
     def begin_round(self, step: int) -> None:
-        """Called before the turns of a round: the place for what is a function of the round, such as annealed noise.
+        """Called before the turns of a round: the place for what is a function of the round, such
+        as annealed noise.
 
-        What it draws from torch's default generator follows from the seed and the round, as in turns.
+        What it draws from torch's default generator follows from the seed and the round, as in
+        turns.
         """
 
     def moved(self, turn: Turn) -> None:
         """Called after the step of a turn: the place for projections such as weight clipping."""
 
     def couplings(self) -> list[str]:
-        """What makes a turn depend on how its batch is cut into shards, such as `batch norm in D`; mostly nothing."""
-        return [f"{what} in {name}" for name in self.roles for what in couplings(self.get_submodule(name))]
+        """What makes a turn depend on how its batch is cut into shards, such as `batch norm in D`;
+        mostly nothing."""
+        return [
+            f"{what} in {name}"
+            for name in self.roles
+            for what in couplings(self.get_submodule(name))
+        ]
 
     def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
-        """Diagnostics to log, in evaluation mode: scalars, and vectors for histograms. Tags are complete names.
+        """Diagnostics to log, in evaluation mode: scalars, and vectors for histograms. Tags are
+        complete names.
 
         Args:
             seen, unseen: some training and as many held-out samples.
@@ -202,9 +244,11 @@ class Game(nn.Module):
         raise NotImplementedError
 
     def scores(self, heldout: Fields) -> dict[str, float]:
-        """What the game itself can be scored by, over held-out samples, in evaluation mode; mostly nothing.
+        """What the game itself can be scored by, over held-out samples, in evaluation mode; mostly
+        nothing.
 
-        `gan_cli.data.decoded.parts` gives some of them at a time: all at once they may be more than memory holds.
+        `gan_cli.data.decoded.parts` gives some of them at a time: all at once they may be more than
+        memory holds.
         """
         return {}
 
@@ -217,16 +261,20 @@ class Game(nn.Module):
         raise NotImplementedError
 
     def columns(self) -> list[Columns]:
-        """What the numbers of such a row are, from the first to the last; nothing where a game does not say."""
+        """What the numbers of such a row are, from the first to the last; nothing where a game does
+        not say."""
         return []
 
     def choices(self, width: int) -> Tensor:
         """Which numbers of a row of that width have a law of `CHOICES`, (width,)."""
         laws = [part.law for part in self.columns() for _ in range(part.width)]
-        return torch.tensor([law in CHOICES for law in laws] if len(laws) == width else [False] * width)
+        return torch.tensor(
+            [law in CHOICES for law in laws] if len(laws) == width else [False] * width
+        )
 
     def truncated(self, latents: Tensor, share: Tensor | float) -> Tensor:
-        """Such rows, drawn in towards the middle of the prior by a share of their way, one for each row or for all."""
+        """Such rows, drawn in towards the middle of the prior by a share of their way, one for each
+        row or for all."""
         return torch.where(self.choices(latents.shape[1]), latents, share * latents)
 
     def render(self, latents: Tensor) -> Tensor:
@@ -251,9 +299,11 @@ class Game(nn.Module):
 
 
 def in_parts(call: Callable[..., Tensor], *fields: Tensor, rows: int) -> Tensor:
-    """What `call` gives for so many samples at a time: a diagnosis needs no more memory than a turn does.
+    """What `call` gives for so many samples at a time: a diagnosis needs no more memory than a turn
+    does.
 
-    What it gives is copied at once: small tensors that stay where large ones come and go leave gaps in the heap.
+    What it gives is copied at once: small tensors that stay where large ones come and go leave gaps
+    in the heap.
     """
     parts = zip(*(field.split(rows) for field in fields), strict=True)
     first = call(*next(parts))
@@ -272,7 +322,11 @@ def _players(game: type) -> dict[str, Player]:
         for name, member in vars(cls).items():
             marked: Any = getattr(member, "player", None)
             if isinstance(marked, Player):
-                fields = [field for name in marked.fields for field in (given if name == GIVEN else (name,))]
+                fields = [
+                    field
+                    for name in marked.fields
+                    for field in (given if name == GIVEN else (name,))
+                ]
                 found[name] = replace(marked, fields=tuple(fields))
             else:
                 found.pop(name, None)  # a plain method of that name: the turn is not played

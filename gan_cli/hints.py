@@ -1,6 +1,8 @@
-"""What the hints of registered constructors mean, read from the source: names stand in a closed table, nothing is run.
+"""What the hints of registered constructors mean, read from the source: names stand in a closed
+table, nothing is run.
 
-Hints may use builtins, `typing`, `annotated_types`, the aliases below, and names that the module itself gives to such.
+Hints may use builtins, `typing`, `annotated_types`, the aliases below, and names that the module
+itself gives to such.
 """
 
 import ast
@@ -20,9 +22,11 @@ Fraction = Annotated[float, Ge(0), Lt(1)]
 Share = Annotated[float, Ge(0), Le(1)]
 
 TYPES: dict[str, Any] = {
-    **{kind.__name__: kind for kind in (bool, bytes, dict, float, frozenset, int, list, object, set, str, tuple)},
+    **{kind.__name__: kind for kind in (bool, bytes, dict, float, frozenset, int, list, object, set,
+    str, tuple)},
     **{name: getattr(typing, name) for name in typing.__all__},
-    "Count": Count, "Depth": Depth, "Widths": Widths, "Positive": Positive, "NonNegative": NonNegative,
+    "Count": Count, "Depth": Depth, "Widths": Widths, "Positive": Positive,
+    "NonNegative": NonNegative,
     "Fraction": Fraction, "Share": Share,
 }  # fmt: skip
 LIMITS = {
@@ -33,7 +37,8 @@ LIMITS = {
 
 
 class _UnknownError(Exception):
-    """A name that is not in the tables: an offered object, such as a network, which no configuration sets."""
+    """A name that is not in the tables: an offered object, such as a network, which no
+    configuration sets."""
 
 
 def meaning(hint: ast.expr | None, own: Mapping[str, ast.expr]) -> Any:
@@ -84,7 +89,9 @@ class _Reader:
         if kind is Annotated:
             limits = [limit for part in parts[1:] if (limit := self._limit(part)) is not None]
             return Annotated[(self.type(parts[0]), *limits)] if limits else self.type(parts[0])
-        return kind[tuple(map(self.type, parts)) if isinstance(inside, ast.Tuple) else self.type(inside)]
+        return kind[
+            tuple(map(self.type, parts)) if isinstance(inside, ast.Tuple) else self.type(inside)
+        ]
 
     def _limit(self, node: ast.expr) -> Any:
         """A constraint such as `Ge(1)`; what is none says nothing to a configuration."""

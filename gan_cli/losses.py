@@ -1,7 +1,7 @@
 """Objectives: both sides of a game's value in one small object, so that they cannot drift apart.
 
-Every loss takes raw scores of shape (N,) (logits for the logistic ones) and returns a scalar to be *minimised*.
-Closed forms at the optimum are held by `tests/test_closed_forms.py`.
+Every loss takes raw scores of shape (N,) (logits for the logistic ones) and returns a scalar to be
+*minimised*. Closed forms at the optimum are held by `tests/test_closed_forms.py`.
 
 Class attributes, read by the guard rails before torch loads:
     needs_unbounded_score: a score squashed into (0, 1) makes the loss wrong.
@@ -31,7 +31,8 @@ class Loss:
         raise NotImplementedError
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        """The generator's loss from the scores of its samples, and of real ones where the loss `uses_real`."""
+        """The generator's loss from the scores of its samples, and of real ones where the loss
+        `uses_real`."""
         raise NotImplementedError
 
 
@@ -44,13 +45,13 @@ class Own(Loss):
 class Minimax(Loss):
     """-E log D(x) - E log(1 - D(G(z))), the generator climbs the same value.
 
-    Reference: Goodfellow et al., 2014, arXiv 1406.2661, equation 1; D = sigmoid(score). At its optimum the
-    discriminator's loss is 2 log 2 - 2 JSD(p, q). The generator's gradient vanishes where D rejects it: per sample it
-    is D / (1 - D) times that of `non_saturating`.
+    Reference: Goodfellow et al., 2014, arXiv 1406.2661, equation 1; D = sigmoid(score). At its
+    optimum the discriminator's loss is 2 log 2 - 2 JSD(p, q). The generator's gradient vanishes
+    where D rejects it: per sample it is D / (1 - D) times that of `non_saturating`.
 
     Args:
-        real_label: what the discriminator is to say of real samples; 0.9 is the one-sided label smoothing of Salimans
-            et al., 2016, arXiv 1606.03498, section 3.4.
+        real_label: what the discriminator is to say of real samples; 0.9 is the one-sided label
+            smoothing of Salimans et al., 2016, arXiv 1606.03498, section 3.4.
     """
 
     def __init__(self, real_label: Annotated[float, Gt(0.5), Le(1)] = 1.0) -> None:
@@ -77,9 +78,11 @@ class NonSaturating(Minimax):
 
 @losses.register("bgan")
 class BoundarySeeking(Minimax):
-    """The discriminator of `minimax`; the generator minimises 1/2 E (log D - log(1 - D))^2: it seeks the boundary.
+    """The discriminator of `minimax`; the generator minimises 1/2 E (log D - log(1 - D))^2: it
+    seeks the boundary.
 
-    Reference: Hjelm et al., 2017, "Boundary-Seeking GANs", arXiv 1702.08431, equation 14, for continuous samples.
+    Reference: Hjelm et al., 2017, "Boundary-Seeking GANs", arXiv 1702.08431, equation 14, for
+    continuous samples.
     """
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
@@ -88,9 +91,11 @@ class BoundarySeeking(Minimax):
 
 @losses.register("rpgan")
 class RelativisticPairing(Loss):
-    """E softplus(-(D(x) - D(G(z)))) against the same with the roles exchanged, real and fake paired at random.
+    """E softplus(-(D(x) - D(G(z)))) against the same with the roles exchanged, real and fake paired
+    at random.
 
-    Reference: Jolicoeur-Martineau, 2018, "The relativistic discriminator", arXiv 1807.00734, equations 10 and 11.
+    Reference: Jolicoeur-Martineau, 2018, "The relativistic discriminator", arXiv 1807.00734,
+    equations 10 and 11.
     """
 
     uses_real: ClassVar[bool] = True
@@ -105,27 +110,32 @@ class RelativisticPairing(Loss):
 
 @losses.register("f_gan")
 class FGAN(Loss):
-    """A lower bound of an f-divergence, E g(D(x)) - E f*(g(D(G(z)))): the discriminator tightens it, the generator
-    lowers it.
+    """A lower bound of an f-divergence, E g(D(x)) - E f*(g(D(G(z)))): the discriminator tightens
+    it, the generator lowers it.
 
-    Reference: Nowozin et al., 2016, "f-GAN", arXiv 1606.00709, equations 4 and 6. See `gan_cli.divergences`.
+    Reference: Nowozin et al., 2016, "f-GAN", arXiv 1606.00709, equations 4 and 6. See
+    `gan_cli.divergences`.
 
     Args:
         divergence: which.
         pi: weight of `js_weighted`.
-        heuristic: the generator maximises E g(D(G(z))) instead (section 3.2), which does not saturate.
+        heuristic: the generator maximises E g(D(G(z))) instead (section 3.2), which does not
+            saturate.
     """
 
     def __init__(
         self,
         divergence: Literal[
-            "total_variation", "kl", "reverse_kl", "pearson", "neyman", "squared_hellinger", "jeffrey",
+            "total_variation", "kl", "reverse_kl", "pearson", "neyman", "squared_hellinger",
+            "jeffrey",
             "jensen_shannon", "js_weighted", "gan",
         ] = "jensen_shannon",
         pi: Annotated[float, Gt(0), Lt(1)] = 0.5,
         heuristic: bool = False,
     ) -> None:  # fmt: skip
-        self.divergence = js_weighted(pi) if divergence == "js_weighted" else DIVERGENCES[divergence]
+        self.divergence = (
+            js_weighted(pi) if divergence == "js_weighted" else DIVERGENCES[divergence]
+        )
         self.heuristic = heuristic
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -145,8 +155,8 @@ class LeastSquares(Loss):
     Args:
         a: target score of fakes for the discriminator.
         b: target score of real samples.
-        c: target score of fakes for the generator. (0, 1, 1) is the paper's equation 9; (-1, 1, 0), its equation 8,
-            minimises the Pearson chi^2 divergence between p + q and 2q.
+        c: target score of fakes for the generator. (0, 1, 1) is the paper's equation 9; (-1, 1, 0),
+            its equation 8, minimises the Pearson chi^2 divergence between p + q and 2q.
     """
 
     needs_unbounded_score: ClassVar[bool] = False
@@ -163,7 +173,8 @@ class LeastSquares(Loss):
 
 @losses.register("wasserstein")
 class Wasserstein(Loss):
-    """E D(G(z)) - E D(x), whose negative is the Wasserstein-1 distance where D is the best 1-Lipschitz function.
+    """E D(G(z)) - E D(x), whose negative is the Wasserstein-1 distance where D is the best
+    1-Lipschitz function.
 
     Reference: Arjovsky et al., 2017, "Wasserstein GAN", arXiv 1701.07875, equations 2 and 3.
     """
@@ -179,9 +190,11 @@ class Wasserstein(Loss):
 
 @losses.register("hinge")
 class Hinge(Loss):
-    """E max(0, 1 - D(x)) + E max(0, 1 + D(G(z))) against -E D(G(z)); at its optimum 2 (1 - TV(p, q)).
+    """E max(0, 1 - D(x)) + E max(0, 1 + D(G(z))) against -E D(G(z)); at its optimum 2 (1 - TV(p,
+    q)).
 
-    Reference: Lim and Ye, 2017, "Geometric GAN", arXiv 1705.02894; Tran et al., 2017, arXiv 1702.08896.
+    Reference: Lim and Ye, 2017, "Geometric GAN", arXiv 1705.02894; Tran et al., 2017, arXiv
+    1702.08896.
     """
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:

@@ -79,7 +79,8 @@ def _run(name: str, command: Callable[[list[str]], None], arguments: list[str]) 
 
 
 def _open_streams() -> None:
-    """Let what was closed before the program began go nowhere, and what a terminal cannot show be shown as its code."""
+    """Let what was closed before the program began go nowhere, and what a terminal cannot show be
+    shown as its code."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             stream = Path(os.devnull).open("w" if number else "r", encoding="utf-8")  # noqa: SIM115 - for good
@@ -100,7 +101,8 @@ def _is_open(number: int) -> bool:
 
 
 def _mute() -> None:
-    """Nobody reads any more: what is still to be written goes nowhere, at the interpreter's end too."""
+    """Nobody reads any more: what is still to be written goes nowhere, at the interpreter's end
+    too."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
@@ -112,7 +114,9 @@ def _refuse_unreadable(arguments: list[str]) -> None:
         try:
             argument.encode()
         except UnicodeEncodeError:
-            raise UserError(f"{argument}: is not UTF-8; give the file or folder another name.") from None
+            raise UserError(
+                f"{argument}: is not UTF-8; give the file or folder another name."
+            ) from None
 
 
 def _tell_version(arguments: list[str]) -> None:
@@ -165,7 +169,9 @@ def _in_one_line(typed: list[str]) -> Iterator[None]:
         lines = told.getvalue().strip().splitlines()
         if not stop.code or not lines:
             raise
-        raise UserError(f"{' '.join(item for item in typed if '=' not in item)}: {lines[-1]}.") from None
+        raise UserError(
+            f"{' '.join(item for item in typed if '=' not in item)}: {lines[-1]}."
+        ) from None
     sys.stderr.write(told.getvalue())
 
 
@@ -173,7 +179,9 @@ def _sample(arguments: list[str]) -> None:
     from gan_cli.commands import sample
 
     arguments = _with_checkpoint(arguments, sample.SampleConfig)
-    changed = [argument for argument in arguments if argument.startswith("data.") and "=" in argument]
+    changed = [
+        argument for argument in arguments if argument.startswith("data.") and "=" in argument
+    ]
     rest = [item for item in arguments if item not in changed]
     if not arguments or _asks_for_help(rest, sample.SampleConfig):
         print(_keys_help(SAMPLE_USAGE, sample.SampleConfig))
@@ -183,14 +191,17 @@ def _sample(arguments: list[str]) -> None:
 
 SAMPLE_USAGE = """gan-sample FILE|RUN|latest [key=value ...]
 
-data.KEY=VALUE says what has changed of the data, such as data.folder=FOLDER where they have moved."""
+data.KEY=VALUE says what has changed of the data, such as data.folder=FOLDER where they
+have moved."""
 
 
 def _evaluate(arguments: list[str]) -> None:
     from gan_cli.commands import evaluate
 
     arguments = _with_checkpoint(arguments, evaluate.EvaluateConfig)
-    dotted = [argument for argument in arguments if "." in argument.partition("=")[0] and "=" in argument]
+    dotted = [
+        argument for argument in arguments if "." in argument.partition("=")[0] and "=" in argument
+    ]
     rest = [argument for argument in arguments if argument not in dotted]
     if not arguments or _asks_for_help(rest, evaluate.EvaluateConfig):
         print(_keys_help(evaluate.USAGE, evaluate.EvaluateConfig))
@@ -202,11 +213,21 @@ def _bench(arguments: list[str]) -> None:
     from gan_cli.commands import bench
 
     flags = [item for item in arguments if item in HELP]
-    own = [argument.removeprefix("bench.") for argument in arguments if argument.startswith("bench.")]
+    own = [
+        argument.removeprefix("bench.") for argument in arguments if argument.startswith("bench.")
+    ]
     if _asks_for_help([*own, *flags], bench.BenchConfig):
-        print(_keys_help("gan-bench [bench.KEY=VALUE ...] [key=value of gan-train ...]", bench.BenchConfig, "bench."))
+        print(
+            _keys_help(
+                "gan-bench [bench.KEY=VALUE ...] [key=value of gan-train ...]",
+                bench.BenchConfig,
+                "bench.",
+            )
+        )
         return
-    bench.run(parse(bench.BenchConfig, own), [item for item in arguments if not item.startswith("bench.")])
+    bench.run(
+        parse(bench.BenchConfig, own), [item for item in arguments if not item.startswith("bench.")]
+    )
 
 
 def _explore(arguments: list[str]) -> None:
@@ -224,7 +245,12 @@ def _export(arguments: list[str]) -> None:
 
     arguments = _with_checkpoint(arguments, export.ExportConfig)
     if not arguments or _asks_for_help(arguments, export.ExportConfig):
-        print(_keys_help("gan-export FILE|RUN|latest output=generator.pt2 [key=value ...]", export.ExportConfig))
+        print(
+            _keys_help(
+                "gan-export FILE|RUN|latest output=generator.pt2 [key=value ...]",
+                export.ExportConfig,
+            )
+        )
         return
     export.run(parse(export.ExportConfig, arguments))
 
@@ -246,7 +272,10 @@ def _compare(arguments: list[str]) -> None:
     rest = [item for item in arguments if item not in places]
     if not arguments or _asks_for_help(rest, compare.CompareConfig):
         print(_keys_help("gan-compare RUNS... [key=value ...]", compare.CompareConfig))
-        print("\nRUNS are folders of runs, or folders with runs in them, such as outputs/sweeps/2026-01-01_12-00-00.")
+        print(
+            "\nRUNS are folders of runs, or folders with runs in them, such as "
+            "outputs/sweeps/2026-01-01_12-00-00."
+        )
         return
     compare.run(parse(compare.CompareConfig, rest), [Path(item) for item in places])
 
@@ -261,14 +290,21 @@ def _with_checkpoint(arguments: list[str], schema: type) -> list[str]:
     places = [item for item in arguments if _is_place(item, keys)]
     named = [*places, *(item for item in arguments if item.startswith("checkpoint="))]
     if places and len(named) > 1:
-        raise UserError(f"{' '.join(named)}: expected one checkpoint; name the others in commands of their own.")
+        raise UserError(
+            f"{' '.join(named)}: expected one checkpoint; name the others in commands of their own."
+        )
     return [f"checkpoint={item}" if item in places else item for item in arguments]
 
 
 def _is_place(argument: str, keys: list[str]) -> bool:
-    """Whether an argument names a file or a folder. (Those of a sweep are called `optimizer.lr=0.01+seed=2`.)"""
+    """Whether an argument names a file or a folder. (Those of a sweep are called
+    `optimizer.lr=0.01+seed=2`.)"""
     key, equals, _ = argument.partition("=")
-    return key not in keys and not key.startswith("-") and (not equals or "/" in key or Path(argument).exists())
+    return (
+        key not in keys
+        and not key.startswith("-")
+        and (not equals or "/" in key or Path(argument).exists())
+    )
 
 
 def _asks_for_help(arguments: list[str], schema: type) -> bool:
@@ -288,7 +324,8 @@ def _check_key(argument: str, known: list[str]) -> None:
 
 
 def parse(schema: type, arguments: list[str]) -> Any:
-    """`key=value` arguments as an instance of a dataclass; values after the first `=` are taken as they are."""
+    """`key=value` arguments as an instance of a dataclass; values after the first `=` are taken as
+    they are."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -312,7 +349,8 @@ def parse(schema: type, arguments: list[str]) -> Any:
 
 
 def _value(text: str) -> Any:
-    """The value right of `=`: null, a [list, of, words], or the text as it is, whatever characters a path has."""
+    """The value right of `=`: null, a [list, of, words], or the text as it is, whatever characters
+    a path has."""
     if text.startswith("[") and text.endswith("]"):
         return [item.strip() for item in text[1:-1].split(",") if item.strip()]
     return None if text == "null" else text

@@ -1,8 +1,10 @@
-"""Every random number of a turn. Randomness is a function of (seed, step, turn), not a state to be saved.
+"""Every random number of a turn. Randomness is a function of (seed, step, turn), not a state to be
+saved.
 
-`begin_turn` seeds torch's default generator, so that the prior, the epsilons of a penalty and dropout all follow from
-where the run is, and from nothing that happened before: a resumed run draws what the uninterrupted one would have
-drawn, and evaluation or sampling in between cannot disturb it.
+`begin_turn` seeds torch's default generator, so that the prior, the epsilons of a penalty and
+dropout all follow from where the run is, and from nothing that happened before: a resumed run draws
+what the uninterrupted one would have drawn, and evaluation or sampling in between cannot disturb
+it.
 """
 
 from collections.abc import Callable
@@ -15,7 +17,8 @@ _MASK = (1 << 64) - 1
 
 
 def mix(*position: int | str) -> int:
-    """A well-spread 64-bit number from a position: splitmix64 over the sequence (Steele et al., 2014)."""
+    """A well-spread 64-bit number from a position: splitmix64 over the sequence (Steele et al.,
+    2014)."""
     state = 0
     for part in position:
         number = part if isinstance(part, int) else int.from_bytes(part.encode())
@@ -36,8 +39,8 @@ class _Share:
 def begin_turn(*position: int | str, shard: int = 0, shards: int = 1) -> None:
     """Seed every default generator from a position such as ("turn", seed, step, turn).
 
-    With several shards, `rows` draws from generators that all shards seed alike, and only what follows the default
-    generators (dropout) differs from shard to shard.
+    With several shards, `rows` draws from generators that all shards seed alike, and only what
+    follows the default generators (dropout) differs from shard to shard.
     """
     seed = mix(*position) & 0xFFFFFFFF  # the CPU generator uses 32 bits
     _Share.index, _Share.count = shard, shards
@@ -50,8 +53,11 @@ def begin_turn(*position: int | str, shard: int = 0, shards: int = 1) -> None:
         torch.cuda.manual_seed_all(own)
 
 
-def rows(law: Callable[..., Tensor], n: int, *shape: int, device: torch.device, **options: Any) -> Tensor:
-    """`law(n, *shape)`: of the numbers that the whole batch draws, the rows of the shard in play."""
+def rows(
+    law: Callable[..., Tensor], n: int, *shape: int, device: torch.device, **options: Any
+) -> Tensor:
+    """`law(n, *shape)`: of the numbers that the whole batch draws, the rows of the shard in
+    play."""
     if _Share.count == 1:
         return law(n, *shape, device=device, **options)
     if device not in _Share.whole:
@@ -61,7 +67,8 @@ def rows(law: Callable[..., Tensor], n: int, *shape: int, device: torch.device, 
 
 
 def generator(*position: int | str) -> torch.Generator:
-    """A generator of its own for a position: ("order", seed, epoch), ("sample", seed), ("points", part)."""
+    """A generator of its own for a position: ("order", seed, epoch), ("sample", seed), ("points",
+    part)."""
     return torch.Generator().manual_seed(mix(*position) & 0xFFFFFFFF)
 
 

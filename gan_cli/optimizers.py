@@ -26,7 +26,9 @@ def adam(
         eps: keeps the division by the root of a small mean finite.
         weight_decay: pull of the weights to zero, added to their gradients.
     """
-    return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
+    return torch.optim.Adam(
+        parameters, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True
+    )
 
 
 @optimizers.register("rmsprop")
@@ -48,7 +50,13 @@ def rmsprop(
         weight_decay: pull of the weights to zero, added to their gradients.
     """
     return torch.optim.RMSprop(
-        parameters, lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=weight_decay, foreach=True
+        parameters,
+        lr=lr,
+        alpha=alpha,
+        eps=eps,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        foreach=True,
     )
 
 
@@ -66,12 +74,16 @@ def sgd(
         momentum: how much of the last step is kept.
         weight_decay: pull of the weights to zero, added to their gradients.
     """
-    # not fused: a scaler that skips the first step would leave the fused one's momentum uninitialised
-    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, foreach=True)
+    # not fused: a scaler that skips the first step would leave the fused one's momentum
+    # uninitialised
+    return torch.optim.SGD(
+        parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, foreach=True
+    )
 
 
-# --- schedules ------------------------------------------------------------------------------------------------------
-# Each makes a torch scheduler over an optimizer of learning rate 1, so that its rate is the factor of a round.
+# --- schedules ------------------------------------------------------------------------------------
+# Each makes a torch scheduler over an optimizer of learning rate 1, so that its rate is the factor
+# of a round.
 
 
 @schedules.register("constant")
@@ -81,7 +93,9 @@ def constant(optimizer: Any) -> Any:
 
 
 @schedules.register("linear")
-def linear(optimizer: Any, total: Count, start: Annotated[float, Gt(0), Le(1)] = 1.0, end: Share = 0.0) -> Any:
+def linear(
+    optimizer: Any, total: Count, start: Annotated[float, Gt(0), Le(1)] = 1.0, end: Share = 0.0
+) -> Any:
     """From `start` to `end` times the learning rate over `total` rounds.
 
     Args:
@@ -113,7 +127,9 @@ def exponential(optimizer: Any, gamma: Positive = 0.9999) -> Any:
 
 
 @schedules.register("multistep")
-def multistep(optimizer: Any, milestones: Annotated[list[Count], Len(1)], gamma: Positive = 0.1) -> Any:
+def multistep(
+    optimizer: Any, milestones: Annotated[list[Count], Len(1)], gamma: Positive = 0.1
+) -> Any:
     """`gamma` times less after each of the `milestones` (rounds).
 
     Args:
@@ -146,7 +162,8 @@ class Rate:
         self._round = 0
 
     def __call__(self, step: int) -> float:
-        """The factor of round `step` (from 0); after `total` rounds it stays (torch's cosine would climb again)."""
+        """The factor of round `step` (from 0); after `total` rounds it stays (torch's cosine would
+        climb again)."""
         step = min(step, self._node.get("total", step))
         if step < self._round:
             self._restart()

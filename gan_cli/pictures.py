@@ -30,7 +30,9 @@ def to_uint8(images: Tensor) -> Tensor:
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
-def picture(samples: Tensor, spec: Spec, real: Tensor | None = None, columns: int = 0) -> np.ndarray:
+def picture(
+    samples: Tensor, spec: Spec, real: Tensor | None = None, columns: int = 0
+) -> np.ndarray:
     """One picture of many samples, (H, W, 3) uint8.
 
     Args:
@@ -54,14 +56,23 @@ def write(path: Path, pixels: np.ndarray) -> None:
 
 
 def write_gif(path: Path, frames: Sequence[np.ndarray], seconds: float = 0.1) -> None:
-    """Write frames of one size as a GIF that begins again at its end, atomically; its folder is made."""
+    """Write frames of one size as a GIF that begins again at its end, atomically; its folder is
+    made."""
     if max(frames[0].shape) > LARGEST_GIF:
         raise UserError(
-            f"n: a picture of {frames[0].shape[1]}x{frames[0].shape[0]} is too large for a GIF; take fewer."
+            f"n: a picture of {frames[0].shape[1]}x{frames[0].shape[0]} is too large for a GIF; "
+            "take fewer."
         )
     first, *others = map(Image.fromarray, frames)
     with replacing(path) as temporary:
-        first.save(temporary, format="GIF", save_all=True, append_images=others, duration=int(1000 * seconds), loop=0)
+        first.save(
+            temporary,
+            format="GIF",
+            save_all=True,
+            append_images=others,
+            duration=int(1000 * seconds),
+            loop=0,
+        )
 
 
 def captioned(pixels: np.ndarray, text: str) -> np.ndarray:
@@ -74,9 +85,13 @@ def captioned(pixels: np.ndarray, text: str) -> np.ndarray:
 
 
 def level_sets(
-    value: Callable[[Tensor], Tensor], extent: float, shown: Sequence[tuple[Tensor, str]], title: str
+    value: Callable[[Tensor], Tensor],
+    extent: float,
+    shown: Sequence[tuple[Tensor, str]],
+    title: str,
 ) -> "Figure":
-    """A critic's level sets over the square of half side `extent`, and points in their colours over them."""
+    """A critic's level sets over the square of half side `extent`, and points in their colours over
+    them."""
     from matplotlib.figure import Figure
 
     axis = torch.linspace(-extent, extent, FINENESS)
@@ -94,13 +109,21 @@ def level_sets(
 
 def pixels_of(image: Tensor) -> np.ndarray:
     """(C, H, W) bytes of one or three channels as (H, W, 3)."""
-    return image.expand(3, -1, -1).permute(1, 2, 0).numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()
+    return (
+        image.expand(3, -1, -1).permute(1, 2, 0).numpy()
+        if len(image) == 1
+        else image.permute(1, 2, 0).numpy()
+    )
 
 
 def _grid(images: Tensor, columns: int) -> np.ndarray:
     from torchvision.utils import make_grid
 
-    return pixels_of(make_grid(enlarged(images), nrow=columns or ceil(sqrt(len(images))), padding=2, pad_value=128))
+    return pixels_of(
+        make_grid(
+            enlarged(images), nrow=columns or ceil(sqrt(len(images))), padding=2, pad_value=128
+        )
+    )
 
 
 def _scatter(points: Tensor, spec: Spec, real: Tensor | None) -> np.ndarray:
@@ -112,13 +135,25 @@ def _scatter(points: Tensor, spec: Spec, real: Tensor | None) -> np.ndarray:
     axes = figure.add_subplot(xlim=(-spec.extent, spec.extent))
     for values, colour, label in ((real, "0.7", "held out"), (points, "tab:blue", "samples")):
         if values is not None and spec.shape[0] == 1:
-            axes.hist(values[:, 0].numpy(), bins=60, density=True, histtype="step", color=colour, label=label)
+            axes.hist(
+                values[:, 0].numpy(),
+                bins=60,
+                density=True,
+                histtype="step",
+                color=colour,
+                label=label,
+            )
         elif values is not None:
             axes.scatter(values[:, 0], values[:, 1], s=3, c=colour, linewidths=0, label=label)
     if spec.shape[0] > 1:
         axes.set(ylim=(-spec.extent, spec.extent), aspect="equal")
     names = [name.replace("$", r"\$") for name, *_ in spec.units]
-    axes.set(**{f"{axis}label": f"{name} (standardised)" for axis, name in zip("xy", names, strict=False)})
+    axes.set(
+        **{
+            f"{axis}label": f"{name} (standardised)"
+            for axis, name in zip("xy", names, strict=False)
+        }
+    )
     axes.legend(loc="upper right", markerscale=3)
     return drawn(figure)
 
@@ -127,7 +162,9 @@ def drawn(figure: "Figure") -> np.ndarray:
     """A matplotlib figure as bytes, (H, W, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    gc.collect()  # the figure before: a knot of references, which a loop that makes few objects leaves lying for hours
+    # the figure before: a knot of references, which a loop that makes few objects leaves lying for
+    # hours
+    gc.collect()
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

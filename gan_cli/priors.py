@@ -1,4 +1,5 @@
-"""The law of z, by name: what a generator is fed, and what an adversarial autoencoder's codes shall come to."""
+"""The law of z, by name: what a generator is fed, and what an adversarial autoencoder's codes shall
+come to."""
 
 import math
 from collections.abc import Callable
@@ -15,9 +16,9 @@ class Prior(nn.Module):
     """Rows of z, (n, latent).
 
     - normal: N(0, I); uniform: U[-1, 1) in every coordinate;
-    - petals: ten Gaussians around the origin, long outwards and narrow across; swiss_roll: a spiral of one and a half
-      turns. Both lie in the first two coordinates (Makhzani et al., 2016, arXiv 1511.05644, figure 2), the others are
-      normal.
+    - petals: ten Gaussians around the origin, long outwards and narrow across; swiss_roll: a spiral
+      of one and a half turns. Both lie in the first two coordinates (Makhzani et al., 2016, arXiv
+      1511.05644, figure 2), the others are normal.
     """
 
     device: Tensor

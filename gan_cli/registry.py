@@ -1,9 +1,10 @@
-"""Registries: a YAML node `{name: wasserstein, ...}` becomes the component registered under that name.
+"""Registries: a YAML node `{name: wasserstein, ...}` becomes the component registered under that
+name.
 
-A registry *checks* a node before anything is *built*, and checks without importing torch: it reads the
-`@losses.register("...")` decorators, the constructors' hints and the literal class attributes from the
-source. So a typo answers at once, a component that is not registered can never be built, and a file that
-a stranger wrote cannot name code to run.
+A registry *checks* a node before anything is *built*, and checks without importing torch: it reads
+the `@losses.register("...")` decorators, the constructors' hints and the literal class attributes
+from the source. So a typo answers at once, a component that is not registered can never be built,
+and a file that a stranger wrote cannot name code to run.
 """
 
 import functools
@@ -26,8 +27,10 @@ from gan_cli.hints import Count, Depth, Fraction, NonNegative, Positive, Share, 
 from gan_cli.source import COMPUTED, PLUGINS, REQUIRED
 
 __all__ = [
-    "COMPUTED", "PLUGINS", "REQUIRED", "Component", "Count", "Depth", "Fraction", "NonNegative", "Positive", "Registry",
-    "Share", "Widths", "add_plugin", "augmentations", "datasets", "figures", "games", "losses", "metrics", "networks",
+    "COMPUTED", "PLUGINS", "REQUIRED", "Component", "Count", "Depth", "Fraction", "NonNegative",
+    "Positive", "Registry",
+    "Share", "Widths", "add_plugin", "augmentations", "datasets", "figures", "games", "losses",
+    "metrics", "networks",
     "optimizers", "regularizers", "schedules", "validate",
 ]  # fmt: skip
 
@@ -36,7 +39,8 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Component:
-    """What the source says of a registered class or function: its arguments and its literal class attributes."""
+    """What the source says of a registered class or function: its arguments and its literal class
+    attributes."""
 
     name: str
     module: str
@@ -56,7 +60,8 @@ class Registry:
         offers: arguments that the program fills in by name; the configuration may not set them.
         base: the class that components of the group are derived from.
         needs: class attributes that each must have as literals, and their types.
-        law: the module whose `check(component, name)` refuses what is built and breaks the group's rules.
+        law: the module whose `check(component, name)` refuses what is built and breaks the group's
+            rules.
     """
 
     def __init__(
@@ -78,7 +83,9 @@ class Registry:
 
         def remember(component: T) -> T:
             if name in self._built and self._built[name].__qualname__ != component.__qualname__:
-                raise UserError(f"{self.group}: two components are registered as {name!r}; rename one.")
+                raise UserError(
+                    f"{self.group}: two components are registered as {name!r}; rename one."
+                )
             self._built[name] = component
             return component
 
@@ -86,7 +93,8 @@ class Registry:
 
     @property
     def components(self) -> dict[str, Component]:
-        """Every component of this registry, plug-ins included, read from the source without importing it."""
+        """Every component of this registry, plug-ins included, read from the source without
+        importing it."""
         found: dict[str, Component] = {}
         for module in [*source.modules(self.where), *PLUGINS]:
             found |= self._scan(module)
@@ -107,21 +115,27 @@ class Registry:
         }
 
     def component(self, name: str, path: str) -> Component:
-        """The component called `name`. Raises UserError with the closest match for an unknown name."""
+        """The component called `name`. Raises UserError with the closest match for an unknown
+        name."""
         if name not in self.components:
             known = ", ".join(sorted(self.components))
-            raise UserError(f"{path}.name={name}: not registered{closest(name, self.components)}; known are {known}.")
+            raise UserError(
+                f"{path}.name={name}: not registered{closest(name, self.components)}; "
+                f"known are {known}."
+            )
         return self.components[name]
 
     def facts(self, name: str, path: str) -> dict[str, Any]:
-        """What the class of component `name` says as literals. Raises UserError where it lacks what others read."""
+        """What the class of component `name` says as literals. Raises UserError where it lacks what
+        others read."""
         facts = self.component(name, path).facts
         for fact, kind in self.needs.items():
             if not isinstance(facts.get(fact), kind):
                 said = f"{fact} = {facts[fact]!r}" if fact in facts else f"no {fact}"
                 raise UserError(
-                    f"{path}={name}: its class says {said}; it needs a literal {getattr(kind, '__name__', kind)}, "
-                    f"of its own or of its base class ({self.base})."
+                    f"{path}={name}: its class says {said}; it needs a literal "
+                    f"{getattr(kind, '__name__', kind)}, of its own or of its base class "
+                    f"({self.base})."
                 )
         return facts
 
@@ -132,7 +146,8 @@ class Registry:
         return {key: spec for key, spec in component.arguments.items() if key not in offered}
 
     def check(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
-        """The node's arguments, converted to their hints. Raises UserError for anything unknown or out of range."""
+        """The node's arguments, converted to their hints. Raises UserError for anything unknown or
+        out of range."""
         name = node.get("name")
         if not isinstance(name, str):
             raise UserError(f"{path}: needs `name:`, one of {', '.join(sorted(self.components))}.")
@@ -140,17 +155,25 @@ class Registry:
         return validate(settings, self.settable(name, path), path, f"{self.group}={name}")
 
     def settle(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
-        """The checked node with every default written out: what is run and saved does not hang on this version."""
+        """The checked node with every default written out: what is run and saved does not hang on
+        this version."""
         checked = self.check(node, path)
         return {"name": node["name"], **self.usual(node["name"]), **_plain(checked)}
 
     def usual(self, name: str) -> dict[str, Any]:
         """The defaults of component `name`, where its options have one."""
         arguments = self.settable(name, self.group)
-        return _plain({key: value for key, (_, value) in arguments.items() if value not in (REQUIRED, COMPUTED)})
+        return _plain(
+            {
+                key: value
+                for key, (_, value) in arguments.items()
+                if value not in (REQUIRED, COMPUTED)
+            }
+        )
 
     def build(self, node: Mapping[str, Any], path: str, **offered: Any) -> Any:
-        """The component that `node` describes, built from its checked arguments and what the program offers."""
+        """The component that `node` describes, built from its checked arguments and what the
+        program offers."""
         arguments = self.check(node, path)
         component = self.component(node["name"], path)
         wanted = {key: value for key, value in offered.items() if key in component.arguments}
@@ -164,17 +187,22 @@ class Registry:
         _load(self.component(name, path).module)
         if name not in self._built:
             raise UserError(
-                f"{path}.name={name}: its source names it, but the module does not register it; start anew."
+                f"{path}.name={name}: its source names it, but the module does not register it; "
+                "start anew."
             )
         return self._built[name]
 
 
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Tuples as lists, as YAML has them."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in arguments.items()}
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in arguments.items()
+    }
 
 
-def validate(settings: Mapping[str, Any], arguments: Mapping[str, tuple[Any, Any]], path: str, owner: str) -> dict:
+def validate(
+    settings: Mapping[str, Any], arguments: Mapping[str, tuple[Any, Any]], path: str, owner: str
+) -> dict:
     """`settings` with the types that `arguments` ask for; defaults are left to the constructor."""
     from pydantic import ConfigDict, Field, ValidationError, create_model
     from pydantic.errors import PydanticUserError
@@ -186,29 +214,39 @@ def validate(settings: Mapping[str, Any], arguments: Mapping[str, tuple[Any, Any
                 f"{path}.{key}={settings[key]}: {owner} has no such option"
                 f"{closest(key, arguments)}; its options are {known}."
             )
-        if isinstance(settings[key], bool) and not _takes_truth(arguments[key][0]):  # pydantic would read it as 1
+        # pydantic would read it as 1
+        if isinstance(settings[key], bool) and not _takes_truth(arguments[key][0]):
             raise UserError(f"{path}.{key}={settings[key]}: not a truth value.")
-    fields: dict[str, Any] = {  # under names of our own: some, such as `_a` or `schema`, cannot be a model's fields
+    # under names of our own: some, such as `_a` or `schema`, cannot be a model's fields
+    fields: dict[str, Any] = {
         f"option_{i}": (hint, Field(... if default is REQUIRED else default, alias=key))
         for i, (key, (hint, default)) in enumerate(arguments.items())
     }
     strictness = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
     try:
-        checked = create_model("Settings", __config__=strictness, **fields).model_validate(dict(settings))
+        checked = create_model("Settings", __config__=strictness, **fields).model_validate(
+            dict(settings)
+        )
     except ValidationError as error:
-        first = max(error.errors(), key=lambda told: len(told["loc"]))  # of a union, the branch that came farthest
+        # of a union, the branch that came farthest
+        first = max(error.errors(), key=lambda told: len(told["loc"]))
         place = ".".join([path, *_steps(first["loc"], settings)])
         if first["type"] == "missing":
             raise UserError(f"{place}: missing; add {place}=VALUE.") from None
         raise UserError(f"{place}={first['input']}: {_lower(first['msg'])}.") from None
     except (PydanticUserError, TypeError) as error:  # such as a length of a number
         reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: the hints of {owner} cannot be checked ({reason}); mend the plug-in.") from None
-    return {key: getattr(checked, f"option_{i}") for i, key in enumerate(arguments) if key in settings}
+        raise UserError(
+            f"{path}: the hints of {owner} cannot be checked ({reason}); mend the plug-in."
+        ) from None
+    return {
+        key: getattr(checked, f"option_{i}") for i, key in enumerate(arguments) if key in settings
+    }
 
 
 def _steps(location: tuple[int | str, ...], settings: Any) -> list[str]:
-    """The way to a setting that pydantic complains of, without the branches of unions, which nobody has typed."""
+    """The way to a setting that pydantic complains of, without the branches of unions, which nobody
+    has typed."""
     way: list[str] = []
     for part in location:
         try:
@@ -228,11 +266,12 @@ def _lower(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:]
 
 
-# --- plug-ins -------------------------------------------------------------------------------------------------------
+# --- plug-ins -------------------------------------------------------------------------------------
 
 
 def add_plugin(named: str) -> None:
-    """Let the components of a module on the path, or of a .py file, be found. It is imported when one is built.
+    """Let the components of a module on the path, or of a .py file, be found. It is imported when
+    one is built.
 
     Raises:
         UserError: there is no such module or file, or it is not Python.
@@ -272,10 +311,15 @@ def _load(module: str) -> None:
         with _beside():
             _run(module)
     except Exception as error:
-        lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(PLUGINS[module])]
+        lines = [
+            frame.lineno
+            for frame in extract_tb(error.__traceback__)
+            if frame.filename == str(PLUGINS[module])
+        ]
         where = f"in line {lines[-1]} " if lines else ""
         raise UserError(
-            f"plugins={PLUGINS[module].name}: importing it failed {where}({type(error).__name__}: {error})."
+            f"plugins={PLUGINS[module].name}: importing it failed {where}({type(error).__name__}: "
+            f"{error})."
         ) from error
 
 
@@ -304,7 +348,7 @@ def _beside() -> Iterator[None]:
         sys.path[:] = before
 
 
-# --- the groups -----------------------------------------------------------------------------------------------------
+# --- the groups -----------------------------------------------------------------------------------
 # What each group is offered is listed here and nowhere else.
 
 NAMES = tuple | list
@@ -312,10 +356,13 @@ games = Registry(
     "model", "games", "gan_cli.games", ("loss", "regularizer", "augmentation", "spec"),
     "gan_cli.game.Game", {"roles": dict, "renders": bool, "augments": bool},
 )  # fmt: skip
-networks = Registry("network", "networks", "gan_cli.networks", ("shape", "latent", "bounded", "outputs"))
+networks = Registry(
+    "network", "networks", "gan_cli.networks", ("shape", "latent", "bounded", "outputs")
+)
 losses = Registry(
     "loss", "losses", "gan_cli.losses", (),
-    "gan_cli.losses.Loss", {"needs_unbounded_score": bool, "needs_lipschitz_critic": bool, "uses_real": bool},
+    "gan_cli.losses.Loss", {"needs_unbounded_score": bool, "needs_lipschitz_critic": bool,
+    "uses_real": bool},
 )  # fmt: skip
 regularizers = Registry(
     "regularizer", "regularizers", "gan_cli.regularizers", (),
@@ -333,6 +380,10 @@ optimizers = Registry("optimizer", "optimizers", "gan_cli.optimizers", ("paramet
 schedules = Registry("schedule", "schedules", "gan_cli.optimizers", ("optimizer",))
 figures = Registry("figures", "figures", "gan_cli.runs.figures", ("trainer", "dataset", "rows"))
 metrics = Registry(
-    "metrics", "metrics", "gan_cli.metrics", ("dataset", "device"),
-    "none; see docs/your_own_gan.md", {"scores": NAMES, "objectives": NAMES, "lower_is_better": NAMES},
-)  # fmt: skip
+    "metrics",
+    "metrics",
+    "gan_cli.metrics",
+    ("dataset", "device"),
+    "none; see docs/your_own_gan.md",
+    {"scores": NAMES, "objectives": NAMES, "lower_is_better": NAMES},
+)

@@ -1,9 +1,12 @@
-"""What constrains a critic: penalties, which add terms to its loss, and projections, which act after its step.
+"""What constrains a critic: penalties, which add terms to its loss, and projections, which act
+after its step.
 
-A regularizer takes the *network*: called with (D, x, x_fake) it returns named terms; `project(D)` follows each step.
+A regularizer takes the *network*: called with (D, x, x_fake) it returns named terms; `project(D)`
+follows each step.
 
 Class attributes, read by the guard rails before torch loads:
-    per_sample: the penalty needs the gradient of each sample's score with respect to that sample alone.
+    per_sample: the penalty needs the gradient of each sample's score with respect to that sample
+        alone.
     lipschitz: a Wasserstein loss may be used with it.
 """
 
@@ -27,9 +30,11 @@ Critic = Callable[[Tensor], Tensor]
 def input_gradient(D: Critic, x: Tensor, create_graph: bool = True) -> Tensor:
     """The gradient of each sample's score with respect to that sample, in the shape of `x`.
 
-    Valid where no batch statistics couple the samples. With `create_graph` the result can be differentiated again.
+    Valid where no batch statistics couple the samples. With `create_graph` the result can be
+    differentiated again.
     """
-    if torch.compiler.is_compiling():  # there the inner gradient must be a function too; eagerly it is the slower way
+    # there the inner gradient must be a function too; eagerly it is the slower way
+    if torch.compiler.is_compiling():
         return torch.func.grad(partial(_sum_of_scores, D))(x.detach())
     x = x.detach().requires_grad_()
     scores = _sum_of_scores(D, x) if create_graph else D(x).sum()
@@ -43,11 +48,13 @@ def _sum_of_scores(D: Critic, x: Tensor) -> Tensor:
 
 
 class _Kinked(TorchFunctionMode):
-    """Inside, the second derivatives of ReLU, leaky ReLU and average pooling are nothing, not tensors of zeros.
+    """Inside, the second derivatives of ReLU, leaky ReLU and average pooling are nothing, not
+    tensors of zeros.
 
-    The results are the same bits. But torch has such tensors there, which `backward` then drags through all layers
-    below: a seventh of a critic's arithmetic is spent on zeros. So here the kinked functions multiply by their slope, a
-    constant of the graph, and the pooling knows that it is linear.
+    The results are the same bits. But torch has such tensors there, which `backward` then drags
+    through all layers below: a seventh of a critic's arithmetic is spent on zeros. So here the
+    kinked functions multiply by their slope, a constant of the graph, and the pooling knows that it
+    is linear.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -56,8 +63,14 @@ class _Kinked(TorchFunctionMode):
         if func is leaky_relu:
             given = dict(zip(("input", "negative_slope"), args, strict=False)) | (kwargs or {})
             return given["input"] * _slope(given["input"], given.get("negative_slope", 0.01))
-        if func is avg_pool2d and len(args) == 2 and not kwargs and not torch.compiler.is_compiling():
-            return _Pooling.apply(*args)  # compiled, its second derivative would be lost without a word
+        if (
+            func is avg_pool2d
+            and len(args) == 2
+            and not kwargs
+            and not torch.compiler.is_compiling()
+        ):
+            # compiled, its second derivative would be lost without a word
+            return _Pooling.apply(*args)
         return func(*args, **(kwargs or {}))
 
 
@@ -82,7 +95,9 @@ class _Spreading(Function):
     def forward(ctx: Any, gradient: Tensor, x: Tensor, size: int) -> Tensor:
         ctx.size, sides = size, [size, size]
         ctx.set_materialize_grads(False)
-        return torch.ops.aten.avg_pool2d_backward(gradient, x, sides, sides, [0, 0], False, True, None)
+        return torch.ops.aten.avg_pool2d_backward(
+            gradient, x, sides, sides, [0, 0], False, True, None
+        )
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None) -> Any:
@@ -124,8 +139,13 @@ class Regularizer:
 
     @property
     def caveat(self) -> str:
-        """How the Wasserstein estimate under this constraint must be read; empty where there is no constraint."""
-        return "" if self.clip is None else "weight clipping: equals the Wasserstein distance up to an unknown factor"
+        """How the Wasserstein estimate under this constraint must be read; empty where there is no
+        constraint."""
+        return (
+            ""
+            if self.clip is None
+            else ("weight clipping: equals the Wasserstein distance up to an unknown factor")
+        )
 
     def __call__(self, D: Critic, x: Tensor, x_fake: Tensor) -> dict[str, Tensor]:
         """Named terms; in a turn where `every` leaves them out it is not called."""
@@ -143,8 +163,9 @@ class Regularizer:
 class WeightClip(Regularizer):
     """Clamp every parameter of the critic to [-clip, clip] after each of its steps.
 
-    Reference: Arjovsky et al., 2017, arXiv 1701.07875, Algorithm 1, line 7 (c = 0.01). The Lipschitz constant that
-    this allows depends on the architecture, so estimates of different networks cannot be compared.
+    Reference: Arjovsky et al., 2017, arXiv 1701.07875, Algorithm 1, line 7 (c = 0.01). The
+    Lipschitz constant that this allows depends on the architecture, so estimates of different
+    networks cannot be compared.
     """
 
     lipschitz: ClassVar[bool] = True
@@ -155,22 +176,24 @@ class WeightClip(Regularizer):
 
 @regularizers.register("gradient_penalty")
 class GradientPenalty(Regularizer):
-    """weight * E rho(|grad D(x_hat)| - target): where x_hat lies, which norm, which rho. Most penalties are one of it.
+    """weight * E rho(|grad D(x_hat)| - target): where x_hat lies, which norm, which rho. Most
+    penalties are one of it.
 
-    Reference: Gulrajani et al., 2017, "Improved Training of Wasserstein GANs", arXiv 1704.00028, equation 3: one
-    epsilon a sample, the norm over all dimensions of the sample, two-sided. Under it the gap E D(x) - E D(G(z))
-    exceeds the Wasserstein distance by an amount proportional to 1 / weight. DRAGAN, R1, R2 and the zero-centred
-    penalties are options of the group `regularizer`.
+    Reference: Gulrajani et al., 2017, "Improved Training of Wasserstein GANs", arXiv 1704.00028,
+    equation 3: one epsilon a sample, the norm over all dimensions of the sample, two-sided. Under
+    it the gap E D(x) - E D(G(z)) exceeds the Wasserstein distance by an amount proportional to 1 /
+    weight. DRAGAN, R1, R2 and the zero-centred penalties are options of the group `regularizer`.
 
     Args:
         weight: lambda; 10 in the paper, 0.1 in the authors' code for 2-D toys.
         target: the norm that the gradient is drawn to.
-        where: `line` between a real and a fake sample, `real`, `fake`, the sum of these two, or `around_real`.
+        where: `line` between a real and a fake sample, `real`, `fake`, the sum of these two, or
+            `around_real`.
         order: of the norm: 2, 1 or inf. The dual norm decides which Lipschitz constant is meant.
         sides: `two` punishes slopes above and below the target, `one` only those above.
         power: 2 squares the excess, 1 takes it as it is.
-        every: the penalty is added in every so many-th turn, that many times as strong (Karras et al., 2020, arXiv
-            1912.04958, section 3.1).
+        every: the penalty is added in every so many-th turn, that many times as strong (Karras et
+            al., 2020, arXiv 1912.04958, section 3.1).
         spread: of `around_real`, in deviations of the batch.
         clip: see `Regularizer`; refused by a guard rail, since it works against the penalty.
     """
@@ -192,7 +215,11 @@ class GradientPenalty(Regularizer):
     ) -> None:
         super().__init__(clip)
         self.weight, self.target, self.every = weight, target, every
-        self.where, self.order, self.sides, self.power, self.spread = where, float(order), sides, power, spread
+        self.where = where
+        self.order = float(order)
+        self.sides = sides
+        self.power = power
+        self.spread = spread
 
     @property
     def coupling(self) -> str:
@@ -203,12 +230,18 @@ class GradientPenalty(Regularizer):
         if self.where != "line" or not self.target:
             return ""
         return (
-            f"gradient penalty of weight {self.weight:g}: overestimates the Wasserstein distance by an amount "
-            "proportional to 1/weight (N(0,1) against N(1,1), true distance 1: 1.05 at 10, 1.54 at 1, 6.4 at 0.1)"
+            f"gradient penalty of weight {self.weight:g}: overestimates the Wasserstein distance "
+            "by an amount proportional to 1/weight (N(0,1) against N(1,1), true distance 1: 1.05 "
+            "at 10, 1.54 at 1, 6.4 at 0.1)"
         )
 
     def __call__(self, D: Critic, x: Tensor, x_fake: Tensor) -> dict[str, Tensor]:
-        places = {"line": on_the_line, "real": _real, "fake": _fake, "around_real": self._around_real}
+        places = {
+            "line": on_the_line,
+            "real": _real,
+            "fake": _fake,
+            "around_real": self._around_real,
+        }
         if self.where == "real_and_fake":
             return {"penalty": self._at(D, x) + self._at(D, x_fake)}
         return {"penalty": self._at(D, places[self.where](x, x_fake))}
@@ -218,11 +251,14 @@ class GradientPenalty(Regularizer):
         return self.every * self.weight * self._excess(slope - self.target).mean()
 
     def _excess(self, excess: Tensor) -> Tensor:
-        excess = excess.relu() if self.sides == "one" else excess.abs() if self.power == 1 else excess
+        excess = (
+            excess.relu() if self.sides == "one" else excess.abs() if self.power == 1 else excess
+        )
         return excess if self.power == 1 else excess.square()
 
     def _around_real(self, x: Tensor, x_fake: Tensor) -> Tensor:
-        """Between x and x + spread * std(batch) * U(0, 1)^d, as the authors of DRAGAN's code has it."""
+        """Between x and x + spread * std(batch) * U(0, 1)^d, as the authors of DRAGAN's code has
+        it."""
         moved = x + self.spread * x.std() * noise.rows(torch.rand, *x.shape, device=x.device)
         return on_the_line(moved, x)
 
@@ -237,11 +273,14 @@ def _fake(x: Tensor, x_fake: Tensor) -> Tensor:
 
 @regularizers.register("finite_difference")
 class FiniteDifference(Regularizer):
-    """weight * E (|D(x_1) - D(x_2)| / |x_1 - x_2| - target)^2 for two points between the same real and fake sample.
+    """weight * E (|D(x_1) - D(x_2)| / |x_1 - x_2| - target)^2 for two points between the same real
+    and fake sample.
 
-    Needs no second derivative. It sees the slope along the line only, so the gradient itself may be steeper.
+    Needs no second derivative. It sees the slope along the line only, so the gradient itself may be
+    steeper.
 
-    Reference: the first form of Gulrajani et al., 2017, arXiv 1704.00028; Petzka et al., 2017, arXiv 1709.08894.
+    Reference: the first form of Gulrajani et al., 2017, arXiv 1704.00028; Petzka et al., 2017,
+    arXiv 1709.08894.
 
     Args:
         weight, target, clip: as the gradient penalty's.
@@ -250,17 +289,23 @@ class FiniteDifference(Regularizer):
     per_sample: ClassVar[bool] = True
     lipschitz: ClassVar[bool] = True
 
-    def __init__(self, weight: Positive = 10.0, target: NonNegative = 1.0, clip: Positive | None = None) -> None:
+    def __init__(
+        self, weight: Positive = 10.0, target: NonNegative = 1.0, clip: Positive | None = None
+    ) -> None:
         super().__init__(clip)
         self.weight, self.target = weight, target
 
     @property
     def caveat(self) -> str:
-        return f"finite-difference penalty of weight {self.weight:g}: overestimates the distance, more at small weights"
+        return (
+            f"finite-difference penalty of weight {self.weight:g}: overestimates the distance, "
+            "more at small weights"
+        )
 
     def __call__(self, D: Critic, x: Tensor, x_fake: Tensor) -> dict[str, Tensor]:
         first, second = on_the_line(x, x_fake), on_the_line(x, x_fake)
         distance = torch.linalg.vector_norm((first - second).flatten(1), dim=1)
         slope = (D(first) - D(second)).abs() / distance.clamp_min(1e-8)
-        apart = distance > 1e-4 * torch.linalg.vector_norm((x - x_fake).flatten(1), dim=1)  # else rounding is divided
+        # else rounding is divided
+        apart = distance > 1e-4 * torch.linalg.vector_norm((x - x_fake).flatten(1), dim=1)
         return {"penalty": self.weight * ((slope - self.target).square() * apart).mean()}

@@ -1,4 +1,5 @@
-"""What the source of a module says of the components it registers; nothing of it is run, nothing is imported."""
+"""What the source of a module says of the components it registers; nothing of it is run, nothing is
+imported."""
 
 import ast
 import functools
@@ -16,14 +17,16 @@ REQUIRED = object()
 COMPUTED = object()  # a default that only the running program knows
 
 PLUGINS: dict[str, Path] = {}
-"""Modules outside the package whose components count, and their files. Only the command line puts one here."""
+"""Modules outside the package whose components count, and their files. Only the command line puts
+one here."""
 
 
-# --- files ------------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 def found(module: str) -> Path | None:
-    """The file of a module on the path. Its packages are looked up, not imported, as `find_spec` would."""
+    """The file of a module on the path. Its packages are looked up, not imported, as `find_spec`
+    would."""
     places: Any = None
     for i, _ in enumerate(parts := module.split("."), 1):
         name = ".".join(parts[:i])
@@ -39,7 +42,8 @@ def found(module: str) -> Path | None:
 
 @functools.cache
 def origin(module: str) -> Path:
-    """The file of a module of the package, of a plug-in, or of one beside it, which is named by its path."""
+    """The file of a module of the package, of a plug-in, or of one beside it, which is named by its
+    path."""
     if module in PLUGINS or module.endswith(".py"):
         return PLUGINS.get(module) or Path(module)
     spec = importlib.util.find_spec(module)
@@ -67,7 +71,7 @@ def modules(where: str) -> list[str]:
     return [f"{where}.{info.name}" for info in pkgutil.iter_modules([str(file.parent)])]
 
 
-# --- what is registered -----------------------------------------------------------------------------------------------
+# --- what is registered ---------------------------------------------------------------------------
 
 Definition = ast.ClassDef | ast.FunctionDef
 Class = tuple[str, ast.ClassDef]  # and the module that it stands in
@@ -75,12 +79,15 @@ Seen = frozenset[tuple[str, str]]
 
 
 def registered(module: str, variable: str) -> Iterator[tuple[str, Definition]]:
-    """What a module registers under `@variable.register("name")`, or `@registry.variable.register("name")`."""
+    """What a module registers under `@variable.register("name")`, or
+    `@registry.variable.register("name")`."""
     for node in tree(module).body:
         for call in node.decorator_list if isinstance(node, Definition) else []:
             match call:
                 case ast.Call(
-                    func=ast.Attribute(value=ast.Name(id=known) | ast.Attribute(attr=known), attr="register"),
+                    func=ast.Attribute(
+                        value=ast.Name(id=known) | ast.Attribute(attr=known), attr="register"
+                    ),
                     args=[ast.Constant(value=str(name))],
                 ) if known == variable and isinstance(node, Definition):
                     yield name, node
@@ -99,7 +106,8 @@ def _imports(module: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _readable(module: str, named: str) -> str | None:
-    """The module that `named` means in a module, if its source is read here: the package's, a plug-in's, one beside.
+    """The module that `named` means in a module, if its source is read here: the package's, a
+    plug-in's, one beside.
 
     Others, such as torch's, hold nothing that a configuration sets.
     """
@@ -114,10 +122,14 @@ def _readable(module: str, named: str) -> str | None:
     beside = [folder, *(path.parent for path in PLUGINS.values())]
     file = "/".join(bare.split(".")) + ".py"
     plugins = {path: name for name, path in PLUGINS.items()}
-    return next((plugins.get(at / file, str(at / file)) for at in beside if (at / file).is_file()), None)
+    return next(
+        (plugins.get(at / file, str(at / file)) for at in beside if (at / file).is_file()), None
+    )
 
 
-def _find(module: str, dotted: str, before: float = float("inf"), seen: Seen = frozenset()) -> Class | None:
+def _find(
+    module: str, dotted: str, before: float = float("inf"), seen: Seen = frozenset()
+) -> Class | None:
     """The class that a name means in a module above a line, followed through its imports."""
     if (module, dotted) in seen:  # modules that import each other
         return None
@@ -130,7 +142,11 @@ def _find(module: str, dotted: str, before: float = float("inf"), seen: Seen = f
             rest = dotted[len(name) + 1 :]
             inner = where + ("" if where.endswith(".") else ".") + which if which else where
             for target, wanted in ((where, ".".join(filter(None, [which, rest]))), (inner, rest)):
-                if wanted and (place := _read(module, target)) and (result := _find(place, wanted, seen=seen)):
+                if (
+                    wanted
+                    and (place := _read(module, target))
+                    and (result := _find(place, wanted, seen=seen))
+                ):
                     return result
     return None
 
@@ -153,16 +169,25 @@ def _bases(module: str, node: Definition, seen: Seen) -> list[Class]:
     return [(place, base) for place, base in found if (place, base.name) not in seen]
 
 
-# --- what is said of it -----------------------------------------------------------------------------------------------
+# --- what is said of it ---------------------------------------------------------------------------
 
 
-def arguments(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, tuple[Any, Any]]:
-    """Hint and default of the arguments of a function or of a class's constructor; `**kwargs` stands for those of the
-    base class."""
+def arguments(
+    module: str, node: Definition, seen: Seen = frozenset()
+) -> dict[str, tuple[Any, Any]]:
+    """Hint and default of the arguments of a function or of a class's constructor; `**kwargs`
+    stands for those of the base class."""
     if isinstance(node, ast.FunctionDef):
         return _signature(module, node)
     seen |= {(module, node.name)}
-    init = next((item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
+    init = next(
+        (
+            item
+            for item in node.body
+            if isinstance(item, ast.FunctionDef) and item.name == "__init__"
+        ),
+        None,
+    )
     inherited: dict[str, tuple[Any, Any]] = {}
     if init is None or init.args.kwarg is not None:
         for base_module, base in _bases(module, node, seen):
@@ -173,7 +198,11 @@ def arguments(module: str, node: Definition, seen: Seen = frozenset()) -> dict[s
 def docs(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, str]:
     """What the docstrings say of the arguments, those of the base classes included."""
     seen |= {(module, node.name)}
-    inherited = {name: said for base in _bases(module, node, seen) for name, said in docs(*base, seen).items()}
+    inherited = {
+        name: said
+        for base in _bases(module, node, seen)
+        for name, said in docs(*base, seen).items()
+    }
     return inherited | docstrings.arguments(node)
 
 
@@ -214,7 +243,8 @@ def _is_turn(method: ast.FunctionDef) -> bool:
 
 
 def facts(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, Any]:
-    """Literal class attributes, inherited ones included: what guards and `auto` may know before torch loads."""
+    """Literal class attributes, inherited ones included: what guards and `auto` may know before
+    torch loads."""
     if isinstance(node, ast.FunctionDef):
         return {}
     seen |= {(module, node.name)}
@@ -222,12 +252,23 @@ def facts(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, 
     for base_module, base in _bases(module, node, seen):
         facts_ |= facts(base_module, base, seen)
     methods = {item.name: _is_turn(item) for item in node.body if isinstance(item, ast.FunctionDef)}
-    kept = [name for name in facts_.get("players", []) if methods.get(name, True)]  # a plain method takes a turn out
-    facts_["players"] = [*kept, *(name for name, turn in methods.items() if turn and name not in kept)]
+    # a plain method takes a turn out
+    kept = [name for name in facts_.get("players", []) if methods.get(name, True)]
+    facts_["players"] = [
+        *kept,
+        *(name for name, turn in methods.items() if turn and name not in kept),
+    ]
     for item in node.body:
         target = item.targets[0] if isinstance(item, ast.Assign) else getattr(item, "target", None)
         value = getattr(item, "value", None)
-        if isinstance(target, ast.Name) and isinstance(value, ast.expr) and (told := _literal(value)) is not COMPUTED:
+        if (
+            isinstance(target, ast.Name)
+            and isinstance(value, ast.expr)
+            and (told := _literal(value)) is not COMPUTED
+        ):
             facts_[target.id] = told
-    facts_["networks"] = list(dict.fromkeys([*facts_.get("networks", []), *facts_.get("roles", [])]))  # bases' ones too
+    # bases' ones too
+    facts_["networks"] = list(
+        dict.fromkeys([*facts_.get("networks", []), *facts_.get("roles", [])])
+    )
     return facts_

@@ -1,4 +1,5 @@
-"""What the tests share: a configuration from overrides, a tiny trainer, the commands as a user types them."""
+"""What the tests share: a configuration from overrides, a tiny trainer, the commands as a user
+types them."""
 
 import bz2
 import gzip
@@ -15,10 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tiny networks lose by threads, most of all on a busy machine
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell; what tests start must hear it
+# before torch: tiny networks lose by threads, most of all on a busy machine
+os.environ["OMP_NUM_THREADS"] = "1"
+# as in the background of a shell; what tests start must hear it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA: what must be exact on a GPU needs it
+# before CUDA: what must be exact on a GPU needs it
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import torch
 import yaml
@@ -41,12 +45,20 @@ OFFLINE_DATA = ("digits", "points")
 TEXT = ("wgan_gp_text",)
 """Models of characters; the laws of the others are tried on images and points."""
 LABELLED = (
-    "aae_labelled", "aae_semi_supervised", "acgan", "cgan", "cogan", "dcgan_conditional", "sgan", "wgan_gp_acgan",
+    "aae_labelled",
+    "aae_semi_supervised",
+    "acgan",
+    "cgan",
+    "cogan",
+    "dcgan_conditional",
+    "sgan",
+    "wgan_gp_acgan",
     "wgan_gp_conditional",
-)  # fmt: skip
+)
 """Models that need classes; points have none."""
 GROWING = ("progan",)
-"""Models whose networks grow: laws over all weights are tried on grown ones; see tests/test_progressive.py."""
+"""Models whose networks grow: laws over all weights are tried on grown ones; see
+tests/test_progressive.py."""
 NOT_OF_POINTS = (*LABELLED, *GROWING, "r3gan", "sagan", "stylegan")
 """Models that points do not do for: these have neither classes nor pixels."""
 UNAVERAGED = ("fixed_generator", "two_critics")
@@ -56,19 +68,27 @@ PAIRED = ("cogan",)
 
 
 def fitting(model: str, *data: str) -> tuple[str, ...]:
-    """`model=` with these data overrides; with text for a model of characters, with digits where it needs classes."""
+    """`model=` with these data overrides; with text for a model of characters, with digits where it
+    needs classes."""
     if model in TEXT:
         return (f"model={model}", "data=text")
     if model in PAIRED:
         return (f"model={model}", *(item for item in data if item.startswith("data.")))
     whole = ("model.growth=0",) if model in GROWING else ()
-    return (f"model={model}", *whole, *(("data=digits",) if model in NOT_OF_POINTS and "data=points" in data else data))
+    return (
+        f"model={model}",
+        *whole,
+        *(("data=digits",) if model in NOT_OF_POINTS and "data=points" in data else data),
+    )
 
 
 def mostly_slow(rows: Iterable[Any], *quick: Any) -> list[Any]:
-    """Rows for `parametrize`, of which `make test` takes those that begin with one of `quick`, and test-all all."""
+    """Rows for `parametrize`, of which `make test` takes those that begin with one of `quick`, and
+    test-all all."""
     cells = [row if isinstance(row, tuple) else (row,) for row in rows]
-    return [pytest.param(*cell, marks=() if cell[0] in quick else pytest.mark.slow) for cell in cells]
+    return [
+        pytest.param(*cell, marks=() if cell[0] in quick else pytest.mark.slow) for cell in cells
+    ]
 
 
 def compose(*overrides: str) -> dict[str, Any]:
@@ -85,9 +105,13 @@ def make_trainer(*overrides: str, world: World | None = None) -> Trainer:
 
 
 def save_run(folder: Path, *overrides: str, rounds: int = 1) -> Path:
-    """A run's folder with a checkpoint of each round, as gan-train leaves it, without a process that trains it."""
+    """A run's folder with a checkpoint of each round, as gan-train leaves it, without a process
+    that trains it."""
     trainer = make_trainer(*overrides)
-    frame = {"config": yaml.safe_dump(compose(*overrides)), "data": trainer.batches.dataset.spec.plain()}
+    frame = {
+        "config": yaml.safe_dump(compose(*overrides)),
+        "data": trainer.batches.dataset.spec.plain(),
+    }
     for _ in range(rounds):
         trainer.game.train()
         trainer.play_round()
@@ -128,14 +152,20 @@ def command(
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """A headless Chromium (Debian: chromium, chromium-driver); tests that need it are skipped without one."""
+    """A headless Chromium (Debian: chromium, chromium-driver); tests that need it are skipped
+    without one."""
     webdriver = pytest.importorskip("selenium.webdriver")
     program, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (program and driver):
         pytest.skip("no chromium and chromedriver on this machine")
     options = webdriver.ChromeOptions()
     options.binary_location = program
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1600,1400"):
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--window-size=1600,1400",
+    ):
         options.add_argument(flag)
     window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     yield window
@@ -144,14 +174,17 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state of torch-fidelity's Inception network, drawn so that images leave it as different as they entered."""
+    """A state of torch-fidelity's Inception network, drawn so that images leave it as different as
+    they entered."""
     torch_fidelity = pytest.importorskip("torch_fidelity")
 
     path = tmp_path_factory.mktemp("inception") / "random.pth"
     with pytest.MonkeyPatch.context() as patch:
         source = "torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url"
         patch.setattr(source, lambda *_, **__: {})
-        patch.setattr(torch_fidelity.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        patch.setattr(
+            torch_fidelity.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None
+        )
         torch.manual_seed(0)
         network = torch_fidelity.FeatureExtractorInceptionV3("random", ["2048", "logits_unbiased"])
     for weight in network.parameters():
@@ -161,7 +194,9 @@ def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def start(arguments: list[str], folder: Path, start_new_session: bool = False) -> "subprocess.Popen[str]":
+def start(
+    arguments: list[str], folder: Path, start_new_session: bool = False
+) -> "subprocess.Popen[str]":
     """`gan-train ARGUMENTS` as a process of its own in `folder`."""
     code = "from gan_cli.main import train; train()"
     return subprocess.Popen(
@@ -174,10 +209,12 @@ def start(arguments: list[str], folder: Path, start_new_session: bool = False) -
     )
 
 
-# --- benchmarks as files: made up, in the real formats ----------------------------------------------------------------
+# --- benchmarks as files: made up, in the real formats --------------------------------------------
 
 
-def write_mnist(root: Path, packed: bool, name: str = "MNIST", count: int = 20) -> dict[str, np.ndarray]:
+def write_mnist(
+    root: Path, packed: bool, name: str = "MNIST", count: int = 20
+) -> dict[str, np.ndarray]:
     """So many made-up images a split in MNIST's format, as many of each class."""
     raw = root / name / "raw"
     raw.mkdir(parents=True)
@@ -185,10 +222,14 @@ def write_mnist(root: Path, packed: bool, name: str = "MNIST", count: int = 20) 
     contents = {}
     for name in MNIST.files:
         images = "images" in name
-        values = random.integers(0, 256, (count, 28, 28), dtype=np.uint8) if images else _labels(count)
+        values = (
+            random.integers(0, 256, (count, 28, 28), dtype=np.uint8) if images else _labels(count)
+        )
         head = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">i4").tobytes()
         content = head + values.tobytes()
-        (raw / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(content) if packed else content)
+        (raw / (f"{name}.gz" if packed else name)).write_bytes(
+            gzip.compress(content) if packed else content
+        )
         contents[name] = values
     return contents
 
@@ -202,7 +243,8 @@ def write_usps(root: Path, train: int = 12, heldout: int = 5) -> None:
     (root / "usps").mkdir()
     for name, count in (("usps.bz2", train), ("usps.t.bz2", heldout)):
         lines = [
-            f"{i % 10 + 1} " + " ".join(f"{j + 1}:{-1 + 2 * (j == i % 256):.1f}" for j in range(256))
+            f"{i % 10 + 1} "
+            + " ".join(f"{j + 1}:{-1 + 2 * (j == i % 256):.1f}" for j in range(256))
             for i in range(count)
         ]
         (root / "usps" / name).write_bytes(bz2.compress("\n".join(lines).encode()))
@@ -215,7 +257,9 @@ def write_svhn(root: Path, labels: list[int]) -> np.ndarray:
     (root / "svhn").mkdir()
     images = np.random.default_rng(0).integers(0, 256, (32, 32, 3, len(labels)), dtype=np.uint8)
     for name in ("train_32x32.mat", "test_32x32.mat"):
-        scipy.io.savemat(root / "svhn" / name, {"X": images, "y": np.array(labels, dtype=np.uint8)[:, None]})
+        scipy.io.savemat(
+            root / "svhn" / name, {"X": images, "y": np.array(labels, dtype=np.uint8)[:, None]}
+        )
     return images
 
 
@@ -225,7 +269,9 @@ def write_cifar10(root: Path, labels: list[int]) -> np.ndarray:
     folder.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 3, 32, 32), dtype=np.uint8)
     for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
-        (folder / name).write_bytes(pickle.dumps({"data": pixels.reshape(len(labels), -1), "labels": labels}))
+        (folder / name).write_bytes(
+            pickle.dumps({"data": pixels.reshape(len(labels), -1), "labels": labels})
+        )
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
     return pixels
 

@@ -1,8 +1,9 @@
-"""The rooms of the package and the arrows between them, by its imports alone: `python tests/house_map.py [FOLDER]`.
+"""The rooms of the package and the arrows between them, by its imports alone: `python
+tests/house_map.py [FOLDER]`.
 
-A room is a folder of `gan_cli`, or a module beside the folders. An arrow is a room that imports from
-another one, inside functions too; imports that only a type checker reads do not count. A circle is
-a set of rooms, or of modules, that all reach each other.
+A room is a folder of `gan_cli`, or a module beside the folders. An arrow is a room that imports
+from another one, inside functions too; imports that only a type checker reads do not count. A
+circle is a set of rooms, or of modules, that all reach each other.
 """
 
 import ast
@@ -17,12 +18,18 @@ Graph = dict[str, set[str]]
 
 def sources(package: Path = PACKAGE) -> dict[str, Path]:
     """The package's files by the dotted name of their module."""
-    files = {path: path.relative_to(package.parent).with_suffix("") for path in sorted(package.rglob("*.py"))}
-    return {".".join(p for p in name.parts if p != "__init__"): path for path, name in files.items()}
+    files = {
+        path: path.relative_to(package.parent).with_suffix("")
+        for path in sorted(package.rglob("*.py"))
+    }
+    return {
+        ".".join(p for p in name.parts if p != "__init__"): path for path, name in files.items()
+    }
 
 
 def imported(path: Path, module: str, late: bool = True) -> Iterator[str]:
-    """Dotted names that a file imports: when it is loaded or, with `late`, inside its functions too."""
+    """Dotted names that a file imports: when it is loaded or, with `late`, inside its functions
+    too."""
     for node in _running(ast.parse(path.read_text(encoding="utf-8")), late):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -32,7 +39,8 @@ def imported(path: Path, module: str, late: bool = True) -> Iterator[str]:
 
 
 def _running(node: ast.AST, late: bool) -> Iterator[ast.AST]:
-    """All nodes below one, but for those that only a type checker reads and, unless `late`, bodies of functions."""
+    """All nodes below one, but for those that only a type checker reads and, unless `late`, bodies
+    of functions."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
@@ -49,13 +57,18 @@ def arrows(package: Path = PACKAGE, late: bool = True) -> Graph:
     for module, path in modules.items():
         names = set(imported(path, module, late))
         known = {name for name in names if name in modules}
-        packages = {name for name in known if any(other.startswith(f"{name}.") for other in names & modules.keys())}
+        packages = {
+            name
+            for name in known
+            if any(other.startswith(f"{name}.") for other in names & modules.keys())
+        }
         graph[module] = known - {module, "gan_cli"} - packages
     return graph
 
 
 def room(module: str) -> str:
-    """The folder of the package that a module lies in, or the module itself where it lies in none."""
+    """The folder of the package that a module lies in, or the module itself where it lies in
+    none."""
     return ".".join(module.split(".")[:2])
 
 
@@ -74,7 +87,9 @@ def circles(graph: Mapping[str, Iterable[str]]) -> list[list[str]]:
         for name in reach:
             if middle in reach[name]:
                 reach[name] |= reach[middle]
-    groups = {frozenset(b for b in reach[a] if a in reach.get(b, ())) for a in reach if a in reach[a]}
+    groups = {
+        frozenset(b for b in reach[a] if a in reach.get(b, ())) for a in reach if a in reach[a]
+    }
     return sorted(sorted(group) for group in groups if len(group) > 1)
 
 
@@ -99,10 +114,14 @@ def report(package: Path) -> str:
     graph = arrows(package)
     rooms, lengths = by_room(graph), functions(package)
     longest = max(lengths, key=lengths.__getitem__)
-    texts = {module: path.read_text(encoding="utf-8").splitlines() for module, path in sources(package).items()}
+    texts = {
+        module: path.read_text(encoding="utf-8").splitlines()
+        for module, path in sources(package).items()
+    }
     lines = [
         f"{len(rooms)} rooms, {sum(map(len, rooms.values()))} arrows between them",
-        f"{len(graph)} modules, {sum(map(len, graph.values()))} arrows; {sum(map(len, texts.values()))} lines",
+        f"{len(graph)} modules, {sum(map(len, graph.values()))} arrows; "
+        f"{sum(map(len, texts.values()))} lines",
         f"circles of modules: {circles(graph) or 'none'}",
         f"circles of rooms: {circles(rooms) or 'none'}",
         f"{len(lengths)} functions, median {statistics.median(lengths.values()):g} lines",

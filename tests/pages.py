@@ -1,4 +1,5 @@
-"""The pages that people read, taken apart: fenced blocks, the commands in them, what stands between backticks."""
+"""The pages that people read, taken apart: fenced blocks, the commands in them, what stands between
+backticks."""
 
 import re
 import shlex
@@ -14,7 +15,8 @@ HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: the word behind its first backticks, its lines, and where it stands in the page."""
+    """A fenced block: the word behind its first backticks, its lines, and where it stands in the
+    page."""
 
     language: str
     text: str
@@ -34,7 +36,9 @@ def blocks(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     return [
         Block(
-            found[2], re.sub(f"^{found[1]}", "", found[3], flags=re.MULTILINE), text.count("\n", 0, found.start()) + 1
+            found[2],
+            re.sub(f"^{found[1]}", "", found[3], flags=re.MULTILINE),
+            text.count("\n", 0, found.start()) + 1,
         )
         for found in FENCED.finditer(text)
     ]
@@ -57,11 +61,15 @@ def anchors(page: Path) -> set[str]:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """The commands of a shell's lines as words: comments, pipes and what follows them left out, but for `|| true`."""
+    """The commands of a shell's lines as words: comments, pipes and what follows them left out, but
+    for `|| true`."""
     for line in text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         while words:
-            end = next((i for i, word in enumerate(words) if word in ("&&", ";", "|", ">", "&")), len(words))
+            end = next(
+                (i for i, word in enumerate(words) if word in ("&&", ";", "|", ">", "&")),
+                len(words),
+            )
             if words[:end]:
                 yield words[:end]
             goes_on = end < len(words) and words[end] in ("&&", ";")
@@ -76,6 +84,10 @@ def exchanges(text: str) -> Iterator[Exchange]:
 
 
 def agrees(printed: str, shown: str) -> bool:
-    """Whether what was printed is what a page shows, in which `...` stands for anything and lines break anywhere."""
+    """Whether what was printed is what a page shows, in which `...` stands for anything and lines
+    break anywhere."""
     parts = [re.escape(" ".join(part.split())) for part in shown.split("...")]
-    return re.fullmatch(r"\s*" + r".*?".join(parts) + r"\s*", " ".join(printed.split()), re.DOTALL) is not None
+    return (
+        re.fullmatch(r"\s*" + r".*?".join(parts) + r"\s*", " ".join(printed.split()), re.DOTALL)
+        is not None
+    )

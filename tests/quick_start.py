@@ -1,4 +1,5 @@
-"""Run docs/quick_start.md as a newcomer types it: every line, in a copy of the project, from a clean install.
+"""Run docs/quick_start.md as a newcomer types it: every line, in a copy of the project, from a
+clean install.
 
     python3 tests/quick_start.py [FOLDER]
 
@@ -20,7 +21,9 @@ MADE = ("digits.png", "walk.gif", "nearest.png", "losses.html", "mine.png", "gen
 def script(page: str) -> str:
     """The page as one script: its commands, and its files where they stand."""
     lines = ["set -e"]
-    for language, text in re.findall(r"^```(bash|python|yaml)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+    for language, text in re.findall(
+        r"^```(bash|python|yaml)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL
+    ):
         named = re.match(r"# (\S+)\n", text)
         if language == "bash":
             lines += ["set -x", text, "{ set +x; } 2>/dev/null"]
@@ -31,7 +34,9 @@ def script(page: str) -> str:
 
 def copy(folder: Path) -> None:
     """What git has of the project."""
-    archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, check=True, capture_output=True).stdout
+    archive = subprocess.run(
+        ["git", "archive", "HEAD"], cwd=ROOT, check=True, capture_output=True
+    ).stdout
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)
 
 
@@ -40,10 +45,15 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     copy(folder)
     began = time.monotonic()
-    code = subprocess.run(["bash", "-c", script(PAGE.read_text(encoding="utf-8"))], cwd=folder).returncode
+    code = subprocess.run(
+        ["bash", "-c", script(PAGE.read_text(encoding="utf-8"))], cwd=folder
+    ).returncode
     missing = [name for name in MADE if not (folder / name).is_file()]
     spent = time.monotonic() - began
-    print(f"{folder}: exit {code}, {spent / 60:.1f} minutes" + (f"; not made: {', '.join(missing)}" if missing else ""))
+    print(
+        f"{folder}: exit {code}, {spent / 60:.1f} minutes"
+        + (f"; not made: {', '.join(missing)}" if missing else "")
+    )
     sys.exit(code or bool(missing))
 
 

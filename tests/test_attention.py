@@ -46,7 +46,9 @@ def test_it_does_not_know_where_a_pixel_is(layer: SelfAttention) -> None:
     """Whole windows of the pooling, moved elsewhere, give the same, moved elsewhere."""
     x = maps()
     moved = x.unflatten(3, (4, 2))[:, :, :, [2, 0, 3, 1]].flatten(3)
-    torch.testing.assert_close(layer(moved), layer(x).unflatten(3, (4, 2))[:, :, :, [2, 0, 3, 1]].flatten(3))
+    torch.testing.assert_close(
+        layer(moved), layer(x).unflatten(3, (4, 2))[:, :, :, [2, 0, 3, 1]].flatten(3)
+    )
 
 
 def test_each_sample_sees_itself_alone(layer: SelfAttention) -> None:
@@ -64,14 +66,22 @@ def side(network: nn.Module, shape: tuple[int, ...]) -> list[int]:
     seen: list[int] = []
     for module in network.modules():
         if isinstance(module, SelfAttention):
-            module.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[-1]))
+            module.register_forward_hook(
+                lambda module, inputs, output: seen.append(inputs[0].shape[-1])
+            )
     network.eval()(torch.zeros(1, *shape))
     return seen
 
 
 @pytest.mark.parametrize(
     ("size", "attention", "generator", "discriminator"),
-    [(32, 0, [], []), (32, 16, [16], [16]), (32, 32, [32], [16]), (64, 20, [16], [16]), (8, 32, [8], [4])],
+    [
+        (32, 0, [], []),
+        (32, 16, [16], [16]),
+        (32, 32, [32], [16]),
+        (64, 20, [16], [16]),
+        (8, 32, [8], [4]),
+    ],
 )
 def test_it_stands_at_the_largest_maps_of_at_most_that_side(
     size: int, attention: int, generator: list[int], discriminator: list[int]
@@ -82,7 +92,11 @@ def test_it_stands_at_the_largest_maps_of_at_most_that_side(
 
 
 def test_maps_that_are_all_larger_are_named() -> None:
-    with pytest.raises(UserError, match=r"network.attention=3: the smallest feature maps have side 4; take that\."):
+    with pytest.raises(
+        UserError,
+        match=r"network.attention=3: the smallest feature maps have "
+        r"side 4; take that\.",
+    ):
         attending([nn.Identity()], [4], 3, 8)
     with pytest.raises(UserError, match=r"network.attention"):
         make_trainer("model=sagan", "data=digits", *TINY, "network.attention=3")
@@ -95,7 +109,11 @@ def test_the_model_is_that_of_the_paper() -> None:
     assert rates == {"discriminator": 4e-4, "generator": 1e-4} and config["loss"]["name"] == "hinge"
     trainer = make_trainer("model=sagan", "data=digits", *TINY)
     for name in ("G", "D"):
-        layers = [m for m in trainer.game.get_submodule(name).modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+        layers = [
+            m
+            for m in trainer.game.get_submodule(name).modules()
+            if isinstance(m, nn.Linear | nn.Conv2d)
+        ]
         assert all(hasattr(layer, "parametrizations") for layer in layers)
     before = [m.gamma.item() for m in trainer.game.modules() if isinstance(m, SelfAttention)]
     for _ in range(5):

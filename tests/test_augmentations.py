@@ -1,4 +1,5 @@
-"""What the discriminator sees: real and fake samples changed alike, in ways whose ranges are known."""
+"""What the discriminator sees: real and fake samples changed alike, in ways whose ranges are
+known."""
 
 from typing import Any
 
@@ -25,9 +26,9 @@ def test_colours_change_within_their_ranges() -> None:
     grey_before, grey = (v.mean(dim=1) - v.mean(dim=(1, 2, 3))[:, None, None] for v in (x, y))
     contrast = (grey / grey_before).flatten(1).median(dim=1).values
     assert 0.5 <= contrast.min() < 0.55 and 1.45 < contrast.max() <= 1.5
-    spread = (y - y.mean(dim=1, keepdim=True)).flatten(1).norm(dim=1) / (x - x.mean(dim=1, keepdim=True)).flatten(
-        1
-    ).norm(dim=1)
+    spread = (y - y.mean(dim=1, keepdim=True)).flatten(1).norm(dim=1) / (
+        x - x.mean(dim=1, keepdim=True)
+    ).flatten(1).norm(dim=1)
     saturation = spread / contrast
     assert 0 <= saturation.min() < 0.05 and 1.95 < saturation.max() <= 2.001
 
@@ -84,10 +85,17 @@ def test_it_does_nothing_in_evaluation_and_knows_its_policy() -> None:
     assert torch.equal(cut, augmentations.cutout(x))
 
 
-@pytest.mark.parametrize("model", [model for model in MODELS if model not in TEXT and not model.startswith("aae")])
+@pytest.mark.parametrize(
+    "model", [model for model in MODELS if model not in TEXT and not model.startswith("aae")]
+)
 def test_the_discriminator_sees_nothing_else(model: str) -> None:
     """In every turn of every game: whatever D is given came out of the augmentation."""
-    typed = (*fitting(model, "data=digits"), "model.warm_up=null", "augmentation=diff_augment", *TINY)
+    typed = (
+        *fitting(model, "data=digits"),
+        "model.warm_up=null",
+        "augmentation=diff_augment",
+        *TINY,
+    )
     trainer = make_trainer(*typed, *LIKENESS.get(model, ()))
     trainer.game.train()
     mark = 12345.0
@@ -98,9 +106,14 @@ def test_the_discriminator_sees_nothing_else(model: str) -> None:
     seen: list[torch.Tensor] = []
     trainer.game.get_submodule("T").register_forward_hook(marked)
     D: Any = trainer.game.get_submodule("D")
-    modules = (D.colours[-1] if hasattr(D, "colours") else D).modules()  # one that grows has a first layer a scale
-    first = next(module for module in modules if isinstance(module, nn.Flatten | nn.Linear | nn.Conv2d))
-    first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().flatten(1)[:, :PIXELS]))
+    # one that grows has a first layer a scale
+    modules = (D.colours[-1] if hasattr(D, "colours") else D).modules()
+    first = next(
+        module for module in modules if isinstance(module, nn.Flatten | nn.Linear | nn.Conv2d)
+    )
+    first.register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0].detach().flatten(1)[:, :PIXELS])
+    )
     trainer.play_round()
     assert seen and all(((x - mark).abs() < 0.01).all() for x in seen)
 

@@ -8,13 +8,22 @@ from torch import Tensor, nn
 from gan_cli.data.points import Points
 from gan_cli.losses import Hinge, LeastSquares, Loss, Minimax, NonSaturating, Wasserstein
 from gan_cli.networks.mlp import Discriminator
-from gan_cli.regularizers import GradientPenalty, Regularizer, WeightClip, input_gradient, on_the_line
+from gan_cli.regularizers import (
+    GradientPenalty,
+    Regularizer,
+    WeightClip,
+    input_gradient,
+    on_the_line,
+)
 
 
 def fit_critic(loss: Loss, regularizer: Regularizer, shift: float) -> tuple[float, float, float]:
-    """Train a critic between N(0, 1) and N(shift, 1): mean loss, gap and slope over the last 500 of 3000 steps."""
+    """Train a critic between N(0, 1) and N(shift, 1): mean loss, gap and slope over the last 500 of
+    3000 steps."""
     torch.manual_seed(0)
-    D = nn.Sequential(nn.Linear(1, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1), nn.Flatten(0))
+    D = nn.Sequential(
+        nn.Linear(1, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1), nn.Flatten(0)
+    )
     optimizer = torch.optim.Adam(D.parameters(), lr=3e-3, fused=True)
     seen = []
     for step in range(3000):
@@ -27,7 +36,11 @@ def fit_critic(loss: Loss, regularizer: Regularizer, shift: float) -> tuple[floa
         optimizer.step()
         if step >= 2500:
             slope = input_gradient(D, on_the_line(real, fake), create_graph=False).abs().mean()
-            seen.append(torch.stack([adversarial.detach(), (score.mean() - score_fake.mean()).detach(), slope]))
+            seen.append(
+                torch.stack(
+                    [adversarial.detach(), (score.mean() - score_fake.mean()).detach(), slope]
+                )
+            )
     return tuple(torch.stack(seen).mean(dim=0).tolist())  # type: ignore[return-value]
 
 
@@ -36,14 +49,18 @@ def fit_critic(loss: Loss, regularizer: Regularizer, shift: float) -> tuple[floa
     [
         (Minimax(), 1, 1.1635),
         *mostly_slow([(Hinge(), 1, 1.2342), (LeastSquares(), 1, 0.1990)]),
-        *mostly_slow([(NonSaturating(), 2, 0.7126), (Hinge(), 2, 0.6346), (LeastSquares(), 2, 0.1124)]),
+        *mostly_slow(
+            [(NonSaturating(), 2, 0.7126), (Hinge(), 2, 0.6346), (LeastSquares(), 2, 0.1124)]
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_discriminator_reaches_its_closed_form(loss: Loss, shift: float, expected: float) -> None:
     assert fit_critic(loss, Regularizer(), shift)[0] == pytest.approx(expected, rel=0.01)
 
 
-@pytest.mark.parametrize(("shift", "gap", "slope"), mostly_slow([(1, 1.0545, 1.05), (2, 2.2103, 1.10)], 1))
+@pytest.mark.parametrize(
+    ("shift", "gap", "slope"), mostly_slow([(1, 1.0545, 1.05), (2, 2.2103, 1.10)], 1)
+)
 def test_wgan_gp_reaches_its_closed_form(shift: float, gap: float, slope: float) -> None:
     _, found_gap, found_slope = fit_critic(Wasserstein(), GradientPenalty(), shift)
     assert found_gap == pytest.approx(gap, rel=0.03)
@@ -53,12 +70,15 @@ def test_wgan_gp_reaches_its_closed_form(shift: float, gap: float, slope: float)
 def test_values_at_an_undecided_discriminator() -> None:
     undecided, half = torch.zeros(7), torch.full((7,), 0.5)
     log2 = torch.log(torch.tensor(2.0))
-    torch.testing.assert_close(Minimax().discriminator(undecided, undecided), 2 * log2)  # V = -log 4 at D = 1/2
+    # V = -log 4 at D = 1/2
+    torch.testing.assert_close(Minimax().discriminator(undecided, undecided), 2 * log2)
     torch.testing.assert_close(Minimax().generator(undecided), -log2)
     torch.testing.assert_close(NonSaturating().generator(undecided), log2)
     torch.testing.assert_close(LeastSquares().discriminator(half, half), torch.tensor(0.25))
     torch.testing.assert_close(LeastSquares().generator(half), torch.tensor(0.125))
-    torch.testing.assert_close(LeastSquares(-1, 1, 0).discriminator(undecided, undecided), torch.tensor(1.0))
+    torch.testing.assert_close(
+        LeastSquares(-1, 1, 0).discriminator(undecided, undecided), torch.tensor(1.0)
+    )
     torch.testing.assert_close(Hinge().discriminator(undecided, undecided), torch.tensor(2.0))
 
 
@@ -66,7 +86,8 @@ def test_minimax_saturates_by_the_odds_of_the_discriminator() -> None:
     score = torch.linspace(-8, 3, 12, requires_grad=True)
     (saturating,) = torch.autograd.grad(Minimax().generator(score), score)
     (strong,) = torch.autograd.grad(NonSaturating().generator(score), score)
-    torch.testing.assert_close(saturating / strong, score.detach().exp())  # D / (1 - D) = exp(logit)
+    # D / (1 - D) = exp(logit)
+    torch.testing.assert_close(saturating / strong, score.detach().exp())
 
 
 class Linear(nn.Module):
@@ -92,7 +113,9 @@ def test_the_penalty_of_a_linear_critic(shape: tuple[int, ...], n: int) -> None:
 
 def test_the_penalty_does_not_depend_on_the_batch_size() -> None:
     D = Linear(torch.arange(1.0, 5.0))
-    values = [GradientPenalty()(D, torch.randn(n, 4), torch.randn(n, 4))["penalty"] for n in (1, 3, 64)]
+    values = [
+        GradientPenalty()(D, torch.randn(n, 4), torch.randn(n, 4))["penalty"] for n in (1, 3, 64)
+    ]
     torch.testing.assert_close(values[0], values[1])
     torch.testing.assert_close(values[0], values[2])
 
@@ -108,7 +131,9 @@ def test_interpolates_have_one_epsilon_a_sample_and_lie_on_the_line() -> None:
 
 def test_the_gradient_of_the_penalty_by_finite_differences() -> None:
     torch.manual_seed(3)
-    D = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.Tanh(), nn.Linear(5, 1), nn.Flatten(0)).double()
+    D = nn.Sequential(
+        nn.Flatten(), nn.Linear(12, 5), nn.Tanh(), nn.Linear(5, 1), nn.Flatten(0)
+    ).double()
     x, x_fake = torch.randn(2, 4, 3, 2, 2, dtype=torch.double).unbind()
     names = [name for name, _ in D.named_parameters()]
 
@@ -137,14 +162,16 @@ def test_the_penalty_of_a_flat_critic_has_no_nan() -> None:
 
 
 def test_clipping_drives_the_weights_to_the_bound_and_the_estimate_to_another_scale() -> None:
-    """A clipped critic between the swiss roll and itself with noise: W1 is 0.606, this network's estimate about 0.0025,
-    and most weights lie at the bound (papers of 2017: figure 1b of WGAN-GP)."""
+    """A clipped critic between the swiss roll and itself with noise: W1 is 0.606, this network's
+    estimate about 0.0025, and most weights lie at the bound (papers of 2017: figure 1b of
+    WGAN-GP)."""
     torch.manual_seed(0)
     x = Points("swiss_roll", size=20_000).train["x"]
     D = Discriminator((2,), width=128, depth=3)
     optimizer = torch.optim.RMSprop(D.parameters(), lr=5e-5)
     for _ in range(2000):
-        real, fake = x[torch.randint(len(x), (256,))], x[torch.randint(len(x), (256,))] + torch.randn(256, 2)
+        real = x[torch.randint(len(x), (256,))]
+        fake = x[torch.randint(len(x), (256,))] + torch.randn(256, 2)
         optimizer.zero_grad()
         Wasserstein().discriminator(D(real), D(fake)).backward()
         optimizer.step()

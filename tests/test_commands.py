@@ -1,4 +1,5 @@
-"""The commands as a user types them: defaults that yield, mistakes as one sentence, folders, sweeps, start-up."""
+"""The commands as a user types them: defaults that yield, mistakes as one sentence, folders,
+sweeps, start-up."""
 
 import json
 import signal
@@ -29,13 +30,20 @@ QUICK = ("steps=2", "batch_size=4", "network.width=4", "evaluate_every=0", "samp
 POINTS = ("data=points", "model=gan", *QUICK)
 
 
-# --- what the user types wins ---------------------------------------------------------------------------------------
+# --- what the user types wins ---------------------------------------------------------------------
 
 
 def test_the_model_picks_its_papers_parts() -> None:
     parts = {model: compose(f"model={model}") for model in MODELS}
     assert parts["wgan_gp"]["loss"]["name"] == "wasserstein"
-    penalty = {"name": "gradient_penalty", "weight": 10, "target": 1, "where": "line", "order": 2, "sides": "two"}
+    penalty = {
+        "name": "gradient_penalty",
+        "weight": 10,
+        "target": 1,
+        "where": "line",
+        "order": 2,
+        "sides": "two",
+    }
     assert parts["wgan_gp"]["regularizer"].items() >= penalty.items()
     assert parts["wgan_gp"]["optimizer"]["betas"] == [0.0, 0.9]
     assert parts["wgan"]["optimizer"] == {"name": "rmsprop", "lr": 5e-5, "players": {}}
@@ -57,11 +65,18 @@ def test_the_command_line_wins_over_the_model_wherever_it_stands(order: int) -> 
 
 def test_the_command_line_wins_over_an_inherited_model() -> None:
     assert compose("model=lsgan", "loss=hinge")["loss"]["name"] == "hinge"
-    assert compose("model=lsgan", "model.critic_norm=layer")["network"]["discriminator"]["critic_norm"] == "layer"
+    assert (
+        compose("model=lsgan", "model.critic_norm=layer")["network"]["discriminator"]["critic_norm"]
+        == "layer"
+    )
 
 
 def test_any_option_of_a_component_can_be_typed_without_a_plus() -> None:
-    config = compose("optimizer.players.generator.lr=1e-3", "network.discriminator.width=7", "regularizer.target=0.5")
+    config = compose(
+        "optimizer.players.generator.lr=1e-3",
+        "network.discriminator.width=7",
+        "regularizer.target=0.5",
+    )
     assert config["optimizer"]["players"]["generator"] == {"lr": 1e-3}
     assert config["network"]["discriminator"]["width"] == 7
     assert config["network"]["generator"]["width"] == 32
@@ -76,11 +91,13 @@ def test_auto_takes_the_family_that_fits(data: str, family: str) -> None:
 def test_integers_are_taken_for_floats() -> None:
     from gan_cli.registry import optimizers, validate
 
-    checked = validate({"lr": 1, "betas": [0, 0.9]}, optimizers.settable("adam", "optimizer"), "optimizer", "adam")
+    checked = validate(
+        {"lr": 1, "betas": [0, 0.9]}, optimizers.settable("adam", "optimizer"), "optimizer", "adam"
+    )
     assert [type(value) for value in (checked["lr"], *checked["betas"])] == [float, float, float]
 
 
-# --- mistakes -------------------------------------------------------------------------------------------------------
+# --- mistakes -------------------------------------------------------------------------------------
 
 MISTAKES = [
     (["stepss=3"], "stepss=3: no such key (did you mean steps?)"),
@@ -92,11 +109,15 @@ MISTAKES = [
     (["loss=wassersten"], "loss=wassersten: no such option (did you mean wasserstein?)"),
     (
         ["hardware.precision=bf17"],
-        "hardware.precision=bf17: invalid value 'bf17', expected one of [auto, fp32, tf32, bf16, fp16]",
+        "hardware.precision=bf17: invalid value 'bf17', expected one of [auto, fp32, tf32, bf16, "
+        "fp16]",
     ),
     (["hardware.device=mps"], "hardware=cpu"),
     (["resume=maybe"], "resume=maybe"),
-    (["regularizer.weigth=3"], "regularizer.weigth=3: regularizer=gradient_penalty has no such option (did you mean"),
+    (
+        ["regularizer.weigth=3"],
+        "regularizer.weigth=3: regularizer=gradient_penalty has no such option (did you mean",
+    ),
     (["regularizer.weight=-3"], "regularizer.weight=-3: input should be greater than 0"),
     (["regularizer.name=weight_clip"], "take regularizer=weight_clip"),
     (["optimizer.betas=[0,1]"], "optimizer.betas.1=1: input should be less than 1"),
@@ -122,18 +143,33 @@ MISTAKES = [
     (["minutes=0"], "minutes=0.0: must be at least"),
     (["minutes=nan"], "minutes=nan: must be at least"),
     (["model.warm_up={discriminator:{repeat:100}}"], "needs `repeat`, and `rounds` or `every`"),
-    (["schedule=linear", "schedule.start=2"], "schedule.start=2: input should be less than or equal to 1"),
+    (
+        ["schedule=linear", "schedule.start=2"],
+        "schedule.start=2: input should be less than or equal to 1",
+    ),
     (["objective=w1_floor", "data=points"], "take one of w1"),
     (["seed=${oc.env:NOPE}"], "NOPE"),
-    (["hydra/launcher=nope"], "hydra/launcher=nope: no such option; if a plug-in has it, install that"),
-    (["network=mlp", "network.discriminator.name=dcgan", "data=points"], "network.critic_norm=batch"),
+    (
+        ["hydra/launcher=nope"],
+        "hydra/launcher=nope: no such option; if a plug-in has it, install that",
+    ),
+    (
+        ["network=mlp", "network.discriminator.name=dcgan", "data=points"],
+        "network.critic_norm=batch",
+    ),
     (["network.width=100000000"], "network.width=100000000"),
     (["init_from=missing.pt", "steps=1"], "init_from=missing.pt: no such file"),
     (["foo"], "foo: expected key=value"),
     (["--multrun"], "--multrun: no such flag (did you mean --multirun?)"),
     (["seed=1", "--config-dir", "/nowhere", "steps=1"], "'/nowhere' not found"),
-    (["loss=wasserstein", "regularizer=none"], "take regularizer=gradient_penalty, regularizer=weight_clip or"),
-    (["model=dcgan", "regularizer=gradient_penalty"], "set model.critic_norm=layer or model.critic_norm=none"),
+    (
+        ["loss=wasserstein", "regularizer=none"],
+        "take regularizer=gradient_penalty, regularizer=weight_clip or",
+    ),
+    (
+        ["model=dcgan", "regularizer=gradient_penalty"],
+        "set model.critic_norm=layer or model.critic_norm=none",
+    ),
     (["regularizer.clip=0.01"], "set regularizer.clip=null"),
     (["network.discriminator.squash=sigmoid"], "set network.discriminator.squash=none"),
     (["data=mnist", "data.root=/nowhere"], "data=digits works without a download"),
@@ -142,8 +178,14 @@ MISTAKES = [
     (["seed=9223372036854775808"], "seed=9223372036854775808: must be below 2**63"),
     (["model.latent=" + "9" * 5000], "model.latent=9999999999...: a number of 5000 digits"),
     (["data=" + "[" * 2000], "data: more than 50 brackets open in its value"),
-    (["data=[mnist,digits]"], "takes one option; several are a sweep: gan-train -m data=mnist,digits."),
-    (["data=mnist,digits"], "several values are a sweep, which wants -m: gan-train -m data=mnist,digits."),
+    (
+        ["data=[mnist,digits]"],
+        "takes one option; several are a sweep: gan-train -m data=mnist,digits.",
+    ),
+    (
+        ["data=mnist,digits"],
+        "several values are a sweep, which wants -m: gan-train -m data=mnist,digits.",
+    ),
     (["seed=1,2"], "several values are a sweep, which wants -m: gan-train -m seed=1,2."),
     (["optimizer.betas=0,0.9"], "a list wants brackets: optimizer.betas=[0,0.9]."),
     (["experiment=null"], "experiment=null: needs an option; they are"),
@@ -151,7 +193,10 @@ MISTAKES = [
     (["--experimental-rerun", "x"], "--experimental-rerun: is not supported"),
     (["--resolve"], "--resolve: says how --cfg shows the configuration; add --cfg job"),
     (["--package", "model"], "--package: says how --cfg shows the configuration"),
-    (["--cfg", "job", "-p", "nope"], "--cfg job --package nope: package 'nope' not found in config."),
+    (
+        ["--cfg", "job", "-p", "nope"],
+        "--cfg job --package nope: package 'nope' not found in config.",
+    ),
     (["--cfg", "nope"], "--cfg nope: must be followed by one of job, hydra, all."),
     (["--info", "nope"], "--info nope: must be followed by one of all, config"),
     (["--config-dir"], "--config-dir: must be followed by FOLDER."),
@@ -164,14 +209,20 @@ MISTAKES = [
     (["--batch-size=5"], "keys are typed without dashes: batch_size=5."),
     (["--lr=3"], "no such flag; gan-cli calls it optimizer.lr, without dashes: optimizer.lr=3."),
     (["--dataset", "mnist"], "no such flag; gan-cli calls it data, without dashes: data=VALUE."),
-    (["epochs=3"], "gan-cli calls it steps (in rounds; an epoch is as many rounds as batches are in the data)."),
+    (
+        ["epochs=3"],
+        "gan-cli calls it steps (in rounds; an epoch is as many rounds as batches are in the "
+        "data).",
+    ),
     (["workers=3"], "workers=3: no such key; there are no workers, for the data lies in memory;"),
     (["optimizer.learning_rate=3"], "has no such option (did you mean lr?)"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"), MISTAKES, ids=[ascii(" ".join(arguments))[:60] for arguments, _ in MISTAKES]
+    ("arguments", "said"),
+    MISTAKES,
+    ids=[ascii(" ".join(arguments))[:60] for arguments, _ in MISTAKES],
 )
 def test_a_mistake_is_one_sentence(
     command: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
@@ -181,7 +232,9 @@ def test_a_mistake_is_one_sentence(
     assert code == 2
     assert said in printed
     assert "Traceback" not in printed
-    assert [line for line in printed.splitlines() if line.startswith("gan-train:")] == printed.splitlines()[-1:]
+    assert [
+        line for line in printed.splitlines() if line.startswith("gan-train:")
+    ] == printed.splitlines()[-1:]
 
 
 def _no_network(*_: object, **__: object) -> None:
@@ -207,7 +260,9 @@ COMMANDS = ("train", "sample", "evaluate", "bench", "list", "explore", "export",
 def test_every_command_has_a_version_which_stands_alone(command: Command, name: str) -> None:
     assert command(f"gan-{name}", "--version") == (0, f"gan-cli {gan_cli.__version__}\n")
     code, printed = command(f"gan-{name}", "--version", "steps=banana")
-    assert code == 2 and printed == f"gan-{name}: steps=banana: --version stands alone; leave out the rest.\n"
+    assert code == 2 and printed == (
+        f"gan-{name}: steps=banana: --version stands alone; leave out the rest.\n"
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "train"])
@@ -234,7 +289,9 @@ def test_a_mistake_of_ours_is_not_hidden(command: Command, monkeypatch: pytest.M
 
 
 def test_a_guard_may_be_told_to_warn(command: Command) -> None:
-    code, printed = command("gan-train", "model=dcgan", "regularizer=gradient_penalty", "guard=warn", *QUICK)
+    code, printed = command(
+        "gan-train", "model=dcgan", "regularizer=gradient_penalty", "guard=warn", *QUICK
+    )
     assert code == 0
     assert "warning: network.critic_norm=batch" in printed
     with pytest.raises(UserError, match="critic_norm"):
@@ -247,11 +304,13 @@ def test_a_read_only_folder_is_one_sentence(command: Command, tmp_path: Path) ->
     assert code == 2 and "outputs" in printed and "Traceback" not in printed
 
 
-# --- folders and sweeps ---------------------------------------------------------------------------------------------
+# --- folders and sweeps ---------------------------------------------------------------------------
 
 
 def test_a_run_folder_holds_what_the_readme_says(command: Command, tmp_path: Path) -> None:
-    code, printed = command("gan-train", *POINTS[:-2], "evaluate_every=1", "sample_every=1", "log_every=1")
+    code, printed = command(
+        "gan-train", *POINTS[:-2], "evaluate_every=1", "sample_every=1", "log_every=1"
+    )
     assert code == 0, printed
     (folder,) = (tmp_path / "outputs" / "gan" / "points").iterdir()
     files = ("last.pt", "best.pt", "step_00000002.pt")
@@ -268,19 +327,28 @@ def test_a_run_folder_holds_what_the_readme_says(command: Command, tmp_path: Pat
     assert list((folder / "tensorboard").glob("events*"))
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2]
-    assert {"discriminator/adversarial", "generator/adversarial", "discriminator/score_gap", "metrics/w1",
-            "critic/gradient_norm_mean", "performance/steps_per_second"} <= rows[0].keys()  # fmt: skip
+    assert {
+        "discriminator/adversarial",
+        "generator/adversarial",
+        "discriminator/score_gap",
+        "metrics/w1",
+        "critic/gradient_norm_mean",
+        "performance/steps_per_second",
+    } <= rows[0].keys()
     assert "wasserstein/train" not in rows[0]
 
 
-def test_the_same_command_after_a_finished_run_starts_a_new_one(command: Command, tmp_path: Path) -> None:
+def test_the_same_command_after_a_finished_run_starts_a_new_one(
+    command: Command, tmp_path: Path
+) -> None:
     for _ in range(2):
         assert command("gan-train", *POINTS)[0] == 0
     assert len(list((tmp_path / "outputs" / "gan" / "points").iterdir())) == 2
 
 
 def test_runs_of_one_second_each_have_a_folder(tmp_path: Path) -> None:
-    """Five threads ask at once, again and again: no name is given twice, and each folder is there."""
+    """Five threads ask at once, again and again: no name is given twice, and each folder is
+    there."""
     with ThreadPoolExecutor(5) as threads:
         found = list(threads.map(lambda _: rundir.new_folder(tmp_path / "runs"), range(50)))
     assert len(set(found)) == 50 and all(folder.is_dir() for folder in found)
@@ -330,24 +398,40 @@ def test_more_steps_go_on_with_the_run(command: Command, tmp_path: Path) -> None
 
 
 def test_a_sweep_makes_readable_folders(command: Command, tmp_path: Path) -> None:
-    line = ("gan-train", "-m", "model=gan,wgan,wgan_gp", "data=points", "seed=1,2", "model.warm_up=null", *QUICK)
+    line = (
+        "gan-train",
+        "-m",
+        "model=gan,wgan,wgan_gp",
+        "data=points",
+        "seed=1,2",
+        "model.warm_up=null",
+        *QUICK,
+    )
     code, printed = command(*line)
     assert code == 0, printed
     (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
     cells = sorted(path.name for path in sweep.iterdir() if path.is_dir())
-    assert cells == [f"model={model}+seed={seed}" for model in ("gan", "wgan", "wgan_gp") for seed in (1, 2)]
+    assert cells == [
+        f"model={model}+seed={seed}" for model in ("gan", "wgan", "wgan_gp") for seed in (1, 2)
+    ]
     assert all((sweep / cell / "checkpoints" / "last.pt").is_file() for cell in cells)
 
 
 def test_a_failing_cell_is_told_and_the_others_run_on(command: Command, tmp_path: Path) -> None:
-    code, printed = command("gan-train", "-m", "regularizer=none,gradient_penalty", "data=points", *QUICK)
+    code, printed = command(
+        "gan-train", "-m", "regularizer=none,gradient_penalty", "data=points", *QUICK
+    )
     assert code == 2 and "regularizer=none: loss=wasserstein has no optimum" in printed
     (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
     assert (sweep / "regularizer=gradient_penalty" / "checkpoints" / "last.pt").is_file()
 
 
 def test_a_sweep_that_never_began_leaves_nothing(command: Command, tmp_path: Path) -> None:
-    for typed, code in ((["stepss=1,2"], 2), (["loss=wassersten,hinge"], 2), (["seed=1,2", "--cfg", "job"], 2)):
+    for typed, code in (
+        (["stepss=1,2"], 2),
+        (["loss=wassersten,hinge"], 2),
+        (["seed=1,2", "--cfg", "job"], 2),
+    ):
         found, printed = command("gan-train", "-m", *typed)
         assert found == code and "Traceback" not in printed
         assert not list(tmp_path.glob("outputs/sweeps/*"))
@@ -368,7 +452,9 @@ def test_threads_are_for_one_cell_alone(command: Command) -> None:
 def test_a_checkpoint_in_a_sweep_can_be_named(command: Command, tmp_path: Path) -> None:
     command("gan-train", "-m", "seed=1,2", *POINTS)
     (path, _) = sorted(tmp_path.glob("outputs/sweeps/*/*/checkpoints/last.pt"))
-    code, printed = command("gan-train", *POINTS, f"init_from={path.relative_to(tmp_path)}", "seed=3")
+    code, printed = command(
+        "gan-train", *POINTS, f"init_from={path.relative_to(tmp_path)}", "seed=3"
+    )
     assert code == 0 and "starting from the weights" in printed
     assert command("gan-sample", f"checkpoint={path.relative_to(tmp_path)}", "n=3")[0] == 0
 
@@ -377,12 +463,14 @@ def test_a_model_of_ones_own_folder(command: Command, tmp_path: Path) -> None:
     own = tmp_path / "own" / "model"
     own.mkdir(parents=True)
     (own / "mine.yaml").write_text("defaults: [wgan_gp, _self_]\nrepeat: {discriminator: 2}\n")
-    code, printed = command("gan-train", "--config-dir", str(tmp_path / "own"), "model=mine", "data=points", *QUICK)
+    code, printed = command(
+        "gan-train", "--config-dir", str(tmp_path / "own"), "model=mine", "data=points", *QUICK
+    )
     assert code == 0, printed
     assert (tmp_path / "outputs" / "mine" / "points").is_dir()
 
 
-# --- start-up -------------------------------------------------------------------------------------------------------
+# --- start-up -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -402,14 +490,20 @@ def test_an_answer_comes_before_torch(arguments: list[str], tmp_path: Path) -> N
         "try:\n    train()\nexcept SystemExit:\n    pass\n"
         "sys.exit('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
     ("option", "extra"),
-    [("launcher/ray", "ray"), ("launcher/submitit_slurm", "submitit"), ("sweeper/optuna", "search")],
+    [
+        ("launcher/ray", "ray"),
+        ("launcher/submitit_slurm", "submitit"),
+        ("sweeper/optuna", "search"),
+    ],
 )
 def test_a_plug_in_that_is_not_installed_is_named(option: str, extra: str) -> None:
     group, _, name = f"hydra/{option}".rpartition("/")

@@ -1,4 +1,5 @@
-"""`gan-compare`: seeds grouped, differences as columns, four formats, pictures, and a page that a browser opens."""
+"""`gan-compare`: seeds grouped, differences as columns, four formats, pictures, and a page that a
+browser opens."""
 
 import csv
 import html
@@ -43,16 +44,32 @@ def fake(
 ) -> Path:
     """A run's folder as gan-train leaves it, with an evaluation at rounds 100, 200, ..."""
     (folder / ".hydra").mkdir(parents=True)
-    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump({**CONFIG, **(config or {})}, sort_keys=False))
+    (folder / ".hydra" / "config.yaml").write_text(
+        yaml.safe_dump({**CONFIG, **(config or {})}, sort_keys=False)
+    )
     (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(list(typed)))
     rows = [
-        {"step": 100 * i, "seconds": 1.0 * i, "metrics/w1": a, "metrics/modes": b, "wasserstein/heldout": 2 * a}
+        {
+            "step": 100 * i,
+            "seconds": 1.0 * i,
+            "metrics/w1": a,
+            "metrics/modes": b,
+            "wasserstein/heldout": 2 * a,
+        }
         for i, (a, b) in enumerate(zip(w1, modes, strict=True), 1)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     scores = {"w1": w1[-1], "w1_floor": 0.08, "modes": modes[-1]} if w1 else {}
-    told = {"step": 100 * len(rows), "seconds": 3.0, "finished": True, "objective": "w1", "scores": scores}
-    (folder / "run.json").write_text(json.dumps({**told, "health": ["healthy: nothing shows"], **card}))
+    told = {
+        "step": 100 * len(rows),
+        "seconds": 3.0,
+        "finished": True,
+        "objective": "w1",
+        "scores": scores,
+    }
+    (folder / "run.json").write_text(
+        json.dumps({**told, "health": ["healthy: nothing shows"], **card})
+    )
     (folder / "samples").mkdir()
     for step, shade in ((100, (9, 9, 9)), (300, colour)):
         Image.new("RGB", (40, 40), shade).save(folder / "samples" / f"step_{step:08d}.png")
@@ -65,10 +82,19 @@ def sweep(tmp_path: Path) -> Path:
     finals = {0.001: (0.1, 0.2, 0.6), 0.01: (0.5, 0.7, 0.9)}
     for lr, values in finals.items():
         for seed, last in enumerate(values, 1):
-            name, changed = f"optimizer.lr={lr}+seed={seed}", {"optimizer": {"name": "adam", "lr": lr}, "seed": seed}
+            name, changed = (
+                f"optimizer.lr={lr}+seed={seed}",
+                {"optimizer": {"name": "adam", "lr": lr}, "seed": seed},
+            )
             colour = BLUE if lr == 0.001 else RED
             typed = ("data=points", f"optimizer.lr={lr}", f"seed={seed}")
-            fake(tmp_path / "sweep" / name, *typed, config=changed, w1=(last + 1, last / 2, last), colour=colour)
+            fake(
+                tmp_path / "sweep" / name,
+                *typed,
+                config=changed,
+                w1=(last + 1, last / 2, last),
+                colour=colour,
+            )
     return tmp_path / "sweep"
 
 
@@ -76,7 +102,7 @@ def table(*places: Path, scores: tuple[str, ...] = ()) -> tables.Table:
     return tables.made(runs.grouped(runs.found(places)[0]), scores)
 
 
-# --- grouping and columns ---------------------------------------------------------------------------------------------
+# --- grouping and columns -------------------------------------------------------------------------
 
 
 def test_seeds_are_one_row_with_mean_and_deviation(sweep: Path) -> None:
@@ -86,8 +112,10 @@ def test_seeds_are_one_row_with_mean_and_deviation(sweep: Path) -> None:
     assert [len(row.group.runs) for row in made.rows] == [3, 3]
     final, best, modes = made.rows[0].scores
     assert final and best and modes
-    assert final.mean == pytest.approx(0.3) and final.deviation == pytest.approx((0.14 / 2) ** 0.5)  # 0.1, 0.2, 0.6
-    assert best.mean == pytest.approx(0.15) and best.deviation == pytest.approx((0.035 / 2) ** 0.5)  # 0.05, 0.1, 0.3
+    # 0.1, 0.2, 0.6
+    assert final.mean == pytest.approx(0.3) and final.deviation == pytest.approx((0.14 / 2) ** 0.5)
+    # 0.05, 0.1, 0.3
+    assert best.mean == pytest.approx(0.15) and best.deviation == pytest.approx((0.035 / 2) ** 0.5)
     assert modes.mean == 7 and modes.deviation == 0
     assert made.leading == [pytest.approx(0.3), pytest.approx(0.15), None]  # all have as many modes
 
@@ -106,23 +134,38 @@ def test_only_what_differs_is_a_column(tmp_path: Path) -> None:
     assert table(tmp_path).titles[0] == "runs" and len(table(tmp_path).rows) == 1
     fake(tmp_path / "c", "steps=900", config={"steps": 900})
     assert table(tmp_path).keys == ["steps"]
-    assert [(row.settings, len(row.group.runs)) for row in table(tmp_path).rows] == [(["300"], 2), (["900"], 1)]
+    assert [(row.settings, len(row.group.runs)) for row in table(tmp_path).rows] == [
+        (["300"], 2),
+        (["900"], 1),
+    ]
 
 
 def test_what_follows_from_an_option_is_no_column_of_its_own(tmp_path: Path) -> None:
     fake(tmp_path / "a", "loss=wasserstein", config={"loss": {"name": "wasserstein"}})
-    wgan = {"model": {"name": "two_player", "repeat": {"discriminator": 5}}, "optimizer": {"name": "rmsprop", "lr": 1}}
-    fake(tmp_path / "b", "model=wgan", "loss=wasserstein", config={**wgan, "loss": {"name": "wasserstein"}})
+    wgan = {
+        "model": {"name": "two_player", "repeat": {"discriminator": 5}},
+        "optimizer": {"name": "rmsprop", "lr": 1},
+    }
+    fake(
+        tmp_path / "b",
+        "model=wgan",
+        "loss=wasserstein",
+        config={**wgan, "loss": {"name": "wasserstein"}},
+    )
     made = table(tmp_path)
     assert made.keys == ["model"]
-    assert [row.settings for row in made.rows] == [["wgan_gp"], ["wgan"]]  # gan-train's default, where none is typed
+    # gan-train's default, where none is typed
+    assert [row.settings for row in made.rows] == [["wgan_gp"], ["wgan"]]
     (tmp_path / "b" / ".hydra" / "overrides.yaml").unlink()  # nobody knows what was typed
     assert table(tmp_path).keys == ["model.repeat.discriminator", "optimizer.name", "optimizer.lr"]
 
 
 def test_a_run_of_an_older_version_has_the_defaults_of_later_keys(tmp_path: Path) -> None:
     fake(tmp_path / "old", config={"steps": 100_000})
-    fake(tmp_path / "new", config={"steps": 100_000, "init_from": None, "hardware": {"precision": "fp32"}, "seed": 2})
+    fake(
+        tmp_path / "new",
+        config={"steps": 100_000, "init_from": None, "hardware": {"precision": "fp32"}, "seed": 2},
+    )
     assert len(table(tmp_path).rows) == 1
 
 
@@ -142,13 +185,19 @@ def test_scores_that_are_missing_or_infinite(sweep: Path, command: Command) -> N
     fake(sweep / "begun", "loss=rpgan", config={"loss": {"name": "rpgan"}}, w1=(), modes=())
     text = tables.terminal(table(sweep))
     assert "inf" in text and text.splitlines()[1].split()[-3:] == ["-", "-", "-"]
-    odd = [{"step": 1, "metrics/w1": 1e308}, {"step": 2, "metrics/w1": -1e308}, {"step": float("inf"), "metrics/w1": 0}]
+    odd = [
+        {"step": 1, "metrics/w1": 1e308},
+        {"step": 2, "metrics/w1": -1e308},
+        {"step": float("inf"), "metrics/w1": 0},
+    ]
     with (sweep / "begun" / "metrics.jsonl").open("a") as file:
-        file.writelines(json.dumps(row) + "\n" for row in [*odd, {"step": 1e308, "metrics/w1": float("nan")}])
+        file.writelines(
+            json.dumps(row) + "\n" for row in [*odd, {"step": 1e308, "metrics/w1": float("nan")}]
+        )
     assert command("gan-compare", str(sweep), "output=page.html")[0] == 0
 
 
-# --- formats ----------------------------------------------------------------------------------------------------------
+# --- formats --------------------------------------------------------------------------------------
 
 
 def test_the_table_on_a_terminal(sweep: Path, command: Command) -> None:
@@ -164,7 +213,9 @@ def test_the_table_as_csv(sweep: Path, command: Command) -> None:
     _, printed = command("gan-compare", str(sweep), "format=csv", "scores=[w1]")
     first, second = csv.DictReader(printed.splitlines())
     assert list(first) == ["optimizer.lr", "runs", "w1", "w1 std", "best w1", "best w1 std"]
-    assert first["optimizer.lr"] == "0.001" and float(first["w1 std"]) == pytest.approx(0.2645751311)
+    assert first["optimizer.lr"] == "0.001" and float(first["w1 std"]) == pytest.approx(
+        0.2645751311
+    )
     assert float(second["w1"]) == pytest.approx(0.7) and second["runs"] == "3"
 
 
@@ -180,8 +231,20 @@ def test_the_table_as_markdown(sweep: Path, command: Command) -> None:
 
 
 def test_the_table_as_latex(tmp_path: Path, command: Command) -> None:
-    fake(tmp_path / "a", "data.file=50%_{x}", config={"data": {"name": "csv", "file": "50%_{x}"}}, w1=(1,), modes=(8,))
-    fake(tmp_path / "b", "data.file=~\\y", config={"data": {"name": "csv", "file": "~\\y"}}, w1=(2,), modes=(8,))
+    fake(
+        tmp_path / "a",
+        "data.file=50%_{x}",
+        config={"data": {"name": "csv", "file": "50%_{x}"}},
+        w1=(1,),
+        modes=(8,),
+    )
+    fake(
+        tmp_path / "b",
+        "data.file=~\\y",
+        config={"data": {"name": "csv", "file": "~\\y"}},
+        w1=(2,),
+        modes=(8,),
+    )
     _, printed = command("gan-compare", str(tmp_path), "format=latex", "scores=[w1]")
     lines = printed.splitlines()
     assert lines[0].startswith(r"\begin{tabular}{lrrr}") and lines[-1] == r"\end{tabular}"
@@ -195,7 +258,7 @@ def test_figures_are_short_and_never_in_powers_where_one_can_read_them() -> None
     assert tables.Summary(0.0000123, None).text() == "1.23e-05"
 
 
-# --- curves and pictures ----------------------------------------------------------------------------------------------
+# --- curves and pictures --------------------------------------------------------------------------
 
 
 def test_a_band_counts_every_curve_as_far_as_it_goes() -> None:
@@ -207,7 +270,9 @@ def test_a_band_counts_every_curve_as_far_as_it_goes() -> None:
     assert np.isnan(mean[0]) and mean[1] == 1
 
 
-def test_curves_are_drawn_of_the_objective_or_of_what_is_named(sweep: Path, command: Command) -> None:
+def test_curves_are_drawn_of_the_objective_or_of_what_is_named(
+    sweep: Path, command: Command
+) -> None:
     found, _ = runs.found([sweep])
     assert charts.tags(found, []) == ["metrics/w1", "wasserstein/heldout"]
     assert charts.tags(found, ["modes"]) == ["metrics/modes"]
@@ -226,7 +291,13 @@ def test_a_picture_of_grids_by_any_two_overrides(tmp_path: Path, command: Comman
         for lr in (0.001, 0.01):
             changed = {"loss": {"name": loss}, "optimizer": {"name": "adam", "lr": lr}}
             colour = RED if (loss, lr) == ("rpgan", 0.001) else BLUE
-            fake(tmp_path / f"{loss}{lr}", f"loss={loss}", f"optimizer.lr={lr}", config=changed, colour=colour)
+            fake(
+                tmp_path / f"{loss}{lr}",
+                f"loss={loss}",
+                f"optimizer.lr={lr}",
+                config=changed,
+                colour=colour,
+            )
     found, _ = runs.found([tmp_path])
     assert charts.places(found, "loss", "optimizer.lr") == (["hinge", "rpgan"], ["0.001", "0.01"])
     typed = ("rows=loss", "columns=optimizer.lr")
@@ -234,14 +305,21 @@ def test_a_picture_of_grids_by_any_two_overrides(tmp_path: Path, command: Comman
     pixels = np.asarray(Image.open("grid.png").convert("RGB")).astype(int)
     down, across = np.nonzero((pixels == RED).all(axis=2))
     height, width, _ = pixels.shape
-    assert down.min() > 0.45 * height and across.max() < 0.55 * width  # the lower left one, and the newest
+    # the lower left one, and the newest
+    assert down.min() > 0.45 * height and across.max() < 0.55 * width
     assert (pixels == BLUE).all(axis=2).sum() == pytest.approx(3 * len(down), rel=0.05)
 
     assert command("gan-compare", str(tmp_path), *typed, "output=grid.html")[0] == 0
     page = Path("grid.html").read_text()
     grid = page[page.index('<table class="grid">') :]
     grid = grid[: grid.index("</table>")]
-    assert re.findall(r"<th>([^<]*)</th>", grid) == [r"loss \ optimizer.lr", "0.001", "0.01", "hinge", "rpgan"]
+    assert re.findall(r"<th>([^<]*)</th>", grid) == [
+        r"loss \ optimizer.lr",
+        "0.001",
+        "0.01",
+        "hinge",
+        "rpgan",
+    ]
     assert grid.count("<img") == 4
 
 
@@ -254,17 +332,24 @@ def test_samples_of_text_are_shown_as_text(tmp_path: Path, command: Command) -> 
     assert command("gan-compare", "run", "rows=seed", "output=grid.png")[0] == 0
 
 
-# --- the page ---------------------------------------------------------------------------------------------------------
+# --- the page -------------------------------------------------------------------------------------
 
 
 def test_the_page_holds_everything_and_names_nothing_outside(sweep: Path, command: Command) -> None:
     odd = "++data.file=a b's.csv"
-    fake(sweep / "odd", odd, config={"loss": {"name": "rpgan"}, "data": {"name": "csv", "file": "a b's.csv"}})
+    fake(
+        sweep / "odd",
+        odd,
+        config={"loss": {"name": "rpgan"}, "data": {"name": "csv", "file": "a b's.csv"}},
+    )
     assert command("gan-compare", str(sweep), "output=page.html")[0] == 0
     page = Path("page.html").read_text()
     for link in re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"'\s>)]+)""", page):
         assert link.startswith("data:"), link[:80]
-    assert page.count('src="data:image/png;base64,') == 3 and page.count('src="data:image/svg+xml;base64,') == 1
+    assert (
+        page.count('src="data:image/png;base64,') == 3
+        and page.count('src="data:image/svg+xml;base64,') == 1
+    )
     text = html.unescape(page)
     assert "healthy: nothing shows" in text and "model.repeat.discriminator" in text
     command_of_odd = shlex.join(["gan-train", odd])
@@ -276,13 +361,21 @@ def test_what_strangers_write_is_never_obeyed(tmp_path: Path, command: Command) 
     for seed, name in enumerate(("a", "<img src=x onerror=alert(1)>")):
         changed = {"data": {"name": "csv", "file": f"{evil}{seed}"}, evil: evil, "seed": seed}
         folder = fake(
-            tmp_path / "all" / name, f"data.file={evil}{seed}", f"{evil}={seed}", config=changed, health=[evil]
+            tmp_path / "all" / name,
+            f"data.file={evil}{seed}",
+            f"{evil}={seed}",
+            config=changed,
+            health=[evil],
         )
         with (folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps({"step": 400, "metrics/<b>$\\frac{": 1.0}) + "\n")
-    assert command("gan-compare", "all", "output=page.html", "curves=[w1,metrics/<b>$\\frac{]")[0] == 0
+    assert (
+        command("gan-compare", "all", "output=page.html", "curves=[w1,metrics/<b>$\\frac{]")[0] == 0
+    )
     page = Path("page.html").read_text()
-    assert "<script>alert" not in page and "<img src=x" not in page and "&lt;script&gt;alert" in page
+    assert (
+        "<script>alert" not in page and "<img src=x" not in page and "&lt;script&gt;alert" in page
+    )
     for kind in tables.FORMATS:
         code, printed = command("gan-compare", "all", f"format={kind}")
         assert code == 0 and "\x1b" not in printed
@@ -295,7 +388,10 @@ def test_the_page_in_a_browser(sweep: Path, command: Command, browser: Any, tmp_
     assert command("gan-compare", str(sweep), "output=page.html")[0] == 0
     browser.get_log("browser")  # of other pages
     browser.get((tmp_path / "page.html").as_uri())
-    column = "return [...document.querySelectorAll('#scores tbody tr')].map(row => row.cells[2].textContent.trim())"
+    column = (
+        "return [...document.querySelectorAll('#scores tbody tr')].map(row => "
+        "row.cells[2].textContent.trim())"
+    )
     heading = browser.find_elements("css selector", "#scores th button")[2]
     assert heading.text == "w1"
     heading.click()
@@ -304,11 +400,14 @@ def test_the_page_in_a_browser(sweep: Path, command: Command, browser: Any, tmp_
     assert [text[:3] for text in browser.execute_script(column)] == ["0.7", "0.3"]
     assert heading.find_element("xpath", "..").get_attribute("aria-sort") == "descending"
 
-    widths = browser.execute_script("return [...document.images].map(image => image.complete && image.naturalWidth)")
+    widths = browser.execute_script(
+        "return [...document.images].map(image => image.complete && image.naturalWidth)"
+    )
     assert len(widths) == 3 and all(widths)
     assert (
         browser.execute_script(
-            "return performance.getEntriesByType('resource').filter(r => !r.name.startsWith('data:'))"
+            "return performance.getEntriesByType('resource').filter(r => "
+            "!r.name.startsWith('data:'))"
         )
         == []
     )
@@ -319,14 +418,18 @@ def test_the_policy_of_the_page_stops_a_script_that_slipped_in(
     sweep: Path, command: Command, browser: Any, tmp_path: Path
 ) -> None:
     assert command("gan-compare", str(sweep), "output=page.html")[0] == 0
-    page = (tmp_path / "page.html").read_text().replace("</body>", "<script>window.slipped = 1</script></body>")
+    page = (
+        (tmp_path / "page.html")
+        .read_text()
+        .replace("</body>", "<script>window.slipped = 1</script></body>")
+    )
     (tmp_path / "page.html").write_text(page)
     browser.get((tmp_path / "page.html").as_uri())
     assert browser.execute_script("return window.slipped") is None
     assert "Content Security Policy" in browser.get_log("browser")[0]["message"]
 
 
-# --- mistakes ---------------------------------------------------------------------------------------------------------
+# --- mistakes -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -340,22 +443,40 @@ def test_the_policy_of_the_page_stops_a_script_that_slipped_in(
             ["sweep", "format=cvs"],
             "format=cvs: no such format (did you mean csv?); take terminal, csv, markdown, latex.",
         ),
-        (["sweep", "output=x.pdf"], "output=x.pdf: the name must end in .html, .png, .csv, .md, .tex"),
+        (
+            ["sweep", "output=x.pdf"],
+            "output=x.pdf: the name must end in .html, .png, .csv, .md, .tex",
+        ),
         (["sweep", "output=x.csv", "format=latex"], "format=latex: output=x.csv says another one"),
         (["sweep", "outptu=x.csv"], "outptu=x.csv: expected key=value (did you mean output?)"),
-        (["sweep", "scores=[modse]"], "scores=[modse]: no run has such a score (did you mean modes?); they have w1, "),
-        (["sweep", "output=x.png", "curves=[metrics/w2]"], "curves=[metrics/w2]: no run has logged such a scalar (did"),
-        (["sweep", "output=x.png", "rows=optimiser.lr"], "rows=optimiser.lr: no run has such a key (did you mean opt"),
+        (
+            ["sweep", "scores=[modse]"],
+            "scores=[modse]: no run has such a score (did you mean modes?); they have w1, ",
+        ),
+        (
+            ["sweep", "output=x.png", "curves=[metrics/w2]"],
+            "curves=[metrics/w2]: no run has logged such a scalar (did",
+        ),
+        (
+            ["sweep", "output=x.png", "rows=optimiser.lr"],
+            "rows=optimiser.lr: no run has such a key (did you mean opt",
+        ),
         (["sweep", "rows=seed"], "rows, columns and curves are for pictures; add output=FILE.png"),
         (["sweep", "output=x.md", "curves=[w1]"], "rows, columns and curves are for pictures"),
         (["sweep", "output=sweep/sweep.html/x.md"], "sweep/sweep.html"),
     ],
 )
-def test_a_mistake_is_one_sentence(sweep: Path, command: Command, typed: list[str], sentence: str) -> None:
+def test_a_mistake_is_one_sentence(
+    sweep: Path, command: Command, typed: list[str], sentence: str
+) -> None:
     (sweep.parent / "empty").mkdir()
     (sweep / "sweep.html").touch()  # a file where a folder is asked for
     code, printed = command("gan-compare", *typed)
-    assert code == 2 and len(printed.splitlines()) == 1 and printed.startswith(f"gan-compare: {sentence}"), printed
+    assert (
+        code == 2
+        and len(printed.splitlines()) == 1
+        and printed.startswith(f"gan-compare: {sentence}")
+    ), printed
 
 
 @pytest.mark.parametrize(
@@ -375,17 +496,23 @@ def test_a_mistake_is_one_sentence(sweep: Path, command: Command, typed: list[st
         (".hydra/overrides.yaml", "\x00"),
     ],
 )
-def test_a_damaged_run_is_left_out_and_named(sweep: Path, command: Command, name: str, content: str) -> None:
+def test_a_damaged_run_is_left_out_and_named(
+    sweep: Path, command: Command, name: str, content: str
+) -> None:
     folder = sweep / "optimizer.lr=0.01+seed=3"
     bad = folder / name
     bad.write_text(content)
     code, printed = command("gan-compare", str(sweep), "output=page.html")
-    assert code == 0 and f"{bad}: cannot be read (" in printed and "so its run is left out" in printed
+    assert (
+        code == 0 and f"{bad}: cannot be read (" in printed and "so its run is left out" in printed
+    )
     assert str(bad) in html.unescape(Path("page.html").read_text())
     assert [row.split()[1] for row in tables.terminal(table(sweep)).splitlines()[1:]] == ["3", "2"]
     assert not Path("obeyed").exists()
     code, printed = command("gan-compare", str(folder))
-    assert code == 2 and printed.startswith("gan-compare: not one of 1 runs can be read; the first: ")
+    assert code == 2 and printed.startswith(
+        "gan-compare: not one of 1 runs can be read; the first: "
+    )
 
 
 def test_a_row_that_is_still_being_written_is_no_damage(sweep: Path) -> None:
@@ -407,19 +534,32 @@ def test_a_name_that_no_run_has_is_a_mistake(sweep: Path) -> None:
         charts.places(runs.found([sweep])[0], "seed", "nothing")
 
 
-# --- together with gan-train ------------------------------------------------------------------------------------------
+# --- together with gan-train ----------------------------------------------------------------------
 
 
-def test_a_sweep_that_was_trained_is_compared_without_torch(command: Command, tmp_path: Path) -> None:
-    typed = ("data=points", "network.width=4", "batch_size=8", "steps=4", "log_every=2", "evaluate_every=2",
-             "evaluate_samples=200", "sample_every=2", "hydra.sweep.dir=sweep")  # fmt: skip
+def test_a_sweep_that_was_trained_is_compared_without_torch(
+    command: Command, tmp_path: Path
+) -> None:
+    typed = (
+        "data=points",
+        "network.width=4",
+        "batch_size=8",
+        "steps=4",
+        "log_every=2",
+        "evaluate_every=2",
+        "evaluate_samples=200",
+        "sample_every=2",
+        "hydra.sweep.dir=sweep",
+    )
     assert command("gan-train", "-m", "model=gan,wgan_gp", "seed=1,2", *typed)[0] == 0
     code = (
         "import sys; from gan_cli.main import compare; compare();"
         "assert not {'torch', 'torchvision', 'tensorboard'} & sys.modules.keys()"
     )
     for output in ("page.html", "curves.png", "table.md"):
-        subprocess.run([sys.executable, "-c", code, "sweep", f"output={output}"], check=True, cwd=tmp_path)
+        subprocess.run(
+            [sys.executable, "-c", code, "sweep", f"output={output}"], check=True, cwd=tmp_path
+        )
     lines = Path("table.md").read_text().splitlines()
     assert lines[0].startswith("| model | runs | w1 | best w1 |")
     assert [line.split(" | ")[:2] for line in lines[2:]] == [["| gan", "2"], ["| wgan_gp", "2"]]

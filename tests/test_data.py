@@ -1,4 +1,5 @@
-"""Data sets: exact definitions, files that are read and never written, batches that cover every sample."""
+"""Data sets: exact definitions, files that are read and never written, batches that cover every
+sample."""
 
 import bz2
 import gzip
@@ -11,7 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import REAL_DATA, compose, make_trainer, write_cifar10, write_mnist, write_svhn, write_usps
+from conftest import (
+    REAL_DATA,
+    compose,
+    make_trainer,
+    write_cifar10,
+    write_mnist,
+    write_svhn,
+    write_usps,
+)
 
 from gan_cli import registry
 from gan_cli.data.batches import Batches
@@ -85,7 +94,9 @@ FILES = MNIST.files
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("size", [28, 32])
-def test_mnist_files_are_read_and_nothing_is_written(tmp_path: Path, packed: bool, size: int) -> None:
+def test_mnist_files_are_read_and_nothing_is_written(
+    tmp_path: Path, packed: bool, size: int
+) -> None:
     contents = write_mnist(tmp_path, packed)
     before = sorted(tmp_path.rglob("*"))
     data = MNIST(str(tmp_path), image_size=size)  # type: ignore[arg-type]
@@ -95,23 +106,29 @@ def test_mnist_files_are_read_and_nothing_is_written(tmp_path: Path, packed: boo
     inner = data.train["x"][:, 0, border : border + 28, border : border + 28]
     assert torch.equal(inner, torch.from_numpy(contents["train-images-idx3-ubyte"]))
     assert data.train["x"].sum() == contents["train-images-idx3-ubyte"].astype(int).sum()
-    assert torch.equal(data.heldout["y"], torch.from_numpy(contents["t10k-labels-idx1-ubyte"]).long())
+    assert torch.equal(
+        data.heldout["y"], torch.from_numpy(contents["t10k-labels-idx1-ubyte"]).long()
+    )
 
 
 def test_a_subset_is_the_first_training_images_and_all_held_out(tmp_path: Path) -> None:
     write_mnist(tmp_path, packed=False)
     whole, few = MNIST(str(tmp_path), image_size=28), MNIST(str(tmp_path), image_size=28, subset=2)
-    assert torch.equal(few.train["x"], whole.train["x"][:2]) and torch.equal(few.train["y"], whole.train["y"][:2])
+    assert torch.equal(few.train["x"], whole.train["x"][:2]) and torch.equal(
+        few.train["y"], whole.train["y"][:2]
+    )
     assert torch.equal(few.heldout["x"], whole.heldout["x"])
 
 
 def test_the_smallest_laws() -> None:
     line, gaussian, dirac = (Points(name, size=2000) for name in ("line", "gaussian", "dirac"))
     assert line.spec.shape == (2,) and not line.train["x"][:, 0].any()
-    assert line.train["x"][:, 1].abs().max() <= 1 and line.train["x"][:, 1].std().item() == pytest.approx(
-        3**-0.5, rel=0.05
+    assert line.train["x"][:, 1].abs().max() <= 1 and line.train["x"][
+        :, 1
+    ].std().item() == pytest.approx(3**-0.5, rel=0.05)
+    assert gaussian.spec.shape == (1,) and gaussian.train["x"].std().item() == pytest.approx(
+        1, rel=0.05
     )
-    assert gaussian.spec.shape == (1,) and gaussian.train["x"].std().item() == pytest.approx(1, rel=0.05)
     assert dirac.spec.shape == (1,) and not dirac.train["x"].any()
 
 
@@ -159,14 +176,23 @@ def test_the_labels_of_the_files_are_the_classes(tmp_path: Path, names: Any) -> 
     assert data.spec.classes == len(names)
     assert data.spec.names == tuple(map(str, names))
     for fields in (data.train, data.heldout):  # a pixel says what the file called the class
-        assert [list(names)[label] for label in fields["y"].tolist()] == fields["x"][:, 0, 0, 0].tolist()
+        assert [list(names)[label] for label in fields["y"].tolist()] == fields["x"][
+            :, 0, 0, 0
+        ].tolist()
     assert Spec.restore(data.spec.plain()) == data.spec
 
 
 def test_letters_train_a_conditional_model(command: Command, tmp_path: Path) -> None:
     labels = np.resize(range(1, 27), 60)
     write_idx(tmp_path, (np.zeros((60, 28, 28)), labels), (np.zeros((30, 28, 28)), labels[:30]))
-    typed = ("model=cgan", "data=mnist", "data.root=.", "steps=1", "network.width=4", "evaluate_every=0")
+    typed = (
+        "model=cgan",
+        "data=mnist",
+        "data.root=.",
+        "steps=1",
+        "network.width=4",
+        "evaluate_every=0",
+    )
     code, printed = command("gan-train", *typed, "sample_every=0", "hydra.run.dir=run")
     assert code == 0, printed
     assert command("gan-sample", "checkpoint=run", "classes=[25]", "n=2")[0] == 0
@@ -179,7 +205,9 @@ def test_images_of_another_side_keep_it(tmp_path: Path, size: Any, expected: int
     data = MNIST(str(tmp_path), image_size=size)
     assert data.spec.shape == (1, expected, expected) == tuple(data.train["x"].shape[1:])
     assert "64x64" in data.note and (data.resizing == "none") == (expected == 64)
-    assert expected != 64 or torch.equal(data.train["x"][:, 0], torch.from_numpy(images).to(torch.uint8))
+    assert expected != 64 or torch.equal(
+        data.train["x"][:, 0], torch.from_numpy(images).to(torch.uint8)
+    )
 
 
 WELL = (np.zeros((4, 28, 28)), range(4))
@@ -188,17 +216,32 @@ WELL = (np.zeros((4, 28, 28)), range(4))
 @pytest.mark.parametrize(
     ("train", "t10k", "said"),
     [
-        ((np.zeros((4, 28, 20)), range(4)), WELL, "images in .* are 28x20 and 28x28; expected squares of one side"),
-        (WELL, (np.zeros((4, 16, 16)), range(4)), "images in .* are 28x28 and 16x16; expected squares of one side"),
-        ((np.zeros((4, 28, 28)), range(3)), WELL, r"do not belong together: .* \(4, 28, 28\) and \(3,\)"),
+        (
+            (np.zeros((4, 28, 20)), range(4)),
+            WELL,
+            "images in .* are 28x20 and 28x28; expected squares of one side",
+        ),
+        (
+            WELL,
+            (np.zeros((4, 16, 16)), range(4)),
+            "images in .* are 28x28 and 16x16; expected squares of one side",
+        ),
+        (
+            (np.zeros((4, 28, 28)), range(3)),
+            WELL,
+            r"do not belong together: .* \(4, 28, 28\) and "
+            r"\(3,\)",
+        ),
         ((np.zeros((4, 784)), range(4)), WELL, r"do not belong together: .* \(4, 784\) and \(4,\)"),
         ((np.zeros((4, 28, 28, 3)), range(4)), WELL, "do not belong together"),
         ((np.zeros((0, 28, 28)), ()), WELL, "the train files in .* hold no image"),
         (WELL, (np.zeros((0, 28, 28)), ()), "the t10k files in .* hold no image"),
         ((np.zeros((4, 0, 0)), range(4)), WELL, "expected squares of one side"),
     ],
-)  # fmt: skip
-def test_idx_files_that_do_not_fit_are_one_sentence(tmp_path: Path, train: Any, t10k: Any, said: str) -> None:
+)
+def test_idx_files_that_do_not_fit_are_one_sentence(
+    tmp_path: Path, train: Any, t10k: Any, said: str
+) -> None:
     write_idx(tmp_path, train, t10k)
     with pytest.raises(UserError, match=f"^data=mnist: .*{said}"):
         MNIST(str(tmp_path))
@@ -206,15 +249,30 @@ def test_idx_files_that_do_not_fit_are_one_sentence(tmp_path: Path, train: Any, 
 
 @pytest.mark.parametrize(
     "head",
-    [b"", b"\0\0", b"\0\0\x08", b"\0\0\x0d\x03", b"\x7fELF", b"\0\0\x08\xff", b"\0\0\x08\0", b"\0\0\x08\x03\0\0",
-     b"\0\0\x08\x03" + b"\xff" * 12, b"\0\0\x08\x03" + b"\x7f\xff\xff\xff" * 3, b"\0\0\x08\x03" + b"\0\1\0\0" * 4],
-)  # fmt: skip
+    [
+        b"",
+        b"\0\0",
+        b"\0\0\x08",
+        b"\0\0\x0d\x03",
+        b"\x7fELF",
+        b"\0\0\x08\xff",
+        b"\0\0\x08\0",
+        b"\0\0\x08\x03\0\0",
+        b"\0\0\x08\x03" + b"\xff" * 12,
+        b"\0\0\x08\x03" + b"\x7f\xff\xff\xff" * 3,
+        b"\0\0\x08\x03" + b"\0\1\0\0" * 4,
+    ],
+)
 @pytest.mark.parametrize("packed", [False, True])
 def test_an_idx_header_is_not_believed(tmp_path: Path, head: bytes, packed: bool) -> None:
     write_mnist(tmp_path, packed)
     path = tmp_path / "MNIST" / "raw" / (FILES[0] + ".gz" * packed)
     path.write_bytes(gzip.compress(head + bytes(100)) if packed else head + bytes(100))
-    with pytest.raises(UserError, match=r"^data=mnist: .*train-images-idx3-ubyte\S* is damaged: it (begins|says)"):
+    with pytest.raises(
+        UserError,
+        match=r"^data=mnist: .*train-images-idx3-ubyte\S* is damaged: "
+        r"it (begins|says)",
+    ):
         MNIST(str(tmp_path))
 
 
@@ -236,11 +294,17 @@ def no_download(*_: object, **__: object) -> None:
     raise AssertionError("it downloads over what is there")
 
 
-def test_nothing_is_downloaded_over_files_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_downloaded_over_files_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("urllib.request.urlopen", no_download)
     write_mnist(tmp_path, packed=True)
     (tmp_path / "MNIST" / "raw" / f"{FILES[2]}.gz").unlink()
-    with pytest.raises(UserError, match=r"data=mnist: .*MNIST/raw lacks t10k-images-idx3-ubyte; put it there"):
+    with pytest.raises(
+        UserError,
+        match=r"data=mnist: .*MNIST/raw lacks t10k-images-idx3-ubyte; "
+        r"put it there",
+    ):
         MNIST(str(tmp_path))
     write_svhn(tmp_path, [1, 2])
     with pytest.raises(UserError, match=r"data=svhn: what is in .*svhn cannot be read .*delete it"):
@@ -250,7 +314,9 @@ def test_nothing_is_downloaded_over_files_of_ones_own(tmp_path: Path, monkeypatc
         CIFAR10(str(tmp_path))
 
 
-def test_missing_mnist_files_are_downloaded_by_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_mnist_files_are_downloaded_by_torchvision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
 
     def download(root: str, download: bool) -> None:
@@ -271,7 +337,9 @@ def test_the_root_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(("data", "folder"), [(FashionMNIST, "FashionMNIST"), (KMNIST, "KMNIST")])
-def test_relatives_of_mnist_lie_in_folders_of_their_own(tmp_path: Path, data: type[MNIST], folder: str) -> None:
+def test_relatives_of_mnist_lie_in_folders_of_their_own(
+    tmp_path: Path, data: type[MNIST], folder: str
+) -> None:
     contents = write_mnist(tmp_path, packed=True, name=folder)
     images = data(str(tmp_path), image_size=28).train["x"][:, 0]
     assert torch.equal(images, torch.from_numpy(contents["train-images-idx3-ubyte"]))
@@ -280,7 +348,13 @@ def test_relatives_of_mnist_lie_in_folders_of_their_own(tmp_path: Path, data: ty
 def test_usps_is_read(tmp_path: Path) -> None:
     write_usps(tmp_path)
     data = USPS(str(tmp_path))
-    assert data.train["x"].shape == (12, 1, 16, 16) and data.heldout["y"].tolist() == [0, 1, 2, 3, 4]
+    assert data.train["x"].shape == (12, 1, 16, 16) and data.heldout["y"].tolist() == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
     assert data.train["x"][3].flatten().argmax() == 3 and data.train["x"].max() == 255
     assert USPS(str(tmp_path), image_size=32).spec.shape == (1, 32, 32)
 
@@ -291,16 +365,23 @@ def test_usps_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
     (tmp_path / "usps").mkdir()
     values = np.random.default_rng(0).uniform(-1, 1, (30, 256))
     values[0, ::2], values[1] = -1, 1
-    lines = [f"{i % 10 + 1} " + " ".join(f"{j + 1}:{v:.4f}" for j, v in enumerate(row)) for i, row in enumerate(values)]
+    lines = [
+        f"{i % 10 + 1} " + " ".join(f"{j + 1}:{v:.4f}" for j, v in enumerate(row))
+        for i, row in enumerate(values)
+    ]
     for name in USPS.files:
         (tmp_path / "usps" / name).write_bytes(bz2.compress("\n".join(lines).encode()))
     there = torchvision.datasets.USPS(str(tmp_path / "usps"))
     found = USPS(str(tmp_path)).train
-    assert torch.equal(found["x"][:, 0], torch.from_numpy(there.data)) and found["y"].tolist() == there.targets
+    assert (
+        torch.equal(found["x"][:, 0], torch.from_numpy(there.data))
+        and found["y"].tolist() == there.targets
+    )
 
 
 @pytest.mark.parametrize(
-    "line", ["12 1:0.5", "0 1:0.5", "1.5 1:0.5", "3 1:7", "3 1:nan", "3 257:0.5", "three", "\0\xff", ""]
+    "line",
+    ["12 1:0.5", "0 1:0.5", "1.5 1:0.5", "3 1:7", "3 1:nan", "3 257:0.5", "three", "\0\xff", ""],
 )
 def test_a_damaged_usps_file_is_named(tmp_path: Path, line: str) -> None:
     write_usps(tmp_path)
@@ -338,7 +419,11 @@ def test_without_files_or_network_there_is_one_sentence(
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr("urllib.request.urlopen", unreachable)
-    with pytest.raises(UserError, match=rf"data={data}: no files in .* no download .* set data.root .* data=digits"):
+    with pytest.raises(
+        UserError,
+        match=rf"data={data}: no files in .* no download .* set "
+        r"data.root .* data=digits",
+    ):
         registry.datasets.build({"name": data, "root": str(tmp_path)}, "data")
 
 
@@ -368,7 +453,9 @@ def test_mirror_images_double_an_epoch() -> None:
     assert make_trainer("data=digits").batches.mirrored is False
 
 
-@pytest.mark.skipif(not (REAL_DATA and Path(REAL_DATA, "MNIST").is_dir()), reason="GAN_DATA_ROOT holds no MNIST")
+@pytest.mark.skipif(
+    not (REAL_DATA and Path(REAL_DATA, "MNIST").is_dir()), reason="GAN_DATA_ROOT holds no MNIST"
+)
 def test_the_real_mnist() -> None:
     data = MNIST(REAL_DATA)
     assert len(data.train["x"]) == 60_000 and len(data.heldout["x"]) == 10_000
@@ -391,7 +478,10 @@ def test_batches_that_are_sent_ahead_are_the_same(mirrored: bool) -> None:
         a, b = plain.next_rows(), sent.next_rows()
         assert torch.equal(a, b)
         for part, other in zip(a.chunk(4), b.chunk(4), strict=True):
-            assert all(torch.equal(plain.take(part)[name], values) for name, values in sent.take(other).items())
+            assert all(
+                torch.equal(plain.take(part)[name], values)
+                for name, values in sent.take(other).items()
+            )
     plain.position = sent.position = 3  # as after a resume
     plain.seed = sent.seed = 5  # as after a rollback
     for _ in range(3):
@@ -399,7 +489,9 @@ def test_batches_that_are_sent_ahead_are_the_same(mirrored: bool) -> None:
     assert torch.equal(plain.take(torch.arange(7))["x"], sent.take(torch.arange(7))["x"])
 
 
-def test_data_stays_on_the_host_where_the_device_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_stays_on_the_host_where_the_device_has_no_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     gpu, data = torch.device("cuda", 0), {"x": torch.zeros(1000, dtype=torch.uint8)}
     for free, room in ((2000, True), (1999, False)):
         monkeypatch.setattr("torch.cuda.mem_get_info", lambda device, free=free: (free, 10**9))

@@ -1,7 +1,9 @@
-"""A GPU without a GPU: torch's fake tensors lie on a CUDA device and compute nothing, but refuse what a device refuses.
+"""A GPU without a GPU: torch's fake tensors lie on a CUDA device and compute nothing, but refuse
+what a device refuses.
 
-That is a tensor of the host among those of the device, and a number of the device that the host would have to wait for.
-There is no backward on a fake device: gradients are zeros of the right kind here.
+That is a tensor of the host among those of the device, and a number of the device that the host
+would have to wait for. There is no backward on a fake device: gradients are zeros of the right kind
+here.
 """
 
 from collections.abc import Iterator
@@ -11,7 +13,11 @@ import pytest
 import torch
 from conftest import MODELS, TINY, compose, fitting
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, unset_fake_temporarily
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    FakeTensorMode,
+    unset_fake_temporarily,
+)
 
 from gan_cli import registry
 from gan_cli.runs import hooks
@@ -32,7 +38,8 @@ def _backward(_: Tensor, inputs: list[Tensor]) -> None:
 
 
 def _moved(network: nn.Module, device: Any = None, **_: Any) -> nn.Module:
-    """Like `network.to(device)`, which for fake tensors wants to be the only one that holds them."""
+    """Like `network.to(device)`, which for fake tensors wants to be the only one that holds
+    them."""
     kept: dict[int, nn.Parameter] = {}
     for module in network.modules() if isinstance(device, torch.device) else ():
         for name, weight in module._parameters.items():
@@ -72,7 +79,10 @@ def test_all_of_a_turn_lies_on_the_device(model: str, on_a_gpu: None) -> None:
         trainer.play_round()
     with hooks.at_rest(trainer.game):
         observed = trainer.game.observe(*trainer.seen)  # type: ignore[attr-defined]
-    told = [*observed.values(), *(term for terms in trainer.terms.values() for term in terms.values())]
+    told = [
+        *observed.values(),
+        *(term for terms in trainer.terms.values() for term in terms.values()),
+    ]
     assert {x.device for x in [*told, *trainer.game.state_dict().values()]} == {GPU}
     if trainer.game.renders:
         samples = hooks.render(trainer.rendered, hooks.fixed_latents(trainer.game, 20))
@@ -86,7 +96,9 @@ def test_augmentations_lie_on_the_device(augmentation: str, on_a_gpu: None) -> N
     assert trainer.terms["discriminator"]["adversarial"].device == GPU
 
 
-@pytest.mark.parametrize("regularizer", ["dragan", "finite_difference", "one_sided_linear", "r1", "weight_clip"])
+@pytest.mark.parametrize(
+    "regularizer", ["dragan", "finite_difference", "one_sided_linear", "r1", "weight_clip"]
+)
 def test_regularizers_lie_on_the_device(regularizer: str, on_a_gpu: None) -> None:
     fake("model=wgan_gp", "data=digits", f"regularizer={regularizer}").play_round()
 
@@ -94,7 +106,9 @@ def test_regularizers_lie_on_the_device(regularizer: str, on_a_gpu: None) -> Non
 def test_what_lies_elsewhere_is_found(on_a_gpu: None) -> None:
     trainer = fake("model=gan", "data=points")
     loss = trainer.game.loss.generator
-    trainer.game.loss.generator = lambda *scores: loss(*scores) + torch.ones(1).mean(dim=0, keepdim=True)
+    trainer.game.loss.generator = lambda *scores: (
+        loss(*scores) + torch.ones(1).mean(dim=0, keepdim=True)
+    )
     with pytest.raises(RuntimeError, match="same device"):
         trainer.play_round()
     trainer.game.loss.generator = lambda *scores: loss(*scores) * loss(*scores).item()

@@ -20,7 +20,9 @@ def test_a_run_is_told_and_nothing_is_written(command: Command, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
     text, _, told = printed.partition("\n\n")
     assert yaml.safe_load(text) == compose("data=points", *QUICK, "steps=3")
-    parameters = sum(weight.numel() for weight in make_trainer("data=points", *QUICK).game.parameters())
+    parameters = sum(
+        weight.numel() for weight in make_trainer("data=points", *QUICK).game.parameters()
+    )
     assert f"{parameters:,} in all" in told
     assert "6 turns, 48 samples" in told and "for 3 rounds" in told and "warnings      none" in told
 
@@ -40,8 +42,17 @@ def test_what_an_optimizer_holds_is_measured() -> None:
 
 
 @pytest.mark.parametrize(("guard", "expected"), [("error", 2), ("warn", 0)])
-def test_guards_are_told_after_all_else(guard: str, expected: int, command: Command, tmp_path: Path) -> None:
-    line = ("gan-train", "dry_run=true", "data=points", "regularizer=none", "optimizer.betas=[0.9,0.99]", *QUICK)
+def test_guards_are_told_after_all_else(
+    guard: str, expected: int, command: Command, tmp_path: Path
+) -> None:
+    line = (
+        "gan-train",
+        "dry_run=true",
+        "data=points",
+        "regularizer=none",
+        "optimizer.betas=[0.9,0.99]",
+        *QUICK,
+    )
     code, printed = command(*line, f"guard={guard}")
     assert code == expected and "in all" in printed
     assert len(re.findall(r"^warning  .*(no optimum|momentum)", printed, re.MULTILINE)) == 2
@@ -56,19 +67,29 @@ def test_guards_are_told_after_all_else(guard: str, expected: int, command: Comm
         ("experiment=parallel_lines", "seed=1,2", "network.generator.shift=[0.5,0]"),
     ],
 )
-def test_the_cells_of_a_sweep_are_those_that_it_plays(typed: tuple[str, ...], command: Command, tmp_path: Path) -> None:
+def test_the_cells_of_a_sweep_are_those_that_it_plays(
+    typed: tuple[str, ...], command: Command, tmp_path: Path
+) -> None:
     code, printed = command("gan-train", "-m", "dry_run=true", *typed, *QUICK)
     told = re.findall(r"^#\d+ (.*?): [\d,]+ parameters", printed, re.MULTILINE)
     assert code == 0 and len(told) > 1 and list(tmp_path.iterdir()) == []
-    code, _ = command("gan-train", "-m", *typed, *QUICK, "steps=1", "figures=[]", "log_every=0", "sample_every=0")
+    code, _ = command(
+        "gan-train", "-m", *typed, *QUICK, "steps=1", "figures=[]", "log_every=0", "sample_every=0"
+    )
     assert code == 0
-    assert sorted(told) == sorted(path.name for path in tmp_path.glob("outputs/sweeps/*/*") if path.is_dir())
+    assert sorted(told) == sorted(
+        path.name for path in tmp_path.glob("outputs/sweeps/*/*") if path.is_dir()
+    )
 
 
 def test_cells_that_would_fail_are_told(command: Command) -> None:
-    code, printed = command("gan-train", "-m", "dry_run=true", "data=points", "network=mlp,dcgan", "seed=1", *QUICK)
+    code, printed = command(
+        "gan-train", "-m", "dry_run=true", "data=points", "network=mlp,dcgan", "seed=1", *QUICK
+    )
     assert code == 0 and "#0 network=mlp: " in printed
-    assert "#1 network=dcgan: would fail: network=dcgan: cannot make samples of shape (2,)" in printed
+    assert (
+        "#1 network=dcgan: would fail: network=dcgan: cannot make samples of shape (2,)" in printed
+    )
     assert "\n2 cells: " in printed
 
 
@@ -81,7 +102,9 @@ def test_a_search_is_told_by_one_trial(command: Command) -> None:
 @pytest.mark.parametrize("typed", ["true", "1"])
 def test_a_dry_run_however_it_is_typed(typed: str, command: Command, tmp_path: Path) -> None:
     for more in ((), ("-m",), ("hydra.run.dir=here",)):
-        code, printed = command("gan-train", *more, f"dry_run={typed}", "data=points", *QUICK, "seed=1")
+        code, printed = command(
+            "gan-train", *more, f"dry_run={typed}", "data=points", *QUICK, "seed=1"
+        )
         assert code == 0 and "to the end" in printed and list(tmp_path.iterdir()) == []
 
 
@@ -89,9 +112,13 @@ def test_own_folders_of_options_work(command: Command, tmp_path: Path) -> None:
     (tmp_path / "own" / "model").mkdir(parents=True)
     (tmp_path / "own" / "model" / "mine.yaml").write_text("defaults: [gan, _self_]\nlatent: 7\n")
     for flag in (("--config-dir", "own"), ("--config-dir=own",)):
-        code, printed = command("gan-train", "dry_run=true", *flag, "model=mine", "data=points", *QUICK)
+        code, printed = command(
+            "gan-train", "dry_run=true", *flag, "model=mine", "data=points", *QUICK
+        )
         assert code == 0 and "latent: 7" in printed
-        code, printed = command("gan-train", "-m", "dry_run=true", *flag, "model=mine,gan", "data=points", *QUICK)
+        code, printed = command(
+            "gan-train", "-m", "dry_run=true", *flag, "model=mine,gan", "data=points", *QUICK
+        )
         assert code == 0 and "2 cells" in printed
 
 
@@ -102,7 +129,10 @@ def test_own_folders_of_options_work(command: Command, tmp_path: Path) -> None:
         (("dry_run=true", "stepss=3"), "stepss=3: no such key (did you mean steps?)"),
         (("dry_run=true", "--cfg", "job"), "--cfg"),
         (("dry_run=true", "data.folder=/nowhere", "data=image_folder"), "/nowhere"),
-        (("dry_run=true", "-m", "seed=1,2", "modell=gan"), "modell=gan: no such key (did you mean model?)"),
+        (
+            ("dry_run=true", "-m", "seed=1,2", "modell=gan"),
+            "modell=gan: no such key (did you mean model?)",
+        ),
     ],
 )
 def test_mistakes_are_answered_in_one_sentence(
@@ -117,5 +147,7 @@ def test_a_dry_run_that_stands_in_a_file_is_refused(command: Command, tmp_path: 
     (tmp_path / "own" / "experiment").mkdir(parents=True)
     (tmp_path / "own" / "experiment" / "e.yaml").write_text("# @package _global_\ndry_run: true\n")
     for more in ((), ("-m", "seed=1"), ("hydra.run.dir=here",)):
-        code, printed = command("gan-train", "--config-dir", "own", "experiment=e", "data=points", *QUICK, *more)
+        code, printed = command(
+            "gan-train", "--config-dir", "own", "experiment=e", "data=points", *QUICK, *more
+        )
         assert code == 2 and "dry_run=true: stands in a file" in printed

@@ -12,7 +12,14 @@ from torch import nn
 from gan_cli.runs import hooks, scores
 
 Command = Callable[..., tuple[int, str]]
-QUICK = ("steps=3", "batch_size=8", "network.width=8", "sample_every=0", "evaluate_every=3", "hydra.run.dir=run")
+QUICK = (
+    "steps=3",
+    "batch_size=8",
+    "network.width=8",
+    "sample_every=0",
+    "evaluate_every=3",
+    "hydra.run.dir=run",
+)
 
 
 @pytest.mark.parametrize("data", mostly_slow(["digits", "points"], "digits"))
@@ -35,7 +42,8 @@ SCORED = [model for model in MODELS if model != "fixed_generator"]
 def test_the_card_of_every_model_is_what_gan_evaluate_says(
     command: Command, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever of the game behaves otherwise in training, and whatever it draws: the same file has the same scores."""
+    """Whatever of the game behaves otherwise in training, and whatever it draws: the same file has
+    the same scores."""
     monkeypatch.setattr("gan_cli.metrics.classifier.STEPS", 20)
     typed = (*fitting(model, "data=digits"), *TINY, "steps=2", "evaluate_every=2", "sample_every=0")
     assert command("gan-train", *typed, "hydra.run.dir=run", "evaluate_samples=200")[0] == 0
@@ -50,9 +58,17 @@ def test_the_card_of_every_model_is_what_gan_evaluate_says(
 def test_nothing_is_scored_or_drawn_in_training_mode(
     command: Command, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside the turns, no module of the game that computes something is in training mode, in any command."""
+    """Beside the turns, no module of the game that computes something is in training mode, in any
+    command."""
     monkeypatch.setattr("gan_cli.metrics.classifier.STEPS", 20)
-    typed = (f"model={model}", *TINY, "steps=2", "evaluate_every=1", "log_every=0", "hydra.run.dir=run")
+    typed = (
+        f"model={model}",
+        *TINY,
+        "steps=2",
+        "evaluate_every=1",
+        "log_every=0",
+        "hydra.run.dir=run",
+    )
     trained: list[str] = []
     looking = []
 
@@ -80,7 +96,10 @@ def test_nothing_is_scored_or_drawn_in_training_mode(
         looking.append("everything")  # outside gan-train nothing learns
         assert command("gan-evaluate", "checkpoint=run", "n=20", "metrics=[prdc]")[0] == 0
         for mode in ("grid", *(["reconstruct"] if model == "vae_gan" else [])):
-            assert command("gan-sample", "checkpoint=run", f"mode={mode}", "n=4", "output=x.png")[0] == 0
+            assert (
+                command("gan-sample", "checkpoint=run", f"mode={mode}", "n=4", "output=x.png")[0]
+                == 0
+            )
     finally:
         handle.remove()
     assert trained == []
@@ -93,11 +112,15 @@ def test_rest_ends_in_the_mode_in_which_it_began() -> None:
     assert [module.training for module in game.modules()] == [True, False, True, True]
 
 
-def test_another_data_set(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_data_set(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("gan_cli.metrics.classifier.STEPS", 20)
     assert command("gan-train", "data.image_size=32", *QUICK)[0] == 0
     write_mnist(tmp_path / "root", packed=True)
-    code, printed = command("gan-evaluate", "checkpoint=run", "data=mnist", f"data.root={tmp_path / 'root'}", "n=10")
+    code, printed = command(
+        "gan-evaluate", "checkpoint=run", "data=mnist", f"data.root={tmp_path / 'root'}", "n=10"
+    )
     assert code == 0, printed
     assert json.loads(printed[printed.index("{") :])["data"]["name"] == "mnist"
 
@@ -120,5 +143,7 @@ def test_a_mistake_is_one_sentence(command: Command, arguments: list[str], said:
 
 
 def test_missing_files_and_help(command: Command) -> None:
-    assert command("gan-evaluate", "checkpoint=nowhere")[1] == "gan-evaluate: checkpoint=nowhere: no such file.\n"
+    assert command("gan-evaluate", "checkpoint=nowhere")[1] == (
+        "gan-evaluate: checkpoint=nowhere: no such file.\n"
+    )
     assert "FILE|RUN|latest" in command("gan-evaluate", "--help")[1]

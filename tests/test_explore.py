@@ -1,4 +1,5 @@
-"""`gan-explore`: what it shows is what `gan-sample` writes; the page itself in a headless Chromium."""
+"""`gan-explore`: what it shows is what `gan-sample` writes; the page itself in a headless
+Chromium."""
 
 import base64
 import io
@@ -29,7 +30,14 @@ from gan_cli.sampling import walks
 pytest.importorskip("nicegui")
 
 Command = Callable[..., tuple[int, str]]
-QUICK = ("steps=2", "batch_size=8", "network.width=8", "evaluate_every=0", "sample_every=0", "hydra.run.dir=run")
+QUICK = (
+    "steps=2",
+    "batch_size=8",
+    "network.width=8",
+    "evaluate_every=0",
+    "sample_every=0",
+    "hydra.run.dir=run",
+)
 
 
 @pytest.fixture
@@ -41,7 +49,9 @@ def trained(command: Command) -> Command:
 
 
 def decoded(address: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.removeprefix("data:image/png;base64,")))))
+    return np.asarray(
+        Image.open(io.BytesIO(base64.b64decode(address.removeprefix("data:image/png;base64,"))))
+    )
 
 
 def tile(path: str, place: int) -> np.ndarray:
@@ -70,7 +80,8 @@ def test_the_command_makes_the_same_picture(trained: Command, view: View) -> Non
 def test_directions_are_always_the_same_unit_vectors(trained: Command) -> None:
     generator = gan_cli.load("run")
     for kind in ("principal", "random"):
-        found, again = (walks.directions.__wrapped__(generator, kind) for _ in range(2))  # without its cache
+        # without its cache
+        found, again = (walks.directions.__wrapped__(generator, kind) for _ in range(2))
         assert torch.equal(found, again) and found.shape[0] == walks.DIRECTIONS
         torch.testing.assert_close(found.norm(dim=1), torch.ones(len(found)))
     gram = found @ found.T
@@ -109,7 +120,7 @@ def test_the_first_principal_direction_moves_the_features_most() -> None:
     assert (found @ G.right[:, :2]).abs().diagonal().min() > 0.97
 
 
-# --- the page ---------------------------------------------------------------------------------------------------------
+# --- the page -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -122,7 +133,8 @@ def page(trained: Command, tmp_path: Path) -> Iterator[str]:
     server = subprocess.Popen(
         [sys.executable, "-c", code, "checkpoint=run", f"port={port}", "show=false"],
         cwd=tmp_path,
-        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST")},  # NiceGUI looks
+        # NiceGUI looks
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST")},
         stdout=(tmp_path / "server.log").open("w"),
         stderr=subprocess.STDOUT,
     )
@@ -138,7 +150,11 @@ def page(trained: Command, tmp_path: Path) -> Iterator[str]:
 def status(address: str, **headers: str) -> int:
     """What a page answers; 0 if nothing answers."""
     try:
-        return int(urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=10).status)
+        return int(
+            urllib.request.urlopen(
+                urllib.request.Request(address, headers=headers), timeout=10
+            ).status
+        )
     except urllib.error.HTTPError as error:
         return error.code
     except OSError:
@@ -149,9 +165,13 @@ def opened(address: str, **headers: str) -> int:
     """What a WebSocket of the page answers: 101 if it is opened."""
     place = urllib.parse.urlsplit(address)
     lines = {
-        "Host": place.netloc, "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(), **headers,
-    }  # fmt: skip
+        "Host": place.netloc,
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(),
+        **headers,
+    }
     path = f"/_nicegui_ws/socket.io/?EIO=4&transport=websocket&{place.query}"
     with socket.create_connection((place.hostname, place.port), 10) as client:
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
@@ -163,22 +183,48 @@ def test_nobody_comes_in_without_the_address_that_was_printed(page: str) -> None
     bare, _, token = page.partition("/?token=")
     port = bare.rpartition(":")[2]
     cookie = {"Cookie": f"gan_explore_{port}={token}"}
-    assert status(page) == status(bare, **cookie) == status(page.replace("127.0.0.1", "localhost")) == 200
+    assert (
+        status(page)
+        == status(bare, **cookie)
+        == status(page.replace("127.0.0.1", "localhost"))
+        == 200
+    )
     assert status(bare) == status(f"{page}x") == status(f"{bare}/_nicegui/{port}/x.js") == 403
-    assert status(page, Host=f"evil.example:{port}") == status(page, Host="evil.example") == 403  # DNS rebinding
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", f"https://127.0.0.1:{port}"):
+    # DNS rebinding
+    assert status(page, Host=f"evil.example:{port}") == status(page, Host="evil.example") == 403
+    for origin in (
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1:1",
+        f"https://127.0.0.1:{port}",
+    ):
         assert status(page, Origin=origin) == opened(page, Origin=origin) == 403
     assert opened(page, Origin=bare) == opened(page) == 101
     assert opened(bare) == opened(page, Host=f"evil.example:{port}") == 403
 
 
-ODD_EVENTS = (None, "x", "", [], {}, True, -1, 10**30, 1e300, float("nan"), float("inf"), -float("inf"))
+ODD_EVENTS = (
+    None,
+    "x",
+    "",
+    [],
+    {},
+    True,
+    -1,
+    10**30,
+    1e300,
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+)
 
 
 def test_whatever_a_hand_made_event_brings_is_shown_as_something(trained: Command) -> None:
     generator = gan_cli.load("run")
     for odd in ODD_EVENTS:
-        settled = View(odd, odd, odd, odd, [odd, 1.0], {"A": odd, "B": odd}, odd).settled(classes=10)
+        settled = View(odd, odd, odd, odd, [odd, 1.0], {"A": odd, "B": odd}, odd).settled(
+            classes=10
+        )
         assert settled.settled(10) == settled and settled.shifts[1] == 1
         assert decoded(picture(generator, settled)).shape[:2] == (8, 8), odd
         assert shlex.split(settled.command("run"))[0] == "gan-sample"
@@ -189,14 +235,20 @@ def test_what_can_be_shown_is_left_as_it_is() -> None:
         assert view.settled(10) == view
 
 
-def test_a_slider_moves_the_picture_and_the_command(browser: Any, page: str, tmp_path: Path) -> None:
+def test_a_slider_moves_the_picture_and_the_command(
+    browser: Any, page: str, tmp_path: Path
+) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
     browser.get(page)
 
     def source() -> str:
-        return str(browser.execute_script("const i = document.querySelector('.sample img'); return i ? i.src : ''"))
+        return str(
+            browser.execute_script(
+                "const i = document.querySelector('.sample img'); return i ? i.src : ''"
+            )
+        )
 
     def told() -> str:
         return str(browser.execute_script("return document.querySelector('.told').textContent"))
@@ -212,7 +264,9 @@ def test_a_slider_moves_the_picture_and_the_command(browser: Any, page: str, tmp
     seed = browser.find_element(By.CSS_SELECTOR, ".seed input")
     seed.send_keys(Keys.BACKSPACE + "5" + Keys.ENTER)
     until(lambda: "seeds=5" in told())
-    next(b for b in browser.find_elements(By.CSS_SELECTOR, "button") if b.text == "save as B").click()
+    next(
+        b for b in browser.find_elements(By.CSS_SELECTOR, "button") if b.text == "save as B"
+    ).click()
     browser.find_element(By.CSS_SELECTOR, ".way [tabindex='0']").send_keys(Keys.ARROW_RIGHT * 3)
     until(lambda: f"mode=interpolate 'seeds=[0,5]' steps={STOPS}" in told())
     view = View(seed=5, label=0, shifts=[2.0, *[0.0] * 7], saved={"A": 0, "B": 5}, stop=3)
@@ -235,7 +289,9 @@ def test_a_mistake_is_one_sentence(trained: Command, arguments: list[str], said:
     assert code == 2 and said in printed and len(printed.splitlines()) == 1
 
 
-def test_a_port_in_use_and_other_kinds_of_data_are_told(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_in_use_and_other_kinds_of_data_are_told(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert command("gan-train", "data=points", *QUICK)[0] == 0
     code, printed = command("gan-explore", "checkpoint=run")
     assert code == 2 and "makes points; gan-explore shows images" in printed

@@ -1,4 +1,5 @@
-"""`gan-export`: what a file renders without gan-cli is what gan-sample renders, bit for bit or to a stated rounding."""
+"""`gan-export`: what a file renders without gan-cli is what gan-sample renders, bit for bit or to a
+stated rounding."""
 
 import json
 import re
@@ -36,7 +37,10 @@ NETWORKS = {
     "swiss_roll": ("model=gan", "model.prior=swiss_roll", "network.width=8"),
 }
 OTHERS = ("lstm", "resnet", "maxout", "gated", "affine", "points")
-SLOW = [pytest.param(what, marks=pytest.mark.slow) for what in ("lstm", "wgan_gp_text", "gated", "infogan")]
+SLOW = [
+    pytest.param(what, marks=pytest.mark.slow)
+    for what in ("lstm", "wgan_gp_text", "gated", "infogan")
+]
 ONNX = ("gan", "dcgan", "resnet", "cgan", *SLOW)
 ROUNDING = 1e-5
 
@@ -45,7 +49,12 @@ def overrides(what: str) -> tuple[str, ...]:
     """What is typed for a model of the zoo, or for one of the networks above."""
     if what in NETWORKS:
         return (*NETWORKS[what], "batch_size=6")
-    return (*fitting(what, "data=digits"), *TINY, "model.warm_up=null", *(SHORT if what in TEXT else ()))
+    return (
+        *fitting(what, "data=digits"),
+        *TINY,
+        "model.warm_up=null",
+        *(SHORT if what in TEXT else ()),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -76,15 +85,29 @@ def read(path: str) -> tuple[Any, dict[str, Any]]:
     return module, json.loads(files["gan.json"])
 
 
-# --- the same samples -------------------------------------------------------------------------------------------------
+# --- the same samples -----------------------------------------------------------------------------
 
 
-KINDS = ("aae", "acgan", "bigan", "cogan", "dcgan", "ebgan", "infogan", "sgan", "vae_gan", "wgan_gp", "wgan_gp_text")
+KINDS = (
+    "aae",
+    "acgan",
+    "bigan",
+    "cogan",
+    "dcgan",
+    "ebgan",
+    "infogan",
+    "sgan",
+    "vae_gan",
+    "wgan_gp",
+    "wgan_gp_text",
+)
 """Of models that export alike, one."""
 
 
 @pytest.mark.parametrize("what", mostly_slow([*MODELS, *OTHERS], *KINDS, *OTHERS))
-def test_a_program_renders_bit_for_bit_what_gan_sample_does(command: Command, save: Save, what: str) -> None:
+def test_a_program_renders_bit_for_bit_what_gan_sample_does(
+    command: Command, save: Save, what: str
+) -> None:
     path = save(what)
     code, printed = command("gan-export", f"checkpoint={path}", "output=deep/a.pt2")
     if code:
@@ -93,11 +116,19 @@ def test_a_program_renders_bit_for_bit_what_gan_sample_does(command: Command, sa
         return
     generator = gan_cli.load(path)
     (line,) = printed.splitlines()
-    assert f"(step 1) in deep/a.pt2: latents (N, {len(generator.drawn([0])[0])}) to samples (N, " in line
-    assert ", at most 0 from those of gan-sample (seeds 0-49)" in line and len(list(Path("deep").iterdir())) == 1
+    assert (
+        f"(step 1) in deep/a.pt2: latents (N, {len(generator.drawn([0])[0])}) to samples (N, "
+        in line
+    )
+    assert (
+        ", at most 0 from those of gan-sample (seeds 0-49)" in line
+        and len(list(Path("deep").iterdir())) == 1
+    )
     module, told = read("deep/a.pt2")
     latents, samples = generator.drawn(range(100, 100 + CHUNK)), generator.sample(CHUNK, seed=100)
-    assert latents.shape == (CHUNK, told["latent"]) and samples.shape[1:] == torch.Size(told["shape"])
+    assert latents.shape == (CHUNK, told["latent"]) and samples.shape[1:] == torch.Size(
+        told["shape"]
+    )
     with torch.no_grad():
         assert torch.equal(module(latents), samples)
     assert torch.equal(in_chunks(module, generator.drawn(range(21))), generator.sample(21))
@@ -109,7 +140,9 @@ def test_a_program_renders_bit_for_bit_what_gan_sample_does(command: Command, sa
 
 
 @pytest.mark.parametrize("what", ONNX)
-def test_onnx_renders_what_gan_sample_does_to_rounding(command: Command, save: Save, what: str) -> None:
+def test_onnx_renders_what_gan_sample_does_to_rounding(
+    command: Command, save: Save, what: str
+) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     path = save(what)
@@ -119,7 +152,11 @@ def test_onnx_renders_what_gan_sample_does_to_rounding(command: Command, save: S
     (inputs,), (outputs,) = session.get_inputs(), session.get_outputs()
     told = json.loads(session.get_modelmeta().custom_metadata_map["gan"])
     assert told == formats.told(generator) and inputs.shape == ["N", told["latent"]]
-    assert (inputs.name, outputs.name, outputs.shape) == ("latents", "samples", ["N", *told["shape"]])
+    assert (inputs.name, outputs.name, outputs.shape) == (
+        "latents",
+        "samples",
+        ["N", *told["shape"]],
+    )
     for n in (1, 3, 16, 50):
         (found,) = session.run(None, {"latents": generator.drawn(range(n)).numpy()})
         np.testing.assert_allclose(found, generator.sample(n).numpy(), atol=ROUNDING, rtol=0)
@@ -130,27 +167,40 @@ def test_classes_are_asked_for_by_the_last_column(command: Command, save: Save) 
     path = save("cgan")
     assert command("gan-export", f"checkpoint={path}", "output=a.pt2")[0] == 0
     generator, (module, told) = gan_cli.load(path), read("a.pt2")
-    assert told["classes"] == 10 and told["columns"][-1] == {"name": "class", "width": 1, "law": "class"}
+    assert told["classes"] == 10 and told["columns"][-1] == {
+        "name": "class",
+        "width": 1,
+        "law": "class",
+    }
     rows = generator.drawn([3]).repeat(CHUNK, 1)
     rows[:, -1] = torch.arange(CHUNK) % 10
     with torch.no_grad():
-        assert torch.equal(module(rows), generator.sample(CHUNK, seed=3, classes=range(10))[:10][torch.arange(16) % 10])
+        assert torch.equal(
+            module(rows),
+            generator.sample(CHUNK, seed=3, classes=range(10))[:10][torch.arange(16) % 10],
+        )
 
 
 def test_the_weights_and_the_statistics_are_those_asked_for(command: Command, save: Save) -> None:
     path, seen = save("dcgan", "++model.ema=0.5"), []
     for weights, statistics in (("raw", "saved"), ("ema", "saved"), ("ema", "batch")):
-        typed = (f"checkpoint={path}", f"weights={weights}", f"statistics={statistics}", "output=a.pt2")
+        typed = (
+            f"checkpoint={path}",
+            f"weights={weights}",
+            f"statistics={statistics}",
+            "output=a.pt2",
+        )
         assert command("gan-export", *typed)[0] == 0
         generator = prepared(
-            SampleConfig(path, weights=Weights(weights), statistics=Statistics(statistics)), Path(path)
+            SampleConfig(path, weights=Weights(weights), statistics=Statistics(statistics)),
+            Path(path),
         )
         seen.append(read("a.pt2")[0](generator.drawn(range(CHUNK))))
         assert torch.equal(seen[-1], generator.sample(CHUNK))
     assert not torch.equal(seen[0], seen[1]) and not torch.equal(seen[1], seen[2])
 
 
-# --- what is in a file ------------------------------------------------------------------------------------------------
+# --- what is in a file ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("what", [*MODELS, "swiss_roll"])
@@ -161,19 +211,28 @@ def test_the_columns_are_what_is_drawn(what: str) -> None:
     columns = game.columns()
     rows = torch.stack([game.draw(torch.Generator().manual_seed(seed)) for seed in range(400)])
     assert sum(part.width for part in columns) == rows.shape[1]
-    for part, values in zip(columns, rows.split([part.width for part in columns], dim=1), strict=True):
+    for part, values in zip(
+        columns, rows.split([part.width for part in columns], dim=1), strict=True
+    ):
         match part.law:
             case "one-hot":
-                assert part.width > 1 and (values.sort(dim=1).values == torch.eye(part.width)[-1]).all()
+                assert (
+                    part.width > 1
+                    and (values.sort(dim=1).values == torch.eye(part.width)[-1]).all()
+                )
             case "class":
                 assert part.name == "class" and values.unique().tolist() == [*range(game.classes)]
             case "psi":
                 assert (values == 1).all()
             case "swiss_roll":
-                assert values[:, :2].std(dim=0).min() > 1.2 and values[:, 2:].std().item() == pytest.approx(1, abs=0.1)
+                assert values[:, :2].std(dim=0).min() > 1.2 and values[
+                    :, 2:
+                ].std().item() == pytest.approx(1, abs=0.1)
             case _:
                 deviation, most = {"normal": (1, 9), "uniform": (3**-0.5, 1)}[part.law]
-                assert values.abs().max() <= most and values.mean().item() == pytest.approx(0, abs=0.15)
+                assert values.abs().max() <= most and values.mean().item() == pytest.approx(
+                    0, abs=0.15
+                )
                 assert values.std().item() == pytest.approx(deviation, abs=0.1)
 
 
@@ -181,15 +240,34 @@ def test_a_file_tells_how_to_feed_it(save: Save) -> None:
     def part(name: str, width: int, law: str) -> dict[str, Any]:
         return {"name": name, "width": width, "law": law}
 
-    text, points, roll = (formats.told(gan_cli.load(save(what))) for what in (*TEXT, "points", "swiss_roll"))
-    assert text["kind"] == "text" and len(text["vocabulary"]) == text["shape"][0] and text["range"] == [0, 1]
-    assert points["shape"] == [2] and points["range"] is None and points["columns"] == [part("z", 100, "uniform")]
-    assert roll["columns"] == [part("z", 100, "swiss_roll")] and roll["chunk"] == CHUNK and roll["step"] == 1
+    text, points, roll = (
+        formats.told(gan_cli.load(save(what))) for what in (*TEXT, "points", "swiss_roll")
+    )
+    assert (
+        text["kind"] == "text"
+        and len(text["vocabulary"]) == text["shape"][0]
+        and text["range"] == [0, 1]
+    )
+    assert (
+        points["shape"] == [2]
+        and points["range"] is None
+        and points["columns"] == [part("z", 100, "uniform")]
+    )
+    assert (
+        roll["columns"] == [part("z", 100, "swiss_roll")]
+        and roll["chunk"] == CHUNK
+        and roll["step"] == 1
+    )
     named = formats.told(gan_cli.load(save("infogan")))["columns"]
-    assert named[0] == part("z", 62, "uniform") and {item["law"] for item in named[1:]} == {"one-hot", "uniform"}
+    assert named[0] == part("z", 62, "uniform") and {item["law"] for item in named[1:]} == {
+        "one-hot",
+        "uniform",
+    }
 
 
-def test_a_game_that_does_not_say_its_columns_has_none(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_game_that_does_not_say_its_columns_has_none(
+    save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(TwoPlayer, "columns", Game.columns)
     assert formats.told(gan_cli.load(save("gan")))["columns"] == []
 
@@ -199,15 +277,21 @@ def test_a_file_holds_the_generator_and_no_more(command: Command, save: Save) ->
     for name in ("a.pt2", "b.pt2"):
         assert command("gan-export", f"checkpoint={path}", f"output={name}")[0] == 0
     kept = {name.removeprefix("game.G.") for name in read("a.pt2")[0].state_dict()}
-    own = {name for name in gan_cli.load(path).game.G.state_dict() if not name.endswith("num_batches_tracked")}
+    own = {
+        name
+        for name in gan_cli.load(path).game.G.state_dict()
+        if not name.endswith("num_batches_tracked")
+    }
     assert kept == own
     content = Path("a.pt2").read_bytes()
     assert content == Path("b.pt2").read_bytes() and str(ROOT).encode() not in content
 
 
-# --- the pages of the README ------------------------------------------------------------------------------------------
+# --- the pages of the README ----------------------------------------------------------------------
 
-SNIPPETS = re.findall(r"```python\n(import json.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+SNIPPETS = re.findall(
+    r"```python\n(import json.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+)
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["pt2", "onnx"])
@@ -228,10 +312,12 @@ def test_the_readme_draws_samples_without_gan_cli(command: Command, save: Save, 
     with np.load("a.npz") as drawn:
         expected = gan_cli.load(save("wgan_gp")).render(torch.from_numpy(drawn["z"])).numpy()
         assert drawn["x"].shape == expected.shape == (16, 1, 8, 8)
-        np.testing.assert_allclose(drawn["x"], expected, atol=0 if name.endswith("pt2") else ROUNDING, rtol=0)
+        np.testing.assert_allclose(
+            drawn["x"], expected, atol=0 if name.endswith("pt2") else ROUNDING, rtol=0
+        )
 
 
-# --- mistakes ---------------------------------------------------------------------------------------------------------
+# --- mistakes -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -239,7 +325,10 @@ def test_the_readme_draws_samples_without_gan_cli(command: Command, save: Save, 
     [
         (["output=a.pt"], "output=a.pt: gan-export writes a .pt2 or .onnx file; name one."),
         (["output=folder.pt2"], "output=folder.pt2: a folder of that name is there"),
-        (["output=file/a.pt2"], "output=file/a.pt2: file is a file, not a folder; name another place"),
+        (
+            ["output=file/a.pt2"],
+            "output=file/a.pt2: file is a file, not a folder; name another place",
+        ),
         (["checkpoint=none.pt"], "checkpoint=none.pt: no such file."),
         (["checkpoint=file"], "checkpoint=file: damaged or not a checkpoint"),
         (["weights=ema"], "holds no average"),
@@ -247,7 +336,9 @@ def test_the_readme_draws_samples_without_gan_cli(command: Command, save: Save, 
         (["statistics=batch"], "networks have no batch norm"),
     ],
 )
-def test_a_mistake_is_one_sentence(command: Command, save: Save, arguments: list[str], said: str) -> None:
+def test_a_mistake_is_one_sentence(
+    command: Command, save: Save, arguments: list[str], said: str
+) -> None:
     Path("folder.pt2").mkdir()
     Path("file").write_text("")
     code, printed = command("gan-export", f"checkpoint={save('gan')}", *arguments)
@@ -260,10 +351,14 @@ def test_a_checkpoint_is_asked_for(command: Command) -> None:
     assert code == 2 and "checkpoint: missing; add checkpoint=..." in printed
 
 
-def test_the_missing_extra_is_named(command: Command, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_missing_extra_is_named(
+    command: Command, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxscript" else name)
     code, printed = command("gan-export", f"checkpoint={save('gan')}", "output=a.onnx")
-    assert code == 2 and "pip install 'gan-cli[export]'" in printed and len(printed.splitlines()) == 1
+    assert (
+        code == 2 and "pip install 'gan-cli[export]'" in printed and len(printed.splitlines()) == 1
+    )
     assert command("gan-export", f"checkpoint={save('gan')}", "output=a.pt2")[0] == 0
 
 
@@ -298,45 +393,73 @@ def decomposing(self: TwoPlayer, latents: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("owner", "name", "broken", "said"),
     [
-        (formats.Rendering, "forward", shifted, "read again, its samples are up to 0.001 from those of gan-sample"),
+        (
+            formats.Rendering,
+            "forward",
+            shifted,
+            "read again, its samples are up to 0.001 from those of gan-sample",
+        ),
         (TwoPlayer, "render", drawing, "where 0 is allowed, so it was deleted"),
         (TwoPlayer, "render", centred, "its samples in a batch of another size are up to "),
         (TwoPlayer, "render", squeezed, "its samples in a batch of another size are up to inf"),
-        (TwoPlayer, "render", asking, "model=two_player: its `render` cannot be exported (Could not guard on data-"),
+        (
+            TwoPlayer,
+            "render",
+            asking,
+            "model=two_player: its `render` cannot be exported (Could not guard on data-",
+        ),
         (TwoPlayer, "render", counting, "it may ask for no value, nor for len(latents)"),
     ],
     ids=["shifted", "drawing", "centred", "squeezed", "asking", "counting"],
 )
 def test_what_does_not_come_back_the_same_is_not_kept(
-    command: Command, save: Save, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, broken: Any, said: str
+    command: Command,
+    save: Save,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+    broken: Any,
+    said: str,
 ) -> None:
     path = save("gan")
     Path("a.pt2").write_text("what was there")
     monkeypatch.setattr(owner, name, broken)
     code, printed = command("gan-export", f"checkpoint={path}", "output=a.pt2")
     assert code == 2 and said in printed and len(printed.splitlines()) == 1, printed
-    assert [path.name for path in Path().iterdir()] == ["a.pt2"] and Path("a.pt2").read_text() == "what was there"
+    assert [path.name for path in Path().iterdir()] == ["a.pt2"] and Path(
+        "a.pt2"
+    ).read_text() == "what was there"
 
 
-def test_what_onnx_lacks_is_one_sentence(command: Command, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_onnx_lacks_is_one_sentence(
+    command: Command, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     path, typed = save("gan"), "output=a.onnx"
     monkeypatch.setattr(TwoPlayer, "render", decomposing)
     code, printed = command("gan-export", f"checkpoint={path}", typed)
     assert code == 2 and len(printed.splitlines()) == 1 and not list(Path().iterdir())
-    assert "cannot be written as .onnx (No ONNX function found for <OpOverload(op='aten._linalg_svd'" in printed
+    assert (
+        "cannot be written as .onnx (No ONNX function found for <OpOverload(op='aten._linalg_svd'"
+    ) in printed
     assert "take a .pt2 file" in printed
     assert command("gan-export", f"checkpoint={path}", "output=a.pt2")[0] == 0
 
 
-def test_samples_that_are_no_numbers_are_refused(command: Command, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_that_are_no_numbers_are_refused(
+    command: Command, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(TwoPlayer, "render", lambda self, latents: self.G(latents) / 0 * 0)
     code, printed = command("gan-export", f"checkpoint={save('gan')}", "output=a.pt2")
-    assert code == 2 and "its samples at step 1 are not finite numbers" in printed and not list(Path().iterdir())
+    assert (
+        code == 2
+        and "its samples at step 1 are not finite numbers" in printed
+        and not list(Path().iterdir())
+    )
 
 
-# --- start-up ---------------------------------------------------------------------------------------------------------
+# --- start-up -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("arguments", [["--help"], [], ["checkpoint=a.pt", "output=a.txt"]])
@@ -346,17 +469,30 @@ def test_an_answer_comes_before_torch(arguments: list[str], tmp_path: Path) -> N
         "try:\n    export()\nexcept SystemExit:\n    pass\n"
         "sys.exit('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0 and done.stdout + done.stderr
     assert ("checkpoint" in done.stdout) == (len(arguments) < 2)
 
 
 @pytest.mark.slow
 def test_exporters_say_nothing(save: Save, tmp_path: Path) -> None:
-    """Not even where torch warns, as it does of every LSTM, nor in a process of its own, where nothing is captured."""
+    """Not even where torch warns, as it does of every LSTM, nor in a process of its own, where
+    nothing is captured."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    lines = [[f"checkpoint={save(what)}", f"output={what}.{kind}"] for what, kind in (("lstm", "pt2"), ("gan", "onnx"))]
-    code = f"import sys; from gan_cli.main import export\nfor line in {lines}: sys.argv[1:] = line; export()"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0 and not done.stderr and len(done.stdout.splitlines()) == 2, done.stderr
+    lines = [
+        [f"checkpoint={save(what)}", f"output={what}.{kind}"]
+        for what, kind in (("lstm", "pt2"), ("gan", "onnx"))
+    ]
+    code = (
+        f"import sys; from gan_cli.main import export\nfor line in {lines}: sys.argv[1:] = "
+        "line; export()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and not done.stderr and len(done.stdout.splitlines()) == 2, (
+        done.stderr
+    )

@@ -33,8 +33,17 @@ COMMON = [name for name in NAMES if name not in CRITICS]
 @pytest.mark.parametrize("data", ["points", "digits"])
 def test_any_run_may_call_any_figure(command: Command, tmp_path: Path, data: str) -> None:
     names = [name for name in COMMON if data == "points" or name != "level_sets"]
-    typed = (f"data={data}", "network.width=8", "batch_size=8", "steps=4", "log_every=1", "sample_every=2",
-             "evaluate_every=2", f"figures=[{','.join(names)}]", "hydra.run.dir=run")  # fmt: skip
+    typed = (
+        f"data={data}",
+        "network.width=8",
+        "batch_size=8",
+        "steps=4",
+        "log_every=1",
+        "sample_every=2",
+        "evaluate_every=2",
+        f"figures=[{','.join(names)}]",
+        "hydra.run.dir=run",
+    )
     code, printed = command("gan-train", *typed)
     assert code == 0, printed
     drawn = sorted(path.name for path in (tmp_path / "run" / "figures").iterdir())
@@ -44,16 +53,26 @@ def test_any_run_may_call_any_figure(command: Command, tmp_path: Path, data: str
 
 
 def test_drawing_leaves_the_run_as_it_was(command: Command, tmp_path: Path) -> None:
-    typed = ("data=points", "network.width=8", "batch_size=8", "steps=6", "sample_every=2", "evaluate_every=0")
+    typed = (
+        "data=points",
+        "network.width=8",
+        "batch_size=8",
+        "steps=6",
+        "sample_every=2",
+        "evaluate_every=0",
+    )
     states = []
     for name, more in (("plain", ()), ("drawn", (f"figures=[{','.join(COMMON)}]",))):
         assert command("gan-train", *typed, *more, f"hydra.run.dir={name}")[0] == 0
-        states.append(torch.load(tmp_path / name / "checkpoints" / "last.pt", weights_only=True)["game"])
+        states.append(
+            torch.load(tmp_path / name / "checkpoints" / "last.pt", weights_only=True)["game"]
+        )
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
 def test_gradients_by_layer_of_a_known_critic() -> None:
-    """D = c w3 w2 w1 x with scalar layers: the gradient at a layer's output is the product of the weights after it."""
+    """D = c w3 w2 w1 x with scalar layers: the gradient at a layer's output is the product of the
+    weights after it."""
     trainer = make_trainer("data=points", *TINY)
     weights = (2.0, 3.0, 5.0)
     layers = [nn.Linear(1, 1, bias=False) for _ in weights]
@@ -68,13 +87,23 @@ def test_gradients_by_layer_of_a_known_critic() -> None:
 def test_mistakes_are_one_sentence(command: Command) -> None:
     code, printed = command("gan-train", "figures=[level_set]")
     assert code == 2 and "(did you mean level_sets?)" in printed
-    code, printed = command("gan-train", "figures=[level_sets]", "steps=1", "evaluate_every=0", "network.width=4")
-    assert code == 2 and "it needs points of two coordinates" in printed and "Traceback" not in printed
+    code, printed = command(
+        "gan-train", "figures=[level_sets]", "steps=1", "evaluate_every=0", "network.width=4"
+    )
+    assert (
+        code == 2 and "it needs points of two coordinates" in printed and "Traceback" not in printed
+    )
 
 
 def test_a_critic_alone_plays_and_makes_no_samples(command: Command, tmp_path: Path) -> None:
-    typed = ("experiment=level_sets", "network.width=8", "batch_size=8", "steps=2", "sample_every=0",
-             "hydra.run.dir=run")  # fmt: skip
+    typed = (
+        "experiment=level_sets",
+        "network.width=8",
+        "batch_size=8",
+        "steps=2",
+        "sample_every=0",
+        "hydra.run.dir=run",
+    )
     assert command("gan-train", *typed)[0] == 0
     assert not (tmp_path / "run" / "samples").exists()
     code, printed = command("gan-sample", "checkpoint=run")
@@ -86,20 +115,33 @@ def test_a_critic_alone_plays_and_makes_no_samples(command: Command, tmp_path: P
     assert game.fakes(x).std().item() == pytest.approx(1, rel=0.05)  # type: ignore[operator]
 
 
-# --- two critics before a frozen generator, and the smallest game -----------------------------------------------------
+# --- two critics before a frozen generator, and the smallest game ---------------------------------
 
 
 @pytest.mark.parametrize(
     ("experiment", "names"),
-    [("two_gaussians", {"two_gaussians", "vanishing_gradient"}), ("vanishing_gradient", {"vanishing_gradient"}),
-     ("dirac", {"trajectory"})],
-)  # fmt: skip
-def test_the_experiments_draw_their_figures(command: Command, tmp_path: Path, experiment: str, names: set[str]) -> None:
-    typed = (f"experiment={experiment}", "steps=4", "log_every=1", "sample_every=4", "batch_size=16",
-             "hydra.run.dir=run")  # fmt: skip
+    [
+        ("two_gaussians", {"two_gaussians", "vanishing_gradient"}),
+        ("vanishing_gradient", {"vanishing_gradient"}),
+        ("dirac", {"trajectory"}),
+    ],
+)
+def test_the_experiments_draw_their_figures(
+    command: Command, tmp_path: Path, experiment: str, names: set[str]
+) -> None:
+    typed = (
+        f"experiment={experiment}",
+        "steps=4",
+        "log_every=1",
+        "sample_every=4",
+        "batch_size=16",
+        "hydra.run.dir=run",
+    )
     code, printed = command("gan-train", *typed)
     assert code == 0, printed
-    assert {path.stem[: -len("_00000004")] for path in (tmp_path / "run" / "figures").iterdir()} == names
+    assert {
+        path.stem[: -len("_00000004")] for path in (tmp_path / "run" / "figures").iterdir()
+    } == names
 
 
 @pytest.mark.parametrize("name", CRITICS)
@@ -110,12 +152,23 @@ def test_a_figure_of_another_game_is_refused_in_one_sentence(command: Command, n
 
 
 def test_what_two_critics_tell_a_generator_of_one_number() -> None:
-    """G(z) = shift, J(x) = w x, D(x) = v x: the gradients are w sigmoid(w shift), w sigmoid(-w shift) and v."""
+    """G(z) = shift, J(x) = w x, D(x) = v x: the gradients are w sigmoid(w shift), w sigmoid(-w
+    shift) and v."""
     trainer = make_trainer(
-        "model=two_critics", "data=points", "data.distribution=dirac", "data.size=64", "model.latent=1", "batch_size=8",
-        "network=affine", "network.generator.shift=2", "network.generator.scale=0", "network.generator.learns=shift",
-        "network.discriminator.weight=3", "regularizer=none", "guard=warn",
-    )  # fmt: skip
+        "model=two_critics",
+        "data=points",
+        "data.distribution=dirac",
+        "data.size=64",
+        "model.latent=1",
+        "batch_size=8",
+        "network=affine",
+        "network.generator.shift=2",
+        "network.generator.scale=0",
+        "network.generator.learns=shift",
+        "network.discriminator.weight=3",
+        "regularizer=none",
+        "guard=warn",
+    )
     game = trainer.game
     nn.init.constant_(game.get_parameter("J.weight"), 0.5)
     seen = game.observe({"x": torch.zeros(4, 1)}, {"x": torch.zeros(4, 1)})
@@ -123,14 +176,17 @@ def test_what_two_critics_tell_a_generator_of_one_number() -> None:
     assert seen["gradient/minimax"].item() == pytest.approx(0.5 * sigmoid)
     assert seen["gradient/non_saturating"].item() == pytest.approx(0.5 * (1 - sigmoid))
     assert seen["gradient/wasserstein"].item() == pytest.approx(3)
-    divergence = np.log(2) - (np.log(2) + np.log1p(np.e)) / 2  # J says log 1/2 of real points, -log(1 + e) of fakes
+    # J says log 1/2 of real points, -log(1 + e) of fakes
+    divergence = np.log(2) - (np.log(2) + np.log1p(np.e)) / 2
     assert seen["jensen_shannon/heldout"].item() == pytest.approx(divergence)
     assert seen["discriminator/score_gap"].item() == pytest.approx(-6)
 
 
 def test_on_parallel_lines_the_divergence_is_log_2_and_the_distance_theta() -> None:
     theta = 0.5
-    trainer = make_trainer("experiment=parallel_lines", f"network.generator.shift=[{theta},0]", "steps=600")
+    trainer = make_trainer(
+        "experiment=parallel_lines", f"network.generator.shift=[{theta},0]", "steps=600"
+    )
     trainer.game.train()
     for _ in range(trainer.steps):
         trainer.play_round()
@@ -138,14 +194,18 @@ def test_on_parallel_lines_the_divergence_is_log_2_and_the_distance_theta() -> N
     seen = trainer.game.observe(data.few(data.train, 512), data.few(data.heldout, 512))
     assert seen["jensen_shannon/heldout"].item() == pytest.approx(np.log(2), abs=0.01)
     assert seen["gradient/minimax"].item() < 1e-4
-    assert seen["wasserstein/heldout"].item() == pytest.approx(theta * (1 + theta / 20), abs=0.05)  # papers' bias
+    # papers' bias
+    assert seen["wasserstein/heldout"].item() == pytest.approx(theta * (1 + theta / 20), abs=0.05)
     assert seen["gradient/wasserstein"].item() == pytest.approx(1 + theta / 20, abs=0.05)
 
 
 @pytest.mark.parametrize(
-    ("penalty", "low", "high"), [((), 0.97, 1.03), (("regularizer=r1", "regularizer.weight=0.15"), 0, 0.05)]
+    ("penalty", "low", "high"),
+    [((), 0.97, 1.03), (("regularizer=r1", "regularizer.weight=0.15"), 0, 0.05)],
 )
-def test_the_dirac_gan_circles_and_r1_lets_it_spiral_in(penalty: tuple[str, ...], low: float, high: float) -> None:
+def test_the_dirac_gan_circles_and_r1_lets_it_spiral_in(
+    penalty: tuple[str, ...], low: float, high: float
+) -> None:
     trainer = make_trainer("experiment=dirac", *penalty)
     path = []
     trainer.game.train()
@@ -171,9 +231,11 @@ def test_the_dirac_gan_circles_and_r1_lets_it_spiral_in(penalty: tuple[str, ...]
 def test_the_estimate_of_a_lone_critic_is_the_distance_and_a_little(
     options: tuple[str, ...], low: float, high: float
 ) -> None:
-    """Real against real + N(0, I): W1 is 0.843 and 0.606; under lambda 10 the gap is 2 to 10 % above it.
+    """Real against real + N(0, I): W1 is 0.843 and 0.606; under lambda 10 the gap is 2 to 10 %
+    above it.
 
-    The roll takes a critic eight times the samples of the experiment, after which it still says 0.56.
+    The roll takes a critic eight times the samples of the experiment, after which it still says
+    0.56.
     """
     trainer = make_trainer("experiment=level_sets", *options)
     trainer.game.train()
@@ -187,19 +249,33 @@ def test_the_estimate_of_a_lone_critic_is_the_distance_and_a_little(
     assert low <= gap.item() <= high
 
 
-# --- sweeps -----------------------------------------------------------------------------------------------------------
+# --- sweeps ---------------------------------------------------------------------------------------
 
 
 def test_a_sweep_as_a_table_and_as_one_picture(command: Command, tmp_path: Path) -> None:
-    typed = ("data=points", "network.width=4", "batch_size=8", "steps=2", "evaluate_every=2", "evaluate_samples=200",
-             "sample_every=2", "loss=hinge,rpgan", "regularizer=none,r1", "seed=1,2",
-             "hydra.sweep.dir=sweep")  # fmt: skip
+    typed = (
+        "data=points",
+        "network.width=4",
+        "batch_size=8",
+        "steps=2",
+        "evaluate_every=2",
+        "evaluate_samples=200",
+        "sample_every=2",
+        "loss=hinge,rpgan",
+        "regularizer=none,r1",
+        "seed=1,2",
+        "hydra.sweep.dir=sweep",
+    )
     assert command("gan-train", "-m", "model=two_player", *typed)[0] == 0
     runs = sweeps.cells(tmp_path / "sweep")
     assert len(runs) == 8 and sweeps.varied(runs) == ["loss", "regularizer"]
     lines = sweeps.table(tmp_path / "sweep", ["w1", "modes"]).splitlines()
     assert lines[0] == "| loss | regularizer | w1 | modes |" and len(lines) == 2 + 4
-    w1 = sorted(run.scores["w1"] for run in runs if (run.typed["loss"], run.typed["regularizer"]) == ("hinge", "r1"))
+    w1 = sorted(
+        run.scores["w1"]
+        for run in runs
+        if (run.typed["loss"], run.typed["regularizer"]) == ("hinge", "r1")
+    )
     (row,) = [line for line in lines if line.startswith("| hinge | r1 |")]
     assert f"({w1[0]:.3g} to {w1[1]:.3g})" in row
     image = sweeps.picture(tmp_path / "sweep", rows="loss", columns="regularizer", score="w1")
@@ -210,13 +286,27 @@ def test_a_sweep_as_a_table_and_as_one_picture(command: Command, tmp_path: Path)
 
 
 def test_a_sweep_as_curves_and_as_a_table_of_success(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    typed = ("data=points", "network.width=4", "batch_size=8", "steps=2", "log_every=1", "evaluate_every=2",
-             "evaluate_samples=200", "sample_every=0", "optimizer.lr=1e-3,1e-2", "seed=1,2",
-             "hydra.sweep.dir=sweep")  # fmt: skip
+    typed = (
+        "data=points",
+        "network.width=4",
+        "batch_size=8",
+        "steps=2",
+        "log_every=1",
+        "evaluate_every=2",
+        "evaluate_samples=200",
+        "sample_every=0",
+        "optimizer.lr=1e-3,1e-2",
+        "seed=1,2",
+        "hydra.sweep.dir=sweep",
+    )
     assert command("gan-train", "-m", *typed)[0] == 0
-    (tmp_path / "sweep" / "optimizer.lr=0.01+seed=2" / "metrics.jsonl").write_text("")  # a run that came to nothing
+    # a run that came to nothing
+    (tmp_path / "sweep" / "optimizer.lr=0.01+seed=2" / "metrics.jsonl").write_text("")
 
     def tell(*arguments: str) -> str:
         monkeypatch.setattr("sys.argv", ["sweeps", "sweep", *arguments])
@@ -226,7 +316,9 @@ def test_a_sweep_as_curves_and_as_a_table_of_success(
     tell("wasserstein/train", "w1", "--curves", "optimizer.lr", "--output", "curves.png")
     assert np.asarray(Image.open("curves.png")).std() > 5
     assert "wasserstein/train" in tell("wasserstein/train").splitlines()[0]
-    lines = tell("performance/steps_per_second", "--success", "optimizer.lr", "--at", "0", "1e9").splitlines()
+    lines = tell(
+        "performance/steps_per_second", "--success", "optimizer.lr", "--at", "0", "1e9"
+    ).splitlines()
     assert lines[2] == "| 0 | 1 | 0 | 1 | 0 |" and lines[3] == "| 1e+09 | 0 | 0 | 0 | 2 |"
     with pytest.raises(UserError, match="no number was typed for loss"):
         sweeps.curves(tmp_path / "sweep", "loss", ["w1"])
@@ -237,7 +329,10 @@ def test_a_random_architecture_is_a_function_of_the_seed() -> None:
              for model in ("dcgan", "wgan_gp") for seed in range(1, 17)]  # fmt: skip
     assert drawn[:16] == drawn[16:]
     for key in ("width", "depth", "activation", "critic_norm"):
-        assert len({network["discriminator"][key] for network in drawn}) == {"critic_norm": 2, "width": 3}.get(key, 4)
+        assert len({network["discriminator"][key] for network in drawn}) == {
+            "critic_norm": 2,
+            "width": 3,
+        }.get(key, 4)
 
 
 def test_the_middle_of_three_seeds_is_shown() -> None:

@@ -25,10 +25,13 @@ def test_a_file_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
     assert path.read_text() == "new"
 
 
-def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_stays(tmp_path: Path) -> None:
+def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_stays(
+    tmp_path: Path,
+) -> None:
     code = (
         "import time; from pathlib import Path; from gan_cli import files\n"
-        f"with files.replacing(Path({str(tmp_path)!r}) / 'a') as part: part.write_text('half'); time.sleep(60)"
+        f"with files.replacing(Path({str(tmp_path)!r}) / 'a') as part: part.write_text('half'); "
+        "time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code]) as writer:
         while not (parts := [*tmp_path.glob(".a.*.part")]) or not parts[0].stat().st_size:

@@ -1,4 +1,5 @@
-"""What is not finite is noticed, named, and not trained on; what is absurdly large is refused before it is built."""
+"""What is not finite is noticed, named, and not trained on; what is absurdly large is refused
+before it is built."""
 
 import json
 import signal
@@ -30,7 +31,9 @@ def test_the_first_term_that_was_not_finite_is_named() -> None:
     for step, (a, b, c) in enumerate([(ONE, ONE, ONE), (ONE, ONE / 0, ONE), (NAN, NAN, NAN)]):
         watch.note("discriminator", {"adversarial": a, "penalty": b}, step)
         watch.note("generator", {"adversarial": c}, step)
-    with pytest.raises(DivergedError, match="discriminator/penalty was the first that was not finite, in round 2"):
+    with pytest.raises(
+        DivergedError, match="discriminator/penalty was the first that was not finite, in round 2"
+    ):
         watch.read(game)
     watch.note("generator", {"adversarial": ONE}, 3)
     watch.read(game)
@@ -49,10 +52,14 @@ def test_terms_are_looked_at_although_no_tensor_of_a_turn_is_kept() -> None:
     assert gone() is None
     with pytest.raises(DivergedError, match="discriminator/penalty"):
         watch.read(game)
-    for step in range(2 * KEPT + 1):  # the same rows again; what lay in them is over, and fewer terms fill them
+    # the same rows again; what lay in them is over, and fewer terms fill them
+    for step in range(2 * KEPT + 1):
         watch.note("generator", {"adversarial": ONE}, step)
-    watch.note("discriminator", {"adversarial": ONE, "penalty": ONE, "drift": ONE / 0}, step)  # more than fitted
-    with pytest.raises(DivergedError, match=f"discriminator/drift was the first that .* in round {2 * KEPT + 1}"):
+    # more than fitted
+    watch.note("discriminator", {"adversarial": ONE, "penalty": ONE, "drift": ONE / 0}, step)
+    with pytest.raises(
+        DivergedError, match=f"discriminator/drift was the first that .* in round {2 * KEPT + 1}"
+    ):
         watch.read(game)
 
 
@@ -81,7 +88,9 @@ def test_a_run_goes_back_and_on_with_other_random_numbers(
     code, printed = command("gan-train", *RUN, "hydra.run.dir=run")
     assert code == 0, printed
     assert f"generator/adversarial was the first that was not finite, in round {at + 1}" in printed
-    assert f"going back to step {back_to} with other random numbers (1 of max_rollbacks=2)" in printed
+    assert (
+        f"going back to step {back_to} with other random numbers (1 of max_rollbacks=2)" in printed
+    )
     assert rundir.read_card(tmp_path / "run")["rollbacks"] == 1
     assert [row["step"] for row in rows(tmp_path / "run")] == list(range(5, 61, 5))
     last = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")
@@ -97,7 +106,8 @@ def test_what_fails_again_and_again_stops_with_a_diagnosis(
     code, printed = command("gan-train", *RUN, "hydra.run.dir=run")
     assert code == 2 and printed.count("going back to step 10") == 2
     assert printed.splitlines()[-1].startswith(
-        "gan-train: the run diverged: generator/adversarial was the first that was not finite, in round 13, after 2 "
+        "gan-train: the run diverged: generator/adversarial was the first that was not finite, in "
+        "round 13, after 2 "
     )
     assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == 10
     code, printed = command("gan-train", *RUN, "hydra.run.dir=run", "max_rollbacks=0")
@@ -107,23 +117,53 @@ def test_what_fails_again_and_again_stops_with_a_diagnosis(
 @pytest.mark.parametrize("processes", mostly_slow([1, 2], 1))
 def test_a_signal_is_heard_although_the_run_diverges(tmp_path: Path, processes: int) -> None:
     """Nothing is looked at before the signal comes; what is then found is not finite."""
-    typed = ["data=points", "model=gan", "network.width=8", "steps=1000000", "log_every=0", "sample_every=0",
-             "evaluate_every=0", "checkpoint_every=0", "optimizer=sgd", "optimizer.lr=1e30", "max_rollbacks=1000",
-             f"hardware.devices={processes}", "hardware.device=cpu", "hydra.run.dir=run"]  # fmt: skip
+    typed = [
+        "data=points",
+        "model=gan",
+        "network.width=8",
+        "steps=1000000",
+        "log_every=0",
+        "sample_every=0",
+        "evaluate_every=0",
+        "checkpoint_every=0",
+        "optimizer=sgd",
+        "optimizer.lr=1e30",
+        "max_rollbacks=1000",
+        f"hardware.devices={processes}",
+        "hardware.device=cpu",
+        "hydra.run.dir=run",
+    ]
     process = start(typed, tmp_path)
     until(
-        lambda: (tmp_path / "run" / "train.log").exists() and "new run" in (tmp_path / "run" / "train.log").read_text()
+        lambda: (
+            (tmp_path / "run" / "train.log").exists()
+            and "new run" in (tmp_path / "run" / "train.log").read_text()
+        )
     )
     process.send_signal(signal.SIGTERM)
     printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 143 and "going back to step 0" in printed and "Traceback" not in printed, printed
+    assert (
+        process.returncode == 143
+        and "going back to step 0" in printed
+        and "Traceback" not in printed
+    ), printed
 
 
 def test_a_run_whose_time_is_up_when_it_diverges_has_failed(command: Command) -> None:
     code, printed = command(
-        "gan-train", "data=points", "model=gan", "network.width=8", "minutes=0.01", "log_every=0", "sample_every=0",
-        "evaluate_every=0", "checkpoint_every=0", "optimizer=sgd", "optimizer.lr=1e30", "hydra.run.dir=run",
-    )  # fmt: skip
+        "gan-train",
+        "data=points",
+        "model=gan",
+        "network.width=8",
+        "minutes=0.01",
+        "log_every=0",
+        "sample_every=0",
+        "evaluate_every=0",
+        "checkpoint_every=0",
+        "optimizer=sgd",
+        "optimizer.lr=1e30",
+        "hydra.run.dir=run",
+    )
     assert code == 2 and "the run diverged" in printed
 
 
@@ -147,7 +187,9 @@ def test_a_diagnostic_that_is_not_finite_is_left_out_of_the_row(
     from gan_cli.games.two_player import TwoPlayer
 
     observe = TwoPlayer.observe
-    monkeypatch.setattr(TwoPlayer, "observe", lambda self, *sets: {**observe(self, *sets), "odd": -ONE / 0})
+    monkeypatch.setattr(
+        TwoPlayer, "observe", lambda self, *sets: {**observe(self, *sets), "odd": -ONE / 0}
+    )
     code, printed = command("gan-train", *RUN, "steps=5", "hydra.run.dir=run")
     assert code == 0 and "step 5: odd: not finite on held-out data, not recorded" in printed
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
@@ -164,17 +206,23 @@ def test_a_diagnostic_that_is_not_finite_is_left_out_of_the_row(
         ("network.width=1000000", "the weights need 7.45e+03 GiB of"),
         ("model.latent=1000000000000", "model.latent=1000000000000: the weights need"),
         ("batch_size=1000000000000", "batch_size=1000000000000: a batch needs"),
-        ("network.depth=1000000000000", "network.depth=1000000000000: input should be less than or equal to 1000"),
+        (
+            "network.depth=1000000000000",
+            "network.depth=1000000000000: input should be less than or equal to 1000",
+        ),
         ("data.size=1000000000000", "not enough memory"),
     ],
 )
-def test_an_absurd_size_is_refused_before_it_is_allocated(command: Command, typed: str, said: str) -> None:
+def test_an_absurd_size_is_refused_before_it_is_allocated(
+    command: Command, typed: str, said: str
+) -> None:
     code, printed = command("gan-train", "data=points", "model=gan", typed)
     assert code == 2 and said in printed and len(printed.splitlines()) == 1, printed
 
 
 def test_counting_weights_draws_no_random_numbers() -> None:
-    config, spec = compose("data=points", "network.width=4"), make_trainer("data=points").batches.dataset.spec
+    config = compose("data=points", "network.width=4")
+    spec = make_trainer("data=points").batches.dataset.spec
     before = torch.get_rng_state()
     build.refuse_absurd_sizes(config, spec)
     assert torch.equal(before, torch.get_rng_state())
@@ -183,9 +231,11 @@ def test_counting_weights_draws_no_random_numbers() -> None:
 
 
 def test_counting_weights_loads_no_compiler() -> None:
-    """It would take two seconds of every start; torch loads it where it draws numbers for tensors without memory."""
+    """It would take two seconds of every start; torch loads it where it draws numbers for tensors
+    without memory."""
     code = (
-        "import sys; from conftest import MODELS, compose, fitting, make_trainer; from gan_cli import build\n"
+        "import sys; from conftest import MODELS, compose, fitting, make_trainer; from gan_cli "
+        "import build\n"
         "from gan_cli import registry\n"
         "for model in MODELS:\n"
         "    config = compose(*fitting(model, 'data=digits'))\n"
@@ -193,26 +243,37 @@ def test_counting_weights_loads_no_compiler() -> None:
         "    build.refuse_absurd_sizes(config, spec)\n"
         "    assert 'torch._dynamo' not in sys.modules, model\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
-# --- memory -----------------------------------------------------------------------------------------------------------
+# --- memory ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't "
+            "allocate memory"
+        ),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough "
+            "memory: you tried to"
+        ),
         RuntimeError("CUDA error: out of memory"),
         MemoryError("Unable to allocate 7.28 TiB for an array"),
     ],
     ids=str,
 )
 def test_an_allocation_that_fails_is_one_sentence(error: Exception) -> None:
-    with pytest.raises(UserError, match=r"batch_size=8 network\.width=4: not enough memory"), in_words(compose(*SMALL)):
+    with (
+        pytest.raises(UserError, match=r"batch_size=8 network\.width=4: not enough memory"),
+        in_words(compose(*SMALL)),
+    ):
         raise error
 
 

@@ -1,4 +1,5 @@
-"""A folder of images of one's own: brightness, formats, what strangers put there, and the names of its classes."""
+"""A folder of images of one's own: brightness, formats, what strangers put there, and the names of
+its classes."""
 
 import fcntl
 import json
@@ -48,7 +49,10 @@ def packed_bytes(folder: Path, **options: Any) -> dict[str, Any]:
     data = ImageFolder(str(folder), image_size=8, classes=False, **options)
     found = listing(folder, False, 0.1)
     images = torch.cat([data.train["x"], data.heldout["x"]])
-    return {path.name: image[0, 4, 4].item() for path, image in zip(found.paths(0, len(found)), images, strict=True)}
+    return {
+        path.name: image[0, 4, 4].item()
+        for path, image in zip(found.paths(0, len(found)), images, strict=True)
+    }
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "packed"
 
 
-# --- brightness -------------------------------------------------------------------------------------------------------
+# --- brightness -----------------------------------------------------------------------------------
 
 SCALES = {
     "twelve bits": (np.uint16, [0, 250, 2048, 4095], (0, 4095)),
@@ -81,7 +85,9 @@ def test_a_folder_has_one_brightness(tmp_path: Path, case: str) -> None:
     """A value is as bright in every file: (value - black) / (white - black) of 255."""
     kind, values, (black, white) = SCALES[case]
     levels(tmp_path, *values, kind=kind)
-    expected = [min(max(round(255 * (float(v) - black) / (white - black or 1)), 0), 255) for v in values]
+    expected = [
+        min(max(round(255 * (float(v) - black) / (white - black or 1)), 0), 255) for v in values
+    ]
     found = [level for _, level in sorted(packed_bytes(tmp_path).items())]
     assert np.abs(np.subtract(found, expected)).max() <= (kind is np.float32), (
         found,
@@ -127,7 +133,9 @@ def sixteen_bit_colours(path: Path, value: int) -> None:
         (b"IDAT", zlib.compress(row * 8)),
         (b"IEND", b""),
     ]
-    whole = [struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in chunks]
+    whole = [
+        struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in chunks
+    ]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(whole))
 
 
@@ -135,7 +143,10 @@ def test_colours_that_lose_bits_are_told(tmp_path: Path) -> None:
     plain_images(tmp_path, 2)
     sixteen_bit_colours(tmp_path / "deep.png", 0x1234)
     assert packed_bytes(tmp_path)["deep.png"] == 0x12
-    assert "; 1 colour images of 16 bits: the upper 8 are taken" in ImageFolder(str(tmp_path), image_size=8).note
+    assert (
+        "; 1 colour images of 16 bits: the upper 8 are taken"
+        in ImageFolder(str(tmp_path), image_size=8).note
+    )
 
 
 def test_folders_that_are_compared_have_one_brightness(command: Command, tmp_path: Path) -> None:
@@ -143,24 +154,41 @@ def test_folders_that_are_compared_have_one_brightness(command: Command, tmp_pat
     levels(tmp_path / "b", *[500] * 4, kind=np.uint16)
     typed = ("gan-evaluate", "samples=a", "real=b", "metrics=[patches]")
     code, printed = command(*typed)
-    assert code == 2 and "run from 0 to 4095 in the samples and from 0 to 511 in the real images" in printed
+    assert (
+        code == 2
+        and "run from 0 to 4095 in the samples and from 0 to 511 in the real images" in printed
+    )
     code, printed = command(*typed, "data.range=[0,4095]")
-    assert code == 0 and json.loads(printed[: printed.rindex("}") + 1])["scores"]["sliced_wasserstein"] > 100, printed
+    assert (
+        code == 0
+        and json.loads(printed[: printed.rindex("}") + 1])["scores"]["sliced_wasserstein"] > 100
+    ), printed
 
 
 def test_a_run_with_a_range_goes_on(command: Command, tmp_path: Path) -> None:
     levels(tmp_path / "a", 100, 1000, 4095, 70, 80, kind=np.uint16)
-    typed = ("gan-train", "model=gan", "network.width=4", "batch_size=4", "data=image_folder", "data.folder=a",
-             "data.image_size=8", "evaluate_every=0", "sample_every=0", "hydra.run.dir=run")  # fmt: skip
+    typed = (
+        "gan-train",
+        "model=gan",
+        "network.width=4",
+        "batch_size=4",
+        "data=image_folder",
+        "data.folder=a",
+        "data.image_size=8",
+        "evaluate_every=0",
+        "sample_every=0",
+        "hydra.run.dir=run",
+    )
     assert command(*typed, "data.range=[0,4095]", "steps=1")[0] == 0
     code, printed = command(*typed, "data.range=[0,4095]", "steps=2")
     assert code == 0 and "0 is black, 4095 white" in printed, printed
 
 
-# --- formats ----------------------------------------------------------------------------------------------------------
+# --- formats --------------------------------------------------------------------------------------
 
 Image.init()
-UNKNOWN = {"TGA", "MPO", "DIB", "SPIDER", "BLP", "BUFR", "GRIB", "HDF5", "IM", "WMF"}  # not written, or told by names
+# not written, or told by names
+UNKNOWN = {"TGA", "MPO", "DIB", "SPIDER", "BLP", "BUFR", "GRIB", "HDF5", "IM", "WMF"}
 WRITTEN = sorted(set(Image.SAVE) & set(Image.OPEN) - UNKNOWN)
 
 
@@ -178,7 +206,10 @@ def test_files_are_read_by_what_they_hold_and_only_of_some_formats(
     Image.new("1" if format in ("MSP", "XBM") else "RGB", (16, 16)).save(tmp_path / "0.png", format)
     good = format in decoding.FORMATS
     data = ImageFolder(str(tmp_path), image_size=8, unreadable=0.5, heldout=0.5)
-    assert len(data.train["x"]) + len(data.heldout["x"]) == 3 + good and ("1 cannot be read" in data.note) != good
+    assert (
+        len(data.train["x"]) + len(data.heldout["x"]) == 3 + good
+        and ("1 cannot be read" in data.note) != good
+    )
     if good:
         charts.readable(tmp_path / "0.png")
     else:
@@ -186,7 +217,9 @@ def test_files_are_read_by_what_they_hold_and_only_of_some_formats(
             charts.readable(tmp_path / "0.png")
 
 
-def test_a_very_large_picture_of_a_run_is_drawn_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_very_large_picture_of_a_run_is_drawn_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain_images(tmp_path, 1, 90, side=100)
     assert charts.readable(tmp_path / "0.png").shape == (100, 100, 3)
     monkeypatch.setattr(charts, "WIDEST", 30)
@@ -197,7 +230,13 @@ def test_a_very_large_picture_of_a_run_is_drawn_smaller(tmp_path: Path, monkeypa
 def test_every_suffix_is_taken_or_counted(tmp_path: Path) -> None:
     plain_images(tmp_path, 2)
     image = Image.new("RGB", (16, 16))
-    for name, format in (("a.jfif", "JPEG"), ("b.tga", "TGA"), ("c.jp2", "JPEG2000"), ("d", "PNG"), ("e.JPE", "JPEG")):
+    for name, format in (
+        ("a.jfif", "JPEG"),
+        ("b.tga", "TGA"),
+        ("c.jp2", "JPEG2000"),
+        ("d", "PNG"),
+        ("e.JPE", "JPEG"),
+    ):
         image.save(tmp_path / name, format)
     for name in ("f.heic", "g.heic", "h.npy", "README"):
         (tmp_path / name).write_bytes(b"something else")
@@ -212,11 +251,17 @@ def test_every_suffix_is_taken_or_counted(tmp_path: Path) -> None:
         tmp_path / "d",
     ):
         path.unlink()
-    with pytest.raises(UserError, match=r"no images in it .*; there are \.heic \(2\), no suffix \(1\), \.npy \(1\)"):
+    with pytest.raises(
+        UserError,
+        match=r"no images in it .*; there are \.heic \(2\), no suffix "
+        r"\(1\), \.npy \(1\)",
+    ):
         ImageFolder(str(tmp_path))
 
 
-def test_a_very_large_jpeg_is_decoded_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
+def test_a_very_large_jpeg_is_decoded_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path
+) -> None:
     ramp = np.linspace(0, 255, 400)[None].repeat(400, 0).astype(np.uint8)
     for name in "ab":
         Image.fromarray(ramp).convert("RGB").save(tmp_path / f"{name}.jpg", quality=95)
@@ -224,7 +269,9 @@ def test_a_very_large_jpeg_is_decoded_smaller(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(decoding, "LARGE", 10**4)
     sizes: list[tuple[int, int]] = []
     honest = packing._fitted
-    monkeypatch.setattr(packing, "_fitted", lambda image, shape: (sizes.append(image.size), honest(image, shape))[1])
+    monkeypatch.setattr(
+        packing, "_fitted", lambda image, shape: (sizes.append(image.size), honest(image, shape))[1]
+    )
     for path in own_cache.glob("*/index.json"):
         path.unlink()
     part = ImageFolder(str(tmp_path), image_size=16)
@@ -232,10 +279,19 @@ def test_a_very_large_jpeg_is_decoded_smaller(tmp_path: Path, monkeypatch: pytes
     assert "shorter side of 400 pixels to 16" in part.resizing
 
 
-# --- what strangers put there -----------------------------------------------------------------------------------------
+# --- what strangers put there ---------------------------------------------------------------------
 
-ERRORS = [MemoryError(), RecursionError("deep"), struct.error("short"), zlib.error("-3"), OverflowError("much"),
-          AssertionError("never"), ZeroDivisionError(), SystemError("tile"), EOFError()]  # fmt: skip
+ERRORS = [
+    MemoryError(),
+    RecursionError("deep"),
+    struct.error("short"),
+    zlib.error("-3"),
+    OverflowError("much"),
+    AssertionError("never"),
+    ZeroDivisionError(),
+    SystemError("tile"),
+    EOFError(),
+]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
@@ -270,7 +326,9 @@ def test_pipes_devices_and_circles_are_passed_over(tmp_path: Path) -> None:
     assert usual_size(tmp_path) == 16
 
 
-def test_a_folder_that_cannot_be_opened_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_opened_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("cat", "dog", "eel"):
         plain_images(tmp_path / name, 3)
     honest = os.scandir
@@ -286,18 +344,24 @@ def test_a_folder_that_cannot_be_opened_is_told(tmp_path: Path, monkeypatch: pyt
     assert "folders that cannot be opened (1)" in note and "folders without images (2)" in note
 
 
-def test_an_image_too_large_for_the_memory_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_too_large_for_the_memory_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain_images(tmp_path, 3)
     Image.new("RGB", (2000, 2000)).save(tmp_path / "large.png")
     monkeypatch.setattr(files, "memory", lambda: 2**25)
     data = ImageFolder(str(tmp_path), image_size=8, unreadable=0.5)
     assert len(data.train["x"]) + len(data.heldout["x"]) == 3
     listed = Path(data.note.split(", see ")[1]).read_text()
-    assert "large.png: its 2000 x 2000 pixels need 0.0298 GiB, more than the share of the memory" in listed
+    assert (
+        "large.png: its 2000 x 2000 pixels need 0.0298 GiB, more than the share of the memory"
+        in listed
+    )
 
 
 def test_images_decoded_at_a_time_share_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sum never passes the share; one that alone passes it has the room for itself; all come to their turn."""
+    """The sum never passes the share; one that alone passes it has the room for itself; all come to
+    their turn."""
     monkeypatch.setattr(files, "memory", lambda: 800)
     room, lock, now, most = decoding._Room(), threading.Lock(), [0], [0]
 
@@ -325,8 +389,18 @@ def test_images_decoded_at_a_time_share_the_memory(monkeypatch: pytest.MonkeyPat
     [
         ("file", (), r"data\.folder=file: is a file or a pipe, not a folder"),
         ("pipe", (), r"data\.folder=pipe: is a file or a pipe, not a folder"),
-        ("bad", (), r"none of its 1 images can be read; the first: bad/a\.png: holds no image of a format"),
-        ("good", ("data.image_size=1000000",), r"data\.image_size=1000000: 64 images of that size need 7\.15e\+5 GiB"),
+        (
+            "bad",
+            (),
+            r"none of its 1 images can be read; the first: bad/a\.png: holds no image of "
+            r"a format",
+        ),
+        (
+            "good",
+            ("data.image_size=1000000",),
+            r"data\.image_size=1000000: 64 images of that size "
+            r"need 7\.15e\+5 GiB",
+        ),
         ("good", ("data.range=[5]",), r"data\.range=\[5\]: list should have at least 2 items"),
     ],
 )
@@ -338,7 +412,9 @@ def test_what_cannot_be_a_folder_is_one_sentence(
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_bytes(b"<html>")
     plain_images(tmp_path / "good", 4)
-    code, printed = command("gan-train", "model=gan", "data=image_folder", f"data.folder={folder}", *arguments)
+    code, printed = command(
+        "gan-train", "model=gan", "data=image_folder", f"data.folder={folder}", *arguments
+    )
     sentences = [line for line in printed.splitlines() if line.startswith("gan-train: ")]
     assert code == 2 and len(sentences) == 1 and "Traceback" not in printed
     assert re.search(said, sentences[0]), printed
@@ -355,10 +431,12 @@ def test_more_than_the_disk_holds_is_not_begun(
     assert not [*own_cache.iterdir()]
 
 
-# --- the packed file --------------------------------------------------------------------------------------------------
+# --- the packed file ------------------------------------------------------------------------------
 
 
-def test_what_killed_packers_left_is_removed_and_what_is_packed_now_stays(tmp_path: Path, own_cache: Path) -> None:
+def test_what_killed_packers_left_is_removed_and_what_is_packed_now_stays(
+    tmp_path: Path, own_cache: Path
+) -> None:
     for name in ("killed", "working"):
         (own_cache / f"{name}.part").mkdir(parents=True)
         (own_cache / f"{name}.lock").touch()
@@ -388,16 +466,20 @@ def test_a_packed_file_is_not_believed(tmp_path: Path, own_cache: Path, damage: 
     assert torch.equal(again.train["x"], first) and files.is_sealed(place / "index.json")
 
 
-# --- sizes ------------------------------------------------------------------------------------------------------------
+# --- sizes ----------------------------------------------------------------------------------------
 
 
-def test_a_thumbnail_does_not_set_the_size_of_a_comparison(command: Command, tmp_path: Path) -> None:
+def test_a_thumbnail_does_not_set_the_size_of_a_comparison(
+    command: Command, tmp_path: Path
+) -> None:
     plain_images(tmp_path / "a", 5, side=24)
     Image.new("RGB", (8, 8)).save(tmp_path / "a" / "!thumb.png")
     plain_images(tmp_path / "b", 5, side=40)
     assert usual_size(tmp_path / "a") == 24
     code, printed = command("gan-evaluate", "samples=a", "real=b", "metrics=[patches]")
-    assert code == 0 and '"image_size": 24' in printed and "shorter side of 40 pixels to 24" in printed, printed
+    assert (
+        code == 0 and '"image_size": 24' in printed and "shorter side of 40 pixels to 24" in printed
+    ), printed
 
 
 def test_sizes_that_differ_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -405,10 +487,12 @@ def test_sizes_that_differ_are_told(tmp_path: Path, caplog: pytest.LogCaptureFix
     Image.new("RGB", (8, 80)).save(tmp_path / "!thumb.png")
     usual_size(tmp_path)
     assert "1 of its 6 images have another shorter side than 24, 8 to 24 pixels" in caplog.text
-    assert "shorter side of 8 to 24 pixels to 16" in ImageFolder(str(tmp_path), image_size=16).resizing
+    assert (
+        "shorter side of 8 to 24 pixels to 16" in ImageFolder(str(tmp_path), image_size=16).resizing
+    )
 
 
-# --- classes ----------------------------------------------------------------------------------------------------------
+# --- classes --------------------------------------------------------------------------------------
 
 
 def test_classes_stand_in_natural_order(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Damaged and hostile files and configurations, by the thousand: one sentence, no traceback, no hang, no code run."""
+"""Damaged and hostile files and configurations, by the thousand: one sentence, no traceback, no
+hang, no code run."""
 
 import copy
 import io
@@ -26,25 +27,73 @@ FIXTURE = Path(__file__).parent / "fixtures" / "format_1.pt"
 GOOD = FIXTURE.read_bytes()
 FEW, MANY = 60, 2500
 ODD: list[Any] = [
-    None, True, False, 0, -1, 1, 2, 7, 10**6, 10**12, 10**30, 2**63, 0.0, -1.5, 1e-300, 1e300, float("nan"),
-    float("inf"), "", "x", "null", "../../etc/passwd", "os.system", "!!python/object/apply:os.system ['touch ran']",
-    "${oc.env:HOME}", "${model.latent}", "a" * 5000, "\x00", "\u2028", "名前", [], [1, 2], [[]], {}, {"name": "x"},
-    {"a": {}}, {1: 2}, "none", "auto", "dcgan", "mlp", "wgan_gp", "digits", "1e3", "[1,2", "{a:", "'",
-]  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    2,
+    7,
+    10**6,
+    10**12,
+    10**30,
+    2**63,
+    0.0,
+    -1.5,
+    1e-300,
+    1e300,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "null",
+    "../../etc/passwd",
+    "os.system",
+    "!!python/object/apply:os.system ['touch ran']",
+    "${oc.env:HOME}",
+    "${model.latent}",
+    "a" * 5000,
+    "\x00",
+    "\u2028",
+    "名前",
+    [],
+    [1, 2],
+    [[]],
+    {},
+    {"name": "x"},
+    {"a": {}},
+    {1: 2},
+    "none",
+    "auto",
+    "dcgan",
+    "mlp",
+    "wgan_gp",
+    "digits",
+    "1e3",
+    "[1,2",
+    "{a:",
+    "'",
+]
 """What may stand where a number, a name or a list is expected."""
 
 
 def thorough(examples: int) -> Any:
     """As many examples, always the same ones, none of them timed or written down."""
     return settings(
-        max_examples=examples, deadline=None, derandomize=True, database=None, phases=[Phase.generate, Phase.shrink],
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
         suppress_health_check=[*HealthCheck],
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(autouse=True)
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No process is started, nothing is imported that a file names, nothing is written but below `tmp_path`."""
+    """No process is started, nothing is imported that a file names, nothing is written but below
+    `tmp_path`."""
     monkeypatch.chdir(tmp_path)
 
     def forbidden(*arguments: Any, **options: Any) -> None:
@@ -56,7 +105,7 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert not [path for path in tmp_path.rglob("*") if path.name in ("ran", "passwd")]
 
 
-# --- bytes ------------------------------------------------------------------------------------------------------------
+# --- bytes ----------------------------------------------------------------------------------------
 
 
 def mangled(data: st.DataObject) -> bytes:
@@ -82,7 +131,8 @@ def mangled(data: st.DataObject) -> bytes:
 
 
 def refitted(data: st.DataObject) -> bytes:
-    """The fixture's archive with a changed pickle and right checksums, so that it comes as far as the unpickler."""
+    """The fixture's archive with a changed pickle and right checksums, so that it comes as far as
+    the unpickler."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(GOOD)) as old, zipfile.ZipFile(out, "w") as new:
         names = sorted(old.namelist())
@@ -100,7 +150,13 @@ def refitted(data: st.DataObject) -> bytes:
 
 def leaves(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The path of every leaf and of every branch of nested mappings and lists."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    items = (
+        node.items()
+        if isinstance(node, dict)
+        else enumerate(node)
+        if isinstance(node, list)
+        else ()
+    )
     for key, value in items:
         yield (*path, key)
         yield from leaves(value, (*path, key))
@@ -127,13 +183,19 @@ def changed(data: st.DataObject, node: Any, odd: list[Any]) -> Any:
 STATE = torch.load(io.BytesIO(GOOD), weights_only=True)
 CONFIG = yaml.safe_load(STATE["config"])
 TENSORS: list[Any] = [
-    torch.zeros(0), torch.zeros(3, 2), torch.tensor(1), torch.zeros(4, dtype=torch.int8),
-    torch.full((2,), float("nan")), torch.zeros(1).expand(10**6, 10**6), torch.zeros(2, 2).to_sparse(),
-]  # fmt: skip
+    torch.zeros(0),
+    torch.zeros(3, 2),
+    torch.tensor(1),
+    torch.zeros(4, dtype=torch.int8),
+    torch.full((2,), float("nan")),
+    torch.zeros(1).expand(10**6, 10**6),
+    torch.zeros(2, 2).to_sparse(),
+]
 
 
 def restated(data: st.DataObject) -> bytes:
-    """A well-formed file whose content is not what it should be: state, shape of the data, or configuration."""
+    """A well-formed file whose content is not what it should be: state, shape of the data, or
+    configuration."""
     match data.draw(st.sampled_from(["state", "config", "config", "config"])):
         case "state":
             state = changed(data, STATE, [*ODD, *TENSORS])
@@ -185,17 +247,56 @@ def test_many_mutated_checkpoints(kind: str) -> None:
     try_files(kind, MANY)
 
 
-# --- what is typed ----------------------------------------------------------------------------------------------------
+# --- what is typed --------------------------------------------------------------------------------
 
 KEYS = (
-    "seed", "steps", "minutes", "batch_size", "log_every", "evaluate_samples", "objective", "plugins", "figures",
-    "init_from", "guard", "resume", "model.latent", "model.repeat.discriminator", "model.ema", "network.width",
-    "network.depth", "network.discriminator.width", "optimizer.lr", "optimizer.betas",
-    "optimizer.players.generator.lr", "loss.divergence", "regularizer.weight", "regularizer.where", "schedule.total",
-    "data.size", "data.distribution", "data.image_size", "hardware.device", "hardware.shards", "hardware.devices",
-    "hardware.precision", "network", "model", "nonsense", "model.nonsense", "optimizer.players.nobody.lr",
-    "hydra.run.dir", "", "+", "~seed", "++x.y", "model@x", "a.b.c.d", "model.name", "network.generator.name",
-)  # fmt: skip
+    "seed",
+    "steps",
+    "minutes",
+    "batch_size",
+    "log_every",
+    "evaluate_samples",
+    "objective",
+    "plugins",
+    "figures",
+    "init_from",
+    "guard",
+    "resume",
+    "model.latent",
+    "model.repeat.discriminator",
+    "model.ema",
+    "network.width",
+    "network.depth",
+    "network.discriminator.width",
+    "optimizer.lr",
+    "optimizer.betas",
+    "optimizer.players.generator.lr",
+    "loss.divergence",
+    "regularizer.weight",
+    "regularizer.where",
+    "schedule.total",
+    "data.size",
+    "data.distribution",
+    "data.image_size",
+    "hardware.device",
+    "hardware.shards",
+    "hardware.devices",
+    "hardware.precision",
+    "network",
+    "model",
+    "nonsense",
+    "model.nonsense",
+    "optimizer.players.nobody.lr",
+    "hydra.run.dir",
+    "",
+    "+",
+    "~seed",
+    "++x.y",
+    "model@x",
+    "a.b.c.d",
+    "model.name",
+    "network.generator.name",
+)
 MEANT = [group for group in GROUPS if group != "data"]
 
 
@@ -222,7 +323,10 @@ def judged(line: list[str]) -> str:
     except Exception as error:
         sentence = mistakes.explain(error, line)
         assert sentence is not None, (line, error)
-        assert sentence.strip() and len(sentence) < 20_000 and "Traceback" not in sentence, (line, sentence)
+        assert sentence.strip() and len(sentence) < 20_000 and "Traceback" not in sentence, (
+            line,
+            sentence,
+        )
         return on_one_line(sentence)
     return "good"
 
@@ -271,7 +375,7 @@ def test_many_mutated_overrides() -> None:
     try_lines(MANY)
 
 
-# --- hostile by intent ------------------------------------------------------------------------------------------------
+# --- hostile by intent ----------------------------------------------------------------------------
 
 
 def rewritten(**parts: Any) -> bytes:
@@ -282,7 +386,10 @@ def rewritten(**parts: Any) -> bytes:
 
 def test_a_file_that_grows_when_it_is_unpacked_is_refused(tmp_path: Path) -> None:
     out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(GOOD)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+    with (
+        zipfile.ZipFile(io.BytesIO(GOOD)) as old,
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
         for info in old.infolist():
             new.writestr(info.filename, old.read(info))
         new.writestr("format_1/data/bomb", bytes(50_000_000))
@@ -291,7 +398,9 @@ def test_a_file_that_grows_when_it_is_unpacked_is_refused(tmp_path: Path) -> Non
 
 
 def test_a_configuration_that_grows_when_it_is_read_is_refused() -> None:
-    laughs = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 60))
+    laughs = "a0: &a0 [x, x]\n" + "".join(
+        f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 60)
+    )
     assert "aliases" in read(rewritten(config=STATE["config"] + laughs), Path("bad.pt"))
     assert "characters" in read(rewritten(config=STATE["config"] + "#" * 2_000_000), Path("bad.pt"))
 
@@ -300,14 +409,20 @@ def test_absurd_sizes_in_a_file_are_refused_before_they_are_allocated() -> None:
     for key in ("latent", "width"):
         text = STATE["config"].replace(f"{key}: 4", f"{key}: 1000000000000")
         sentence = read(rewritten(config=text), Path("bad.pt"))
-        assert text != STATE["config"] and re.search("the weights need|far larger than the weights", sentence), sentence
+        assert text != STATE["config"] and re.search(
+            "the weights need|far larger than the weights", sentence
+        ), sentence
 
 
 def test_the_newest_good_checkpoint_is_offered(tmp_path: Path) -> None:
     for step in (1, 2):
         checkpoint.save({**STATE, "format": checkpoint.FORMAT}, tmp_path / f"step_0000000{step}.pt")
     (tmp_path / "last.pt").write_bytes(GOOD[:1000])
-    with pytest.raises(UserError, match=r"last.pt: damaged or not a checkpoint .* .*step_00000002.pt is good"):
+    with pytest.raises(
+        UserError,
+        match=r"last.pt: damaged or not a checkpoint .* "
+        r".*step_00000002.pt is good",
+    ):
         load_game(tmp_path / "last.pt", "auto")
     (tmp_path / "step_00000002.pt").write_bytes(b"")
     with pytest.raises(UserError, match=r"step_00000001.pt is good"):
@@ -319,8 +434,15 @@ def test_a_file_of_every_past_format_is_read(version: int, tmp_path: Path) -> No
     path = FIXTURE.with_name(f"format_{version}.pt")
     assert torch.load(path, weights_only=True)["format"] == version
     state = checkpoint.load(path)
-    trainer = make_trainer("data=points", "model=wgan_gp", "network.width=4", "model.latent=4", "batch_size=4",
-                           "++model.ema=0.9", "data.size=200")  # fmt: skip
+    trainer = make_trainer(
+        "data=points",
+        "model=wgan_gp",
+        "network.width=4",
+        "model.latent=4",
+        "batch_size=4",
+        "++model.ema=0.9",
+        "data.size=200",
+    )
     trainer.load_state_dict(state)
     assert trainer.step == 3 and trainer.rollbacks == 0 and trainer.scores == {}
     trainer.play_round()

@@ -16,19 +16,44 @@ from gan_cli.regularizers import GradientPenalty, Regularizer, WeightClip, input
 
 WGAN_GP = ("model=wgan_gp", "data=points")
 REFUSED = [
-    ((*WGAN_GP, "network.discriminator.squash=sigmoid"), "network.discriminator.squash=sigmoid: loss=wasserstein"),
-    ((*WGAN_GP, "model.critic_norm=batch"), "network.critic_norm=batch: regularizer=gradient_penalty"),
+    (
+        (*WGAN_GP, "network.discriminator.squash=sigmoid"),
+        "network.discriminator.squash=sigmoid: loss=wasserstein",
+    ),
+    (
+        (*WGAN_GP, "model.critic_norm=batch"),
+        "network.critic_norm=batch: regularizer=gradient_penalty",
+    ),
     ((*WGAN_GP, "regularizer.clip=0.01"), "regularizer.clip=0.01: clipping holds"),
     ((*WGAN_GP, "regularizer=none"), "regularizer=none: loss=wasserstein has no optimum"),
-    ((*WGAN_GP, "optimizer.betas=[0.9,0.999]"), r"optimizer.betas=\[0.9, 0.999\]: under loss=wasserstein"),
-    ((*WGAN_GP, "optimizer=sgd", "optimizer.momentum=0.9"), "optimizer.momentum=0.9: under loss=wasserstein"),
+    (
+        (*WGAN_GP, "optimizer.betas=[0.9,0.999]"),
+        r"optimizer.betas=\[0.9, 0.999\]: under "
+        r"loss=wasserstein",
+    ),
+    (
+        (*WGAN_GP, "optimizer=sgd", "optimizer.momentum=0.9"),
+        "optimizer.momentum=0.9: under loss=wasserstein",
+    ),
     ((*WGAN_GP, "optimizer.weight_decay=3"), "optimizer.weight_decay=3.0: flattens the critic"),
     ((*WGAN_GP, "optimizer.players.discriminator.weight_decay=3"), "optimizer.weight_decay=3"),
-    (("model=ebgan", "loss=hinge", "data=points"), "loss=hinge: model=ebgan has an objective of its own"),
+    (
+        ("model=ebgan", "loss=hinge", "data=points"),
+        "loss=hinge: model=ebgan has an objective of its own",
+    ),
     (("model=gan", "loss=own", "data=points"), "loss=own: model=two_player has no objective"),
-    (("model=dcgan", "data=points", "batch_size=1"), "batch_size=1: batch norm needs at least two samples"),
-    (("model=gan", "data=points", "augmentation=diff_augment"), "augmentation=diff_augment: changes image"),
-    (("model=aae", "augmentation=diff_augment"), "augmentation=diff_augment: model=aae does not use one"),
+    (
+        ("model=dcgan", "data=points", "batch_size=1"),
+        "batch_size=1: batch norm needs at least two samples",
+    ),
+    (
+        ("model=gan", "data=points", "augmentation=diff_augment"),
+        "augmentation=diff_augment: changes image",
+    ),
+    (
+        ("model=aae", "augmentation=diff_augment"),
+        "augmentation=diff_augment: model=aae does not use one",
+    ),
 ]
 """Lines that a guard refuses, and what it says. All guards are among them."""
 
@@ -50,7 +75,12 @@ def test_what_cannot_work_is_refused_and_may_be_watched(line: tuple[str, ...], s
         WGAN_GP,
         (*WGAN_GP, "optimizer.players.generator.weight_decay=3"),
         (*WGAN_GP, "optimizer.players.generator.betas=[0.9,0.999]"),
-        ("model=dcgan", "data=points", "optimizer.betas=[0.9,0.999]", "optimizer.weight_decay=0.01"),
+        (
+            "model=dcgan",
+            "data=points",
+            "optimizer.betas=[0.9,0.999]",
+            "optimizer.weight_decay=0.01",
+        ),
     ],
 )
 def test_what_works_is_not_refused(line: tuple[str, ...]) -> None:
@@ -63,14 +93,26 @@ OTHERS = [
     ("model=wgan", "data=digits", "network=resnet", "regularizer=none"),
     ("model=sgan", "data=digits", "loss=wasserstein", "regularizer=none"),
     (*WGAN_GP, "optimizer.players.discriminator.betas=[0.9,0.9]"),
-    (*WGAN_GP, "optimizer.players.discriminator={lr: 1e-3, betas: [0.8, 0.9]}", "optimizer.betas=[0,0.9]"),
+    (
+        *WGAN_GP,
+        "optimizer.players.discriminator={lr: 1e-3, betas: [0.8, 0.9]}",
+        "optimizer.betas=[0,0.9]",
+    ),
     ("model=dcgan", "data=points", "batch_size=4", "hardware.shards=4"),
-    ("model=gan", "network=mlp_gan", "data=points", "network.generator.generator_norm=batch", "batch_size=1"),
+    (
+        "model=gan",
+        "network=mlp_gan",
+        "data=points",
+        "network.generator.generator_norm=batch",
+        "batch_size=1",
+    ),
     (*WGAN_GP, "regularizer.clip=0.01", "model.critic_norm=batch"),
 ]
 
 
-@pytest.mark.parametrize("line", [*(line for line, _ in REFUSED), *OTHERS], ids=lambda line: " ".join(line))
+@pytest.mark.parametrize(
+    "line", [*(line for line, _ in REFUSED), *OTHERS], ids=lambda line: " ".join(line)
+)
 def test_each_remedy_lifts_the_guard_that_names_it(line: tuple[str, ...]) -> None:
     """What stands behind `set` or `take` in the sentence, typed behind the line."""
     config = compose(*line, "guard=warn")
@@ -87,25 +129,40 @@ def test_every_guard_is_tried() -> None:
     assert all(any(guard(config) for config in tried) for guard in guards.GUARDS)
 
 
-# --- what each of them prevents --------------------------------------------------------------------------------------
+# --- what each of them prevents -------------------------------------------------------------------
 
 
 def critic(*last: nn.Module) -> nn.Module:
     torch.manual_seed(0)
-    layers = (nn.Linear(1, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1), *last, nn.Flatten(0))
+    layers = (
+        nn.Linear(1, 64),
+        nn.Tanh(),
+        nn.Linear(64, 64),
+        nn.Tanh(),
+        nn.Linear(64, 1),
+        *last,
+        nn.Flatten(0),
+    )
     return nn.Sequential(*layers)
 
 
 def estimate(
-    D: nn.Module, regularizer: Regularizer, steps: int, shift: float = 1.0, weight_decay: float = 0.0
+    D: nn.Module,
+    regularizer: Regularizer,
+    steps: int,
+    shift: float = 1.0,
+    weight_decay: float = 0.0,
 ) -> float:
-    """E D(x) - E D(y) between N(0, 1) and N(shift, 1), whose distance is `shift`, after so many steps of the critic."""
+    """E D(x) - E D(y) between N(0, 1) and N(shift, 1), whose distance is `shift`, after so many
+    steps of the critic."""
     optimizer = torch.optim.Adam(D.parameters(), lr=3e-3, weight_decay=weight_decay)
     gaps = []
     for _ in range(steps):
         real, fake = torch.randn(512, 1), shift + torch.randn(512, 1)
         score, score_fake = D(real), D(fake)
-        loss = Wasserstein().discriminator(score, score_fake) + sum(regularizer(D, real, fake).values())
+        loss = Wasserstein().discriminator(score, score_fake) + sum(
+            regularizer(D, real, fake).values()
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -115,20 +172,24 @@ def estimate(
 
 
 def test_a_sigmoid_cannot_tell_a_distance_of_5_from_one_of_10() -> None:
-    found = [estimate(critic(nn.Sigmoid()), GradientPenalty(0.1), 300, shift) for shift in (5.0, 10.0)]
+    found = [
+        estimate(critic(nn.Sigmoid()), GradientPenalty(0.1), 300, shift) for shift in (5.0, 10.0)
+    ]
     assert max(found) <= 1
     plain = [estimate(critic(), GradientPenalty(), 300, shift) for shift in (5.0, 10.0)]
     assert plain[1] > 1.5 * plain[0] > 5
 
 
 def test_batch_norm_makes_a_gradient_another_samples_affair() -> None:
-    """What a penalty would call the gradient of the first sample's score is another one in other company."""
+    """What a penalty would call the gradient of the first sample's score is another one in other
+    company."""
     torch.manual_seed(0)
     normed, plain = (Discriminator((2,), width=16, critic_norm=norm) for norm in ("batch", "none"))  # type: ignore[arg-type]
     x, others = torch.randn(8, 2), torch.randn(7, 2)
     company = torch.cat([x[:1], others])
     apart: Callable[[nn.Module], float] = lambda D: float(  # noqa: E731
-        (input_gradient(D, x)[0] - input_gradient(D, company)[0]).norm() / input_gradient(D, x)[0].norm()
+        (input_gradient(D, x)[0] - input_gradient(D, company)[0]).norm()
+        / input_gradient(D, x)[0].norm()
     )
     assert apart(plain) < 1e-5 and apart(normed) > 0.1
 
@@ -151,12 +212,15 @@ def test_without_a_constraint_the_estimate_has_no_end() -> None:
 @pytest.mark.parametrize(("decay", "found"), [(0.0, 1.04), (0.1, 1.02), (3.0, 0.86)])
 def test_weight_decay_measures_less_than_the_distance(decay: float, found: float) -> None:
     """A little does little, and is not refused; much does much."""
-    assert estimate(critic(), GradientPenalty(), 500, weight_decay=decay) == pytest.approx(found, rel=0.03)
+    assert estimate(critic(), GradientPenalty(), 500, weight_decay=decay) == pytest.approx(
+        found, rel=0.03
+    )
 
 
 @pytest.mark.parametrize(("momentum", "low", "high"), [(0.0, 0.9, 2.0), (0.9, 4.0, float("inf"))])
 def test_momentum_swings_past_the_generator(momentum: float, low: float, high: float) -> None:
-    """A point theta, data at 0, a clipped critic D(x) = psi x: how far the point, at 1 in the beginning, is thrown."""
+    """A point theta, data at 0, a clipped critic D(x) = psi x: how far the point, at 1 in the
+    beginning, is thrown."""
     theta, psi = (torch.tensor([value], requires_grad=True) for value in (1.0, 0.0))
     optimizers = [torch.optim.SGD([value], lr=0.05, momentum=momentum) for value in (psi, theta)]
     farthest = 0.0

@@ -13,29 +13,65 @@ from gan_cli.runs import hooks
 from gan_cli.runs.health import verdicts
 
 Command = Callable[..., tuple[int, str]]
-QUICK = ("data=points", "batch_size=64", "network.width=32", "log_every=5", "sample_every=0", "evaluate_every=0",
-         "hydra.run.dir=run")  # fmt: skip
+QUICK = (
+    "data=points",
+    "batch_size=64",
+    "network.width=32",
+    "log_every=5",
+    "sample_every=0",
+    "evaluate_every=0",
+    "hydra.run.dir=run",
+)
 
 
 SICK = {
-    "weak critic": ("model=wgan_gp", "data=digits", "network=dcgan", "steps=10",
-                    "optimizer.players.discriminator.lr=1e-7"),
+    "weak critic": (
+        "model=wgan_gp",
+        "data=digits",
+        "network=dcgan",
+        "steps=10",
+        "optimizer.players.discriminator.lr=1e-7",
+    ),
     "weak penalty": ("model=wgan_gp", "steps=150", "regularizer.weight=0.001", "optimizer.lr=3e-3"),
     "lambda is small": ("model=wgan_gp", "steps=5", "regularizer.weight=0.1"),
-    "overfitting critic": ("model=wgan_gp", "data=csv", "data.file=few.csv", "data.heldout=0.5", "steps=150",
-                           "optimizer.lr=2e-3", "network.width=128"),
-    "the discriminator wins": ("model=dcgan", "model.critic_norm=none", "data=digits", "network=dcgan", "steps=150",
-                               "optimizer.players.discriminator.lr=2e-3", "optimizer.players.generator.lr=1e-9"),
-    "the estimate is rising": ("model=wgan_gp", "steps=150", "optimizer.players.generator.lr=1e-9",
-                               "optimizer.players.discriminator.lr=1e-4"),
-    "collapsed": ("model=wgan_gp", "steps=200", "network.generator.width=1", "network.generator.depth=3"),
-}  # fmt: skip
+    "overfitting critic": (
+        "model=wgan_gp",
+        "data=csv",
+        "data.file=few.csv",
+        "data.heldout=0.5",
+        "steps=150",
+        "optimizer.lr=2e-3",
+        "network.width=128",
+    ),
+    "the discriminator wins": (
+        "model=dcgan",
+        "model.critic_norm=none",
+        "data=digits",
+        "network=dcgan",
+        "steps=150",
+        "optimizer.players.discriminator.lr=2e-3",
+        "optimizer.players.generator.lr=1e-9",
+    ),
+    "the estimate is rising": (
+        "model=wgan_gp",
+        "steps=150",
+        "optimizer.players.generator.lr=1e-9",
+        "optimizer.players.discriminator.lr=1e-4",
+    ),
+    "collapsed": (
+        "model=wgan_gp",
+        "steps=200",
+        "network.generator.width=1",
+        "network.generator.depth=3",
+    ),
+}
 
 
 @pytest.mark.parametrize("said", SICK)
 def test_a_sick_run_is_told_what_to_do(command: Command, tmp_path: Path, said: str) -> None:
     values = np.random.default_rng(0).normal(size=(40, 24))
-    np.savetxt(tmp_path / "few.csv", values, delimiter=",")  # 20 points in 24 dimensions are learnt by heart
+    # 20 points in 24 dimensions are learnt by heart
+    np.savetxt(tmp_path / "few.csv", values, delimiter=",")
     code, printed = command("gan-train", *QUICK, *SICK[said])
     assert code == 0, printed
     told = json.loads((tmp_path / "run" / "run.json").read_text())["health"]
@@ -44,7 +80,13 @@ def test_a_sick_run_is_told_what_to_do(command: Command, tmp_path: Path, said: s
 
 
 def test_a_healthy_run_is_told_so(command: Command, tmp_path: Path) -> None:
-    better = ("steps=1000", "schedule=linear", "optimizer.lr=1e-3", "network.width=64", "model.latent=2")
+    better = (
+        "steps=1000",
+        "schedule=linear",
+        "optimizer.lr=1e-3",
+        "network.width=64",
+        "model.latent=2",
+    )
     code, printed = command("gan-train", "model=wgan_gp", *QUICK, *better)
     assert code == 0
     assert json.loads((tmp_path / "run" / "run.json").read_text())["health"] == [
@@ -53,12 +95,19 @@ def test_a_healthy_run_is_told_so(command: Command, tmp_path: Path) -> None:
 
 
 def test_a_rising_estimate_is_told() -> None:
-    config = {"loss": {"name": "wasserstein"}, "regularizer": {"name": "gradient_penalty", "target": 1.0, "weight": 10}}
-    rising = [{"step": i, "wasserstein/train": 1 + 0.1 * i, "wasserstein/heldout": 1 + 0.1 * i} for i in range(40)]
+    config = {
+        "loss": {"name": "wasserstein"},
+        "regularizer": {"name": "gradient_penalty", "target": 1.0, "weight": 10},
+    }
+    rising = [
+        {"step": i, "wasserstein/train": 1 + 0.1 * i, "wasserstein/heldout": 1 + 0.1 * i}
+        for i in range(40)
+    ]
     (said,) = verdicts(rising, config)
     assert said.startswith("the estimate is rising (")
     falling = [
-        {**row, "wasserstein/heldout": 5 - 0.1 * i, "wasserstein/train": 5 - 0.1 * i} for i, row in enumerate(rising)
+        {**row, "wasserstein/heldout": 5 - 0.1 * i, "wasserstein/train": 5 - 0.1 * i}
+        for i, row in enumerate(rising)
     ]
     assert verdicts(falling, config)[0].startswith("healthy")
     assert verdicts([], config)[0].startswith("healthy")
@@ -70,21 +119,32 @@ CLIPPED = {"loss": {"name": "wasserstein"}, "regularizer": {"name": "weight_clip
 def test_an_estimate_that_rises_within_nothing_is_not_told() -> None:
     """Under clipping: 4e-4 at first, then rounding, which doubles now and then."""
     values = [4e-4] * 10 + [4e-6] * 20 + [9e-6] * 10
-    rows = [{"step": i, "wasserstein/train": value, "wasserstein/heldout": value} for i, value in enumerate(values)]
-    assert verdicts(rows, CLIPPED) == ["healthy: nothing that is known to go wrong shows in the curves"]
+    rows = [
+        {"step": i, "wasserstein/train": value, "wasserstein/heldout": value}
+        for i, value in enumerate(values)
+    ]
+    assert verdicts(rows, CLIPPED) == [
+        "healthy: nothing that is known to go wrong shows in the curves"
+    ]
 
 
 @pytest.mark.parametrize(
     ("row", "classes", "said"),
     [
-        ({"metrics/modes": 3.0, "metrics/modes_of": 8.0}, 0, "modes are missing: samples are of 3 of 8"),
+        (
+            {"metrics/modes": 3.0, "metrics/modes_of": 8.0},
+            0,
+            "modes are missing: samples are of 3 of 8",
+        ),
         ({"metrics/classes_covered": 7.0}, 10, "classes are missing: samples are of 7 of 10"),
         ({"metrics/modes": 7.0, "metrics/modes_of": 8.0}, 0, "healthy"),
         ({"metrics/classes_covered": 9.0}, 10, "healthy"),
         ({"metrics/modes": 0.0, "metrics/modes_of": 0.0}, 0, "healthy"),
     ],
 )
-def test_modes_and_classes_that_are_missing_are_told(row: dict[str, float], classes: int, said: str) -> None:
+def test_modes_and_classes_that_are_missing_are_told(
+    row: dict[str, float], classes: int, said: str
+) -> None:
     rows = [{"step": 1, "metrics/modes": 0.0, "metrics/classes_covered": 0.0}, {"step": 2, **row}]
     assert verdicts(rows, CLIPPED, 1.0, classes)[0].startswith(said)
 
@@ -93,9 +153,17 @@ def test_modes_and_classes_that_are_missing_are_told(row: dict[str, float], clas
 def test_what_is_advised_against_collapse_is_not_there_already_and_can_be_typed(model: str) -> None:
     usual = compose(*fitting(model, "data=digits"), "guard=warn")
     (said, *_) = verdicts([{"step": 1000}], usual, 0.1)
-    typed = {key: value for key, value in re.findall(r"([\w.]+)=([\w.]+)", said) if key != "regularizer.weight"}
+    typed = {
+        key: value
+        for key, value in re.findall(r"([\w.]+)=([\w.]+)", said)
+        if key != "regularizer.weight"
+    }
     above = re.search(r"regularizer\.weight above ([\d.e-]+)", said)
-    taken = [f"regularizer.weight={2 * float(above[1])}"] if above else [f"{k}={v}" for k, v in typed.items()]
+    taken = (
+        [f"regularizer.weight={2 * float(above[1])}"]
+        if above
+        else [f"{k}={v}" for k, v in typed.items()]
+    )
     changed = compose(*fitting(model, "data=digits"), *taken)
     assert changed["regularizer"] != usual["regularizer"], said
     named = re.search(r"a loss other than (\w+)", said)
@@ -112,27 +180,39 @@ def test_what_is_advised_against_collapse_is_not_there_already_and_can_be_typed(
         (("data=mnist", "data.flip=true"), "more data", "flip"),
     ],
 )
-def test_advice_against_overfitting_fits_the_data(overrides: tuple[str, ...], holds: str, lacks: str) -> None:
+def test_advice_against_overfitting_fits_the_data(
+    overrides: tuple[str, ...], holds: str, lacks: str
+) -> None:
     rows = [{"step": i, "wasserstein/train": 1.0, "wasserstein/heldout": 0.1} for i in range(4)]
     (said,) = verdicts(rows, compose("model=wgan_gp", *overrides))
     assert said.startswith("overfitting critic") and holds in said and lacks not in said
 
 
 def test_samples_that_are_far_from_the_data_are_not_healthy() -> None:
-    row = {"step": 1000, "metrics/frechet_classifier_distance": 38.0, "metrics/frechet_classifier_distance_floor": 12.0}
+    row = {
+        "step": 1000,
+        "metrics/frechet_classifier_distance": 38.0,
+        "metrics/frechet_classifier_distance_floor": 12.0,
+    }
     (said,) = verdicts([row], {**CLIPPED, "minutes": None})
-    assert said.startswith("not there yet: frechet_classifier_distance is 38 where held-out samples have 12")
+    assert said.startswith(
+        "not there yet: frechet_classifier_distance is 38 where held-out samples have 12"
+    )
     assert "train longer (steps=)" in said
     near = {**row, "metrics/frechet_classifier_distance": 30.0}
     assert verdicts([near], CLIPPED)[0].startswith("healthy")
 
 
 def test_few_rounds_are_too_early_to_tell_and_one_sample_tells_nothing() -> None:
-    assert verdicts([{"step": 93}], CLIPPED, 0.1)[0].startswith("too early to tell: after 93 rounds")
+    assert verdicts([{"step": 93}], CLIPPED, 0.1)[0].startswith(
+        "too early to tell: after 93 rounds"
+    )
     assert verdicts([{"step": 1000}], CLIPPED, float("nan"))[0].startswith("healthy")
 
 
-def test_samples_that_follow_an_input_are_not_called_collapsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_samples_that_follow_an_input_are_not_called_collapsed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     trainer = make_trainer("data=points", "network.width=4", "batch_size=4")
     health = hooks.Health(None, trainer.batches.dataset, {}, tmp_path)  # type: ignore[arg-type]
     assert health._diversity(trainer) is not None

@@ -1,4 +1,5 @@
-"""`gan-train --help` teaches: every group, option and key has its line, every setting its sentence."""
+"""`gan-train --help` teaches: every group, option and key has its line, every setting its
+sentence."""
 
 import os
 import re
@@ -44,7 +45,9 @@ def test_every_setting_has_a_sentence(known: registry.Registry) -> None:
     for name, component in known.components.items():
         assert component.told, f"{known.group} {name}"
         missing = set(known.settable(name, known.group)) - component.docs.keys()
-        assert not missing, f"{known.group} {name}: {', '.join(sorted(missing))} are not told in `Args:`"
+        assert not missing, (
+            f"{known.group} {name}: {', '.join(sorted(missing))} are not told in `Args:`"
+        )
 
 
 @pytest.mark.parametrize(("group", "option"), ALL, ids=lambda value: value)
@@ -68,9 +71,13 @@ def test_what_a_model_chooses_is_told_with_what_it_inherits() -> None:
 def test_pages_as_typed(command: Command) -> None:
     assert command("gan-train", "--help", "loss")[1].startswith("loss=  what the discriminator")
     assert "loss.divergence=jensen_shannon" in command("gan-train", "--help", "loss=f_gan")[1]
-    assert "One of eight_gaussians" in " ".join(command("gan-train", "data=points", "--help")[1].split())
+    assert "One of eight_gaussians" in " ".join(
+        command("gan-train", "data=points", "--help")[1].split()
+    )
     code, printed = command("gan-train", "--help", "model=wgn")
-    assert code == 2 and printed.startswith("gan-train: model=wgn: no such option (did you mean wgan?)")
+    assert code == 2 and printed.startswith(
+        "gan-train: model=wgn: no such option (did you mean wgan?)"
+    )
 
 
 def test_the_arguments_of_a_docstring() -> None:
@@ -101,10 +108,12 @@ def test_the_arguments_of_a_docstring() -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "found"), [("loss=hin", "loss=hinge"), ("optimi", "optimizer="), ("hardware.dev", "hardware.devices=")]
+    ("typed", "found"),
+    [("loss=hin", "loss=hinge"), ("optimi", "optimizer="), ("hardware.dev", "hardware.devices=")],
 )
 def test_the_shell_completes(typed: str, found: str, tmp_path: Path) -> None:
-    """What `eval "$(gan-train --shell-completion install=bash)"` lets bash ask for when one presses the tab key."""
+    """What `eval "$(gan-train --shell-completion install=bash)"` lets bash ask for when one presses
+    the tab key."""
     line = f"gan-train {typed}"
     asked = os.environ | {"COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_CWORD": "1"}
     code = "from gan_cli.main import train; train()"

@@ -1,4 +1,5 @@
-"""Files of strangers: each is read, or refused in one sentence; no code runs, nothing hangs or fills the memory."""
+"""Files of strangers: each is read, or refused in one sentence; no code runs, nothing hangs or
+fills the memory."""
 
 import ast
 import csv
@@ -59,7 +60,9 @@ def judged(content: bytes | Callable[[], bytes]) -> str:
         said = f"good {state['step']} {spec}"[:4]
     except UserError as error:
         said = str(error)
-        assert said.startswith("checkpoint=bad.pt: ") and "\n" not in said and len(said) < 1000, said[:2000]
+        assert said.startswith("checkpoint=bad.pt: ") and "\n" not in said and len(said) < 1000, (
+            said[:2000]
+        )
     signal.setitimer(signal.ITIMER_REAL, 0)
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < ROOM
     return said
@@ -67,7 +70,10 @@ def judged(content: bytes | Callable[[], bytes]) -> str:
 
 FAMILIES = [
     pytest.param(
-        name, every, id=f"{name}, {'all' if every == 1 else 'some'}", marks=pytest.mark.slow if every == 1 else ()
+        name,
+        every,
+        id=f"{name}, {'all' if every == 1 else 'some'}",
+        marks=pytest.mark.slow if every == 1 else (),
     )
     for name in hostile.FAMILIES
     for every in (QUICK, 1)
@@ -75,34 +81,43 @@ FAMILIES = [
 
 
 @pytest.mark.parametrize(("family", "every"), FAMILIES)
-def test_a_hostile_checkpoint_is_refused_in_one_sentence_or_does_no_harm(family: str, every: int) -> None:
+def test_a_hostile_checkpoint_is_refused_in_one_sentence_or_does_no_harm(
+    family: str, every: int
+) -> None:
     kinds = list(hostile.FAMILIES[family]())[::every]
     said = {name: judged(content) for name, content in kinds}
     assert len(kinds) >= 3 and any(sentence != "good" for sentence in said.values())
 
 
 WORST = {
-    "configuration: no date": "good", "configuration: a date as a name": "good",
+    "configuration: no date": "good",
+    "configuration: a date as a name": "good",
     "configuration: a huge number": "its configuration cannot be read (Exceeds the limit",
     "configuration: deep": "its configuration cannot be read",
     "configuration: deep mappings": "its configuration cannot be read",
     "configuration: no truth": "its configuration cannot be read",
     "configuration: latent": "far larger than the weights that it holds",
-    "configuration: many layers": "network.generator.depth=100000000: input should be less than or equal to 1000",
-    "format is doubled": "it unfolds to more than", "format is huge": "it holds more than tensors and plain",
+    "configuration: many layers": "network.generator.depth=100000000: input should be less than "
+    "or equal to 1000",
+    "format is doubled": "it unfolds to more than",
+    "format is huge": "it holds more than tensors and plain",
     "data.shape 1": "its data has shape.0=0 (Input should be greater than or equal to 1)",
-    "data.kind 2": "its data is of kind", "data.units 1": "its data has units.0.1=1 (Input should be a valid number)",
-    "averages that are no numbers": "8 of the 8 tensors of G are not finite numbers, so there is nothing to sample; "
+    "data.kind 2": "its data is of kind",
+    "data.units 1": "its data has units.0.1=1 (Input should be a valid number)",
+    "averages that are no numbers": "8 of the 8 tensors of G are not finite numbers, so there is "
+    "nothing to sample; "
     "take weights=raw, or an older checkpoint of the run",
     "a weight that is complex": "G.layers.0.weight has numbers of torch.complex64",
     "a weight that is expanded": "its tensors unfold to 3,814,697 MiB from a file of 0.0 MiB",
     "a weight that is huge and sparse": "it holds torch._utils._rebuild_sparse_tensor",
-    "a mapping without keys": "damaged or not a checkpoint", "pickle: a large bytearray": "it holds builtins.bytearray",
+    "a mapping without keys": "damaged or not a checkpoint",
+    "pickle: a large bytearray": "it holds builtins.bytearray",
     "pickle: far beyond a storage": "does not lie in its storage",
     "pickle: os.system": "could run code (it holds os.system)",
-    "pickle: deep": "it is nested more than 50 deep", "an archive: twice": "its parts overlap",
+    "pickle: deep": "it is nested more than 50 deep",
+    "an archive: twice": "its parts overlap",
     "an archive: bomb": "its content is compressed",
-}  # fmt: skip
+}
 """What once was a traceback, a hang, or a wrong answer; and what is refused on purpose."""
 
 
@@ -120,11 +135,17 @@ def test_what_got_through_once_is_refused_by_name(corpus: dict[str, Any]) -> Non
 
 
 def test_a_hostile_checkpoint_at_the_commands(corpus: dict[str, Any], command: Command) -> None:
-    for name in ("pickle: a large bytearray", "configuration: no truth", "averages that are no numbers"):
+    for name in (
+        "pickle: a large bytearray",
+        "configuration: no truth",
+        "averages that are no numbers",
+    ):
         Path("bad.pt").write_bytes(corpus[name])
         for program, *more in (["gan-sample"], ["gan-evaluate"], ["gan-export", "output=x.pt2"]):
             code, printed = command(program, "checkpoint=bad.pt", *more)
-            assert code == 2 and len(printed.splitlines()) == 1 and "checkpoint=bad.pt: " in printed, printed
+            assert (
+                code == 2 and len(printed.splitlines()) == 1 and "checkpoint=bad.pt: " in printed
+            ), printed
     assert not Path("x.pt2").exists()
 
 
@@ -144,9 +165,19 @@ def test_a_run_goes_on_from_the_newest_checkpoint_that_is_good(
     os.mkfifo(folder / "last.pt")
     found = checkpoint.newest(folder)
     assert found and found["step"] == hostile.STATE["step"]
-    assert "1 of the tensors of game hold NaN; it is passed over" in caplog.text and "is a named pipe" in caplog.text
-    trainer = make_trainer("data=points", "model=wgan_gp", "network.width=4", "model.latent=4", "batch_size=4",
-                           "++model.ema=0.9", "data.size=200")  # fmt: skip
+    assert (
+        "1 of the tensors of game hold NaN; it is passed over" in caplog.text
+        and ("is a named pipe") in caplog.text
+    )
+    trainer = make_trainer(
+        "data=points",
+        "model=wgan_gp",
+        "network.width=4",
+        "model.latent=4",
+        "batch_size=4",
+        "++model.ema=0.9",
+        "data.size=200",
+    )
     trainer.load_state_dict(found)
     trainer.play_round()
 
@@ -165,12 +196,18 @@ def test_a_date_is_a_word(text: str) -> None:
     assert "2001" in str(read_yaml(text))
 
 
-# --- folders of runs --------------------------------------------------------------------------------------------------
+# --- folders of runs ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["run.json", ".hydra/config.yaml", ".hydra/overrides.yaml", "metrics.jsonl"])
-@pytest.mark.parametrize("kind", mostly_slow(["pipe", "link", "device", "folder", "long", "loop"], "pipe", "link"))
-def test_one_bad_file_costs_its_run_and_not_the_comparison(command: Command, name: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["run.json", ".hydra/config.yaml", ".hydra/overrides.yaml", "metrics.jsonl"]
+)
+@pytest.mark.parametrize(
+    "kind", mostly_slow(["pipe", "link", "device", "folder", "long", "loop"], "pipe", "link")
+)
+def test_one_bad_file_costs_its_run_and_not_the_comparison(
+    command: Command, name: str, kind: str
+) -> None:
     good, bad = fake(Path("all/good")), fake(Path("all/bad"), config={"loss": {"name": "rpgan"}})
     Path("secret").write_text("secret: 1\n")
     path = bad / name
@@ -192,7 +229,9 @@ def test_one_bad_file_costs_its_run_and_not_the_comparison(command: Command, nam
     signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     code, printed = command("gan-compare", "all", "output=page.html")
     assert code == 0 and "secret: 1" not in Path("page.html").read_text()
-    assert f"{path}: cannot be read (" in printed or (name == "run.json" and kind == "loop"), printed
+    assert f"{path}: cannot be read (" in printed or (name == "run.json" and kind == "loop"), (
+        printed
+    )
     assert [run.folder for run in runs.found([Path("all")])[0]] == [good]
 
 
@@ -212,11 +251,21 @@ def test_a_link_out_of_a_run_brings_nothing_onto_the_page(command: Command) -> N
     assert "the secret" not in Path("page.html").read_text()
 
 
-LINE = ("model=gan", "data=points", "network.width=4", "batch_size=4", "evaluate_every=0", "sample_every=0",
-        "log_every=1", "hydra.run.dir=run")  # fmt: skip
+LINE = (
+    "model=gan",
+    "data=points",
+    "network.width=4",
+    "batch_size=4",
+    "evaluate_every=0",
+    "sample_every=0",
+    "log_every=1",
+    "hydra.run.dir=run",
+)
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "train.log", ".lock", "tensorboard", "checkpoints", "samples"])
+@pytest.mark.parametrize(
+    "name", ["metrics.jsonl", "train.log", ".lock", "tensorboard", "checkpoints", "samples"]
+)
 def test_nothing_is_written_through_a_link_that_leads_out(command: Command, name: str) -> None:
     assert command("gan-train", *LINE, "steps=2")[0] == 0
     is_file = name in ("metrics.jsonl", "train.log", ".lock")
@@ -228,7 +277,9 @@ def test_nothing_is_written_through_a_link_that_leads_out(command: Command, name
         path.rename("moved")
     path.symlink_to(mine.resolve())
     code, printed = command("gan-train", *LINE, "steps=4")
-    assert code == 2 and f"run/{name}: is a link" in printed.replace(str(Path.cwd()) + "/", ""), printed
+    assert code == 2 and f"run/{name}: is a link" in printed.replace(str(Path.cwd()) + "/", ""), (
+        printed
+    )
     assert before == (sorted(mine.iterdir()) if mine.is_dir() else mine.read_text())
 
 
@@ -256,7 +307,9 @@ def test_rows_of_others_are_cut_where_a_run_goes_on(command: Command) -> None:
         file.write(b"\n".join(odd) + b"\n")
     code, printed = command("gan-train", *LINE, "steps=4")
     assert code == 0, printed
-    assert [json.loads(line)["step"] for line in Path("run/metrics.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
+    assert [
+        json.loads(line)["step"] for line in Path("run/metrics.jsonl").read_text().splitlines()
+    ] == [1, 2, 3, 4]
 
 
 ODD_CARDS: list[dict[str, Any]] = [
@@ -293,7 +346,7 @@ def test_a_card_says_nothing_that_cannot_be(tmp_path: Path) -> None:
         assert not set(EVIL) & set(printed) - set("]0;owned<b>"), odd
 
 
-# --- names ------------------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 
 def test_what_a_run_says_is_plain_in_every_format(command: Command) -> None:
@@ -305,12 +358,20 @@ def test_what_a_run_says_is_plain_in_every_format(command: Command) -> None:
             f"y=-{i}",
             f"z=[a](http://x/{i})",
         )
-        folder = fake(Path("all") / f"{i}{EVIL}".replace("/", ""), *typed, config={f"={EVIL}": f"{EVIL}{i}"},
-                      health=[EVIL], scores={EVIL: 1.0, "w1": 0.5}, objective=EVIL)  # fmt: skip
+        folder = fake(
+            Path("all") / f"{i}{EVIL}".replace("/", ""),
+            *typed,
+            config={f"={EVIL}": f"{EVIL}{i}"},
+            health=[EVIL],
+            scores={EVIL: 1.0, "w1": 0.5},
+            objective=EVIL,
+        )
         with (folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps({"step": 400, f"metrics/{EVIL}": 1.0}) + "\n")
     for kind in tables.FORMATS:
-        code, printed = command("gan-compare", "all", f"format={kind}", f"scores=[w1,metrics/{EVIL}]")
+        code, printed = command(
+            "gan-compare", "all", f"format={kind}", f"scores=[w1,metrics/{EVIL}]"
+        )
         assert code == 0 and not {"\x1b", "\x07", "\u202e"} & set(printed), kind
         if kind == "csv":
             cells = [cell for row in csv.reader(printed.splitlines()) for cell in row]
@@ -328,7 +389,11 @@ def test_what_a_run_says_is_plain_in_every_format(command: Command) -> None:
 
 def test_names_that_are_not_utf_8(command: Command) -> None:
     name = os.fsdecode(b"\xff\xfe")
-    fake(Path(f"all{name}") / f"run{name}", f"data.file={name}", config={"data": {"name": "csv", "file": name}})
+    fake(
+        Path(f"all{name}") / f"run{name}",
+        f"data.file={name}",
+        config={"data": {"name": "csv", "file": name}},
+    )
     fake(Path(f"all{name}") / "other")
     for more in ([], ["format=csv"], [f"output={name}.html"], [f"output={name}.png"]):
         code, printed = command("gan-compare", f"all{name}", *more)
@@ -338,7 +403,9 @@ def test_names_that_are_not_utf_8(command: Command) -> None:
     assert code == 2 and "is not UTF-8" in printed
 
 
-def test_the_characters_of_a_checkpoint_reach_no_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_characters_of_a_checkpoint_reach_no_terminal(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from gan_cli.sampling import modes
 
     monkeypatch.setattr(modes, "lines", lambda *_: [f"a{EVIL}"])
@@ -348,7 +415,7 @@ def test_the_characters_of_a_checkpoint_reach_no_terminal(command: Command, monk
     assert code == 0 and "\x1b" not in printed and "a\N{REPLACEMENT CHARACTER}]0;owned" in printed
 
 
-# --- writing ----------------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------
 
 WRITES = {
     "write_text",
@@ -389,12 +456,16 @@ def test_files_are_written_in_one_way() -> None:
 
 
 def _writes(call: ast.Call) -> bool:
-    """Whether a call may write a file: a method of that name, or `open` in another mode than for reading."""
+    """Whether a call may write a file: a method of that name, or `open` in another mode than for
+    reading."""
     if not isinstance(call.func, ast.Attribute):
         return getattr(call.func, "id", "") == "open" and _is_mode(call)
     if call.func.attr == "open":
         return _is_mode(call)
-    return call.func.attr in WRITES and getattr(call.func.value, "id", "") not in ("files", "checkpoint")
+    return call.func.attr in WRITES and getattr(call.func.value, "id", "") not in (
+        "files",
+        "checkpoint",
+    )
 
 
 def _is_mode(call: ast.Call) -> bool:

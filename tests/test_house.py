@@ -1,4 +1,5 @@
-"""The shape of the house: arrows point one way, functions fit a glance, registries build only what is registered."""
+"""The shape of the house: arrows point one way, functions fit a glance, registries build only what
+is registered."""
 
 import ast
 from pathlib import Path
@@ -55,8 +56,14 @@ GROUND = [
     "commands/compare.py",
     "commands/export.py",
 ]
-MATHEMATICS = [*sorted(PACKAGE.glob("games/*.py")), *sorted(PACKAGE.glob("networks/*.py")), PACKAGE / "losses.py",
-               PACKAGE / "regularizers.py", PACKAGE / "game.py", PACKAGE / "noise.py"]  # fmt: skip
+MATHEMATICS = [
+    *sorted(PACKAGE.glob("games/*.py")),
+    *sorted(PACKAGE.glob("networks/*.py")),
+    PACKAGE / "losses.py",
+    PACKAGE / "regularizers.py",
+    PACKAGE / "game.py",
+    PACKAGE / "noise.py",
+]
 
 
 def imports(path: Path, late: bool = False) -> set[str]:
@@ -74,14 +81,29 @@ def imports(path: Path, late: bool = False) -> set[str]:
 
 @pytest.mark.parametrize("path", MATHEMATICS, ids=lambda path: path.name)
 def test_the_mathematics_knows_nothing_of_the_plumbing(path: Path) -> None:
-    banned = ("hydra", "omegaconf", "tensorboard", "torch.distributed", "torch.utils.tensorboard", "gan_cli.training",
-              "gan_cli.runs", "gan_cli.commands", "gan_cli.devices")  # fmt: skip
+    banned = (
+        "hydra",
+        "omegaconf",
+        "tensorboard",
+        "torch.distributed",
+        "torch.utils.tensorboard",
+        "gan_cli.training",
+        "gan_cli.runs",
+        "gan_cli.commands",
+        "gan_cli.devices",
+    )
     assert not {name for name in imports(path, late=True) if name.startswith(banned)}
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("networks/*.py")), ids=lambda path: path.name)
 def test_networks_know_nothing_of_losses(path: Path) -> None:
-    banned = ("gan_cli.losses", "gan_cli.regularizers", "gan_cli.games", "gan_cli.game", "gan_cli.data")
+    banned = (
+        "gan_cli.losses",
+        "gan_cli.regularizers",
+        "gan_cli.games",
+        "gan_cli.game",
+        "gan_cli.data",
+    )
     assert not {name for name in imports(path, late=True) if name.startswith(banned)}
 
 
@@ -110,19 +132,36 @@ def test_functions_fit_a_glance() -> None:
 
 
 def test_every_option_in_configs_names_something_registered() -> None:
-    known = {"model": registry.games, "loss": registry.losses, "regularizer": registry.regularizers,
-             "data": registry.datasets, "optimizer": registry.optimizers, "schedule": registry.schedules}  # fmt: skip
+    known = {
+        "model": registry.games,
+        "loss": registry.losses,
+        "regularizer": registry.regularizers,
+        "data": registry.datasets,
+        "optimizer": registry.optimizers,
+        "schedule": registry.schedules,
+    }
     for group, components in known.items():
-        names = [path.read_text().split("name: ")[-1].split()[0] for path in (ROOT / "configs" / group).glob("*.yaml")
-                 if "name: " in path.read_text()]  # fmt: skip
+        names = [
+            path.read_text().split("name: ")[-1].split()[0]
+            for path in (ROOT / "configs" / group).glob("*.yaml")
+            if "name: " in path.read_text()
+        ]
         assert names and set(names) <= components.components.keys()
 
 
 def test_the_scan_of_the_source_sees_what_the_modules_register() -> None:
     import importlib
 
-    for known in (registry.games, registry.losses, registry.regularizers, registry.datasets, registry.optimizers,
-                  registry.schedules, registry.networks, registry.metrics):  # fmt: skip
+    for known in (
+        registry.games,
+        registry.losses,
+        registry.regularizers,
+        registry.datasets,
+        registry.optimizers,
+        registry.schedules,
+        registry.networks,
+        registry.metrics,
+    ):
         for component in known.components.values():
             importlib.import_module(component.module)
         assert known._built.keys() == known.components.keys()
@@ -138,7 +177,10 @@ def test_a_registry_builds_only_what_is_registered() -> None:
 def test_arguments_of_base_classes_are_seen() -> None:
     arguments = registry.games.components["two_player"].arguments
     assert {"latent", "prior", "repeat", "warm_up", "fresh_batch", "ema"} <= arguments.keys()
-    assert registry.games.components["two_player"].facts["players"] == ["discriminator", "generator"]
+    assert registry.games.components["two_player"].facts["players"] == [
+        "discriminator",
+        "generator",
+    ]
 
 
 def test_closest() -> None:
@@ -148,7 +190,10 @@ def test_closest() -> None:
 
 def test_positions_are_mixed_well() -> None:
     seeds = {
-        mix("turn", seed, step, turn) & 0xFFFFFFFF for seed in range(5) for step in range(200) for turn in range(6)
+        mix("turn", seed, step, turn) & 0xFFFFFFFF
+        for seed in range(5)
+        for step in range(200)
+        for turn in range(6)
     }
     assert len(seeds) > 5990
     a, b = (torch.randn(1000, generator=generator("sample", i)) for i in (0, 1))
@@ -170,7 +215,9 @@ def test_dcgan_of_every_size(size: int, channels: int, norm: str) -> None:
 def test_dcgan_is_built_as_the_paper_says() -> None:
     trainer = make_trainer("model=dcgan", "data=digits", "data.image_size=32", "network.width=64")
     G, D = trainer.game.get_submodule("G").layers, trainer.game.get_submodule("D").layers
-    weights = [m.weight for m in [*G, *D] if isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d)]
+    weights = [
+        m.weight for m in [*G, *D] if isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d)
+    ]
     for weight in weights:
         assert weight.std().item() == pytest.approx(0.02, rel=0.1)
     assert isinstance(G[-1], torch.nn.Tanh) and isinstance(G[-2], torch.nn.ConvTranspose2d)
@@ -195,10 +242,16 @@ def test_an_affine_generator_shifts_and_scales_each_coordinate() -> None:
     G = affine.Generator((2,), latent=2, shift=[1.0, 0.0], scale=[0.0, 3.0], learns="shift")
     assert torch.equal(G(torch.tensor([[5.0, 2.0]])), torch.tensor([[1.0, 6.0]]))
     assert [name for name, _ in G.named_parameters()] == ["shift"]
-    assert affine.Discriminator((2,), weight=[2.0, -1.0])(torch.tensor([[3.0, 4.0]])).tolist() == [2.0]
+    assert affine.Discriminator((2,), weight=[2.0, -1.0])(torch.tensor([[3.0, 4.0]])).tolist() == [
+        2.0
+    ]
     with pytest.raises(UserError, match=r"model\.latent=3: .* take model\.latent=2"):
         affine.Generator((2,), latent=3)
-    with pytest.raises(UserError, match=r"network\.generator\.shift=\[1\.0\]: expected one number, or 2"):
+    with pytest.raises(
+        UserError,
+        match=r"network\.generator\.shift=\[1\.0\]: expected one "
+        r"number, or 2",
+    ):
         affine.Generator((2,), latent=2, shift=[1.0])
 
 

@@ -1,4 +1,5 @@
-"""The law of all data sets: each keeps it, and one that breaks it is refused by a sentence, a plug-in's too."""
+"""The law of all data sets: each keeps it, and one that breaks it is refused by a sentence, a
+plug-in's too."""
 
 import logging
 import sys
@@ -28,13 +29,20 @@ def needed(tmp_path: Path, benchmarks: Path) -> dict[str, dict[str, Any]]:
         for i in range(4):
             Image.new("RGB", (9, 8), (40 * i, 0, 99)).save(tmp_path / "pets" / name / f"{i}.png")
     return {
-        "csv": {"file": str(tmp_path / "a.csv")}, "image_folder": {"folder": str(tmp_path / "pets")},
-        "points": {"size": 500}, "text": {}, "smiles": {}, "digits": {}, "two_domains": {},
-    }  # fmt: skip
+        "csv": {"file": str(tmp_path / "a.csv")},
+        "image_folder": {"folder": str(tmp_path / "pets")},
+        "points": {"size": 500},
+        "text": {},
+        "smiles": {},
+        "digits": {},
+        "two_domains": {},
+    }
 
 
 @pytest.mark.parametrize("name", sorted(registry.datasets.components))
-def test_every_data_set_keeps_the_law(name: str, needed: dict[str, dict[str, Any]], benchmarks: Path) -> None:
+def test_every_data_set_keeps_the_law(
+    name: str, needed: dict[str, dict[str, Any]], benchmarks: Path
+) -> None:
     options = needed[name] if name in needed else {"root": str(benchmarks)}
     data: Dataset = registry.datasets.build({"name": name, **options}, "data")
     assert data.train.keys() == data.heldout.keys()
@@ -62,7 +70,9 @@ class Broken(Dataset):
 
     def __init__(self, how: str = "not") -> None:
         self.spec = Spec("image", (1, 8, 8), classes=4)
-        self.train, self.heldout = ({"x": torch.zeros(n, 1, 8, 8), "y": torch.arange(n) % 4} for n in (60, 40))
+        self.train, self.heldout = (
+            {"x": torch.zeros(n, 1, 8, 8), "y": torch.arange(n) % 4} for n in (60, 40)
+        )
         exec(how)
 
 
@@ -73,29 +83,65 @@ class NoDataSet:
 '''
 
 BREACHES = [
-    ("self.heldout['y'][3] = 4", "its held-out labels y lie between 0 and 4, but with 4 classes they are 0 to 3"),
+    (
+        "self.heldout['y'][3] = 4",
+        "its held-out labels y lie between 0 and 4, but with 4 classes they are 0 to 3",
+    ),
     ("self.train['y'] -= 1", "its training labels y lie between -1 and 2"),
-    ("self.train['y'] = self.train['y'].float()", "its training labels y are float32; expected one int64 number"),
-    ("self.train['y'] = self.train['y'].int()", "its training labels y are int32; expected one int64 number"),
-    ("self.heldout['y'] = self.heldout['y'][:, None]", "its held-out labels y are int64 of shape (1,)"),
+    (
+        "self.train['y'] = self.train['y'].float()",
+        "its training labels y are float32; expected one int64 number",
+    ),
+    (
+        "self.train['y'] = self.train['y'].int()",
+        "its training labels y are int32; expected one int64 number",
+    ),
+    (
+        "self.heldout['y'] = self.heldout['y'][:, None]",
+        "its held-out labels y are int64 of shape (1,)",
+    ),
     ("del self.train['y']", "its spec says 4 classes, but its training data has no labels y"),
     ("self.train['y_b'] = self.train['y'] + 9", "its training labels y_b lie between 9 and 12"),
-    ("self.train['x'] = torch.zeros(60, 1, 8, 9)", "x is float32 of shape (1, 8, 9) in its training data and"),
-    ("self.spec = Spec('image', (3, 8, 8), classes=4)", "are of shape (1, 8, 8), but its spec says (3, 8, 8)"),
+    (
+        "self.train['x'] = torch.zeros(60, 1, 8, 9)",
+        "x is float32 of shape (1, 8, 9) in its training data and",
+    ),
+    (
+        "self.spec = Spec('image', (3, 8, 8), classes=4)",
+        "are of shape (1, 8, 8), but its spec says (3, 8, 8)",
+    ),
     ("self.spec = Spec('image', (8, 8), classes=4)", "expected (channels, height, width)"),
     ("self.spec = Spec('text', (4, 8), vocabulary='abc')", "expected (3 characters, length)"),
-    ("self.train['x'][5, 0, 2] = float('nan')", "x of its training data is not finite in 1 of 60 samples"),
-    ("self.heldout['x'][:2] = float('inf')", "x of its held-out data is not finite in 2 of 40 samples"),
-    ("self.train['x'] = self.train['x'][:59]", "its training fields are not equally long: 59 of x, 60 of y"),
+    (
+        "self.train['x'][5, 0, 2] = float('nan')",
+        "x of its training data is not finite in 1 of 60 samples",
+    ),
+    (
+        "self.heldout['x'][:2] = float('inf')",
+        "x of its held-out data is not finite in 2 of 40 samples",
+    ),
+    (
+        "self.train['x'] = self.train['x'][:59]",
+        "its training fields are not equally long: 59 of x, 60 of y",
+    ),
     ("self.heldout = {k: v[:0] for k, v in self.heldout.items()}", "there is no held-out sample"),
-    ("self.train = self.heldout = {name: values.double() if name == 'x' else values for name, values in "
-     "self.train.items()}", "its samples are float64 of shape (1, 8, 8) once they are decoded; expected float32"),
-    ("self.train['x'] = self.train['x'].numpy()", "x of its training data is no tensor with a row for each sample"),
+    (
+        "self.train = self.heldout = {name: values.double() if name == 'x' else values for name, "
+        "values in self.train.items()}",
+        "its samples are float64 of shape (1, 8, 8) once they are decoded; expected float32",
+    ),
+    (
+        "self.train['x'] = self.train['x'].numpy()",
+        "x of its training data is no tensor with a row for each sample",
+    ),
     ("self.train = self.train['x']", "its training data is no dictionary of fields"),
-    ("self.train['z'] = self.train['y']", "its training data has the fields x, y, z, its held-out data x, y"),
+    (
+        "self.train['z'] = self.train['y']",
+        "its training data has the fields x, y, z, its held-out data x, y",
+    ),
     ("del self.heldout", "its class sets no heldout"),
     ("self.spec = Spec('points', (1, 8, 8), classes=4); self.flip = True", "flip is for images"),
-]  # fmt: skip
+]
 
 
 @pytest.fixture
@@ -124,7 +170,9 @@ def test_what_is_no_data_set_is_named(plugin: str) -> None:
         registry.datasets.build({"name": "no_data_set"}, "data")
 
 
-def test_a_breach_is_one_sentence_of_every_command(plugin: str, command: Command, tmp_path: Path) -> None:
+def test_a_breach_is_one_sentence_of_every_command(
+    plugin: str, command: Command, tmp_path: Path
+) -> None:
     typed = (
         f"plugins=[{plugin}]",
         "--config-dir",
@@ -135,16 +183,23 @@ def test_a_breach_is_one_sentence_of_every_command(plugin: str, command: Command
     )
     for name in ("gan-train", "gan-bench"):
         code, printed = command(name, *typed)
-        assert code == 2 and "data=broken: its training labels y lie between 3 and 6" in printed.splitlines()[-1], (
-            printed
-        )
+        assert (
+            code == 2
+            and "data=broken: its training labels y lie between 3 and 6" in printed.splitlines()[-1]
+        ), printed
     assert "Traceback" not in printed
 
 
-def test_an_empty_class_and_a_wide_range_are_warnings(plugin: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_empty_class_and_a_wide_range_are_warnings(
+    plugin: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
-        registry.datasets.build({"name": "broken", "how": "self.train['y'] %= 3; self.train['x'] += 7"}, "data")
-    assert "no training sample is of class 3" in caplog.text and "lie between 7 and 7" in caplog.text
+        registry.datasets.build(
+            {"name": "broken", "how": "self.train['y'] %= 3; self.train['x'] += 7"}, "data"
+        )
+    assert (
+        "no training sample is of class 3" in caplog.text and "lie between 7 and 7" in caplog.text
+    )
     caplog.clear()
     registry.datasets.build({"name": "broken", "how": "pass"}, "data")
     assert not caplog.text
@@ -153,7 +208,9 @@ def test_an_empty_class_and_a_wide_range_are_warnings(plugin: str, caplog: pytes
 def test_all_images_of_a_sample_are_mirrored_by_one_draw() -> None:
     data = TwoDomains()
     count = len(data.train["x"])
-    batch = Batches(data, 10, seed=0, mirrored=True).take(torch.tensor([5, count + 5, 6, count + 6]))
+    batch = Batches(data, 10, seed=0, mirrored=True).take(
+        torch.tensor([5, count + 5, 6, count + 6])
+    )
     for name in ("x", "x_b"):
         assert torch.equal(batch[name][::2].flip(-1), batch[name][1::2])
         assert not torch.equal(batch[name][::2], batch[name][1::2])

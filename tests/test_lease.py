@@ -17,7 +17,14 @@ from gan_cli.devices import lease
 from gan_cli.errors import UserError
 
 Command = Callable[..., tuple[int, str]]
-QUICK = ("data=points", "network.width=8", "batch_size=8", "evaluate_every=0", "steps=2", "hardware.threads=1")
+QUICK = (
+    "data=points",
+    "network.width=8",
+    "batch_size=8",
+    "evaluate_every=0",
+    "steps=2",
+    "hardware.threads=1",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -41,24 +48,30 @@ def test_nothing_is_leased_unless_asked_for(tmp_path: Path) -> None:
         assert taken is None and not (tmp_path / "slots").exists()
 
 
-def test_two_jobs_get_two_devices_and_a_third_waits(gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_jobs_get_two_devices_and_a_third_waits(
+    gpus: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with ExitStack() as first:
         assert first.enter_context(lease.lease(asks(1))) == [0]
         with lease.lease(asks(1)) as second:
             assert second == [1]
-            monkeypatch.setattr(time, "sleep", lambda seconds: first.close())  # while the third waits, the first ends
+            # while the third waits, the first ends
+            monkeypatch.setattr(time, "sleep", lambda seconds: first.close())
             with lease.lease(asks(1)) as third:
                 assert third == [0]
 
 
 def test_shares_of_a_device_fill_it_before_the_next(gpus: None) -> None:
     with ExitStack() as held:
-        shares = [held.enter_context(lease.lease(asks(share))) for share in (0.5, 0.25, 0.25, 1 / 3)]
+        shares = [
+            held.enter_context(lease.lease(asks(share))) for share in (0.5, 0.25, 0.25, 1 / 3)
+        ]
         assert shares == [[0], [0], [0], [1]]
 
 
 @pytest.mark.parametrize(
-    ("share", "most"), [(1 / 12, 12), (0.1, 6), (0.2, 4), (0.25, 4), (1 / 3, 3), (0.35, 2), (0.5, 2)]
+    ("share", "most"),
+    [(1 / 12, 12), (0.1, 6), (0.2, 4), (0.25, 4), (1 / 3, 3), (0.35, 2), (0.5, 2)],
 )
 def test_shares_never_come_to_more_than_a_device(share: float, most: int, gpus: None) -> None:
     with ExitStack() as held:
@@ -118,7 +131,10 @@ def test_a_run_leases_and_gives_back(command: Command, tmp_path: Path) -> None:
     [
         (("hardware.devices_per_job=0",), "devices_per_job=0: expected a share from 1/12 to 1"),
         (("hardware.devices_per_job=1.5",), "devices_per_job=1.5: expected"),
-        (("hardware.devices_per_job=1", "hardware.devices=2"), "devices_per_job=1: expected 2 (hardware.devices)"),
+        (
+            ("hardware.devices_per_job=1", "hardware.devices=2"),
+            "devices_per_job=1: expected 2 (hardware.devices)",
+        ),
         (("hardware.devices_per_job=-1",), "devices_per_job=-1"),
     ],
 )
@@ -129,5 +145,8 @@ def test_shares_that_make_no_sense_are_refused(typed: tuple[str, ...], said: str
 
 
 def test_more_devices_than_there_are_is_refused(gpus: None) -> None:
-    with pytest.raises(UserError, match="devices_per_job=3: this machine has 2"), lease.lease(asks(3)):
+    with (
+        pytest.raises(UserError, match="devices_per_job=3: this machine has 2"),
+        lease.lease(asks(3)),
+    ):
         pass

@@ -1,4 +1,5 @@
-"""What a run writes for people to read: honest names, the same figures in TensorBoard and in metrics.jsonl."""
+"""What a run writes for people to read: honest names, the same figures in TensorBoard and in
+metrics.jsonl."""
 
 import fcntl
 import io
@@ -26,23 +27,37 @@ from gan_cli.runs.progress import Progress
 from gan_cli.runs.recorder import Recorder
 
 Command = Callable[..., tuple[int, str]]
-QUICK = ("steps=4", "batch_size=8", "network.width=8", "log_every=2", "sample_every=2", "evaluate_every=4",
-         "hydra.run.dir=run", "model.warm_up=null")  # fmt: skip
+QUICK = (
+    "steps=4",
+    "batch_size=8",
+    "network.width=8",
+    "log_every=2",
+    "sample_every=2",
+    "evaluate_every=4",
+    "hydra.run.dir=run",
+    "model.warm_up=null",
+)
 
 
 @pytest.mark.parametrize("data", ["digits", "points"])
 def test_tensorboard_and_the_rows_agree(command: Command, tmp_path: Path, data: str) -> None:
     code, printed = command("gan-train", f"data={data}", *QUICK)
     assert code == 0, printed
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert [row["step"] for row in rows] == [2, 4]
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
     assert set(events.Tags()["scalars"]) == rows[-1].keys() - {"step", "seconds"}
     for tag in events.Tags()["scalars"]:
         written = {row["step"]: row[tag] for row in rows if tag in row}
-        assert {event.step: event.value for event in events.Scalars(tag)} == pytest.approx(written, rel=1e-6)
-    assert {"scores/real", "scores/fake"} <= set(events.Tags()["distributions"] + events.Tags()["histograms"])
+        assert {event.step: event.value for event in events.Scalars(tag)} == pytest.approx(
+            written, rel=1e-6
+        )
+    assert {"scores/real", "scores/fake"} <= set(
+        events.Tags()["distributions"] + events.Tags()["histograms"]
+    )
     assert events.Tags()["images"] == ["samples"]
     texts = set(events.Tags()["tensors"])
     assert {"configuration/text_summary", "reading/text_summary"} <= texts
@@ -90,12 +105,15 @@ def test_rows_after_the_step_and_torn_rows_are_cut(tmp_path: Path) -> None:
     recorder.scalars({"a": 1.0})
     recorder.flush(15, 0.0)
     recorder.close()
-    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
+    ]
     assert steps == [5, 10, 15]
 
 
 def test_rows_that_cannot_be_written_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is full for a while: half of a row is written, then nothing, then all of them, each once."""
+    """A disk that is full for a while: half of a row is written, then nothing, then all of them,
+    each once."""
     recorder = Recorder(tmp_path, 0)
     honest, plain, failing = io.FileIO.write, Path.open, [True]
 
@@ -135,15 +153,22 @@ def test_a_torn_row_is_nobodys_business(tmp_path: Path, torn: str) -> None:
     assert [json.loads(line)["step"] for line in recorder.path.read_text().splitlines()] == [2]
 
 
-def test_a_tensorboard_that_fails_is_opened_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_tensorboard_that_fails_is_opened_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     recorder = Recorder(tmp_path, 0)
     for step in range(1, 5):
         recorder.scalars({"a": step / 4})
         recorder.flush(step, 0.0)
         if step == 2:
-            recorder._board._writer.file_writer.event_writer._async_writer._worker.exception = OSError(28, "No space")
+            recorder._board._writer.file_writer.event_writer._async_writer._worker.exception = (
+                OSError(28, "No space")
+            )
     recorder.close()
-    assert caplog.text.count("TensorBoard's file could not be written (No space); training goes on") == 1
+    assert (
+        caplog.text.count("TensorBoard's file could not be written (No space); training goes on")
+        == 1
+    )
     seen = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("a")
     assert {1, 2, 4} <= {event.step for event in seen}
 
@@ -154,7 +179,12 @@ def test_a_grid_shows_every_image_in_its_place(channels: int) -> None:
     pixels = pictures.picture(images, Spec("image", (channels, 8, 8)))
     assert pixels.dtype == np.uint8 and pixels.shape[2] == 3
     half = pixels.shape[0] // 2
-    corners = [pixels[10, 10], pixels[10, half + 10], pixels[half + 10, 10], pixels[half + 10, half + 10]]
+    corners = [
+        pixels[10, 10],
+        pixels[10, half + 10],
+        pixels[half + 10, 10],
+        pixels[half + 10, half + 10],
+    ]
     assert [int(corner[0]) for corner in corners] == [0, 85, 170, 255]
 
 
@@ -164,12 +194,19 @@ def test_a_picture_is_written_whole(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
 
 
-def test_plain_lines_where_there_is_no_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_lines_where_there_is_no_terminal(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Progress, "PLAIN_EVERY", 0.0)
     code, printed = command("gan-train", "data=points", *QUICK)
     assert code == 0
     lines = [line for line in printed.splitlines() if line.startswith("step 2/4, ")]
-    assert len(lines) == 1 and "steps/s" in lines[0] and "left, until" in lines[0] and "wasserstein/train" in lines[0]
+    assert (
+        len(lines) == 1
+        and "steps/s" in lines[0]
+        and "left, until" in lines[0]
+        and "wasserstein/train" in lines[0]
+    )
 
 
 def test_where_the_time_ends_a_run_it_is_what_progress_counts() -> None:
@@ -177,7 +214,9 @@ def test_where_the_time_ends_a_run_it_is_what_progress_counts() -> None:
     progress = Progress(Logs.__new__(Logs), "", [])
     progress.logs.latest, progress.first, progress.began, progress.turns = {}, 0, 0.0, 10
     trainer.step, trainer.seconds = 10, 30.0
-    assert progress._share(trainer) == 0.5 and "step 10 (50% of the time)" in progress._line(trainer, 30.0)
+    assert progress._share(trainer) == 0.5 and "step 10 (50% of the time)" in progress._line(
+        trainer, 30.0
+    )
     trainer.step = 80
     assert progress._share(trainer) == 0.8 and "step 80/100" in progress._line(trainer, 30.0)
 
@@ -186,8 +225,17 @@ def test_a_live_line_on_a_terminal(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 150, 0, 0))
     code = "from gan_cli.main import train; train()"
-    typed = ["data=points", *QUICK, "steps=400", "log_every=10", "evaluate_every=0", "sample_every=0"]
-    process = subprocess.Popen([sys.executable, "-c", code, *typed], cwd=tmp_path, stdout=theirs, stderr=theirs)
+    typed = [
+        "data=points",
+        *QUICK,
+        "steps=400",
+        "log_every=10",
+        "evaluate_every=0",
+        "sample_every=0",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *typed], cwd=tmp_path, stdout=theirs, stderr=theirs
+    )
     os.close(theirs)
     printed = b""
     while True:

@@ -14,8 +14,17 @@ from conftest import start
 from gan_cli.runs import checkpoint
 
 STEPS = 100_000
-SMALLEST = ("experiment=dirac", f"steps={STEPS}", "minutes=null", "figures=[]", "log_every=1000", "sample_every=1000",
-            "checkpoint_every=1000", "evaluate_every=0", "hydra.run.dir=run")  # fmt: skip
+SMALLEST = (
+    "experiment=dirac",
+    f"steps={STEPS}",
+    "minutes=null",
+    "figures=[]",
+    "log_every=1000",
+    "sample_every=1000",
+    "checkpoint_every=1000",
+    "evaluate_every=0",
+    "hydra.run.dir=run",
+)
 
 
 def resident(pid: int) -> int:
@@ -30,7 +39,8 @@ def test_a_long_run_grows_in_nothing(tmp_path: Path) -> None:
     path, seen = tmp_path / "run" / "metrics.jsonl", []
     while process.poll() is None:
         rows = path.read_text().splitlines() if path.exists() else []
-        with suppress(ValueError, OSError, IndexError):  # a row that is being written, a process that is ending
+        # a row that is being written, a process that is ending
+        with suppress(ValueError, OSError, IndexError):
             opened = len([*Path(f"/proc/{process.pid}/fd").iterdir()])
             seen.append((json.loads(rows[-1])["step"], resident(process.pid), opened))
         time.sleep(0.2)
@@ -48,12 +58,15 @@ def test_a_long_run_grows_in_nothing(tmp_path: Path) -> None:
     first, last = sorted(speed[5:25])[10], sorted(speed[-20:])[10]
     assert last > first / 1.5, (first, last)
     written = path.stat().st_size / len(lines)
-    events = sum(file.stat().st_size for file in (tmp_path / "run" / "tensorboard").iterdir()) / len(lines)
+    events = sum(
+        file.stat().st_size for file in (tmp_path / "run" / "tensorboard").iterdir()
+    ) / len(lines)
     kept = sorted(file.name for file in (tmp_path / "run" / "checkpoints").iterdir())
     assert len([name for name in kept if re.match("step_", name)]) == 3
     assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == STEPS
     print(
-        f"{STEPS} rounds: memory x {grown:.4f}, {late[-1][2]} open files, {first:.0f} rounds a second in the beginning "
-        f"and {last:.0f} at the end, {written:.0f} bytes of metrics.jsonl and {events:.0f} of TensorBoard a row"
+        f"{STEPS} rounds: memory x {grown:.4f}, {late[-1][2]} open files, {first:.0f} rounds a "
+        f"second in the beginning and {last:.0f} at the end, {written:.0f} bytes of metrics.jsonl "
+        f"and {events:.0f} of TensorBoard a row"
     )
     assert written < 2_000 and events < 20_000

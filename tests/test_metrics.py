@@ -40,7 +40,8 @@ def test_scores_of_mixtures() -> None:
     scores = PointScores(data)
     real = scores(data.train["x"][5000:15000])
     assert real["modes"] == 8 and real["high_quality"] > 0.999
-    assert real["high_quality_3_std"] == pytest.approx(1 - np.exp(-4.5), abs=0.01)  # of a Gaussian in the plane
+    # of a Gaussian in the plane
+    assert real["high_quality_3_std"] == pytest.approx(1 - np.exp(-4.5), abs=0.01)
     assert 0.02 < real["w1"] < 0.1 and 0.02 < real["w1_floor"] < 0.1
     assert data.centres is not None
     collapsed = scores(data.centres[:1].expand(10_000, 2))
@@ -55,7 +56,8 @@ def test_the_frechet_distance_of_gaussians() -> None:
     x = torch.randn(4000, 3, dtype=torch.double)
     assert frechet_distance(x, x) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(x, x + 2) == pytest.approx(12, rel=1e-6)
-    scaled = frechet_distance(x, 3 * x)  # |m|^2 terms aside: sum of (s_i - 3 s_i)^2 over the principal deviations
+    # |m|^2 terms aside: sum of (s_i - 3 s_i)^2 over the principal deviations
+    scaled = frechet_distance(x, 3 * x)
     expected = 4 * torch.cov(x.T).trace() + 4 * x.mean(dim=0).square().sum()
     assert scaled == pytest.approx(expected.item(), rel=1e-6)
 
@@ -79,11 +81,16 @@ def test_real_digits_score_near_the_top_and_noise_near_the_bottom(digits: Classi
     one = data.decode({"x": data.train["x"][data.train["y"] == 3]})["x"]
     collapsed = digits(one)
     assert collapsed["classes_covered"] == 1 and collapsed["classifier_score"] < 1.3
-    assert digits(torch.full((450, 1, 8, 8), float("nan")))["classifier_score"] == pytest.approx(1, abs=1e-6)
+    assert digits(torch.full((450, 1, 8, 8), float("nan")))["classifier_score"] == pytest.approx(
+        1, abs=1e-6
+    )
 
 
 def test_the_classifier_is_trained_once_and_the_same_each_time(
-    digits: ClassifierScores, tmp_path: object, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    digits: ClassifierScores,
+    tmp_path: object,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     again = load_or_train(Digits(), torch.device("cpu"))
     assert "training" not in caplog.text
@@ -92,12 +99,17 @@ def test_the_classifier_is_trained_once_and_the_same_each_time(
     state = torch.random.get_rng_state()
     anew = load_or_train(Digits(), torch.device("cpu"))
     assert torch.equal(torch.random.get_rng_state(), state)
-    for a, b, c in zip(digits.network.parameters(), again.parameters(), anew.parameters(), strict=True):
+    for a, b, c in zip(
+        digits.network.parameters(), again.parameters(), anew.parameters(), strict=True
+    ):
         assert torch.equal(a, b) and torch.equal(a, c)
 
 
 def test_a_changed_cache_of_a_classifier_is_not_believed(
-    digits: ClassifierScores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    digits: ClassifierScores,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("gan_cli.metrics.classifier.STEPS", 60)
     monkeypatch.setenv("GAN_CACHE", str(tmp_path))
@@ -112,7 +124,9 @@ def test_a_changed_cache_of_a_classifier_is_not_believed(
         caplog.clear()
         again = load_or_train(Digits(), cpu)
         assert "training the classifier again" in caplog.text
-        assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True)
+        )
     caplog.clear()
     load_or_train(Digits(), cpu)
     assert not caplog.text
@@ -136,5 +150,11 @@ def test_a_classifier_of_images_that_are_not_square() -> None:
 
 def test_every_metric_returns_the_scores_it_names(digits: ClassifierScores) -> None:
     points = PointScores(Points())
-    assert tuple(points(Points().heldout["x"][:2000])) == registry.metrics.components["points"].facts["scores"]
-    assert tuple(digits(torch.zeros(20, 1, 8, 8))) == registry.metrics.components["classifier"].facts["scores"]
+    assert (
+        tuple(points(Points().heldout["x"][:2000]))
+        == registry.metrics.components["points"].facts["scores"]
+    )
+    assert (
+        tuple(digits(torch.zeros(20, 1, 8, 8)))
+        == registry.metrics.components["classifier"].facts["scores"]
+    )

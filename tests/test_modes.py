@@ -1,4 +1,5 @@
-"""What all modes of `gan-sample` keep to: old file or new one, keys that are read or refused, names by seed."""
+"""What all modes of `gan-sample` keep to: old file or new one, keys that are read or refused, names
+by seed."""
 
 import os
 import resource
@@ -23,10 +24,16 @@ Command = Callable[..., tuple[int, str]]
 MADE = {
     "image": ("model=aae", "data=digits", "network.width=4"),
     "points": ("model=gan", "data=points", "network.width=4"),
-    "text": ("model=wgan_gp_text", "data=text", "data.length=8", "network.width=4", "network.blocks=1",
-             "model.repeat.discriminator=1"),
+    "text": (
+        "model=wgan_gp_text",
+        "data=text",
+        "data.length=8",
+        "network.width=4",
+        "network.blocks=1",
+        "model.repeat.discriminator=1",
+    ),
     "cgan": ("model=cgan", "data=digits", "network.width=4"),
-}  # fmt: skip
+}
 NEEDS = {Mode.traverse: ("dimension=0",), Mode.interpolate: ("steps=3",)}
 """What a mode cannot do without, or makes too much of."""
 RUNS = {"points": "points", "csv": "points", "text": "text"}
@@ -37,7 +44,11 @@ RUNS = {"points": "points", "csv": "points", "text": "text"}
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """`made("image")`: the folder of a run of two rounds."""
     folder = tmp_path_factory.mktemp("modes")
-    return lambda name: folder / name if (folder / name).exists() else save_run(folder / name, *MADE[name], rounds=2)
+    return lambda name: (
+        folder / name
+        if (folder / name).exists()
+        else save_run(folder / name, *MADE[name], rounds=2)
+    )
 
 
 def line(mode: Mode, made: Callable[[str], Path]) -> list[str]:
@@ -63,14 +74,20 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("mode", Mode, ids=lambda mode: mode.value)
-def test_a_full_disk_leaves_the_old_file(mode: Mode, made: Callable[[str], Path], command: Command) -> None:
+def test_a_full_disk_leaves_the_old_file(
+    mode: Mode, made: Callable[[str], Path], command: Command
+) -> None:
     code, printed = command("gan-sample", *line(mode, made), "n=3")
     assert code == 0, printed
     before = contents(Path("made"))
     with full_disk():
         code, printed = command("gan-sample", *line(mode, made), "n=2")
     assert code == 2 and len(printed.splitlines()) == 1
-    assert printed.startswith("gan-sample: made/out") and "File too large" in printed and ".part" not in printed
+    assert (
+        printed.startswith("gan-sample: made/out")
+        and "File too large" in printed
+        and ".part" not in printed
+    )
     assert before and contents(Path("made")) == before
 
 
@@ -83,25 +100,44 @@ def test_a_place_that_cannot_be_written_is_said_before_anything_is_rendered(
     suffix = SUFFIXES.get(mode, (".png",))[0]
     Path("file").write_text("what was there")
     os.mkfifo(f"pipe{suffix}")
-    odd = [(f"file/a{suffix}", "file is a file, not a folder"), (f"pipe{suffix}", "of that name is there"),
-           ("", "folder" if mode is Mode.images else "file; name one")]  # fmt: skip
+    odd = [
+        (f"file/a{suffix}", "file is a file, not a folder"),
+        (f"pipe{suffix}", "of that name is there"),
+        ("", "folder" if mode is Mode.images else "file; name one"),
+    ]
     if mode is Mode.images:
-        odd += [("a.png", "mode=images writes a folder of pictures"), ("file", "a file of that name is there")]
+        odd += [
+            ("a.png", "mode=images writes a folder of pictures"),
+            ("file", "a file of that name is there"),
+        ]
     else:
         Path(f"folder{suffix}").mkdir()
-        odd += [("a.doc", f"mode={mode.value} writes a"), (f"folder{suffix}", "a folder of that name is there")]
+        odd += [
+            ("a.doc", f"mode={mode.value} writes a"),
+            (f"folder{suffix}", "a folder of that name is there"),
+        ]
     for output, said in odd:
         code, printed = command("gan-sample", *typed, f"output={output}")
-        assert code == 2 and printed.startswith(f"gan-sample: output={output}: ") and said in printed, printed
+        assert (
+            code == 2 and printed.startswith(f"gan-sample: output={output}: ") and said in printed
+        ), printed
     monkeypatch.setattr(os, "access", lambda *_: False)
     code, printed = command("gan-sample", *typed, f"output=new/a{suffix}")
     assert code == 2 and f"output=new/a{suffix}: the folder . cannot be written to" in printed
 
 
 GIVEN = {
-    "seeds": "0-3", "classes": "all", "truncation": 0.5, "shifts": [1.0], "code": "first", "dimension": 1,
-    "steps": 5, "path": "lerp", "data": "points", "directions": "random",
-}  # fmt: skip
+    "seeds": "0-3",
+    "classes": "all",
+    "truncation": 0.5,
+    "shifts": [1.0],
+    "code": "first",
+    "dimension": 1,
+    "steps": 5,
+    "path": "lerp",
+    "data": "points",
+    "directions": "random",
+}
 
 
 @pytest.mark.parametrize("key", READ_BY)
@@ -119,7 +155,11 @@ def test_a_key_that_the_mode_does_not_read_is_refused(mode: Mode, key: str) -> N
     if mode in READ_BY[key]:
         refuse_unread(config)
         return
-    with pytest.raises(UserError, match=rf"^{key}=.*: mode={mode.value} does not read it; .* would\.$") as raised:
+    with pytest.raises(
+        UserError,
+        match=rf"^{key}=.*: mode={mode.value} does not read it; .* "
+        r"would\.$",
+    ) as raised:
         refuse_unread(config)
     named = [m for m in Mode if f"mode={m.value}" in str(raised.value).partition(";")[2]]
     assert named == [m for m in Mode if m in READ_BY[key]] or "all modes but" in str(raised.value)
@@ -132,17 +172,27 @@ def test_every_key_that_some_modes_read_is_one() -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (["data.folder=x"], "data.folder=x: mode=grid does not read it; mode=nearest, mode=reconstruct, mode=encode"),
+        (
+            ["data.folder=x"],
+            "data.folder=x: mode=grid does not read it; mode=nearest, mode=reconstruct, "
+            "mode=encode",
+        ),
         (["seeds=1", "n=3"], "n=3: seeds=1 takes the place of n and seed; leave one out"),
         (["directions=random"], "directions=random: says where shifts= go; add shifts="),
-        (["mode=traverse", "code=a", "dimension=1"], "mode=traverse: add code=NAME, a code of the model, or dimension"),
+        (
+            ["mode=traverse", "code=a", "dimension=1"],
+            "mode=traverse: add code=NAME, a code of the model, or dimension",
+        ),
         (["mode=traverse", "code=a", "steps=5"], "steps=5: a code is shown at values of its own"),
         (["truncation=nan"], "truncation=nan: must be at least 0"),
         (["truncation=inf"], "truncation=inf: must be at least 0"),
         (["shifts=[1,-inf]"], "shifts=-inf: expected a finite number"),
         (["n=1000000000"], "n=1000000000: 1000000000 samples need"),
         (["seeds=0-1000000000"], "seeds=0-1000000000: 1000000001 samples need"),
-        (["seeds=[0-3,5-4]"], "seeds=[0-3,5-4]: expected FIRST-LAST such as 0-63, or a list such as [3,5,10-19]"),
+        (
+            ["seeds=[0-3,5-4]"],
+            "seeds=[0-3,5-4]: expected FIRST-LAST such as 0-63, or a list such as [3,5,10-19]",
+        ),
         (["mode=truncate", "steps=1000000000"], "n=64, steps=1000000000: 64000000000 samples need"),
         (["mode=encode", "data.folder=x"], "data.folder=x: data=digits has no such option"),
     ],
@@ -161,12 +211,16 @@ def test_pictures_are_named_by_their_seeds(made: Callable[[str], Path], command:
     first = contents(Path("samples"))
     code, printed = command(*typed, "n=3", "seed=3")
     assert code == 0 and printed.endswith(" in samples; 3 others lie there\n")
-    assert sorted(contents(Path("samples"))) == [f"samples/seed_{seed:08d}.png" for seed in range(6)]
+    assert sorted(contents(Path("samples"))) == [
+        f"samples/seed_{seed:08d}.png" for seed in range(6)
+    ]
     assert {path: contents(Path("samples"))[path] for path in first} == first
     code, printed = command(*typed, "seeds=[2,123456789,4-5]")
     assert printed.endswith(" in samples; 3 that were there are replaced; 3 others lie there\n")
     expected = pictures.to_uint8(gan_cli.load(made("image")).sample(1, seed=123456789))[0]
-    assert np.array_equal(np.asarray(Image.open("samples/seed_123456789.png")), pictures.pixels_of(expected))
+    assert np.array_equal(
+        np.asarray(Image.open("samples/seed_123456789.png")), pictures.pixels_of(expected)
+    )
 
 
 def test_pictures_of_a_class_are_named_by_it_too(
@@ -175,7 +229,9 @@ def test_pictures_of_a_class_are_named_by_it_too(
     typed = ("gan-sample", str(made("cgan")), "mode=images")
     assert command(*typed, "seeds=4-5", "classes=[7,2]")[0] == 0
     found = sorted(contents(Path("samples")))
-    assert found == [f"samples/seed_0000000{seed}_class_00{label}.png" for seed in (4, 5) for label in (2, 7)]
+    assert found == [
+        f"samples/seed_0000000{seed}_class_00{label}.png" for seed in (4, 5) for label in (2, 7)
+    ]
     expected = pictures.to_uint8(gan_cli.load(made("cgan")).sample(1, seed=5, classes=[2]))[0]
     assert np.array_equal(np.asarray(Image.open(found[2])), pictures.pixels_of(expected))
     monkeypatch.setattr(Generator, "names", ("a/b", "cat", "./..", *"defghij"))
@@ -187,40 +243,67 @@ def test_pictures_of_a_class_are_named_by_it_too(
     assert code == 0 and printed.endswith(" in samples.png; columns: cat, ./..\n")
 
 
-def test_each_of_the_seeds_is_shown_in_each_class(made: Callable[[str], Path], command: Command) -> None:
-    assert command("gan-sample", str(made("cgan")), "seeds=[3,8]", "classes=[1,2]", "mode=npz")[0] == 0
+def test_each_of_the_seeds_is_shown_in_each_class(
+    made: Callable[[str], Path], command: Command
+) -> None:
+    assert (
+        command("gan-sample", str(made("cgan")), "seeds=[3,8]", "classes=[1,2]", "mode=npz")[0] == 0
+    )
     samples, generator = np.load("samples.npz")["samples"], gan_cli.load(made("cgan"))
-    expected = [generator.sample(1, seed=seed, classes=[label])[0] for seed in (3, 8) for label in (1, 2)]
+    expected = [
+        generator.sample(1, seed=seed, classes=[label])[0] for seed in (3, 8) for label in (1, 2)
+    ]
     assert np.array_equal(samples, np.stack([sample.numpy() for sample in expected]))
 
 
-def test_points_are_one_picture_named_by_the_first_seed(made: Callable[[str], Path], command: Command) -> None:
+def test_points_are_one_picture_named_by_the_first_seed(
+    made: Callable[[str], Path], command: Command
+) -> None:
     for typed in (["n=5"], ["seeds=7-9"]):
         assert command("gan-sample", str(made("points")), "mode=images", *typed)[0] == 0
-    assert sorted(contents(Path("samples"))) == ["samples/seed_00000000.png", "samples/seed_00000007.png"]
+    assert sorted(contents(Path("samples"))) == [
+        "samples/seed_00000000.png",
+        "samples/seed_00000007.png",
+    ]
 
 
 def test_data_that_have_moved_are_found_where_one_says(tmp_path: Path, command: Command) -> None:
     random = np.random.default_rng(0)
     for i in range(20):
         (tmp_path / "old").mkdir(exist_ok=True)
-        Image.fromarray(random.integers(0, 256, (8, 8), np.uint8)).save(tmp_path / "old" / f"{i}.png")
-    data = ("data=image_folder", "data.folder=old", "data.image_size=8", "data.channels=1", "data.classes=false")
+        Image.fromarray(random.integers(0, 256, (8, 8), np.uint8)).save(
+            tmp_path / "old" / f"{i}.png"
+        )
+    data = (
+        "data=image_folder",
+        "data.folder=old",
+        "data.image_size=8",
+        "data.channels=1",
+        "data.classes=false",
+    )
     save_run(tmp_path / "run", "model=aae", *data, "network.width=4", "batch_size=4")
     for mode in ("encode", "reconstruct", "nearest"):
         assert command("gan-sample", "run", f"mode={mode}", "n=2")[0] == 0
     before = np.load("samples.npz")["codes"]
     shutil.move("old", "new")
-    for name, mode in (("gan-sample", "encode"), ("gan-sample", "reconstruct"), ("gan-sample", "nearest"),
-                       ("gan-evaluate", "")):  # fmt: skip
+    for name, mode in (
+        ("gan-sample", "encode"),
+        ("gan-sample", "reconstruct"),
+        ("gan-sample", "nearest"),
+        ("gan-evaluate", ""),
+    ):
         code, printed = command(name, "run", *[f"mode={mode}"] * bool(mode))
         assert code == 2 and printed == (
-            f"{name}: data.folder=old: the checkpoint's data are not there; add data.folder= where they are.\n"
+            f"{name}: data.folder=old: the checkpoint's data are not there; add data.folder= "
+            "where they are.\n"
         )
     for mode in ("encode", "reconstruct", "nearest"):
         code, printed = command("gan-sample", "run", f"mode={mode}", "n=2", "data.folder=new")
         assert code == 0, printed
     assert np.array_equal(np.load("samples.npz")["codes"], before)
-    for typed, said in (("data.folder=newer", "no such folder"), ("data.foldr=new", "did you mean folder?")):
+    for typed, said in (
+        ("data.folder=newer", "no such folder"),
+        ("data.foldr=new", "did you mean folder?"),
+    ):
         code, printed = command("gan-sample", "run", "mode=encode", typed)
         assert code == 2 and printed.startswith(f"gan-sample: {typed}: ") and said in printed

@@ -1,4 +1,5 @@
-"""Sweeps: no cell is played twice, none is lost, those that fail are told; other launchers; searches."""
+"""Sweeps: no cell is played twice, none is lost, those that fail are told; other launchers;
+searches."""
 
 import json
 import os
@@ -21,9 +22,25 @@ from gan_cli.runs import rundir
 from gan_cli.sweeps import multirun
 
 Command = Callable[..., tuple[int, str]]
-QUICK = ("data=points", "network.width=8", "batch_size=8", "evaluate_samples=50", "hardware.threads=1")
-CELLS = ("-m", "network.width=8,12", "optimizer.lr=1e-3,1e-4", "seed=1,2,3", "hydra.sweep.dir=sweep",
-         "data=points", "batch_size=8", "evaluate_every=0", "sample_every=0", "hardware.threads=1")  # fmt: skip
+QUICK = (
+    "data=points",
+    "network.width=8",
+    "batch_size=8",
+    "evaluate_samples=50",
+    "hardware.threads=1",
+)
+CELLS = (
+    "-m",
+    "network.width=8,12",
+    "optimizer.lr=1e-3,1e-4",
+    "seed=1,2,3",
+    "hydra.sweep.dir=sweep",
+    "data=points",
+    "batch_size=8",
+    "evaluate_every=0",
+    "sample_every=0",
+    "hardware.threads=1",
+)
 
 
 def states(folder: Path) -> dict[str, str]:
@@ -63,12 +80,16 @@ def test_a_line_that_asks_for_more_goes_on_with_its_cells(command: Command, tmp_
     assert "3" in shown
 
 
-def test_the_table_has_the_best_first_and_why_cells_failed(command: Command, tmp_path: Path) -> None:
+def test_the_table_has_the_best_first_and_why_cells_failed(
+    command: Command, tmp_path: Path
+) -> None:
     line = ("gan-train", "-m", "regularizer=none,gradient_penalty", "seed=1,2,3", *QUICK, "steps=2")
     code, printed = command(*line)
     (folder,) = tmp_path.glob("outputs/sweeps/*")
     *_, said = printed.splitlines()
-    assert code == 2 and said.startswith("gan-train: 3 of 6 cells failed: regularizer=none+seed=1, regularizer=none+s")
+    assert code == 2 and said.startswith(
+        "gan-train: 3 of 6 cells failed: regularizer=none+seed=1, regularizer=none+s"
+    )
     rows = [line.split() for line in multirun.summary(folder).splitlines()]
     assert rows[0] == ["cell", "state", "rounds", "seconds", "w1"]
     assert [row[1] for row in rows[1:7]] == ["finished"] * 3 + ["failed"] * 3
@@ -93,7 +114,10 @@ def test_another_line_does_not_spoil_what_was_played(command: Command, tmp_path:
     line = ("gan-train", "-m", "hydra.sweep.dir=sweep", "seed=1,2", *QUICK, "steps=2")
     assert command(*line)[0] == 0
     code, printed = command(*line, "loss=hinge")
-    assert code == 2 and "holds a run of another configuration (loss.name: wasserstein -> hinge)" in printed
+    assert (
+        code == 2
+        and "holds a run of another configuration (loss.name: wasserstein -> hinge)" in printed
+    )
     assert set(states(tmp_path / "sweep").values()) == {"finished"}
     code, printed = command(*line, "resume=never")
     assert code == 2 and "resume=never: sweep already holds a sweep" in printed
@@ -101,7 +125,10 @@ def test_another_line_does_not_spoil_what_was_played(command: Command, tmp_path:
 
 def test_a_folder_that_is_typed_with_a_plus_is_the_sweeps(command: Command, tmp_path: Path) -> None:
     assert command("gan-train", "-m", "++hydra.sweep.dir=plus", "seed=1", *QUICK, "steps=2")[0] == 0
-    assert states(tmp_path / "plus") == {"run": "finished"} and not (tmp_path / "outputs" / "sweeps").exists()
+    assert (
+        states(tmp_path / "plus") == {"run": "finished"}
+        and not (tmp_path / "outputs" / "sweeps").exists()
+    )
 
 
 @pytest.mark.slow
@@ -120,7 +147,9 @@ def test_a_stop_before_the_first_round_leaves_what_was_handed_out(tmp_path: Path
     for handed_out in (False, True):
         with (
             pytest.raises(KeyboardInterrupt),
-            multirun.sweep(["-m", "seed=1,2", f"hydra.sweep.dir={folder}"], tmp_path, train.hydra_node),
+            multirun.sweep(
+                ["-m", "seed=1,2", f"hydra.sweep.dir={folder}"], tmp_path, train.hydra_node
+            ),
         ):
             if handed_out:
                 (folder / ".submitit").mkdir()
@@ -145,7 +174,11 @@ def test_a_sweep_whose_cells_all_failed_keeps_why(command: Command, tmp_path: Pa
 
 def test_larger_is_better_for_some_objectives(tmp_path: Path) -> None:
     for name, value in (("a", 3.0), ("b", 5.0), ("c", 4.0)):
-        card = {"objective": "classifier_score", "scores": {"classifier_score": value}, "finished": True}
+        card = {
+            "objective": "classifier_score",
+            "scores": {"classifier_score": value},
+            "finished": True,
+        }
         files.write_json(tmp_path / name / rundir.CARD, card)
     files.write_json(tmp_path / "d" / rundir.CARD, {"step": 3})
     multirun.write_failure(tmp_path / "e", "too\nbad")
@@ -164,7 +197,9 @@ def test_the_table_on_demand(command: Command, tmp_path: Path) -> None:
 def test_a_sweep_that_is_being_played_is_not_played_twice(command: Command, tmp_path: Path) -> None:
     multirun.write_failure(tmp_path / "sweep" / "seed=1", "of another time")
     with rundir.hold(tmp_path / "sweep", multirun.LOCK):
-        code, printed = command("gan-train", "-m", "hydra.sweep.dir=sweep", "seed=1,2", *QUICK, "steps=2")
+        code, printed = command(
+            "gan-train", "-m", "hydra.sweep.dir=sweep", "seed=1,2", *QUICK, "steps=2"
+        )
     assert code == 2 and "another process is training in this folder" in printed
     assert multirun.cells(tmp_path / "sweep")
 
@@ -211,7 +246,9 @@ def test_a_sweep_of_twelve_killed_twice_and_one_cell_that_cannot_be_played(tmp_p
     before: dict[str, tuple[int, bytes]] = {}
     for enough in (3, 7):
         process = start(line, tmp_path, start_new_session=True)
-        until(lambda enough=enough: list(states(sweep).values()).count("finished") >= enough, process)
+        until(
+            lambda enough=enough: list(states(sweep).values()).count("finished") >= enough, process
+        )
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         assert {name: what for name, what in written(sweep).items() if name in before} == before
@@ -234,29 +271,37 @@ def test_a_sweep_of_twelve_killed_twice_and_one_cell_that_cannot_be_played(tmp_p
         assert [json.loads(row)["step"] for row in rows] == list(range(1, steps + 1))
 
 
-# --- launchers ------------------------------------------------------------------------------------------------------
+# --- launchers ------------------------------------------------------------------------------------
 
 LAUNCHERS = {
     "joblib": ("hydra.launcher.n_jobs=2",),
     "submitit_local": (),
-    "ray": ("+hydra.launcher.ray.init.num_cpus=2", "+hydra.launcher.ray.init.include_dashboard=false"),
+    "ray": (
+        "+hydra.launcher.ray.init.num_cpus=2",
+        "+hydra.launcher.ray.init.include_dashboard=false",
+    ),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_another_launcher_plays_the_same_cells(launcher: str, tmp_path: Path) -> None:
-    """The scores of cells that other processes played are those of cells played here, to the last digit."""
+    """The scores of cells that other processes played are those of cells played here, to the last
+    digit."""
     pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
     line = ["-m", "seed=1,2", "regularizer=gradient_penalty,none", *QUICK, "steps=3"]
     other = [f"hydra/launcher={launcher}", *LAUNCHERS[launcher], "hydra.sweep.dir=there"]
     for arguments in ([*line, "hydra.sweep.dir=here"], [*line, *other]):
         process = start(arguments, tmp_path)
         printed, _ = process.communicate(timeout=250)
-        assert process.returncode == 2 and "2 of 4 cells failed: regularizer=none+seed=1" in printed, printed
+        assert (
+            process.returncode == 2 and "2 of 4 cells failed: regularizer=none+seed=1" in printed
+        ), printed
     assert states(tmp_path / "here") == states(tmp_path / "there")
     here, there = (multirun.cells(tmp_path / name) for name in ("here", "there"))
-    assert [cell.objective for cell in here] == [cell.objective for cell in there] and here[0].objective
+    assert [cell.objective for cell in here] == [cell.objective for cell in there] and here[
+        0
+    ].objective
 
 
 SLURM = {
@@ -264,8 +309,9 @@ SLURM = {
 cp "${@: -1}" submitted.sh
 last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' submitted.sh)
 for task in $(seq 0 "$last"); do
-    (export SLURM_JOB_ID=$((78 + task)) SLURM_ARRAY_JOB_ID=77 SLURM_ARRAY_TASK_ID=$task SLURM_NTASKS=1 SLURM_PROCID=0
-     SLURM_LOCALID=0 SLURM_JOB_NUM_NODES=1 SLURM_NODEID=0 bash submitted.sh; touch "ended_$task") > "task_$task" 2>&1 &
+    (export SLURM_JOB_ID=$((78 + task)) SLURM_ARRAY_JOB_ID=77 SLURM_ARRAY_TASK_ID=$task
+     export SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_JOB_NUM_NODES=1 SLURM_NODEID=0
+     bash submitted.sh; touch "ended_$task") > "task_$task" 2>&1 &
 done
 echo "Submitted batch job 77"
 """,
@@ -292,7 +338,11 @@ def test_slurm_is_asked_for_the_cells(tmp_path: Path, monkeypatch: pytest.Monkey
         (tmp_path / "bin" / name).write_text(program)
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    options = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=1"]
+    options = [
+        "hydra/launcher=submitit_slurm",
+        "hydra.launcher.partition=gpu",
+        "hydra.launcher.gpus_per_node=1",
+    ]
     line = ["-m", *options, "seed=1,2", *QUICK, "steps=3", "hydra.sweep.dir=sweep"]
     printed, _ = start(line, tmp_path).communicate(timeout=250)
     assert "2 finished" in printed, printed
@@ -303,7 +353,9 @@ def test_slurm_is_asked_for_the_cells(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def workers(process: "subprocess.Popen[str]") -> list[int]:
     """The processes that joblib plays cells in."""
-    listed = subprocess.run(["pgrep", "-g", str(process.pid), "-f", "popen_loky"], capture_output=True, text=True)
+    listed = subprocess.run(
+        ["pgrep", "-g", str(process.pid), "-f", "popen_loky"], capture_output=True, text=True
+    )
     return [int(line) for line in listed.stdout.split()]
 
 
@@ -320,14 +372,24 @@ hydra:
 @pytest.mark.slow
 @pytest.mark.parametrize("chosen", ["typed", "by a file"])
 def test_ctrl_c_lets_the_processes_of_joblib_save(chosen: str, tmp_path: Path) -> None:
-    """Typed: two processes for three cells. By a file: four processes, of which two have nothing to do."""
+    """Typed: two processes for three cells. By a file: four processes, of which two have nothing to
+    do."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "pool.yaml").write_text(POOL)
-    typed = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=1,2,3", "hydra.sweep.dir=sweep"]
+    typed = [
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "seed=1,2,3",
+        "hydra.sweep.dir=sweep",
+    ]
     filed = ["--config-dir", str(tmp_path), "experiment=pool", "seed=1,2"]
     line = ["-m", *QUICK, *(typed if chosen == "typed" else filed)]
-    process = start([*line, "steps=100000", "log_every=1", "checkpoint_every=0"], tmp_path, start_new_session=True)
+    process = start(
+        [*line, "steps=100000", "log_every=1", "checkpoint_every=0"],
+        tmp_path,
+        start_new_session=True,
+    )
     until(lambda: len(list(tmp_path.glob("sweep/*/metrics.jsonl"))) == 2, process)
     time.sleep(2)
     os.killpg(process.pid, signal.SIGINT)
@@ -343,19 +405,33 @@ def test_ctrl_c_lets_the_processes_of_joblib_save(chosen: str, tmp_path: Path) -
 @pytest.mark.slow
 def test_a_process_of_joblib_that_is_killed_is_told_of(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    line = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=1,2", *QUICK, "hydra.sweep.dir=sweep"]
-    process = start([*line, "steps=100000", "checkpoint_every=10"], tmp_path, start_new_session=True)
+    line = [
+        "-m",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "seed=1,2",
+        *QUICK,
+        "hydra.sweep.dir=sweep",
+    ]
+    process = start(
+        [*line, "steps=100000", "checkpoint_every=10"], tmp_path, start_new_session=True
+    )
     until(lambda: len(list(tmp_path.glob("sweep/*/checkpoints/last.pt"))) == 2, process)
     os.kill(workers(process)[0], signal.SIGKILL)
     printed, _ = process.communicate(timeout=100)
-    assert process.returncode == 2 and "a process that played a cell was killed (out of memory?" in printed, printed
+    assert (
+        process.returncode == 2
+        and "a process that played a cell was killed (out of memory?" in printed
+    ), printed
     assert "Traceback" not in printed
 
 
-# --- searches -------------------------------------------------------------------------------------------------------
+# --- searches -------------------------------------------------------------------------------------
 
-SEARCH = ("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=search", *QUICK, "steps=3",
-          "optimizer.lr=tag(log,interval(1e-5,1e-1))", "optimizer.betas=[0.0,0.9],[0.5,0.9]")  # fmt: skip
+SEARCH = (
+    "-m", "hydra/sweeper=optuna", "hydra.sweep.dir=search", *QUICK, "steps=3",
+    "optimizer.lr=tag(log,interval(1e-5,1e-1))", "optimizer.betas=[0.0,0.9],[0.5,0.9]",
+)  # fmt: skip
 
 
 def best_of(folder: Path) -> float:
@@ -369,7 +445,9 @@ def test_a_search_goes_on_where_it_was(command: Command, tmp_path: Path) -> None
     first = written(tmp_path / "search")
     code, printed = command("gan-train", *SEARCH, "hydra.sweeper.n_trials=5")
     assert code == 0 and printed.count("played before") == 3 and "5 finished" in printed
-    assert {name: what for name, what in written(tmp_path / "search").items() if name in first} == first
+    assert {
+        name: what for name, what in written(tmp_path / "search").items() if name in first
+    } == first
     values = [cell.objective[1] for cell in multirun.cells(tmp_path / "search") if cell.objective]
     assert best_of(tmp_path / "search") == min(values) and len(values) == 5
 
@@ -378,12 +456,15 @@ def test_a_search_that_a_file_chooses_is_seeded_too(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     (tmp_path / "experiment").mkdir()
     own = (
-        "# @package _global_\ndefaults: [{override /hydra/sweeper: optuna}]\nhydra: {sweeper: {max_failure_rate: 0.5}}"
+        "# @package _global_\ndefaults: [{override /hydra/sweeper: optuna}]\nhydra: {sweeper: "
+        "{max_failure_rate: 0.5}}"
     )
     (tmp_path / "experiment" / "own.yaml").write_text(own)
 
     def added(*typed: str) -> list[str]:
-        return multirun._search(list(typed), train.hydra_node([*typed, "-m", "--config-dir", str(tmp_path)])["sweeper"])
+        return multirun._search(
+            list(typed), train.hydra_node([*typed, "-m", "--config-dir", str(tmp_path)])["sweeper"]
+        )
 
     direction, seed = "hydra.sweeper.direction=${gan.direction:}", "hydra.sweeper.sampler.seed=0"
     assert added("experiment=own", "seed=1,2") == [direction, seed]
@@ -397,16 +478,22 @@ def test_a_search_that_a_file_chooses_is_seeded_too(tmp_path: Path) -> None:
 
 def test_a_folder_that_a_file_names_is_the_sweeps(command: Command, tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "named.yaml").write_text("# @package _global_\nhydra: {sweep: {dir: named}}\n")
+    (tmp_path / "experiment" / "named.yaml").write_text(
+        "# @package _global_\nhydra: {sweep: {dir: named}}\n"
+    )
     line = ("-m", "--config-dir", str(tmp_path), "experiment=named", "seed=1,2", *QUICK, "steps=2")
     assert command("gan-train", *line)[0] == 0
     code, printed = command("gan-train", *line)
     assert (
-        code == 0 and printed.count("played before") == 2 and set(states(tmp_path / "named").values()) == {"finished"}
+        code == 0
+        and printed.count("played before") == 2
+        and set(states(tmp_path / "named").values()) == {"finished"}
     )
 
 
-def test_a_search_goes_the_way_that_the_objective_gets_better(command: Command, tmp_path: Path) -> None:
+def test_a_search_goes_the_way_that_the_objective_gets_better(
+    command: Command, tmp_path: Path
+) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     code, printed = command("gan-train", *SEARCH, "objective=modes", "hydra.sweeper.n_trials=3")
     assert code == 0 and "Directions: ['maximize']" in printed
@@ -417,11 +504,16 @@ def test_a_search_goes_the_way_that_the_objective_gets_better(command: Command, 
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("hydra.sweeper.direction=maximize", "hydra.sweeper.direction=maximize: w1 gets better the other way"),
+        (
+            "hydra.sweeper.direction=maximize",
+            "hydra.sweeper.direction=maximize: w1 gets better the other way",
+        ),
         ("evaluate_every=0", "evaluate_every=0: a search needs scores"),
     ],
 )
-def test_a_search_that_cannot_find_anything_is_refused(typed: str, said: str, command: Command) -> None:
+def test_a_search_that_cannot_find_anything_is_refused(
+    typed: str, said: str, command: Command
+) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     code, printed = command("gan-train", *SEARCH, "hydra.sweeper.n_trials=1", typed)
     assert code == 2 and said in printed
@@ -434,7 +526,9 @@ def test_data_without_scores_cannot_be_searched() -> None:
 
 def test_a_cell_that_fails_does_not_end_a_search(command: Command, tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    code, printed = command("gan-train", *SEARCH, "hydra.sweeper.n_trials=4", "regularizer=none,gradient_penalty")
+    code, printed = command(
+        "gan-train", *SEARCH, "hydra.sweeper.n_trials=4", "regularizer=none,gradient_penalty"
+    )
     found = states(tmp_path / "search")
     assert code == 2 and set(found.values()) == {"finished", "failed"} and len(found) == 4
     assert f"{list(found.values()).count('failed')} of 4 cells failed" in printed

@@ -1,4 +1,5 @@
-"""Where float32 ends: saturated scores, flat critics, one sample, one colour; each against float64."""
+"""Where float32 ends: saturated scores, flat critics, one sample, one colour; each against
+float64."""
 
 from collections.abc import Callable
 
@@ -35,7 +36,11 @@ def test_saturated_scores_lose_nothing(name: str, side: str) -> None:
     for kind in (torch.float32, torch.float64):
         real = torch.tensor(SATURATED, dtype=kind, requires_grad=True)
         fake = torch.tensor(SATURATED[::-1], dtype=kind, requires_grad=True)
-        value = loss.discriminator(real, fake) if side == "discriminator" else loss.generator(fake, real)
+        value = (
+            loss.discriminator(real, fake)
+            if side == "discriminator"
+            else loss.generator(fake, real)
+        )
         gradients = torch.autograd.grad(value, [real, fake], allow_unused=True)
         found.append([value, *(gradient for gradient in gradients if gradient is not None)])
     for single, double in zip(*found, strict=True):
@@ -43,7 +48,9 @@ def test_saturated_scores_lose_nothing(name: str, side: str) -> None:
         torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("divergence", ["kl", "reverse_kl", "jensen_shannon", "gan", "squared_hellinger"])
+@pytest.mark.parametrize(
+    "divergence", ["kl", "reverse_kl", "jensen_shannon", "gan", "squared_hellinger"]
+)
 def test_f_divergences_at_scores_that_their_exponentials_bear(divergence: str) -> None:
     """exp(80) fits into float32; beyond, an f-divergence is infinite and the run says so."""
     loss = FGAN(divergence)  # type: ignore[arg-type]
@@ -74,7 +81,8 @@ class Flat(nn.Module):
 def test_a_penalty_of_a_flat_critic_is_finite_and_that_of_float64(
     made: Callable[[], Regularizer], n: int, apart: float
 ) -> None:
-    """Zero gradient everywhere, one sample, and images that are all the same: norms of zero vectors."""
+    """Zero gradient everywhere, one sample, and images that are all the same: norms of zero
+    vectors."""
     found = []
     for kind in (torch.float32, torch.float64):
         critic, regularizer = Flat().to(kind), made()
@@ -90,7 +98,8 @@ def test_a_penalty_of_a_flat_critic_is_finite_and_that_of_float64(
 
 @pytest.mark.parametrize("model", [model for model in MODELS if model not in TEXT])
 def test_constant_images_give_no_nan(model: str) -> None:
-    """Data of one grey: standard deviations and distances are zero. Three rounds, every weight finite."""
+    """Data of one grey: standard deviations and distances are zero. Three rounds, every weight
+    finite."""
     trainer = make_trainer(*fitting(model, "data=digits"), *TINY, "model.warm_up=null")
     for fields in (trainer.batches.dataset.train, trainer.batches.dataset.heldout):
         for name in [key for key in fields if key.startswith("x")]:
@@ -103,11 +112,12 @@ def test_constant_images_give_no_nan(model: str) -> None:
     assert all(weight.isfinite().all() for weight in trainer.game.parameters())
 
 
-# --- laws of chance ---------------------------------------------------------------------------------------------------
+# --- laws of chance -------------------------------------------------------------------------------
 
 
 def test_two_shards_draw_independent_numbers() -> None:
-    """Rows of one law, and dropout's own: no correlation between two shards over 2000 turns beyond chance."""
+    """Rows of one law, and dropout's own: no correlation between two shards over 2000 turns beyond
+    chance."""
     drawn: list[list[Tensor]] = [[], []]
     for step in range(2000):
         for shard in (0, 1):
@@ -126,7 +136,12 @@ def test_two_shards_draw_independent_numbers() -> None:
 
 def test_turns_rounds_and_seeds_draw_independent_numbers() -> None:
     streams = {}
-    for name, position in {"turn": (0, 0, 1), "round": (0, 1, 0), "seed": (1, 0, 0), "here": (0, 0, 0)}.items():
+    for name, position in {
+        "turn": (0, 0, 1),
+        "round": (0, 1, 0),
+        "seed": (1, 0, 0),
+        "here": (0, 0, 0),
+    }.items():
         noise.begin_turn("turn", *position)
         streams[name] = torch.randn(20_000)
     noise.begin_turn("turn")
@@ -136,8 +151,15 @@ def test_turns_rounds_and_seeds_draw_independent_numbers() -> None:
 
 @pytest.mark.parametrize("saved_at", [1, 2])
 def test_turns_are_counted_exactly_across_a_resume(saved_at: int) -> None:
-    """Three turns of the critic, one of the generator, a penalty in every second turn: as if it had not stopped."""
-    typed = ("model=wgan_gp", "data=points", *TINY, "model.repeat.discriminator=3", "regularizer.every=2")
+    """Three turns of the critic, one of the generator, a penalty in every second turn: as if it had
+    not stopped."""
+    typed = (
+        "model=wgan_gp",
+        "data=points",
+        *TINY,
+        "model.repeat.discriminator=3",
+        "regularizer.every=2",
+    )
     counted = []
     for resumed in (False, True):
         trainer, seen = make_trainer(*typed), []
@@ -149,5 +171,10 @@ def test_turns_are_counted_exactly_across_a_resume(saved_at: int) -> None:
             trainer.play_round()
         counted.append(seen)
     assert counted[0] == counted[1]
-    assert [name for name, _ in counted[0]] == ["discriminator", "discriminator", "discriminator", "generator"] * 4
+    assert [name for name, _ in counted[0]] == [
+        "discriminator",
+        "discriminator",
+        "discriminator",
+        "generator",
+    ] * 4
     assert [due for name, due in counted[0] if name == "discriminator"] == [True, False] * 6

@@ -1,4 +1,5 @@
-"""Objectives against values computed another way: quantile grids for expectations, numeric suprema, hand values."""
+"""Objectives against values computed another way: quantile grids for expectations, numeric suprema,
+hand values."""
 
 import math
 
@@ -11,7 +12,15 @@ from gan_cli import noise
 from gan_cli.divergences import DIVERGENCES, js_weighted
 from gan_cli.errors import UserError
 from gan_cli.games.energy import pulling_away
-from gan_cli.losses import FGAN, BoundarySeeking, Hinge, Loss, Minimax, NonSaturating, RelativisticPairing
+from gan_cli.losses import (
+    FGAN,
+    BoundarySeeking,
+    Hinge,
+    Loss,
+    Minimax,
+    NonSaturating,
+    RelativisticPairing,
+)
 from gan_cli.networks.layers import Gated, MinibatchDiscrimination, SmoothELU
 from gan_cli.networks.mlp import Discriminator
 
@@ -19,14 +28,22 @@ STANDARD = torch.distributions.Normal(0.0, 1.0)
 
 
 def normal(n: int = 1000) -> Tensor:
-    """n draws from N(0, 1), one from each n-th part of its mass: means over them are nearly expectations."""
-    return STANDARD.icdf(((torch.arange(n) + torch.rand(n)) / n).clamp(1e-7, 1 - 1e-7))[torch.randperm(n), None]
+    """n draws from N(0, 1), one from each n-th part of its mass: means over them are nearly
+    expectations."""
+    return STANDARD.icdf(((torch.arange(n) + torch.rand(n)) / n).clamp(1e-7, 1 - 1e-7))[
+        torch.randperm(n), None
+    ]
 
 
-def best(loss: Loss, shift: float, scale: float = 1.0, steps: int = 2000) -> tuple[float, nn.Module]:
-    """The loss of a trained discriminator between N(0, scale^2) and N(shift, scale^2), and the discriminator."""
+def best(
+    loss: Loss, shift: float, scale: float = 1.0, steps: int = 2000
+) -> tuple[float, nn.Module]:
+    """The loss of a trained discriminator between N(0, scale^2) and N(shift, scale^2), and the
+    discriminator."""
     torch.manual_seed(0)
-    D = nn.Sequential(nn.Linear(1, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1), nn.Flatten(0))
+    D = nn.Sequential(
+        nn.Linear(1, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1), nn.Flatten(0)
+    )
     optimizer = torch.optim.Adam(D.parameters(), lr=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     seen = []
@@ -40,9 +57,18 @@ def best(loss: Loss, shift: float, scale: float = 1.0, steps: int = 2000) -> tup
     return torch.stack(seen[-300:]).mean().item(), D
 
 
-EXACT = {"total_variation": 0.3829, "kl": 0.5, "reverse_kl": 0.5, "pearson": math.e - 1, "neyman": math.e - 1,
-         "squared_hellinger": 0.2350, "jeffrey": 1.0, "jensen_shannon": 0.2228, "gan": -1.1635,
-         "js_weighted": 0.0949}  # fmt: skip
+EXACT = {
+    "total_variation": 0.3829,
+    "kl": 0.5,
+    "reverse_kl": 0.5,
+    "pearson": math.e - 1,
+    "neyman": math.e - 1,
+    "squared_hellinger": 0.2350,
+    "jeffrey": 1.0,
+    "jensen_shannon": 0.2228,
+    "gan": -1.1635,
+    "js_weighted": 0.0949,
+}
 """D_f(N(0,1), N(1,1)); `js_weighted` at pi = 0.3."""
 
 
@@ -54,7 +80,8 @@ def test_every_f_divergence_is_reached_from_below(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*DIVERGENCES, "js_weighted"])
 def test_conjugates_are_the_numeric_supremum(name: str) -> None:
-    """f*(t) = sup over u > 0 of u t - f(u), at t = g(v); and t = f'(u) reaches f(u) + f*(t) = u t."""
+    """f*(t) = sup over u > 0 of u t - f(u), at t = g(v); and t = f'(u) reaches f(u) + f*(t) = u
+    t."""
     row = js_weighted(0.3) if name == "js_weighted" else DIVERGENCES[name]
     v = torch.linspace(-1.9, 3, 15, dtype=torch.double)
     u = torch.logspace(-7, 7, 200_001, dtype=torch.double)
@@ -76,7 +103,11 @@ def test_the_threshold_is_the_derivative_at_one(name: str) -> None:
 def test_large_scores_give_no_nan(name: str) -> None:
     loss = FGAN(name, heuristic=True)  # type: ignore[arg-type]
     score = torch.tensor([-20.0, 0.0, 20.0], requires_grad=True)
-    for value in (loss.discriminator(score, score), loss.generator(score), FGAN(name).generator(score)):  # type: ignore[arg-type]
+    for value in (
+        loss.discriminator(score, score),
+        loss.generator(score),
+        FGAN(name).generator(score),
+    ):  # type: ignore[arg-type]
         (gradient,) = torch.autograd.grad(value, score)
         assert value.isfinite() and gradient.isfinite().all()
 
@@ -91,10 +122,12 @@ def test_relativistic_pairing_reaches_its_closed_form(shift: float, expected: fl
 
 
 @pytest.mark.parametrize(
-    ("sigma", "expected"), mostly_slow([(2.0, 1.3257), (1.0, 1.1635), (0.5, 0.7126), (0.25, 0.1209)], 1.0, 0.25)
+    ("sigma", "expected"),
+    mostly_slow([(2.0, 1.3257), (1.0, 1.1635), (0.5, 0.7126), (0.25, 0.1209)], 1.0, 0.25),
 )
 def test_instance_noise_gives_two_points_a_finite_divergence(sigma: float, expected: float) -> None:
-    """Point masses at 0 and 1 with noise: the optimal loss of the first GAN (Arjovsky and Bottou, 2017)."""
+    """Point masses at 0 and 1 with noise: the optimal loss of the first GAN (Arjovsky and Bottou,
+    2017)."""
     assert best(Minimax(), 1, sigma)[0] == pytest.approx(expected, rel=0.02)
 
 
@@ -113,7 +146,7 @@ def test_one_sided_label_smoothing() -> None:
     torch.testing.assert_close(NonSaturating(real_label=0.9).discriminator(real, fake), expected)
 
 
-# --- games with objectives of their own -------------------------------------------------------------------------------
+# --- games with objectives of their own -----------------------------------------------------------
 
 
 def test_the_pulling_away_term_by_hand() -> None:
@@ -125,7 +158,9 @@ def test_the_pulling_away_term_by_hand() -> None:
 
 
 def test_the_margin_of_ebgan_by_hand() -> None:
-    trainer = make_trainer("model=ebgan", "data=points", "model.margin=3", "model.pulling_away=0.1", *TINY)
+    trainer = make_trainer(
+        "model=ebgan", "data=points", "model.margin=3", "model.pulling_away=0.1", *TINY
+    )
     game, x = trainer.game, torch.randn(6, 2)
     noise.begin_turn("test")
     with torch.no_grad():
@@ -158,9 +193,17 @@ def test_the_balance_of_began_by_hand(start: float, real: float, fake: float) ->
 
 
 def test_the_wasserstein_end_of_the_loss_sensitive_family() -> None:
-    plain = ("data=points", "model.critic_norm=none", "regularizer=weight_clip", "model.latent=8", *TINY)
+    plain = (
+        "data=points",
+        "model.critic_norm=none",
+        "regularizer=weight_clip",
+        "model.latent=8",
+        *TINY,
+    )
     ends = [
-        make_trainer("model=loss_sensitive", "model.slope=1", "model.scale=0", "model.prior=normal", *plain),
+        make_trainer(
+            "model=loss_sensitive", "model.slope=1", "model.scale=0", "model.prior=normal", *plain
+        ),
         make_trainer("model=two_player", "loss=wasserstein", *plain),
     ]
     for trainer in ends:
@@ -170,7 +213,9 @@ def test_the_wasserstein_end_of_the_loss_sensitive_family() -> None:
 
 
 def test_the_margin_of_the_loss_sensitive_critic_by_hand() -> None:
-    game = make_trainer("model=loss_sensitive", "data=points", "model.scale=0.5", "model.critic_norm=none", *TINY).game
+    game = make_trainer(
+        "model=loss_sensitive", "data=points", "model.scale=0.5", "model.critic_norm=none", *TINY
+    ).game
     x = torch.randn(6, 2)
     noise.begin_turn("test")
     x_fake = game.G(game.prior(6)).detach()  # type: ignore[operator]
@@ -186,7 +231,7 @@ def test_a_loss_for_a_game_with_its_own_is_refused() -> None:
         make_trainer("model=gan", "data=points", "loss=own")
 
 
-# --- layers and norms -------------------------------------------------------------------------------------------------
+# --- layers and norms -----------------------------------------------------------------------------
 
 
 def test_minibatch_discrimination_by_hand() -> None:
@@ -194,7 +239,9 @@ def test_minibatch_discrimination_by_hand() -> None:
     with torch.no_grad():
         layer.project.weight.copy_(torch.eye(2))
     x = torch.tensor([[0.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
-    expected = torch.tensor([math.exp(-2) + math.exp(-3), math.exp(-2) + math.exp(-1), math.exp(-3) + math.exp(-1)])
+    expected = torch.tensor(
+        [math.exp(-2) + math.exp(-3), math.exp(-2) + math.exp(-1), math.exp(-3) + math.exp(-1)]
+    )
     torch.testing.assert_close(layer(x), torch.cat([x, expected[:, None]], dim=1))
 
 
@@ -230,7 +277,8 @@ def test_spectral_norm_against_the_svd(data: str) -> None:
 
 
 def test_a_spectrally_normed_critic_is_1_lipschitz() -> None:
-    """The hinge loss between N(0,1) and N(1,1) of any 1-Lipschitz critic is at least 1.3370; of any other, 1.2342."""
+    """The hinge loss between N(0,1) and N(1,1) of any 1-Lipschitz critic is at least 1.3370; of any
+    other, 1.2342."""
     losses = {}
     for name in ("none", "spectral"):
         torch.manual_seed(0)
@@ -250,7 +298,9 @@ def test_a_spectrally_normed_critic_is_1_lipschitz() -> None:
 
 @pytest.mark.parametrize("norm", ["none", "batch", "layer", "instance", "weight", "spectral"])
 def test_every_norm_of_a_critic_of_images(norm: str) -> None:
-    trainer = make_trainer("model=gan", "network=dcgan", "data=digits", f"model.critic_norm={norm}", *TINY)
+    trainer = make_trainer(
+        "model=gan", "network=dcgan", "data=digits", f"model.critic_norm={norm}", *TINY
+    )
     trainer.game.train()
     trainer.play_round()
     assert all(term.isfinite() for terms in trainer.terms.values() for term in terms.values())

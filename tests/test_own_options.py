@@ -1,4 +1,5 @@
-"""Option files of one's own: what is wrong with one is said with its name and the line, in whatever group it lies."""
+"""Option files of one's own: what is wrong with one is said with its name and the line, in whatever
+group it lies."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,25 +26,55 @@ GOOD = {
     "experiment": "# @package _global_\nsteps: 3\n",
 }
 FAULTS: dict[str, tuple[Callable[[str], bytes], str]] = {
-    "tab": (lambda text: f"{text}a:\n\tb: 1\n".encode(), "line {next1}: a tab, where YAML takes blanks alone."),
+    "tab": (
+        lambda text: f"{text}a:\n\tb: 1\n".encode(),
+        "line {next1}: a tab, where YAML takes blanks alone.",
+    ),
     "double": (
         lambda text: f"{text}{text.splitlines()[-1]}\n".encode(),
         "line {next}: `{key}` stands there for a second time; delete one.",
     ),
-    "indent": (lambda text: f"{text}a:\n    b: 1\n  c: 2\n".encode(), "line {next2}: is indented otherwise than"),
-    "bracket": (lambda text: f"{text}a: [1, 2\n".encode(), "line {next1}: a bracket is not closed before it; add ]."),
-    "colon": (lambda text: f"{text}a: b: c\n".encode(), "line {next}: a colon and a blank must stand between"),
+    "indent": (
+        lambda text: f"{text}a:\n    b: 1\n  c: 2\n".encode(),
+        "line {next2}: is indented otherwise than",
+    ),
+    "bracket": (
+        lambda text: f"{text}a: [1, 2\n".encode(),
+        "line {next1}: a bracket is not closed before it; add ].",
+    ),
+    "colon": (
+        lambda text: f"{text}a: b: c\n".encode(),
+        "line {next}: a colon and a blank must stand between",
+    ),
     "quote": (lambda text: f'{text}a: "b\n'.encode(), "a quotation mark is not closed"),
-    "alias": (lambda text: f"{text}a: *b\n".encode(), "line {next}: a `*name` for which there is no `&name`"),
-    "tag": (lambda text: f"{text}a: !!python/object:os.system x\n".encode(), "only plain values can stand there."),
-    "latin": (lambda text: f"{text}# Müller\n".encode("latin-1"), "line {next}: is not UTF-8 (in Latin-1 it would be"),
+    "alias": (
+        lambda text: f"{text}a: *b\n".encode(),
+        "line {next}: a `*name` for which there is no `&name`",
+    ),
+    "tag": (
+        lambda text: f"{text}a: !!python/object:os.system x\n".encode(),
+        "only plain values can stand there.",
+    ),
+    "latin": (
+        lambda text: f"{text}# Müller\n".encode("latin-1"),
+        "line {next}: is not UTF-8 (in Latin-1 it would be",
+    ),
     "utf16": (lambda text: text.encode("utf-16"), "line 1: is UTF-16; save the file as UTF-8."),
     "nul": (lambda text: text.encode() + b"\0", "line {next}: holds a character that is no text."),
-    "list": (lambda text: b"# @package _global_\n- a\n- b\n", "holds a list; an option is made of keys with values"),
-    "word": (lambda text: b"# @package _global_\nhello\n", "holds 'hello' and no key; an option is made of keys"),
+    "list": (
+        lambda text: b"# @package _global_\n- a\n- b\n",
+        "holds a list; an option is made of keys with values",
+    ),
+    "word": (
+        lambda text: b"# @package _global_\nhello\n",
+        "holds 'hello' and no key; an option is made of keys",
+    ),
     "number": (lambda text: f"{text}1: 2\n".encode(), "1: is no key; put it in quotes"),
-    "interpolation": (lambda text: f"{text}a: ${{oops\n".encode(), "no viable alternative at input"),
-}  # fmt: skip
+    "interpolation": (
+        lambda text: f"{text}a: ${{oops\n".encode(),
+        "no viable alternative at input",
+    ),
+}
 
 
 @pytest.fixture
@@ -86,26 +117,72 @@ def test_a_faulty_file_that_another_one_names(fault: str, folder: Path, command:
     path = write(folder, "model/base.yaml", FAULTS[fault][0](GOOD["model"]))
     write(folder, "model/mine.yaml", "defaults: [base, _self_]\n")
     code, printed = command("gan-train", "--config-dir", str(folder), "model=mine")
-    assert code == 2 and printed.startswith(f"gan-train: {path}, line ") and printed.count("\n") == 1
+    assert (
+        code == 2 and printed.startswith(f"gan-train: {path}, line ") and printed.count("\n") == 1
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
         ("experiment/mine.yaml", "steps: 3\n", "line 1: must be `# @package _global_`"),
-        ("experiment/mine.yaml", "# mine\n# @package _global_\nsteps: 3\n", "line 1: must be `# @package _global_`"),
-        ("experiment/mine.yaml", "\ufeff# @package _global_\nsteps: 3\n", "line 1: begins with a byte order mark"),
-        ("experiment/mine.yaml", "# @package _global_\nsteps: 1e3\n", "steps=1000.0: expected a whole number, written"),
-        ("experiment/mine.yaml", "# @package _global_\nstepss: 3\n", "stepss: no such key (did you mean steps?)"),
-        ("experiment/mine.yaml", "# @package _global_\nlr: 3\n", "lr: no such key; gan-cli calls it optimizer.lr"),
-        ("hardware/mine.yaml", "devic: cpu\n", "hardware.devic: no such key (did you mean hardware.device?)"),
-        ("hardware/mine.yaml", "threads: many\n", "hardware.threads=many: value 'many' of type 'str' could not be"),
-        ("loss/mine.yaml", "# @package _global_\nname: hinge\n", "line 1: `# @package _global_` takes its keys out of"),
+        (
+            "experiment/mine.yaml",
+            "# mine\n# @package _global_\nsteps: 3\n",
+            "line 1: must be `# @package _global_`",
+        ),
+        (
+            "experiment/mine.yaml",
+            "\ufeff# @package _global_\nsteps: 3\n",
+            "line 1: begins with a byte order mark",
+        ),
+        (
+            "experiment/mine.yaml",
+            "# @package _global_\nsteps: 1e3\n",
+            "steps=1000.0: expected a whole number, written",
+        ),
+        (
+            "experiment/mine.yaml",
+            "# @package _global_\nstepss: 3\n",
+            "stepss: no such key (did you mean steps?)",
+        ),
+        (
+            "experiment/mine.yaml",
+            "# @package _global_\nlr: 3\n",
+            "lr: no such key; gan-cli calls it optimizer.lr",
+        ),
+        (
+            "hardware/mine.yaml",
+            "devic: cpu\n",
+            "hardware.devic: no such key (did you mean hardware.device?)",
+        ),
+        (
+            "hardware/mine.yaml",
+            "threads: many\n",
+            "hardware.threads=many: value 'many' of type 'str' could not be",
+        ),
+        (
+            "loss/mine.yaml",
+            "# @package _global_\nname: hinge\n",
+            "line 1: `# @package _global_` takes its keys out of",
+        ),
         ("loss/mine.yaml", "real_label: 0.9\n", "needs `name:`, or `defaults:`"),
-        ("loss/hinge.yaml", "name: minimax\n", "gan-cli has another loss=hinge, which is the one that is taken"),
-        ("loss/mine.yaml", "defaults: [hing]\nname: hinge\n", "loss=hing: no such option (did you mean hinge?)"),
+        (
+            "loss/hinge.yaml",
+            "name: minimax\n",
+            "gan-cli has another loss=hinge, which is the one that is taken",
+        ),
+        (
+            "loss/mine.yaml",
+            "defaults: [hing]\nname: hinge\n",
+            "loss=hing: no such option (did you mean hinge?)",
+        ),
         ("loss/mine.yaml", "defaults: 3\nname: hinge\n", "defaults must be a list (got int)"),
-        ("model/mine.yaml", "defaults:\n  - two_player\n  - override /los@_global_.loss: hinge\n", "no such key"),
+        (
+            "model/mine.yaml",
+            "defaults:\n  - two_player\n  - override /los@_global_.loss: hinge\n",
+            "no such key",
+        ),
     ],
 )
 def test_what_hydra_would_take_otherwise(
@@ -113,7 +190,11 @@ def test_what_hydra_would_take_otherwise(
 ) -> None:
     path = write(folder, name, content)
     code, printed = command("gan-train", "--config-dir", "own", f"{path.parent.name}={path.stem}")
-    assert code == 2 and printed.startswith(f"gan-train: {path.relative_to(tmp_path)}") and said in printed
+    assert (
+        code == 2
+        and printed.startswith(f"gan-train: {path.relative_to(tmp_path)}")
+        and said in printed
+    )
     assert printed.count("\n") == 1 and "Traceback" not in printed
 
 
@@ -121,8 +202,12 @@ def test_an_option_of_ones_own_is_listed_and_meant(folder: Path, command: Comman
     write(folder, "loss/gentle.yaml", "# A gentle loss of mine.\nname: hinge\n")
     code, printed = command("gan-train", "--config-dir", "own", "loss=gentel")
     assert code == 2 and "(did you mean gentle?)" in printed and ", gentle, " in printed
-    assert "A gentle loss of mine" in command("gan-train", "--config-dir", "own", "--help", "loss")[1]
-    assert command("gan-train", "--help", "loss=gentle", "--config-dir", "own")[1].startswith("loss=gentle\n")
+    assert (
+        "A gentle loss of mine" in command("gan-train", "--config-dir", "own", "--help", "loss")[1]
+    )
+    assert command("gan-train", "--help", "loss=gentle", "--config-dir", "own")[1].startswith(
+        "loss=gentle\n"
+    )
     assert "gentle" not in command("gan-train", "loss=gentel")[1].replace("gentel", "")
     assert "gentle" not in options("loss")
 
@@ -130,7 +215,11 @@ def test_an_option_of_ones_own_is_listed_and_meant(folder: Path, command: Comman
 def test_another_ending_is_said(folder: Path, command: Command) -> None:
     write(folder, "loss/mine.yml", "name: hinge\n")
     code, printed = command("gan-train", "--config-dir", "own", "loss=mine")
-    assert code == 2 and "own/loss/mine.yml is not seen, for its name does not end in .yaml; rename it." in printed
+    assert (
+        code == 2
+        and ("own/loss/mine.yml is not seen, for its name does not end in .yaml; rename it.")
+        in printed
+    )
 
 
 @pytest.mark.parametrize("command_line", ["gan-train", "gan-bench"])

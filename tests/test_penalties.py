@@ -60,7 +60,8 @@ def test_the_order_of_the_norm(order: float, norm: float) -> None:
 
 
 def test_where_a_penalty_looks() -> None:
-    """A quadratic critic's slope at x is a |x|: R1 sees real samples, R2 fake ones, the line what lies between."""
+    """A quadratic critic's slope at x is a |x|: R1 sees real samples, R2 fake ones, the line what
+    lies between."""
     x, x_fake = torch.randn(500, 4), torch.zeros(500, 4)
     D, mean = Quadratic(3.0), x.square().sum(dim=1).mean().item()
     assert named("r1")(D, x, x_fake)["penalty"].item() == pytest.approx(5 * 9 * mean, rel=1e-5)
@@ -84,24 +85,33 @@ def test_dragan_stays_near_the_data() -> None:
 def test_the_finite_difference_of_a_linear_critic() -> None:
     x_fake = torch.randn(50, 3)
     along = x_fake + torch.rand(50, 1) * W / 3
-    assert FiniteDifference()(Linear(W), along, x_fake)["penalty"].item() == pytest.approx(10 * (3 - 1) ** 2, rel=1e-3)
+    assert FiniteDifference()(Linear(W), along, x_fake)["penalty"].item() == pytest.approx(
+        10 * (3 - 1) ** 2, rel=1e-3
+    )
     across = x_fake + torch.tensor([2.0, 1.0, 0.0])  # orthogonal to w: it sees no slope at all
-    assert FiniteDifference()(Linear(W), across, x_fake)["penalty"].item() == pytest.approx(10, rel=1e-3)
+    assert FiniteDifference()(Linear(W), across, x_fake)["penalty"].item() == pytest.approx(
+        10, rel=1e-3
+    )
     same = FiniteDifference()(Linear(W), x_fake, x_fake)["penalty"]
     assert same.isfinite()
 
 
 @pytest.mark.slow
 def test_the_finite_difference_reaches_the_closed_form_of_the_gradient_penalty() -> None:
-    """In one dimension the line is all there is: gap 1.05, though a mean slope between two points is less sharp."""
+    """In one dimension the line is all there is: gap 1.05, though a mean slope between two points
+    is less sharp."""
     _, gap, slope = fit_critic(Wasserstein(), FiniteDifference(), 1)
     assert gap == pytest.approx(1.0545, rel=0.03) and slope == pytest.approx(1.05, rel=0.03)
 
 
 @pytest.mark.slow
 def test_one_and_two_sides_differ_where_nothing_is_to_be_told() -> None:
-    """Between equal laws a two-sided penalty holds the slope at 1, a one-sided one lets it fall (WGAN-GP, app. C)."""
-    slopes = {name: fit_critic(Wasserstein(), named(name), 0)[2] for name in ("gradient_penalty", "one_sided")}
+    """Between equal laws a two-sided penalty holds the slope at 1, a one-sided one lets it fall
+    (WGAN-GP, app. C)."""
+    slopes = {
+        name: fit_critic(Wasserstein(), named(name), 0)[2]
+        for name in ("gradient_penalty", "one_sided")
+    }
     assert slopes["gradient_penalty"] == pytest.approx(1, abs=0.05)
     assert slopes["one_sided"] < 0.9
 
@@ -110,7 +120,12 @@ def test_one_and_two_sides_differ_where_nothing_is_to_be_told() -> None:
 def test_a_lazy_penalty_is_as_strong_on_average(repeat: int) -> None:
     typed = ("model=two_player", "data=points", f"model.repeat.discriminator={repeat}", *TINY)
     lazy = make_trainer(*typed, "regularizer=r1", "regularizer.every=4").game
-    due = [turn.due for step in range(8) for turn in lazy.turns(step) if turn.player.name == "discriminator"]
+    due = [
+        turn.due
+        for step in range(8)
+        for turn in lazy.turns(step)
+        if turn.player.name == "discriminator"
+    ]
     assert due == [i % 4 == 0 for i in range(8 * repeat)]
     x, x_fake = torch.randn(2, 7, 3).unbind()
     always = named("r1")(Linear(W), x, x_fake)["penalty"]
@@ -119,7 +134,9 @@ def test_a_lazy_penalty_is_as_strong_on_average(repeat: int) -> None:
 
 
 def test_a_lazy_penalty_is_left_out_between_and_its_last_value_is_logged() -> None:
-    trainer = make_trainer("model=two_player", "data=points", "regularizer=r1", "regularizer.every=3", *TINY)
+    trainer = make_trainer(
+        "model=two_player", "data=points", "regularizer=r1", "regularizer.every=3", *TINY
+    )
     calls = []
     honest = trainer.game.penalty
     trainer.game.penalty = lambda x, x_fake: (calls.append(trainer.game.due), honest(x, x_fake))[1]  # type: ignore[assignment, method-assign]
@@ -129,13 +146,22 @@ def test_a_lazy_penalty_is_left_out_between_and_its_last_value_is_logged() -> No
         seen.append(trainer.terms["discriminator"]["penalty"].item())
     assert calls == [True, False, False, True, False, False]
     assert seen[0] == seen[1] == seen[2] != seen[3] == seen[4] == seen[5]
-    again = make_trainer("model=two_player", "data=points", "regularizer=r1", "regularizer.every=3", *TINY)
+    again = make_trainer(
+        "model=two_player", "data=points", "regularizer=r1", "regularizer.every=3", *TINY
+    )
     again.load_state_dict(trainer.state_dict())
     assert again.terms["discriminator"]["penalty"].item() == seen[5]
 
 
 def test_instance_noise_falls_to_zero_over_the_run() -> None:
-    typed = ("model=gan", "data=points", "augmentation=instance_noise", "augmentation.sigma=0.8", "steps=4", *TINY)
+    typed = (
+        "model=gan",
+        "data=points",
+        "augmentation=instance_noise",
+        "augmentation.sigma=0.8",
+        "steps=4",
+        *TINY,
+    )
     trainer = make_trainer(*typed)
     sigmas = []
     for _ in range(5):

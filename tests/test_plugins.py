@@ -1,4 +1,5 @@
-"""A GAN of one's own, in a folder outside the project: the page that the README shows, run as it is shown."""
+"""A GAN of one's own, in a folder outside the project: the page that the README shows, run as it is
+shown."""
 
 import re
 import subprocess
@@ -15,14 +16,30 @@ from gan_cli.errors import UserError
 from gan_cli.training import build, contracts
 
 Command = Callable[..., tuple[int, str]]
-QUICK = ("data=points", "steps=2", "batch_size=4", "network.width=4", "evaluate_every=0", "sample_every=0")
-TYPED = ("plugins=[my_gan/my_gan.py]", "--config-dir", "my_gan", "model=relativistic", *QUICK, "hydra.run.dir=run")
+QUICK = (
+    "data=points",
+    "steps=2",
+    "batch_size=4",
+    "network.width=4",
+    "evaluate_every=0",
+    "sample_every=0",
+)
+TYPED = (
+    "plugins=[my_gan/my_gan.py]",
+    "--config-dir",
+    "my_gan",
+    "model=relativistic",
+    *QUICK,
+    "hydra.run.dir=run",
+)
 
 
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[Path]:
     """The README's page, written to its two files; forgotten afterwards."""
-    blocks = re.findall(r"```(?:python|yaml)\n# (my_gan/\S+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(
+        r"```(?:python|yaml)\n# (my_gan/\S+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
     assert [name for name, _ in blocks] == ["my_gan/my_gan.py", "my_gan/model/relativistic.yaml"]
     for name, text in blocks:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +50,9 @@ def page(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     """What a test has registered is unknown to the next."""
-    registries = [known for known in vars(registry).values() if isinstance(known, registry.Registry)]
+    registries = [
+        known for known in vars(registry).values() if isinstance(known, registry.Registry)
+    ]
     before = [dict(known._built) for known in registries]
     modules = set(sys.modules)
     yield
@@ -42,14 +61,18 @@ def forgotten() -> Iterator[None]:
         if name.startswith(("gan_plugin", "beside_", "one_of_mine")):
             del sys.modules[name]
     for known, built in zip(registries, before, strict=True):
-        known._built = {name: part for name, part in known._built.items() if name in built or is_ours(part)}
+        known._built = {
+            name: part for name, part in known._built.items() if name in built or is_ours(part)
+        }
 
 
 def is_ours(component: Any) -> bool:
     return component.__module__.startswith("gan_cli.")
 
 
-def test_a_page_of_ones_own_trains_resumes_and_samples(command: Command, page: Path, tmp_path: Path) -> None:
+def test_a_page_of_ones_own_trains_resumes_and_samples(
+    command: Command, page: Path, tmp_path: Path
+) -> None:
     code, printed = command("gan-train", *TYPED)
     assert code == 0, printed
     code, printed = command("gan-train", *TYPED, "steps=4")
@@ -58,7 +81,9 @@ def test_a_page_of_ones_own_trains_resumes_and_samples(command: Command, page: P
     assert command("gan-sample", file, "plugins=[my_gan/my_gan.py]", "n=3")[0] == 0
 
 
-def test_a_checkpoint_never_imports_a_plugin_by_itself(command: Command, page: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_never_imports_a_plugin_by_itself(
+    command: Command, page: Path, tmp_path: Path
+) -> None:
     assert command("gan-train", *TYPED)[0] == 0
     (page / "my_gan.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
     code = "from gan_cli.main import sample; sample()"
@@ -92,7 +117,9 @@ def test_two_plugins_of_one_name_and_a_computed_default(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("named", ["nowhere", "nowhere.py", "README.md", "broken.py"])
-def test_what_is_no_plugin_is_said(named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_plugin_is_said(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("broken.py").write_text("def (")
     with pytest.raises(UserError, match=re.escape(f"plugins={named}: ")):
@@ -100,24 +127,43 @@ def test_what_is_no_plugin_is_said(named: str, tmp_path: Path, monkeypatch: pyte
     assert not registry.PLUGINS
 
 
-# --- reading is not running -------------------------------------------------------------------------------------------
+# --- reading is not running -----------------------------------------------------------------------
 
 TOUCH = "__import__('pathlib').Path('ran').touch()"
-HINTS = [TOUCH, f"int | {TOUCH}", f"Annotated[int, {TOUCH}]", f"list[{TOUCH}]", f"Literal[{TOUCH}]", f'"{TOUCH}"',
-         f"Annotated[int, Ge({TOUCH})]", f"print({TOUCH})", "int[3]", '"("', "None | None", "Foo | None"]  # fmt: skip
+HINTS = [
+    TOUCH,
+    f"int | {TOUCH}",
+    f"Annotated[int, {TOUCH}]",
+    f"list[{TOUCH}]",
+    f"Literal[{TOUCH}]",
+    f'"{TOUCH}"',
+    f"Annotated[int, Ge({TOUCH})]",
+    f"print({TOUCH})",
+    "int[3]",
+    '"("',
+    "None | None",
+    "Foo | None",
+]
 
 
 @pytest.mark.parametrize("hint", HINTS)
-def test_a_hint_is_read_and_not_run(hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hint_is_read_and_not_run(
+    hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    source = f"@losses.register('odd')\nclass A:\n    def __init__(self, a: {hint} = 1, b: int = 2): ...\n"
+    source = (
+        f"@losses.register('odd')\nclass A:\n    def __init__(self, a: {hint} = 1, b: int = "
+        "2): ...\n"
+    )
     Path("odd.py").write_text(source)
     registry.add_plugin("odd.py")
     assert registry.losses.settable("odd", "loss")["b"] == (int, 2)
     assert not Path("ran").exists()
 
 
-def test_a_package_is_not_imported_to_find_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_is_not_imported_to_find_its_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "one_of_mine").mkdir()
     (tmp_path / "one_of_mine" / "__init__.py").write_text("raise SystemExit('was run')")
     (tmp_path / "one_of_mine" / "part.py").write_text("@losses.register('part')\nclass A: ...\n")
@@ -131,7 +177,8 @@ def test_hints_by_other_names(tmp_path: Path) -> None:
     file.write_text(
         "import typing\nimport annotated_types as at\nWidth = typing.Annotated[int, at.Ge(3)]\n"
         "@registry.losses.register('named')\nclass A:\n"
-        "    def __init__(self, w: Width = 3, _k: typing.Optional[int] = None, schema: 'int' = 1): ...\n"
+        "    def __init__(self, w: Width = 3, _k: typing.Optional[int] = None, schema: 'int' = "
+        "1): ...\n"
     )
     registry.add_plugin(str(file))
     settings = {"w": 3, "_k": None, "schema": 2}
@@ -147,9 +194,11 @@ class Base(Wasserstein):
         self.margin = margin
 """
 IMPORTS = [
-    ("from beside_a import Base", "Base"), ("import beside_a", "beside_a.Base"), ("import beside_a as x", "x.Base"),
+    ("from beside_a import Base", "Base"),
+    ("import beside_a", "beside_a.Base"),
+    ("import beside_a as x", "x.Base"),
     ("from beside_a import Base as B", "B"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -158,12 +207,16 @@ def test_a_base_class_in_another_file(line: str, base: str, named: bool, tmp_pat
     """Named as a plug-in or only beside one, its options count, and it is imported from there."""
     (tmp_path / "beside_a.py").write_text(BASE)
     (tmp_path / "b.py").write_text(
-        f"from gan_cli.registry import losses\n{line}\n\n\n@losses.register('mine')\nclass Mine({base}): ...\n"
+        f"from gan_cli.registry import losses\n{line}\n\n\n@losses.register('mine')\nclass "
+        f"Mine({base}): ...\n"
     )
     for file in ["beside_a.py", "b.py"] if named else ["b.py"]:
         registry.add_plugin(str(tmp_path / file))
     component = registry.losses.components["mine"]
-    assert component.arguments == {"margin": (float, 1.0)} and component.facts["needs_lipschitz_critic"]
+    assert (
+        component.arguments == {"margin": (float, 1.0)}
+        and component.facts["needs_lipschitz_critic"]
+    )
     assert registry.losses.build({"name": "mine", "margin": 3}, "loss").margin == 3
 
 
@@ -171,7 +224,8 @@ def test_a_base_class_in_another_file(line: str, base: str, named: bool, tmp_pat
     "source",
     [
         "@losses.register('circle')\nclass A(A): ...\n",
-        "from gan_cli.losses import Wasserstein\n@losses.register('circle')\nclass Wasserstein(Wasserstein): ...\n",
+        "from gan_cli.losses import Wasserstein\n@losses.register('circle')\nclass "
+        "Wasserstein(Wasserstein): ...\n",
         "from circle import A\n@losses.register('circle')\nclass A(A): ...\n",
         "@losses.register('circle')\nclass A(B): ...\nclass B(A): ...\n",
     ],
@@ -182,7 +236,7 @@ def test_classes_that_go_round_are_read(source: str, tmp_path: Path) -> None:
     assert "circle" in registry.losses.components
 
 
-# --- what components must give ----------------------------------------------------------------------------------------
+# --- what components must give --------------------------------------------------------------------
 
 HEAD = """
 import torch
@@ -193,7 +247,8 @@ from gan_cli.games.two_player import TwoPlayer
 from gan_cli.losses import Loss
 from gan_cli.augmentations import Augmentation
 from gan_cli.regularizers import Regularizer
-from gan_cli.registry import augmentations, datasets, games, losses, metrics, networks, optimizers, regularizers
+from gan_cli.registry import augmentations, datasets, games, losses
+from gan_cli.registry import metrics, networks, optimizers, regularizers
 """
 LOSS = """@losses.register("mine")
 class Mine(Loss):
@@ -244,36 +299,141 @@ class Mine:
 PLAIN = 'objective = "a"; lower_is_better = ("a",)'
 TERMS, FAKES = '{"adversarial": self.D(self.fakes(x)).mean()}', "self.G(latents)"
 BREACHES = [
-    ("loss", LOSS, ("fake - real", "fake.mean()"), "loss=mine: its `discriminator` gives a tensor of shape (4,)"),
-    ("loss", LOSS, ("(real - fake).mean()", "fake"), "loss=mine: its `generator` gives a tensor of shape (4,)"),
+    (
+        "loss",
+        LOSS,
+        ("fake - real", "fake.mean()"),
+        "loss=mine: its `discriminator` gives a tensor of shape (4,)",
+    ),
+    (
+        "loss",
+        LOSS,
+        ("(real - fake).mean()", "fake"),
+        "loss=mine: its `generator` gives a tensor of shape (4,)",
+    ),
     ("loss", LOSS, ("(real - fake).mean()", "None"), "loss=mine: its `generator` gives nothing"),
     ("loss", LOSS, ("(real - fake).mean()", "1.0"), "loss=mine: its `generator` gives a float"),
-    ("loss", LOSS, ("(real - fake).mean()", "super().generator(fake)"), "loss=mine: its class lacks `generator`"),
-    ("loss", '@losses.register("mine")\nclass Mine: ...\n', (), "loss=mine: its class says no needs_unbounded_score"),
+    (
+        "loss",
+        LOSS,
+        ("(real - fake).mean()", "super().generator(fake)"),
+        "loss=mine: its class lacks `generator`",
+    ),
+    (
+        "loss",
+        '@losses.register("mine")\nclass Mine: ...\n',
+        (),
+        "loss=mine: its class says no needs_unbounded_score",
+    ),
     ("regularizer", PENALTY, ("D(x).mean()",), "regularizer=mine: it gives a tensor of shape ()"),
     ("regularizer", PENALTY, ("None",), "regularizer=mine: it gives nothing"),
-    ("regularizer", PENALTY, ('{"a": D(x)}',), "regularizer=mine: it gives a tensor of shape (4,) as `a`"),
+    (
+        "regularizer",
+        PENALTY,
+        ('{"a": D(x)}',),
+        "regularizer=mine: it gives a tensor of shape (4,) as `a`",
+    ),
     ("regularizer", PENALTY, ('{"a": 1.0}',), "regularizer=mine: it gives a float as `a`"),
-    ("optimizer", OPTIMIZER, ("torch.optim.LBFGS(parameters, lr=lr)",), "optimizer=mine: its step() needs a closure"),
-    ("optimizer", OPTIMIZER, ("None",), "optimizer=mine: gives nothing; it must give a torch.optim.Optimizer"),
-    ("network", NETWORK, ("discriminator", 2, 1, "self.layer(x)"), "(discriminator): gives a tensor of shape (8, 1)"),
-    ("network", NETWORK, ("discriminator", 2, 1, "self.layer(x).mean()"), "it must be of shape (N,)"),
-    ("network", NETWORK, ("generator", "latent", 3, "self.layer(x)"), "(generator): gives a tensor of shape (2, 3)"),
-    ("model", GAME, ("self.D(self.fakes(x))", FAKES), "model=mine: the turn `generator` gives a tensor of shape (4,)"),
-    ("model", GAME, ('{"a": self.D(self.fakes(x))}', FAKES), "gives a tensor of shape (4,) as `a`; each term must be"),
+    (
+        "optimizer",
+        OPTIMIZER,
+        ("torch.optim.LBFGS(parameters, lr=lr)",),
+        "optimizer=mine: its step() needs a closure",
+    ),
+    (
+        "optimizer",
+        OPTIMIZER,
+        ("None",),
+        "optimizer=mine: gives nothing; it must give a torch.optim.Optimizer",
+    ),
+    (
+        "network",
+        NETWORK,
+        ("discriminator", 2, 1, "self.layer(x)"),
+        "(discriminator): gives a tensor of shape (8, 1)",
+    ),
+    (
+        "network",
+        NETWORK,
+        ("discriminator", 2, 1, "self.layer(x).mean()"),
+        "it must be of shape (N,)",
+    ),
+    (
+        "network",
+        NETWORK,
+        ("generator", "latent", 3, "self.layer(x)"),
+        "(generator): gives a tensor of shape (2, 3)",
+    ),
+    (
+        "model",
+        GAME,
+        ("self.D(self.fakes(x))", FAKES),
+        "model=mine: the turn `generator` gives a tensor of shape (4,)",
+    ),
+    (
+        "model",
+        GAME,
+        ('{"a": self.D(self.fakes(x))}', FAKES),
+        "gives a tensor of shape (4,) as `a`; each term must be",
+    ),
     ("model", GAME, ('{"a": self.D(x).mean()}', FAKES), "no term that depends on the weights of G"),
     ("model", GAME, ("{}", FAKES), "no term that depends on the weights of G"),
-    ("model", GAME, (TERMS, "self.G(latents)[:, :1]"), "model=mine: `render` gives a tensor of shape (2, 1)"),
-    ("augmentation", AUGMENTATION, ("x[:, :1]",), "augmentation=mine: it makes a tensor of shape (4, 1) of"),
-    ("data", DATA, ('kind = "audio"; metrics = ("points",)',), "data=mine: its class says kind = 'audio'; expected"),
-    ("data", DATA, ('metrics = ("points",)',), "data=mine: its class says no kind; it needs a literal str"),
-    ("data", DATA, ('kind = "points"; metrics = ("points")',), "data=mine: its class says metrics = 'points'"),
-    ("metric", METRIC, (PLAIN, "0.5"), "metrics=mine: it gives a float; it must give numbers by name"),
-    ("metric", METRIC, (PLAIN, '{"a": samples.mean()}'), "metrics=mine: it gives a tensor of shape () as `a`"),
+    (
+        "model",
+        GAME,
+        (TERMS, "self.G(latents)[:, :1]"),
+        "model=mine: `render` gives a tensor of shape (2, 1)",
+    ),
+    (
+        "augmentation",
+        AUGMENTATION,
+        ("x[:, :1]",),
+        "augmentation=mine: it makes a tensor of shape (4, 1) of",
+    ),
+    (
+        "data",
+        DATA,
+        ('kind = "audio"; metrics = ("points",)',),
+        "data=mine: its class says kind = 'audio'; expected",
+    ),
+    (
+        "data",
+        DATA,
+        ('metrics = ("points",)',),
+        "data=mine: its class says no kind; it needs a literal str",
+    ),
+    (
+        "data",
+        DATA,
+        ('kind = "points"; metrics = ("points")',),
+        "data=mine: its class says metrics = 'points'",
+    ),
+    (
+        "metric",
+        METRIC,
+        (PLAIN, "0.5"),
+        "metrics=mine: it gives a float; it must give numbers by name",
+    ),
+    (
+        "metric",
+        METRIC,
+        (PLAIN, '{"a": samples.mean()}'),
+        "metrics=mine: it gives a tensor of shape () as `a`",
+    ),
     ("metric", METRIC, (PLAIN, '{"b": 0.5}'), "metrics=mine: it gives no `a`"),
-    ("metric", METRIC, ('objective = "a"', '{"a": 0.5}'), "metrics=mine: its class says no lower_is_better"),
-    ("metric", METRIC, ('lower_is_better = ("a",)', '{"a": 0.5}'), "metrics=mine: its class lacks `objective`"),
-]  # fmt: skip
+    (
+        "metric",
+        METRIC,
+        ('objective = "a"', '{"a": 0.5}'),
+        "metrics=mine: its class says no lower_is_better",
+    ),
+    (
+        "metric",
+        METRIC,
+        ('lower_is_better = ("a",)', '{"a": 0.5}'),
+        "metrics=mine: its class lacks `objective`",
+    ),
+]
 KEPT = [
     ("loss", LOSS, ("(fake - real).mean()", "-fake.mean()")),
     ("regularizer", PENALTY, ('{"a": D(x).square().mean()}',)),
@@ -288,25 +448,34 @@ KEPT = [
 
 
 def typed_for(group: str, source: str, folder: Path) -> list[str]:
-    """What is typed to play with a component, which is written to a folder with an option of the same name."""
+    """What is typed to play with a component, which is written to a folder with an option of the
+    same name."""
     if group == "metric":
         group, source = "data", source + DATA.format('kind = "points"; metrics = ("mine",)')
     roles = [role for role in ("generator", "discriminator") if f"mine.{role}" in source]
     option = {
         "model": "defaults: [two_player, _self_]\nname: mine\n",
-        "network": "name: mlp\nwidth: 4\n" + "".join(f"{role}: {{ name: mine }}\n" for role in roles),
+        "network": "name: mlp\nwidth: 4\n"
+        + "".join(f"{role}: {{ name: mine }}\n" for role in roles),
     }.get(group, "name: mine\n")
     (folder / "mine.py").write_text(HEAD + source)
     (folder / "own" / group).mkdir(parents=True)
     (folder / "own" / group / "mine.yaml").write_text(option)
     usual = {"model": "gan", "data": "points", "network": "mlp", "loss": "non_saturating"}
     chosen = [f"{key}={value}" for key, value in (usual | {group: "mine"}).items()]
-    budget = ["steps=1", "batch_size=4", "sample_every=0", f"evaluate_every={int('metrics.reg' in source)}"]
+    budget = [
+        "steps=1",
+        "batch_size=4",
+        "sample_every=0",
+        f"evaluate_every={int('metrics.reg' in source)}",
+    ]
     return ["plugins=[mine.py]", "--config-dir", "own", *chosen, "guard=warn", *budget]
 
 
 @pytest.mark.parametrize(
-    ("group", "source", "parts", "said"), BREACHES, ids=[f"{row[0]}-{row[3][-30:]}" for row in BREACHES]
+    ("group", "source", "parts", "said"),
+    BREACHES,
+    ids=[f"{row[0]}-{row[3][-30:]}" for row in BREACHES],
 )
 def test_a_component_that_gives_something_else_is_named(
     group: str, source: str, parts: tuple[str, ...], said: str, command: Command, tmp_path: Path
@@ -317,7 +486,9 @@ def test_a_component_that_gives_something_else_is_named(
     assert len([line for line in printed.splitlines() if line.startswith("gan-train: ")]) == 1
 
 
-@pytest.mark.parametrize(("group", "source", "parts"), KEPT, ids=[f"{row[0]}-{row[2][0][:9]}" for row in KEPT])
+@pytest.mark.parametrize(
+    ("group", "source", "parts"), KEPT, ids=[f"{row[0]}-{row[2][0][:9]}" for row in KEPT]
+)
 def test_a_component_that_keeps_its_word_plays(
     group: str, source: str, parts: tuple[str, ...], command: Command, tmp_path: Path
 ) -> None:
@@ -328,9 +499,14 @@ def test_a_component_that_keeps_its_word_plays(
 
 def test_a_plug_in_that_fails_says_in_which_line(command: Command, tmp_path: Path) -> None:
     typed = typed_for("loss", LOSS.format("0", "0"), tmp_path)
-    (tmp_path / "mine.py").write_text("\n\nimport no_such_module\n" + (tmp_path / "mine.py").read_text())
+    (tmp_path / "mine.py").write_text(
+        "\n\nimport no_such_module\n" + (tmp_path / "mine.py").read_text()
+    )
     code, printed = command("gan-train", *typed)
-    assert code == 2 and "plugins=mine.py: importing it failed in line 3 (ModuleNotFoundError" in printed
+    assert (
+        code == 2
+        and "plugins=mine.py: importing it failed in line 3 (ModuleNotFoundError" in printed
+    )
 
 
 @pytest.mark.parametrize(
@@ -357,14 +533,18 @@ def test_the_fields_that_a_data_set_says_it_has_are_there(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("model", mostly_slow(MODELS, "gan", "bigan", "aae", "vae_gan", "dcgan_conditional"))
+@pytest.mark.parametrize(
+    "model", mostly_slow(MODELS, "gan", "bigan", "aae", "vae_gan", "dcgan_conditional")
+)
 def test_the_packages_own_games_and_networks_keep_their_word(model: str) -> None:
     config = compose(*fitting(model, "data=points"), *TINY)
     trainer = make_trainer(*fitting(model, "data=points"), *TINY)
     spec = trainer.batches.dataset.spec
     shapes = type(trainer.game).shapes(spec, config["model"])
     for attribute, (role, node) in build.role_networks(config).items():
-        contracts.network(trainer.game.get_submodule(attribute), node["name"], role, shapes[attribute])
+        contracts.network(
+            trainer.game.get_submodule(attribute), node["name"], role, shapes[attribute]
+        )
     contracts.rendered(trainer.game, spec, model)
     trainer.forward = contracts.turns(trainer.forward, model)
     trainer.play_round()

@@ -23,26 +23,51 @@ from gan_cli.training.shards import PairwiseSum
 Command = Callable[..., tuple[int, str]]
 TWO = {"devices": 2, "nodes": 1, "rendezvous": None}
 EXACT = [
-    *((*fitting(model, "data=digits", "data.image_size=16"), "model.warm_up=null", *TINY) for model in MODELS),
-    *((*fitting(model, "data=points"), "model.warm_up=null", *TINY) for model in MODELS
-      if model not in (*TEXT, *NOT_OF_POINTS)),
-    ("model=gan", "data=points", "network=mlp_maxout", "batch_size=6", "network.generator.width=8",
-     "network.discriminator.width=8"),
+    *(
+        (*fitting(model, "data=digits", "data.image_size=16"), "model.warm_up=null", *TINY)
+        for model in MODELS
+    ),
+    *(
+        (*fitting(model, "data=points"), "model.warm_up=null", *TINY)
+        for model in MODELS
+        if model not in (*TEXT, *NOT_OF_POINTS)
+    ),
+    (
+        "model=gan",
+        "data=points",
+        "network=mlp_maxout",
+        "batch_size=6",
+        "network.generator.width=8",
+        "network.discriminator.width=8",
+    ),
     ("model=wgan_gp", "data=digits", "batch_size=8", "network.width=8", "hardware.shards=4"),
     ("model=dcgan", "data=digits", "batch_size=8", "network.width=8", "hardware.precision=bf16"),
-]  # fmt: skip
+]
 """Law A: two processes are one that plays the shards of both, bit for bit."""
 CLOSE = [
-    (*fitting(model, "data=digits", "data.image_size=16"), "model.warm_up=null", "model.critic_norm=none",
-     *(("model.repeat.discriminator=1", "network.blocks=1") if model in TEXT
-       else NO_NORM.get(model, ("++network.generator_norm=none",))),
-     "optimizer=sgd", "optimizer.lr=1e-3", *TINY)
-    for model in MODELS if model not in COUPLED
-]  # fmt: skip
-"""Law B: two processes are one that plays the whole batch at once, to rounding, where nothing couples the samples."""
+    (
+        *fitting(model, "data=digits", "data.image_size=16"),
+        "model.warm_up=null",
+        "model.critic_norm=none",
+        *(
+            ("model.repeat.discriminator=1", "network.blocks=1")
+            if model in TEXT
+            else NO_NORM.get(model, ("++network.generator_norm=none",))
+        ),
+        "optimizer=sgd",
+        "optimizer.lr=1e-3",
+        *TINY,
+    )
+    for model in MODELS
+    if model not in COUPLED
+]
+"""Law B: two processes are one that plays the whole batch at once, to rounding, where nothing
+couples the samples."""
 
 
-def played(overrides: tuple[str, ...], rounds: int, world: processes.World | None = None) -> dict[str, Any]:
+def played(
+    overrides: tuple[str, ...], rounds: int, world: processes.World | None = None
+) -> dict[str, Any]:
     """The state after so many rounds, and the terms of the last."""
     trainer = make_trainer(*overrides, world=world)
     trainer.game.train()
@@ -87,14 +112,27 @@ def some(cases: list[tuple[str, ...]]) -> list[Any]:
     ]
 
 
-QUICK_MODELS = ("wgan_gp", "dcgan", "sngan", "began", "infogan", "sgan", "aae", "cogan", "wgan_gp_text")
+QUICK_MODELS = (
+    "wgan_gp",
+    "dcgan",
+    "sngan",
+    "began",
+    "infogan",
+    "sgan",
+    "aae",
+    "cogan",
+    "wgan_gp_text",
+)
 
 
 @pytest.fixture(scope="module")
 def by_two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of what two processes came to in all the cases that are run here."""
     chosen: list[Any] = [item for item in request.session.items if item.name.startswith("test_law")]
-    wanted = {law: [i.callspec.params["case"] for i in chosen if i.name.startswith(f"test_law_{law}")] for law in "ab"}
+    wanted = {
+        law: [i.callspec.params["case"] for i in chosen if i.name.startswith(f"test_law_{law}")]
+        for law in "ab"
+    }
 
     folder = tmp_path_factory.mktemp("two")
     assert launch.run(play_as_one_of_two, (folder, wanted), "laws", TWO, {"version": 1}) == [0, 2]
@@ -125,7 +163,10 @@ def test_the_two_see_disjoint_data(by_two: Path) -> None:
 
 
 def test_a_sum_of_halves_is_the_sum() -> None:
-    values = torch.randn(8, 1000, generator=torch.Generator().manual_seed(0)) * torch.logspace(-4, 4, 8)[:, None]
+    values = (
+        torch.randn(8, 1000, generator=torch.Generator().manual_seed(0))
+        * torch.logspace(-4, 4, 8)[:, None]
+    )
     sums = []
     for part in (values, values[:4], values[4:]):
         total = PairwiseSum()
@@ -137,20 +178,31 @@ def test_a_sum_of_halves_is_the_sum() -> None:
 
 
 def test_games_that_couple_samples_say_so() -> None:
-    assert make_trainer("model=dcgan", "data=digits", *TINY).game.couplings() == ["batch norm in G", "batch norm in D"]
+    assert make_trainer("model=dcgan", "data=digits", *TINY).game.couplings() == [
+        "batch norm in G",
+        "batch norm in D",
+    ]
     maxout = make_trainer("model=gan", "data=points", "network=mlp_maxout")
     assert maxout.game.couplings() == ["dropout in D"]
 
 
 def workers(parent: "subprocess.Popen[str]") -> list[int]:
     """The processes that a command has started, in their order."""
-    found = subprocess.run(["pgrep", "-P", str(parent.pid)], capture_output=True, text=True).stdout.split()
-    return sorted(int(pid) for pid in found if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text())
+    found = subprocess.run(
+        ["pgrep", "-P", str(parent.pid)], capture_output=True, text=True
+    ).stdout.split()
+    return sorted(
+        int(pid) for pid in found if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()
+    )
 
 
-def test_a_run_of_two_processes_resumes_as_one_with_two_shards(command: Command, tmp_path: Path) -> None:
+def test_a_run_of_two_processes_resumes_as_one_with_two_shards(
+    command: Command, tmp_path: Path
+) -> None:
     two, one = "hardware.devices=2", "hardware.shards=2"
-    code, printed = command("gan-train", *RUN, two, "steps=30", "schedule.total=60", "hydra.run.dir=run")
+    code, printed = command(
+        "gan-train", *RUN, two, "steps=30", "schedule.total=60", "hydra.run.dir=run"
+    )
     assert code == 0
     log = (tmp_path / "run" / "train.log").read_text()
     assert log.count("new run in run: 30 steps, on 2 processes of cpu") == 1
@@ -166,12 +218,15 @@ def test_a_run_of_two_processes_resumes_as_one_with_two_shards(command: Command,
 ENDLESS = (*RUN, "steps=1000000", "schedule=constant", "hardware.devices=2", "hydra.run.dir=run")
 
 
-@pytest.mark.parametrize(("number", "code"), mostly_slow([(signal.SIGINT, 130), (signal.SIGTERM, 143)], signal.SIGTERM))
+@pytest.mark.parametrize(
+    ("number", "code"), mostly_slow([(signal.SIGINT, 130), (signal.SIGTERM, 143)], signal.SIGTERM)
+)
 def test_a_signal_reaches_all_and_they_save_once(number: int, code: int, tmp_path: Path) -> None:
     process = start([*ENDLESS, "checkpoint_every=0"], tmp_path, start_new_session=True)
     until(lambda: (tmp_path / "run" / "metrics.jsonl").exists() and bool(rows(tmp_path / "run")))
     running = workers(process)
-    if number == signal.SIGINT:  # a terminal tells the whole group, and the launcher tells the workers again
+    # a terminal tells the whole group, and the launcher tells the workers again
+    if number == signal.SIGINT:
         os.killpg(process.pid, number)
     else:
         process.send_signal(number)
@@ -201,22 +256,35 @@ def test_a_dead_process_ends_the_others_with_one_sentence(rank: int, tmp_path: P
 def test_a_users_mistake_in_a_process_is_one_sentence(command: Command, tmp_path: Path) -> None:
     with rundir.hold(tmp_path / "run"):
         code, printed = command("gan-train", *ENDLESS)
-    assert code == 2 and printed.splitlines()[-1].startswith("gan-train: run: another process is training")
+    assert code == 2 and printed.splitlines()[-1].startswith(
+        "gan-train: run: another process is training"
+    )
     assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["hardware.devices=many"], "hardware.devices=many: expected a number of processes, or all"),
+        (
+            ["hardware.devices=many"],
+            "hardware.devices=many: expected a number of processes, or all",
+        ),
         (["hardware.devices=0"], "hardware.devices=0: must be at least 1"),
         (["hardware.devices=3"], "batch_size=8: cannot be cut into 3 equal shards"),
-        (["hardware.devices=2", "hardware.shards=3"], "hardware.shards=3: cannot be shared by 2 processes"),
+        (
+            ["hardware.devices=2", "hardware.shards=3"],
+            "hardware.shards=3: cannot be shared by 2 processes",
+        ),
         (["hardware.nodes=2"], "name it as HOST:PORT"),
-        (["hardware.nodes=2", "hardware.rendezvous=localhost:29500"], "need hydra.run.dir=FOLDER on a disk"),
+        (
+            ["hardware.nodes=2", "hardware.rendezvous=localhost:29500"],
+            "need hydra.run.dir=FOLDER on a disk",
+        ),
     ],
 )
-def test_a_mistake_about_processes_is_one_sentence(command: Command, arguments: list[str], said: str) -> None:
+def test_a_mistake_about_processes_is_one_sentence(
+    command: Command, arguments: list[str], said: str
+) -> None:
     code, printed = command("gan-train", *RUN, *arguments)
     assert code == 2 and said in printed and len(printed.splitlines()) == 1
 
@@ -230,7 +298,13 @@ def test_two_nodes_meet(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    typed = (*RUN, "steps=10", "hardware.nodes=2", f"hardware.rendezvous=localhost:{port}", "hydra.run.dir=run")
+    typed = (
+        *RUN,
+        "steps=10",
+        "hardware.nodes=2",
+        f"hardware.rendezvous=localhost:{port}",
+        "hydra.run.dir=run",
+    )
     nodes = [start([*typed], tmp_path) for _ in range(2)]
     printed = "".join(node.communicate(timeout=120)[0] for node in nodes)
     assert [node.returncode for node in nodes] == [0, 0], printed
@@ -242,13 +316,27 @@ def test_two_nodes_meet(tmp_path: Path) -> None:
 def test_a_sweep_of_runs_of_two_processes(command: Command, tmp_path: Path) -> None:
     code, printed = command("gan-train", "-m", *RUN, "steps=5", "hardware.devices=2", "seed=1,2")
     assert code == 0, printed
-    assert [path.parent.name for path in sorted(tmp_path.glob("outputs/sweeps/*/*/run.json"))] == ["seed=1", "seed=2"]
+    assert [path.parent.name for path in sorted(tmp_path.glob("outputs/sweeps/*/*/run.json"))] == [
+        "seed=1",
+        "seed=2",
+    ]
 
 
 def test_torchrun_is_joined(tmp_path: Path) -> None:
     code = "from gan_cli.main import train; train()"
-    typed = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python",
-             sys.executable, "-c", code, *RUN, "steps=10"]  # fmt: skip
+    typed = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "--no-python",
+        sys.executable,
+        "-c",
+        code,
+        *RUN,
+        "steps=10",
+    ]
     done = subprocess.run(typed, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("new run in outputs/wgan_gp/points/") == 1
@@ -257,8 +345,12 @@ def test_torchrun_is_joined(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_process_that_still_saves_is_waited_for(tmp_path: Path) -> None:
-    """SIGTERM while process 0 is busy for longer than torch's launcher waits (made 2 s here): the run is saved."""
-    code = "import os; os.environ['TORCH_ELASTIC_SHUTDOWN_TIMEOUT'] = '2'; from gan_cli.main import train; train()"
+    """SIGTERM while process 0 is busy for longer than torch's launcher waits (made 2 s here): the
+    run is saved."""
+    code = (
+        "import os; os.environ['TORCH_ELASTIC_SHUTDOWN_TIMEOUT'] = '2'; from gan_cli.main "
+        "import train; train()"
+    )
     (tmp_path / "slow.py").write_text(
         "import time\n"
         "from gan_cli.games.two_player import TwoPlayer\n"
@@ -270,10 +362,25 @@ def test_a_process_that_still_saves_is_waited_for(tmp_path: Path) -> None:
         "        return super().observe(seen, unseen)\n"
     )
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "slow.yaml").write_text("defaults:\n  - two_player\n  - _self_\nname: slow\n")
-    typed = ["plugins=[slow.py]", "--config-dir", ".", "model=slow", "data=points", "network.width=8", "batch_size=8",
-             "steps=100000", "log_every=3", "evaluate_every=0", "sample_every=0", "checkpoint_every=1",
-             "hardware.devices=2", "hydra.run.dir=run"]  # fmt: skip
+    (tmp_path / "model" / "slow.yaml").write_text(
+        "defaults:\n  - two_player\n  - _self_\nname: slow\n"
+    )
+    typed = [
+        "plugins=[slow.py]",
+        "--config-dir",
+        ".",
+        "model=slow",
+        "data=points",
+        "network.width=8",
+        "batch_size=8",
+        "steps=100000",
+        "log_every=3",
+        "evaluate_every=0",
+        "sample_every=0",
+        "checkpoint_every=1",
+        "hardware.devices=2",
+        "hydra.run.dir=run",
+    ]
     process = subprocess.Popen([sys.executable, "-c", code, *typed], cwd=tmp_path, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
     until(lambda: rundir.read_card(tmp_path / "run").get("step", 0) >= 2)
@@ -287,7 +394,11 @@ def test_ctrl_c_while_the_processes_start_prints_no_traceback(tmp_path: Path) ->
     until(lambda: len(workers(process)) == 2)
     os.killpg(process.pid, signal.SIGINT)
     printed, _ = process.communicate(timeout=90)
-    assert process.returncode == 130 and "Traceback" not in printed and "KeyboardInterrupt" not in printed, printed
+    assert (
+        process.returncode == 130
+        and "Traceback" not in printed
+        and "KeyboardInterrupt" not in printed
+    ), printed
 
 
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
@@ -307,13 +418,17 @@ def test_a_mistake_that_one_process_meets_is_one_sentence(tmp_path: Path, rank: 
     )
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "picky.yaml").write_text("name: picky\n")
-    process = start(["plugins=[picky.py]", "--config-dir", ".", "data=picky", "hardware.devices=2"], tmp_path)
+    process = start(
+        ["plugins=[picky.py]", "--config-dir", ".", "data=picky", "hardware.devices=2"], tmp_path
+    )
     printed, _ = process.communicate(timeout=90)
     assert process.returncode == 2 and "Traceback" not in printed, printed
     assert printed.splitlines()[-1] == "gan-train: data=picky: not on this machine."
 
 
-def test_a_sweep_under_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
+def test_a_sweep_under_torchrun_is_refused(
+    monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
     monkeypatch.setenv("RANK", "0")
     code, printed = command("gan-train", "-m", "seed=1,2")
     assert code == 2 and printed.startswith("gan-train: --multirun: torchrun starts one run")

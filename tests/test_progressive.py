@@ -1,4 +1,5 @@
-"""ProGAN and StyleGAN: their layers by their equations, growth without a jump, styles, noise, truncation."""
+"""ProGAN and StyleGAN: their layers by their equations, growth without a jump, styles, noise,
+truncation."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,15 @@ from gan_cli.games.progressive import Progressive
 from gan_cli.games.style import Style
 from gan_cli.networks import progressive, style
 from gan_cli.networks.layers import MinibatchDeviation
-from gan_cli.networks.progressive import EqualConv, EqualLinear, Growing, PixelNorm, doubled, grown, halved
+from gan_cli.networks.progressive import (
+    EqualConv,
+    EqualLinear,
+    Growing,
+    PixelNorm,
+    doubled,
+    grown,
+    halved,
+)
 from gan_cli.runs import hooks
 
 SHAPE = (3, 32, 32)
@@ -28,7 +37,10 @@ def images(n: int = 3) -> Tensor:
 
 def generators() -> list[progressive.GrowingGenerator]:
     torch.manual_seed(0)
-    return [progressive.Generator(SHAPE, 8, width=4).eval(), style.Generator(SHAPE, 8, width=4, style=8).eval()]
+    return [
+        progressive.Generator(SHAPE, 8, width=4).eval(),
+        style.Generator(SHAPE, 8, width=4, style=8).eval(),
+    ]
 
 
 def discriminators() -> list[progressive.Discriminator]:
@@ -36,7 +48,7 @@ def discriminators() -> list[progressive.Discriminator]:
     return [progressive.Discriminator(SHAPE, width=4), style.Discriminator(SHAPE, width=4)]
 
 
-# --- layers -----------------------------------------------------------------------------------------------------------
+# --- layers ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -48,10 +60,13 @@ def discriminators() -> list[progressive.Discriminator]:
     ],
     ids=["convolution", "linear", "colours"],
 )
-def test_weights_are_stored_at_one_and_used_at_hes_deviation(layer: nn.Module, fan_in: int, gain: float) -> None:
+def test_weights_are_stored_at_one_and_used_at_hes_deviation(
+    layer: nn.Module, fan_in: int, gain: float
+) -> None:
     assert layer.weight.std().item() == pytest.approx(1, abs=0.03)  # type: ignore[union-attr, operator]
     x = torch.zeros(1, *layer.weight.shape[1:2], *([5, 5] if isinstance(layer, nn.Conv2d) else []))  # type: ignore
-    x.view(1, x.shape[1], -1)[0, 0, x[0, 0].numel() // 2] = 1  # one input: what comes out are the weights as used
+    # one input: what comes out are the weights as used
+    x.view(1, x.shape[1], -1)[0, 0, x[0, 0].numel() // 2] = 1
     out = (layer(x) - layer(torch.zeros_like(x))).flatten()
     used = out[out != 0] if isinstance(layer, nn.Conv2d) else out
     assert used.std().item() == pytest.approx(gain / fan_in**0.5, rel=0.2)
@@ -74,7 +89,9 @@ def test_a_slow_layer_starts_as_any_and_learns_slower() -> None:
 
 def test_pixel_norm_leaves_a_mean_square_of_one() -> None:
     for shape in ((2, 16), (2, 16, 4, 4)):
-        torch.testing.assert_close(PixelNorm()(torch.randn(shape)).square().mean(dim=1), torch.ones(2, *shape[2:]))
+        torch.testing.assert_close(
+            PixelNorm()(torch.randn(shape)).square().mean(dim=1), torch.ones(2, *shape[2:])
+        )
 
 
 @pytest.mark.parametrize(("n", "size"), [(8, 4), (4, 4), (6, 3), (5, 1), (2, 2), (1, 1)])
@@ -86,7 +103,9 @@ def test_the_deviation_of_a_group_is_told_to_each_of_it(n: int, size: int) -> No
     expected = np.sqrt(groups.var(axis=0) + 1e-8).mean(axis=1)
     np.testing.assert_allclose(told[:, 3].amax(dim=(1, 2)), np.tile(expected, size), rtol=1e-5)
     assert torch.equal(told[:, 3].amin(dim=(1, 2)), told[:, 3].amax(dim=(1, 2)))
-    torch.testing.assert_close(MinibatchDeviation()(x[:1].expand(4, -1, -1, -1))[:, 3], torch.full((4, 2, 2), 1e-4))
+    torch.testing.assert_close(
+        MinibatchDeviation()(x[:1].expand(4, -1, -1, -1))[:, 3], torch.full((4, 2, 2), 1e-4)
+    )
 
 
 def test_a_style_sets_mean_and_deviation_of_every_map() -> None:
@@ -95,7 +114,9 @@ def test_a_style_sets_mean_and_deviation_of_every_map() -> None:
     out = layer(3 + 7 * torch.randn(4, 6, 8, 8), w)
     scale, offset = layer.style(w).chunk(2, dim=1)
     torch.testing.assert_close(out.mean(dim=(2, 3)), offset, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(out.std(dim=(2, 3), unbiased=False), (1 + scale).abs(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        out.std(dim=(2, 3), unbiased=False), (1 + scale).abs(), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_a_blur_keeps_what_is_even_and_takes_what_alternates() -> None:
@@ -105,7 +126,7 @@ def test_a_blur_keeps_what_is_even_and_takes_what_alternates() -> None:
     assert not blur(board)[..., 1:-1, 1:-1].any()
 
 
-# --- growth -----------------------------------------------------------------------------------------------------------
+# --- growth ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("G", generators(), ids=["progressive", "style"])
@@ -116,12 +137,15 @@ def test_a_scale_is_mixed_in_without_a_jump(G: progressive.GrowingGenerator, sca
     coarse = G(z)
     G.grow(scale - 1 + 1e-7)
     torch.testing.assert_close(G(z), coarse, rtol=0, atol=1e-5)
-    torch.testing.assert_close(coarse, doubled(halved(coarse, 4 - scale), 4 - scale))  # every pixel repeated
+    # every pixel repeated
+    torch.testing.assert_close(coarse, doubled(halved(coarse, 4 - scale), 4 - scale))
     G.grow(scale)
     fine = G(z)
     G.grow(scale - 1 + 0.25)
     if isinstance(G, progressive.Generator):
-        torch.testing.assert_close(G.train()(z), 0.75 * _at(G, scale - 1, z) + 0.25 * _at(G, scale, z))
+        torch.testing.assert_close(
+            G.train()(z), 0.75 * _at(G, scale - 1, z) + 0.25 * _at(G, scale, z)
+        )
     assert not torch.equal(fine, coarse)
 
 
@@ -136,7 +160,8 @@ def test_so_it_is_in_the_discriminator(D: progressive.Discriminator, scale: int)
     x = images()
     D.grow(scale - 1)
     coarse = D(x)
-    torch.testing.assert_close(D(doubled(halved(x, 4 - scale), 4 - scale)), coarse)  # it sees no finer
+    # it sees no finer
+    torch.testing.assert_close(D(doubled(halved(x, 4 - scale), 4 - scale)), coarse)
     D.grow(scale - 1 + 1e-7)
     torch.testing.assert_close(D(x), coarse, rtol=0, atol=1e-4)
     D.grow(scale)
@@ -150,7 +175,9 @@ def test_real_images_grow_as_fakes_do() -> None:
     torch.testing.assert_close(grown(x, network), doubled(halved(x, 2), 2))
     network.grow(1.25)
     once = doubled(halved(x))
-    torch.testing.assert_close(grown(x, network), doubled(0.25 * halved(once) + 0.75 * doubled(halved(once, 2)), 1))
+    torch.testing.assert_close(
+        grown(x, network), doubled(0.25 * halved(once) + 0.75 * doubled(halved(once, 2)), 1)
+    )
 
 
 def test_stages_share_the_growth_and_last_to_the_end() -> None:
@@ -161,8 +188,17 @@ def test_stages_share_the_growth_and_last_to_the_end() -> None:
     assert game.stage(10, 1) == 0
 
 
-def test_a_run_that_grows_is_continued_and_drawn_at_its_stage(tmp_path: Path, command: Command) -> None:
-    options = ("model=progan", "data=digits", "batch_size=4", "network.width=4", "evaluate_every=0", "steps=8")
+def test_a_run_that_grows_is_continued_and_drawn_at_its_stage(
+    tmp_path: Path, command: Command
+) -> None:
+    options = (
+        "model=progan",
+        "data=digits",
+        "batch_size=4",
+        "network.width=4",
+        "evaluate_every=0",
+        "steps=8",
+    )
     trainer, other = (make_trainer(*options, "model.growth=1") for _ in range(2))
     for _ in range(6):
         trainer.play_round()
@@ -173,7 +209,9 @@ def test_a_run_that_grows_is_continued_and_drawn_at_its_stage(tmp_path: Path, co
     for game, same in ((trainer.game, other.game), (trainer.ema, other.ema)):
         assert game is not None and same is not None
         torch.testing.assert_close(game.render(z), same.render(z), rtol=0, atol=0)
-    code, printed = command("gan-train", *options, "model.growth=1", "steps=6", "model.total=8", "hydra.run.dir=run")
+    code, printed = command(
+        "gan-train", *options, "model.growth=1", "steps=6", "model.total=8", "hydra.run.dir=run"
+    )
     assert code == 0, printed
     samples = gan_cli.load("run").sample(3)
     torch.testing.assert_close(samples, samples.clamp(-1, 1), rtol=0, atol=0)
@@ -184,25 +222,35 @@ def test_only_what_has_been_grown_learns() -> None:
     trainer = make_trainer("model=progan", "data=digits", *TINY, "steps=100")
     before = {name: value.clone() for name, value in trainer.game.named_parameters()}
     trainer.play_round()
-    still = {name for name, value in trainer.game.named_parameters() if torch.equal(value, before[name])}
+    still = {
+        name for name, value in trainer.game.named_parameters() if torch.equal(value, before[name])
+    }
     learns = {"G.colours.0", "G.blocks.0", "G.start", "D.colours.0", "D.layers"}
     assert not {name for name in still if name.startswith(tuple(learns))}
-    assert {name.rsplit(".", 1)[0] for name in still if name.startswith("G.colours")} == {"G.colours.1"}
+    assert {name.rsplit(".", 1)[0] for name in still if name.startswith("G.colours")} == {
+        "G.colours.1"
+    }
 
 
 def test_networks_that_do_not_grow_are_refused_or_played_whole() -> None:
     with pytest.raises(UserError, match="does not grow; take network=progressive, or set model"):
         make_trainer("model=progan", "data=digits", "network=dcgan", *TINY)
-    make_trainer("model=progan", "data=digits", "network=dcgan", *TINY, "model.growth=0").play_round()
+    make_trainer(
+        "model=progan", "data=digits", "network=dcgan", *TINY, "model.growth=0"
+    ).play_round()
     with pytest.raises(UserError, match="mixes styles; take network=style"):
         make_trainer("model=stylegan", "data=digits", "network=dcgan", *TINY)
 
 
 def test_scores_of_real_images_are_held() -> None:
-    trainer = make_trainer("model=progan", "data=digits", *TINY, "model.drift=2.0", "model.growth=0")
+    trainer = make_trainer(
+        "model=progan", "data=digits", *TINY, "model.drift=2.0", "model.growth=0"
+    )
     game, x = trainer.game, trainer.batches.next()["x"]
     assert isinstance(game, Progressive)
-    assert game.discriminator(x)["drift"].item() == pytest.approx(2 * game.value(x).square().mean().item())
+    assert game.discriminator(x)["drift"].item() == pytest.approx(
+        2 * game.value(x).square().mean().item()
+    )
     assert "drift" not in make_trainer("model=stylegan", "data=digits", *TINY).game.play(
         trainer.game.turns(0)[0], {"x": x}
     )
@@ -240,7 +288,9 @@ def slope_of(D: nn.Module, x: Tensor) -> float:
 @pytest.mark.parametrize("model", ["progan", "stylegan"])
 def test_half_precision_stays_near_float32(model: str, precision: str) -> None:
     half, whole = (
-        make_trainer(f"model={model}", "data=digits", *TINY, "steps=8", f"hardware.precision={name}")
+        make_trainer(
+            f"model={model}", "data=digits", *TINY, "steps=8", f"hardware.precision={name}"
+        )
         for name in (precision, "fp32")
     )
     for trainer in (half, whole):
@@ -248,10 +298,12 @@ def test_half_precision_stays_near_float32(model: str, precision: str) -> None:
         trainer.play_round()
     for player, terms in whole.terms.items():
         for name, term in terms.items():
-            assert half.terms[player][name].item() == pytest.approx(term.item(), rel=0.1, abs=0.05), (player, name)
+            assert half.terms[player][name].item() == pytest.approx(
+                term.item(), rel=0.1, abs=0.05
+            ), (player, name)
 
 
-# --- styles -----------------------------------------------------------------------------------------------------------
+# --- styles ---------------------------------------------------------------------------------------
 
 
 def styled(*more: str) -> Style:
@@ -328,20 +380,33 @@ def test_noise_differs_in_training_only() -> None:
 
 def test_noise_starts_at_no_strength_and_w_is_the_same_from_any_length() -> None:
     game = styled().eval()
-    assert not any(layer.strength.any() for layer in game.modules() if isinstance(layer, style.Noise))
+    assert not any(
+        layer.strength.any() for layer in game.modules() if isinstance(layer, style.Noise)
+    )
     z = torch.randn(4, 128)
     torch.testing.assert_close(game.G(3 * z), game.G(z), rtol=1e-3, atol=1e-4)
 
 
-def test_the_row_that_samples_are_drawn_from_ends_with_psi(tmp_path: Path, command: Command) -> None:
+def test_the_row_that_samples_are_drawn_from_ends_with_psi(
+    tmp_path: Path, command: Command
+) -> None:
     quick = ("batch_size=4", "network.width=4", "evaluate_every=0", "steps=2", "hydra.run.dir=run")
-    code, printed = command("gan-train", "model=dcgan", *quick[:4], "figures=[style_mixing]", "hydra.run.dir=other")
+    code, printed = command(
+        "gan-train", "model=dcgan", *quick[:4], "figures=[style_mixing]", "hydra.run.dir=other"
+    )
     assert code == 2 and "figures=[style_mixing]: needs a generator of styles" in printed
-    code, printed = command("gan-train", "model=stylegan", *quick, "figures=[style_mixing]", "sample_every=2")
+    code, printed = command(
+        "gan-train", "model=stylegan", *quick, "figures=[style_mixing]", "sample_every=2"
+    )
     assert list((tmp_path / "run" / "figures").glob("style_mixing*.png"))
     assert code == 0, printed
-    for line in (("mode=truncate", "steps=5"), ("mode=interpolate",), ("mode=npz", "truncation=0", "output=a.npz"),
-                 ("shifts=[1]", "truncation=0.7"), ("mode=npz", "output=b.npz")):  # fmt: skip
+    for line in (
+        ("mode=truncate", "steps=5"),
+        ("mode=interpolate",),
+        ("mode=npz", "truncation=0", "output=a.npz"),
+        ("shifts=[1]", "truncation=0.7"),
+        ("mode=npz", "output=b.npz"),
+    ):
         code, printed = command("gan-sample", "checkpoint=run", "n=3", *line)
         assert code == 0, printed
     none, all_ = (np.load(tmp_path / name)["samples"] for name in ("a.npz", "b.npz"))

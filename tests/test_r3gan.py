@@ -1,4 +1,5 @@
-"""R3GAN: blocks that start as nothing, a penalty at both ends, and the game of one number that it brings to rest."""
+"""R3GAN: blocks that start as nothing, a penalty at both ends, and the game of one number that it
+brings to rest."""
 
 import pytest
 import torch
@@ -47,17 +48,20 @@ def test_the_penalty_at_both_ends_is_the_sum_of_both() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gamma", "expected"), [(0.0, (0.973, 0.755, 0.584, 0.498)), (1.0, (0.688, 0.355, 0.093, 0.024))]
+    ("gamma", "expected"),
+    [(0.0, (0.973, 0.755, 0.584, 0.498)), (1.0, (0.688, 0.355, 0.093, 0.024))],
 )
-def test_the_dirac_gan_comes_to_rest_under_both_penalties(gamma: float, expected: tuple[float, ...]) -> None:
-    """D(x) = psi x against a point at theta, real samples at 0; both move at once by SGD of rate 0.01 from (1, 1).
+def test_the_dirac_gan_comes_to_rest_under_both_penalties(
+    gamma: float, expected: tuple[float, ...]
+) -> None:
+    """D(x) = psi x against a point at theta, real samples at 0; both move at once by SGD of rate
+    0.01 from (1, 1).
 
-    |(psi, theta)| after 500, 1000, 2000 and 3000 steps: without penalties a slow spiral, with them an exponential one.
+    |(psi, theta)| after 500, 1000, 2000 and 3000 steps: without penalties a slow spiral, with them
+    an exponential one.
     """
-    loss, penalty = (
-        RelativisticPairing(),
-        GradientPenalty(weight=max(gamma, 1e-9) / 2, target=0.0, where="real_and_fake"),
-    )
+    loss = RelativisticPairing()
+    penalty = GradientPenalty(weight=max(gamma, 1e-9) / 2, target=0.0, where="real_and_fake")
     psi, theta = (torch.ones((), dtype=torch.float64, requires_grad=True) for _ in range(2))
     seen = {}
 
@@ -66,7 +70,9 @@ def test_the_dirac_gan_comes_to_rest_under_both_penalties(gamma: float, expected
 
     for step in range(1, 3001):
         x, x_fake = torch.zeros(1, 1, dtype=torch.float64), theta.view(1, 1)
-        to_D = loss.discriminator(D(x), D(x_fake.detach())) + penalty(D, x, x_fake.detach())["penalty"]
+        to_D = (
+            loss.discriminator(D(x), D(x_fake.detach())) + penalty(D, x, x_fake.detach())["penalty"]
+        )
         (for_psi,) = torch.autograd.grad(to_D, psi)
         (for_theta,) = torch.autograd.grad(loss.generator(D(x_fake), D(x)), theta)
         with torch.no_grad():

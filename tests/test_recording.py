@@ -1,8 +1,10 @@
-"""Turns recorded as CUDA graphs, without a GPU: a recorder on the CPU that keeps what a graph keeps and no more.
+"""Turns recorded as CUDA graphs, without a GPU: a recorder on the CPU that keeps what a graph keeps
+and no more.
 
-A CUDA graph replays operations on the memory they were recorded with, and forgets all that Python did between them. So
-does this one: a number that a turn takes from the host, a buffer that is replaced instead of filled, a term that lies
-elsewhere the next time make a replayed turn differ from the written one here as they would there.
+A CUDA graph replays operations on the memory they were recorded with, and forgets all that Python
+did between them. So does this one: a number that a turn takes from the host, a buffer that is
+replaced instead of filled, a term that lies elsewhere the next time make a replayed turn differ
+from the written one here as they would there.
 """
 
 import importlib
@@ -29,8 +31,17 @@ Operation = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], Any]
 class _Graph(TorchDispatchMode):
     """Records every operation with the tensors it read and wrote, and plays them back on these."""
 
-    FORBIDDEN = ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2", "lift_fresh")
-    """What a GPU refuses while it records: to tell the host a number, and to be given one (`torch.tensor`)."""
+    FORBIDDEN = (
+        "_local_scalar_dense",
+        "is_nonzero",
+        "equal",
+        "nonzero",
+        "masked_select",
+        "_unique2",
+        "lift_fresh",
+    )
+    """What a GPU refuses while it records: to tell the host a number, and to be given one
+    (`torch.tensor`)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,7 +171,9 @@ def test_a_number_that_the_host_holds_would_be_noticed(recorder: list[_Graph]) -
     written, recorded = _pair("model=wgan_gp", "data=points")
     for trainer in (written, recorded):
         plain, rising = trainer.game.loss.generator, iter(range(1, 100))
-        trainer.game.loss.generator = lambda *at, plain=plain, rising=rising: next(rising) * plain(*at)
+        trainer.game.loss.generator = lambda *at, plain=plain, rising=rising: (
+            next(rising) * plain(*at)
+        )
     _play(6, written, recorded)
     with pytest.raises(AssertionError):
         _same(written, recorded)
@@ -172,7 +185,9 @@ def test_a_turn_that_asks_the_host_is_played_as_written(
     written, recorded = _pair("model=wgan_gp", "data=points")
     for trainer in (written, recorded):
         plain = trainer.game.loss.generator
-        trainer.game.loss.generator = lambda *at, plain=plain: plain(*at) * (2.0 if at[0].sum() > 0 else 1.0)
+        trainer.game.loss.generator = lambda *at, plain=plain: (
+            plain(*at) * (2.0 if at[0].sum() > 0 else 1.0)
+        )
     with caplog.at_level(logging.WARNING):
         _play(6, written, recorded)
     assert [record.getMessage().split(" (")[0] for record in caplog.records] == [
@@ -196,8 +211,12 @@ def _play(rounds: int, *trainers: Trainer) -> None:
 
 
 def _same(written: Trainer, recorded: Trainer) -> None:
-    for (name, a), b in zip(written.game.state_dict().items(), recorded.game.state_dict().values(), strict=True):
+    for (name, a), b in zip(
+        written.game.state_dict().items(), recorded.game.state_dict().values(), strict=True
+    ):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6, msg=name)
     for player, terms in written.terms.items():
         for name, term in terms.items():
-            torch.testing.assert_close(term, recorded.terms[player][name], rtol=1e-4, atol=1e-5, msg=f"{player}/{name}")
+            torch.testing.assert_close(
+                term, recorded.terms[player][name], rtol=1e-4, atol=1e-5, msg=f"{player}/{name}"
+            )

@@ -28,8 +28,19 @@ from gan_cli.runs import checkpoint, hooks, rundir
 from gan_cli.training.trainer import Trainer
 
 Command = Callable[..., tuple[int, str]]
-RUN = ("data=points", "model=wgan_gp", "batch_size=8", "network.width=8", "log_every=5", "evaluate_every=0",
-       "sample_every=0", "++model.ema=0.9", "schedule=linear", "steps=60", "checkpoint_every=5")  # fmt: skip
+RUN = (
+    "data=points",
+    "model=wgan_gp",
+    "batch_size=8",
+    "network.width=8",
+    "log_every=5",
+    "evaluate_every=0",
+    "sample_every=0",
+    "++model.ema=0.9",
+    "schedule=linear",
+    "steps=60",
+    "checkpoint_every=5",
+)
 
 
 def final_state(folder: Path) -> dict[str, Any]:
@@ -50,7 +61,9 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-def test_killed_at_three_moments_the_same_command_ends_bit_for_bit_the_same(command: Command, tmp_path: Path) -> None:
+def test_killed_at_three_moments_the_same_command_ends_bit_for_bit_the_same(
+    command: Command, tmp_path: Path
+) -> None:
     moments = random.Random(0)
     assert command("gan-train", *RUN, "hydra.run.dir=whole")[0] == 0
     for _ in range(3):
@@ -69,14 +82,18 @@ def test_killed_at_three_moments_the_same_command_ends_bit_for_bit_the_same(comm
 
 def test_a_killed_run_is_found_by_the_same_command(tmp_path: Path, command: Command) -> None:
     process = start([*RUN, "steps=1000000", "schedule.total=100000"], tmp_path)
-    until(lambda: any(rundir.read_card(path).get("step") for path in tmp_path.glob("outputs/*/*/*")))
+    until(
+        lambda: any(rundir.read_card(path).get("step") for path in tmp_path.glob("outputs/*/*/*"))
+    )
     process.kill()
     process.wait()
     (folder,) = tmp_path.glob("outputs/*/*/*")
     reached = checkpoint.load(folder / "checkpoints" / "last.pt")["step"]
     code, printed = command("gan-train", *RUN, f"steps={reached + 5}", "schedule.total=100000")
     assert code == 0 and f"going on at step {reached}" in printed
-    code, printed = command("gan-train", *RUN, f"steps={reached + 5}", "schedule.total=100000", "resume=never")
+    code, printed = command(
+        "gan-train", *RUN, f"steps={reached + 5}", "schedule.total=100000", "resume=never"
+    )
     assert code == 0 and "new run" in printed
     assert len(list(tmp_path.glob("outputs/*/*/*"))) == 2
 
@@ -148,7 +165,8 @@ if __name__ == "__main__":
     rows = Path("run/metrics.jsonl")
     while not (rows.exists() and rows.stat().st_size > 500):
         time.sleep(0.1)
-    subprocess.run(["pkill", "-USR2", "-f", f"submitit.core._submit {Path('log').resolve()}"], check=True)
+    job_command = f"submitit.core._submit {Path('log').resolve()}"
+    subprocess.run(["pkill", "-USR2", "-f", job_command], check=True)
     print(job.result())
 """
 
@@ -157,9 +175,17 @@ if __name__ == "__main__":
 def test_submitit_puts_a_noticed_run_into_the_queue_again(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     (tmp_path / "go.py").write_text(SUBMITTED)
-    typed = [*RUN, "steps=3000", "schedule=constant", "checkpoint_every=1000", f"hydra.run.dir={tmp_path / 'run'}"]
+    typed = [
+        *RUN,
+        "steps=3000",
+        "schedule=constant",
+        "checkpoint_every=1000",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    ]
     (tmp_path / "typed.json").write_text(json.dumps(typed))
-    done = subprocess.run([sys.executable, "go.py"], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        [sys.executable, "go.py"], cwd=tmp_path, capture_output=True, text=True, timeout=200
+    )
     assert done.stdout.splitlines()[-1] == "done", done.stderr
     assert 0 < int((tmp_path / "asked").read_text()) < 3000
     assert rundir.read_card(tmp_path / "run")["finished"]
@@ -168,7 +194,8 @@ def test_submitit_puts_a_noticed_run_into_the_queue_again(tmp_path: Path) -> Non
 def test_a_second_ctrl_c_quits_at_once_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     code = (
         "import time\nfrom gan_cli import hooks\nfrom gan_cli.main import train\n"
-        "hooks.EMA.after_round = lambda self, trainer: time.sleep(0 if trainer.step < 3 else 60)\ntrain()"
+        "hooks.EMA.after_round = lambda self, trainer: time.sleep(0 if trainer.step < 3 else "
+        "60)\ntrain()"
     )
     typed = [*RUN, "steps=1000", "checkpoint_every=1", "hydra.run.dir=run"]
     process = subprocess.Popen([sys.executable, "-c", code, *typed], cwd=tmp_path, text=True,
@@ -181,21 +208,36 @@ def test_a_second_ctrl_c_quits_at_once_and_leaves_the_last_good_checkpoint(tmp_p
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=3)
     printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 130 and "stopped by a signal" not in printed and "Traceback" not in printed, printed
+    assert (
+        process.returncode == 130
+        and "stopped by a signal" not in printed
+        and "Traceback" not in printed
+    ), printed
     assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == 2
     assert rundir.read_card(tmp_path / "run")["step"] == 2
 
 
 def limited(size: int) -> Callable[[], None]:
-    """What no file of a process may grow beyond: a disk that is full, for those who are not root."""
+    """What no file of a process may grow beyond: a disk that is full, for those who are not
+    root."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
-@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux can give the space back from outside")
+@pytest.mark.skipif(
+    not hasattr(resource, "prlimit"), reason="only Linux can give the space back from outside"
+)
 def test_a_disk_that_is_really_full_and_then_is_not(tmp_path: Path) -> None:
     code = "from gan_cli.main import train; train()"
-    typed = [*RUN, "network.width=128", "steps=1000000", "schedule=constant", "checkpoint_every=20", "sample_every=20",
-             "log_every=1", "hydra.run.dir=run"]  # fmt: skip
+    typed = [
+        *RUN,
+        "network.width=128",
+        "steps=1000000",
+        "schedule=constant",
+        "checkpoint_every=20",
+        "sample_every=20",
+        "log_every=1",
+        "hydra.run.dir=run",
+    ]
     process = subprocess.Popen([sys.executable, "-c", code, *typed], cwd=tmp_path, text=True,
                                preexec_fn=limited(20_000), stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT)  # fmt: skip
@@ -204,27 +246,46 @@ def test_a_disk_that_is_really_full_and_then_is_not(tmp_path: Path) -> None:
     time.sleep(2)
     assert process.poll() is None and not list((tmp_path / "run" / "checkpoints").glob("*.pt"))
     full = len(rows(tmp_path / "run")) if path.read_bytes().endswith(b"\n") else 0
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    resource.prlimit(
+        process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    )
     until(lambda: bool(rundir.read_card(tmp_path / "run").get("step")), 120)
     process.send_signal(signal.SIGTERM)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 143 and "Traceback" not in printed, printed
-    assert "could not be saved" in printed and "metrics.jsonl could not be written (File too large)" in printed
+    assert (
+        "could not be saved" in printed
+        and ("metrics.jsonl could not be written (File too large)") in printed
+    )
     steps = [row["step"] for row in rows(tmp_path / "run")]
     assert steps == list(range(1, len(steps) + 1)) and len(steps) > full
     assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == steps[-1]
 
 
 @pytest.mark.parametrize(
-    "part", [{"config": "- a\n"}, {"config": "5"}, {"config": "hardware: 3\n"}, {"config": "{a: ["}, {"terms": [1]}]
+    "part",
+    [
+        {"config": "- a\n"},
+        {"config": "5"},
+        {"config": "hardware: 3\n"},
+        {"config": "{a: ["},
+        {"terms": [1]},
+    ],
 )
 def test_an_odd_checkpoint_in_a_run_folder_is_one_sentence(
     command: Command, tmp_path: Path, good: Path, part: dict[str, Any]
 ) -> None:
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    torch.save({**torch.load(good, weights_only=True), **part}, tmp_path / "run" / "checkpoints" / "last.pt")
+    torch.save(
+        {**torch.load(good, weights_only=True), **part},
+        tmp_path / "run" / "checkpoints" / "last.pt",
+    )
     code, printed = command("gan-train", *RUN, "hydra.run.dir=run")
-    assert code == 2 and "Traceback" not in printed and "none of its checkpoints can be read" in printed
+    assert (
+        code == 2
+        and "Traceback" not in printed
+        and "none of its checkpoints can be read" in printed
+    )
 
 
 def test_a_run_in_use_is_locked(command: Command, tmp_path: Path) -> None:
@@ -234,7 +295,9 @@ def test_a_run_in_use_is_locked(command: Command, tmp_path: Path) -> None:
     assert rundir.read_card(tmp_path / "run") == {}
 
 
-def test_another_configuration_is_refused_with_the_difference(command: Command, tmp_path: Path) -> None:
+def test_another_configuration_is_refused_with_the_difference(
+    command: Command, tmp_path: Path
+) -> None:
     assert command("gan-train", *RUN, "steps=5", "schedule=constant", "hydra.run.dir=run")[0] == 0
     changed = (*RUN, "steps=9", "schedule=constant", "hydra.run.dir=run", "optimizer.lr=1e-3")
     code, printed = command("gan-train", *changed)
@@ -245,7 +308,9 @@ def test_another_configuration_is_refused_with_the_difference(command: Command, 
     assert code == 2 and "already holds a run" in printed
 
 
-def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(command: Command, tmp_path: Path) -> None:
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(
+    command: Command, tmp_path: Path
+) -> None:
     command("gan-train", *RUN, "hydra.run.dir=whole")
     command("gan-train", *RUN, "hydra.run.dir=run")
     files = tmp_path / "run" / "checkpoints"
@@ -269,7 +334,9 @@ def test_no_good_checkpoint_is_not_a_new_start(command: Command, tmp_path: Path)
 def test_weights_of_another_run_with_fresh_optimizers(command: Command, tmp_path: Path) -> None:
     command("gan-train", *RUN, "hydra.run.dir=first")
     source = "first/checkpoints/last.pt"
-    code, printed = command("gan-train", *RUN, "steps=1", f"init_from={source}", "hydra.run.dir=second")
+    code, printed = command(
+        "gan-train", *RUN, "steps=1", f"init_from={source}", "hydra.run.dir=second"
+    )
     assert code == 0 and "new run" in printed
     typed = ("gan-train", *RUN, "schedule=constant", f"init_from={source}")
     assert command(*typed, "steps=1")[0] == 0
@@ -281,23 +348,48 @@ def test_weights_of_another_run_with_fresh_optimizers(command: Command, tmp_path
     assert code == 2 and "networks differ" in printed
 
 
-def test_a_run_that_diverges_says_so_and_keeps_its_checkpoint(command: Command, tmp_path: Path) -> None:
-    wild = ("model=lsgan", "data=points", "optimizer=sgd", "optimizer.lr=1e6", "steps=50", "log_every=1",
-            "evaluate_every=0", "sample_every=0", "checkpoint_every=1", "hydra.run.dir=run")  # fmt: skip
+def test_a_run_that_diverges_says_so_and_keeps_its_checkpoint(
+    command: Command, tmp_path: Path
+) -> None:
+    wild = (
+        "model=lsgan",
+        "data=points",
+        "optimizer=sgd",
+        "optimizer.lr=1e6",
+        "steps=50",
+        "log_every=1",
+        "evaluate_every=0",
+        "sample_every=0",
+        "checkpoint_every=1",
+        "hydra.run.dir=run",
+    )
     code, printed = command("gan-train", *wild)
     assert code == 2 and "the run diverged" in printed and "lower optimizer.lr" in printed
 
 
 @pytest.mark.parametrize(
-    "change", ["network.width=4", "model.ema=null", "optimizer=sgd", "optimizer.betas=[0.1,0.2]", "model.ema=0.5"]
+    "change",
+    [
+        "network.width=4",
+        "model.ema=null",
+        "optimizer=sgd",
+        "optimizer.betas=[0.1,0.2]",
+        "model.ema=0.5",
+    ],
 )
-def test_a_forced_resume_goes_on_or_says_why_not(command: Command, tmp_path: Path, change: str) -> None:
+def test_a_forced_resume_goes_on_or_says_why_not(
+    command: Command, tmp_path: Path, change: str
+) -> None:
     plain = (*RUN, "schedule=constant")
     first = ("model.ema=null",) if change == "model.ema=0.5" else ()
     assert command("gan-train", *plain, *first, "steps=5")[0] == 0
     code, printed = command("gan-train", *plain, "steps=10", "resume=force", change)
     if change in ("network.width=4", "optimizer=sgd"):
-        assert code == 2 and "does not fit this configuration" in printed and "Traceback" not in printed
+        assert (
+            code == 2
+            and "does not fit this configuration" in printed
+            and "Traceback" not in printed
+        )
         return
     assert code == 0 and "going on at step 5" in printed, printed
     (folder,) = tmp_path.glob("outputs/*/*/*")
@@ -320,7 +412,9 @@ def test_keys_that_a_later_version_adds_do_not_part_a_run_from_its_configuration
     assert code == 0 and "going on at step 5" in printed
 
 
-def test_an_option_that_a_later_version_adds_does_not_change_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_option_that_a_later_version_adds_does_not_change_the_fingerprint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Neither a component's, nor a network's, as long as its default is taken."""
     new = compose("data=points", "model=wgan_gp")
     before, other = fingerprint(new), fingerprint({**new, "loss": {**new["loss"], "later": 1}})
@@ -399,15 +493,25 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_trains_on(
     ]  # fmt: skip
 
 
-# --- files ----------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small checkpoint of a real run."""
     folder = tmp_path_factory.mktemp("good")
-    process = start(["data=points", "model=gan", "network.width=4", "steps=1", "evaluate_every=0", "sample_every=0",
-                     f"hydra.run.dir={folder / 'run'}"], folder)  # fmt: skip
+    process = start(
+        [
+            "data=points",
+            "model=gan",
+            "network.width=4",
+            "steps=1",
+            "evaluate_every=0",
+            "sample_every=0",
+            f"hydra.run.dir={folder / 'run'}",
+        ],
+        folder,
+    )
     printed, _ = process.communicate(timeout=120)
     assert process.returncode == 0, printed
     return folder / "run" / "checkpoints" / "last.pt"
@@ -466,7 +570,10 @@ def spoil_configuration(path: Path, good: bytes, tmp_path: Path) -> None:
 
 def spoil_component(path: Path, good: bytes, tmp_path: Path) -> None:
     state = torch.load(path, weights_only=True)
-    torch.save({**state, "config": state["config"].replace("name: non_saturating", "name: os.system")}, path)
+    torch.save(
+        {**state, "config": state["config"].replace("name: non_saturating", "name: os.system")},
+        path,
+    )
 
 
 def spoil_weights(path: Path, good: bytes, tmp_path: Path) -> None:
@@ -475,8 +582,19 @@ def spoil_weights(path: Path, good: bytes, tmp_path: Path) -> None:
     torch.save(state, path)
 
 
-SPOILED = [spoil_truncate, spoil_flip, spoil_empty, spoil_picture, spoil_hostile, spoil_hostile_pickle, spoil_newer,
-           spoil_other, spoil_configuration, spoil_component, spoil_weights]  # fmt: skip
+SPOILED = [
+    spoil_truncate,
+    spoil_flip,
+    spoil_empty,
+    spoil_picture,
+    spoil_hostile,
+    spoil_hostile_pickle,
+    spoil_newer,
+    spoil_other,
+    spoil_configuration,
+    spoil_component,
+    spoil_weights,
+]
 
 
 @pytest.mark.parametrize("spoil", SPOILED, ids=lambda spoil: spoil.__name__[6:])
@@ -498,7 +616,9 @@ def test_a_missing_file_is_one_sentence(command: Command) -> None:
     assert code == 2 and printed == "gan-sample: checkpoint=missing.pt: no such file.\n"
 
 
-def test_a_failing_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint.save({"step": 1}, tmp_path / "a.pt")
 
     def fail(content: Any, file: Path) -> None:

@@ -1,4 +1,5 @@
-"""Laws of a run that hold whatever is played: averages, time, random numbers, batches, buffers of shards, signals."""
+"""Laws of a run that hold whatever is played: averages, time, random numbers, batches, buffers of
+shards, signals."""
 
 import copy
 import os
@@ -32,12 +33,13 @@ TINY = ("data=points", "network.width=4", "batch_size=8", "hardware.threads=1")
 QUIET = ("evaluate_every=0", "sample_every=0", "log_every=0")
 
 
-# --- the average ------------------------------------------------------------------------------------------------------
+# --- the average ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rounds", [1, 5, 20, 100])
 def test_the_average_forgets_the_initial_networks(rounds: int) -> None:
-    """The initial networks' share is the product of what the average keeps: 0.5 ** sum of 1 / (ramp * t)."""
+    """The initial networks' share is the product of what the average keeps: 0.5 ** sum of 1 / (ramp
+    * t)."""
     trainer = make_trainer(*TINY, "model.ema=0.9999")
     for weight in trainer.game.get_submodule("G").parameters():
         weight.data.fill_(1.0)
@@ -54,7 +56,11 @@ def test_the_average_forgets_the_initial_networks(rounds: int) -> None:
 def test_the_ramp_ends_where_its_half_life_is_that_of_ema() -> None:
     game = make_trainer(*TINY, "model.ema=0.999").game
     half_life = 692.8
-    assert game.averaging(int(half_life / 0.05) + 20) == 0.999 > game.averaging(int(half_life / 0.05) - 20)
+    assert (
+        game.averaging(int(half_life / 0.05) + 20)
+        == 0.999
+        > game.averaging(int(half_life / 0.05) - 20)
+    )
     assert game.averaging(1000) == 0.5 ** (1 / (0.05 * 1000))
     game.ema_ramp = 0.0
     assert game.averaging(1) == 0.999
@@ -62,7 +68,9 @@ def test_the_ramp_ends_where_its_half_life_is_that_of_ema() -> None:
 
 def test_statistics_of_the_average_go_with_its_weights() -> None:
     """Batch norms' statistics are averaged as weights are; a stage of growth is copied."""
-    trainer = make_trainer("data=digits", "model=dcgan", "model.ema=0.5", "model.ema_ramp=0", "network.width=4")
+    trainer = make_trainer(
+        "data=digits", "model=dcgan", "model.ema=0.5", "model.ema_ramp=0", "network.width=4"
+    )
     trained, average = trainer.game.get_submodule("G"), trainer.ema.get_submodule("G")  # type: ignore[union-attr]
     (layer, *_), (kept, *_) = layers.batch_norms(trained), layers.batch_norms(average)
     layer.running_mean.fill_(4.0)
@@ -77,11 +85,13 @@ def test_statistics_of_the_average_go_with_its_weights() -> None:
     assert growing.ema.get_submodule("G").stage.item() == 0.25  # type: ignore[union-attr]
 
 
-# --- where a run is ---------------------------------------------------------------------------------------------------
+# --- where a run is -------------------------------------------------------------------------------
 
 
 def at_half_of_its_time(*overrides: str) -> Any:
-    trainer = make_trainer("data=digits", "network.width=4", "batch_size=4", "minutes=1", "steps=1000", *overrides)
+    trainer = make_trainer(
+        "data=digits", "network.width=4", "batch_size=4", "minutes=1", "steps=1000", *overrides
+    )
     trainer.step, trainer.seconds = 3, 30.0
     trainer.play_round()
     return trainer
@@ -107,8 +117,15 @@ def test_what_counts_rounds_of_its_own_does_not_follow_the_time() -> None:
 
 def test_a_resumed_run_goes_on_from_the_time_of_its_checkpoint() -> None:
     one = at_half_of_its_time("schedule=linear", "model=wgan_gp")
-    other = make_trainer("data=digits", "network.width=4", "batch_size=4", "minutes=1", "steps=1000",
-                         "schedule=linear", "model=wgan_gp")  # fmt: skip
+    other = make_trainer(
+        "data=digits",
+        "network.width=4",
+        "batch_size=4",
+        "minutes=1",
+        "steps=1000",
+        "schedule=linear",
+        "model=wgan_gp",
+    )
     other.load_state_dict(copy.deepcopy(one.state_dict()))
     assert other.position("schedule") == one.position("schedule") == 500
     for trainer in (one, other):
@@ -117,7 +134,7 @@ def test_a_resumed_run_goes_on_from_the_time_of_its_checkpoint() -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-# --- rounds -----------------------------------------------------------------------------------------------------------
+# --- rounds ---------------------------------------------------------------------------------------
 
 
 class Wandering(TwoPlayer):
@@ -146,7 +163,9 @@ class Resting(TwoPlayer):
     """Leaves out its first player after two rounds."""
 
     def turns(self, step: int) -> tuple[Turn, ...]:
-        return tuple(turn for turn in super().turns(step) if step < 2 or turn.player.name == "generator")
+        return tuple(
+            turn for turn in super().turns(step) if step < 2 or turn.player.name == "generator"
+        )
 
 
 def test_every_round_has_a_batch_of_its_own_also_where_a_player_rests() -> None:
@@ -178,7 +197,7 @@ def test_a_player_that_rests_is_not_logged(tmp_path: Path) -> None:
     assert again.played == trainer.played == {"discriminator": 1, "generator": 5}
 
 
-# --- shards -----------------------------------------------------------------------------------------------------------
+# --- shards ---------------------------------------------------------------------------------------
 
 
 class Keeping(TwoPlayer):
@@ -232,7 +251,11 @@ def test_a_buffer_without_a_rule_is_refused_where_there_are_shards() -> None:
     game = make_trainer(*TINY).game
     game.register_buffer("pool", torch.zeros(2))
     Shards(1).check(game)
-    with pytest.raises(UserError, match=r"hardware\.shards: TwoPlayer does not say .* buffer pool; write sharding = "):
+    with pytest.raises(
+        UserError,
+        match=r"hardware\.shards: TwoPlayer does not say .* buffer "
+        r"pool; write sharding = ",
+    ):
         Shards(2).check(game)
 
 
@@ -243,7 +266,7 @@ def test_every_buffer_of_the_package_has_a_rule() -> None:
     assert "k" in BEGAN.sharding
 
 
-# --- equations --------------------------------------------------------------------------------------------------------
+# --- equations ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("score", [-50.0, -1.0, 0.0, 30.0, 69.0, 71.0, 75.0, 85.0])
@@ -251,12 +274,21 @@ def test_the_conjugate_of_jeffreys_divergence_is_that_of_double_precision(score:
     single = torch.tensor(score, requires_grad=True)
     double = torch.tensor(score, dtype=torch.float64, requires_grad=True)
     values = [DIVERGENCES["jeffrey"].conjugate(v) for v in (single, double)]
-    slopes = [torch.autograd.grad(value, v)[0] for value, v in zip(values, (single, double), strict=True)]
+    slopes = [
+        torch.autograd.grad(value, v)[0] for value, v in zip(values, (single, double), strict=True)
+    ]
     assert values[0].item() == pytest.approx(values[1].item(), rel=1e-4, abs=1e-6)
     assert slopes[0].item() == pytest.approx(slopes[1].item(), rel=1e-3) and slopes[0] > 0
 
 
-CONVOLUTIONS = [nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d]
+CONVOLUTIONS = [
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+]
 
 
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
@@ -267,7 +299,9 @@ def test_norms_and_initialisation_know_every_convolution(kind: Any) -> None:
     layers.initialise(network, "dcgan")
     assert layer.weight.std().item() == pytest.approx(0.02, rel=0.05) and not layer.bias.any()
     layers.initialise(network, "he")
-    taps = 4 ** layer.weight[0, 0].dim() / (2 ** layer.weight[0, 0].dim() if layer.transposed else 1)
+    taps = 4 ** layer.weight[0, 0].dim() / (
+        2 ** layer.weight[0, 0].dim() if layer.transposed else 1
+    )
     assert layer.weight.std().item() == pytest.approx((2 / (16 * taps)) ** 0.5, rel=0.05)
     for name in ("weight", "spectral"):
         constrained = nn.Sequential(kind(3, 5, 3))
@@ -275,13 +309,15 @@ def test_norms_and_initialisation_know_every_convolution(kind: Any) -> None:
         assert nn.utils.parametrize.is_parametrized(constrained[0], "weight")
 
 
-# --- signals and threads ----------------------------------------------------------------------------------------------
+# --- signals and threads --------------------------------------------------------------------------
 
 
 def test_a_run_may_be_started_in_a_thread(command: Command) -> None:
     found: list[tuple[int, str]] = []
     thread = threading.Thread(
-        target=lambda: found.append(command("gan-train", *TINY, *QUIET, "steps=3", "hydra.run.dir=run"))
+        target=lambda: found.append(
+            command("gan-train", *TINY, *QUIET, "steps=3", "hydra.run.dir=run")
+        )
     )
     thread.start()
     thread.join()
@@ -297,7 +333,8 @@ def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
 
 def test_a_closed_terminal_lets_a_run_save(tmp_path: Path) -> None:
     code = (
-        "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # the tests may be run by nohup
+        # the tests may be run by nohup
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "from gan_cli.main import train; train()"
     )
     typed = [*TINY, "log_every=1", "evaluate_every=0", "sample_every=0", "hydra.run.dir=run"]
@@ -311,13 +348,24 @@ def test_a_closed_terminal_lets_a_run_save(tmp_path: Path) -> None:
 
 
 def test_under_nohup_a_closed_terminal_is_ignored() -> None:
-    code = "from gan_cli import processes; import signal; print(signal.SIGHUP in processes.STOPPING)"
-    ignoring = [sys.executable, "-c", f"import signal, os, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
-                f"os.execv(sys.executable, [sys.executable, '-c', {code!r}])"]  # fmt: skip
-    assert subprocess.run(ignoring, capture_output=True, text=True, check=True).stdout.strip() == "False"
+    code = (
+        "from gan_cli import processes; import signal; print(signal.SIGHUP in processes.STOPPING)"
+    )
+    ignoring = [
+        sys.executable,
+        "-c",
+        "import signal, os, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
+        f"os.execv(sys.executable, [sys.executable, '-c', {code!r}])",
+    ]
+    assert (
+        subprocess.run(ignoring, capture_output=True, text=True, check=True).stdout.strip()
+        == "False"
+    )
 
 
-def test_a_signal_before_the_first_round_acts_at_once(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_before_the_first_round_acts_at_once(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As while the classifier for the scores is trained: there is nothing to save yet."""
     reached = []
 
@@ -333,13 +381,15 @@ def test_a_signal_before_the_first_round_acts_at_once(command: Command, monkeypa
 
 def test_weights_may_come_from_a_run_s_folder(command: Command) -> None:
     assert command("gan-train", *TINY, *QUIET, "steps=2", "hydra.run.dir=first")[0] == 0
-    code, printed = command("gan-train", *TINY, *QUIET, "steps=1", "seed=7", "init_from=first", "hydra.run.dir=second")
+    code, printed = command(
+        "gan-train", *TINY, *QUIET, "steps=1", "seed=7", "init_from=first", "hydra.run.dir=second"
+    )
     assert code == 0 and "starting from the weights of first (step 2)" in printed
     code, printed = command("gan-train", *TINY, *QUIET, "steps=1", "init_from=nowhere")
     assert code == 2 and "init_from=nowhere: no such file, and no such run" in printed
 
 
-# --- compiling --------------------------------------------------------------------------------------------------------
+# --- compiling ------------------------------------------------------------------------------------
 
 
 def test_a_turn_of_very_many_operations_is_not_compiled(
@@ -351,4 +401,7 @@ def test_a_turn_of_very_many_operations_is_not_compiled(
     monkeypatch.setattr(compiled, "MOST", 10)
     trainer = make_trainer(*TINY, "hardware.compile=true")
     trainer.play_round()
-    assert "turns of the discriminator are played as written" in caplog.text and "operations)" in caplog.text
+    assert (
+        "turns of the discriminator are played as written" in caplog.text
+        and "operations)" in caplog.text
+    )

@@ -12,7 +12,14 @@ import gan_cli
 from gan_cli.errors import UserError
 
 Command = Callable[..., tuple[int, str]]
-QUICK = ("steps=2", "batch_size=8", "network.width=8", "evaluate_every=0", "sample_every=0", "hydra.run.dir=run")
+QUICK = (
+    "steps=2",
+    "batch_size=8",
+    "network.width=8",
+    "evaluate_every=0",
+    "sample_every=0",
+    "hydra.run.dir=run",
+)
 FILE = "checkpoint=run/checkpoints/last.pt"
 
 
@@ -43,7 +50,9 @@ def test_image_i_of_seed_s_is_image_0_of_seed_s_plus_i(digits: Command) -> None:
 
 
 def test_the_average_and_the_raw_weights_differ(digits: Command) -> None:
-    raw, ema, auto = (gan_cli.load("run/checkpoints/last.pt", w).sample(2) for w in ("raw", "ema", "auto"))
+    raw, ema, auto = (
+        gan_cli.load("run/checkpoints/last.pt", w).sample(2) for w in ("raw", "ema", "auto")
+    )
     assert not torch.equal(raw, ema)
     assert torch.equal(auto, ema)
 
@@ -53,7 +62,9 @@ def test_a_grid_and_a_folder_of_images(digits: Command) -> None:
     assert code == 0 and "deep/grid.png" in printed
     assert Image.open("deep/grid.png").size[0] > 100
     assert digits("gan-sample", FILE, "n=3", "mode=images", "output=pictures")[0] == 0
-    assert sorted(path.name for path in Path("pictures").iterdir()) == [f"seed_0000000{i}.png" for i in range(3)]
+    assert sorted(path.name for path in Path("pictures").iterdir()) == [
+        f"seed_0000000{i}.png" for i in range(3)
+    ]
     assert Image.open("pictures/seed_00000000.png").size == (8, 8)
 
 
@@ -105,7 +116,12 @@ def test_no_average_is_said(command: Command) -> None:
 def test_a_folder_that_cannot_be_written(digits: Command) -> None:
     Path("file").write_text("")
     code, printed = digits("gan-sample", FILE, "output=file/grid.png")
-    assert code == 2 and "file" in printed and ".part" not in printed and len(printed.splitlines()) == 1
+    assert (
+        code == 2
+        and "file" in printed
+        and ".part" not in printed
+        and len(printed.splitlines()) == 1
+    )
 
 
 def test_help_and_a_missing_checkpoint(command: Command) -> None:

@@ -25,7 +25,9 @@ TINY = ("experiment=molecules", "network.width=8", "network.discriminator.width=
 
 def write(path: Path, molecules: list[str]) -> str:
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows([["name", "SMILES"], *([str(i), string] for i, string in enumerate(molecules))])
+        csv.writer(file).writerows(
+            [["name", "SMILES"], *([str(i), string] for i, string in enumerate(molecules))]
+        )
     return str(path)
 
 
@@ -56,7 +58,11 @@ def test_files_come_back_as_they_were_written(tmp_path: Path, kind: str, packed:
         (tmp_path / f"a.{kind}.gz").write_bytes(gzip.compress(path.read_bytes()))
         path = tmp_path / f"a.{kind}.gz"
     data = Smiles(str(path))
-    found = [string for part in (data.train, data.heldout) for string in strings(part["x"], data.spec.vocabulary)]
+    found = [
+        string
+        for part in (data.train, data.heldout)
+        for string in strings(part["x"], data.spec.vocabulary)
+    ]
     assert sorted(found) == sorted(set(molecules)) and data.spec.shape == (6, 17)
     short = Smiles(str(path), length=9)
     assert short.spec.shape[1] == 9 and "longer than data.length=9 left out" in short.note
@@ -76,7 +82,14 @@ def test_what_a_length_leaves_out_is_a_warning(
     command: Command, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(tmp_path / "a.csv", ["C" * n for n in range(1, 101)])
-    typed = (*TINY, "data.file=a.csv", "steps=1", "evaluate_every=0", "sample_every=0", "hydra.run.dir=run")
+    typed = (
+        *TINY,
+        "data.file=a.csv",
+        "steps=1",
+        "evaluate_every=0",
+        "sample_every=0",
+        "hydra.run.dir=run",
+    )
     code, printed = command("gan-train", *typed)
     said = "data.length=24 leaves out 76 of 100 molecules; data.length=99 takes 99 or 100 takes 100"
     assert code == 0 and said in printed, printed
@@ -88,15 +101,32 @@ def test_what_a_length_leaves_out_is_a_warning(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("\n".join(["C" * n for n in range(1, 100)] + ["C" * 100_000]),
-         "one of its molecules has 100000 characters, and at most 1000 can be taken; data.length=99 takes 99"),
-        ("\n".join("C" * n for n in range(1, 30)) + "\nC\x1b[2J", r"holds more than SMILES, such as '\\x1b'"),
-        ("\n".join("C" * n for n in range(1, 30)) + "\nC\u202eO", r"holds more than SMILES, such as '\\u202e'"),
-        ("\n".join("C" * n for n in range(1, 30)) + "\nCé", r"holds more than SMILES, such as '\\xe9'"),
+        (
+            "\n".join(["C" * n for n in range(1, 100)] + ["C" * 100_000]),
+            "one of its molecules has 100000 characters, and at most 1000 can be taken; "
+            "data.length=99 takes 99",
+        ),
+        (
+            "\n".join("C" * n for n in range(1, 30)) + "\nC\x1b[2J",
+            r"holds more than SMILES, such "
+            r"as '\\x1b'",
+        ),
+        (
+            "\n".join("C" * n for n in range(1, 30)) + "\nC\u202eO",
+            r"holds more than SMILES, such "
+            r"as '\\u202e'",
+        ),
+        (
+            "\n".join("C" * n for n in range(1, 30)) + "\nCé",
+            r"holds more than SMILES, such as "
+            r"'\\xe9'",
+        ),
         ("", "0 molecules of at most 0 characters are too few"),
     ],
-)  # fmt: skip
-def test_what_holds_more_than_molecules_is_one_sentence(tmp_path: Path, content: str, said: str) -> None:
+)
+def test_what_holds_more_than_molecules_is_one_sentence(
+    tmp_path: Path, content: str, said: str
+) -> None:
     (tmp_path / "a.smi").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=said):
         Smiles(str(tmp_path / "a.smi"))
@@ -106,10 +136,14 @@ def test_what_holds_more_than_molecules_is_one_sentence(tmp_path: Path, content:
         Smiles(str(tmp_path / "pipe.smi"))
 
 
-def test_molecules_of_every_encoding_are_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_molecules_of_every_encoding_are_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     lines = ["name,smiles", *(f"é{n},{'C' * n}O" for n in range(1, 40))]
     found = []
-    for i, (encoding, ends) in enumerate((("utf-8", "\n"), ("utf-8-sig", "\r\n"), ("utf-16", "\r\n"), ("utf-8", "\r"))):
+    for i, (encoding, ends) in enumerate(
+        (("utf-8", "\n"), ("utf-8-sig", "\r\n"), ("utf-16", "\r\n"), ("utf-8", "\r"))
+    ):
         (tmp_path / f"{i}.csv").write_bytes(ends.join(lines).encode(encoding))
         found.append(Smiles(str(tmp_path / f"{i}.csv")))
     assert all(data.mark == found[0].mark for data in found) and not caplog.text
@@ -143,19 +177,27 @@ def test_scores_of_samples_that_are_known(tmp_path: Path) -> None:
     assert tuple(scores) == registry.metrics.components["molecules"].facts["scores"]
     again = MoleculeScores(data, n=10)  # from the cache
     assert again.known == metric.known and again.fixed == metric.fixed
-    assert canonical("OCC") == canonical("CCO") and canonical("C(C)(C)(C)(C)C") is None and canonical("") is None
+    assert (
+        canonical("OCC") == canonical("CCO")
+        and canonical("C(C)(C)(C)(C)C") is None
+        and canonical("") is None
+    )
 
 
 def test_a_changed_cache_of_molecules_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
-    data = Smiles(write(tmp_path / "a.csv", ["C" * n + end for n in range(1, 16) for end in ("", "O", "C)C")]))
+    data = Smiles(
+        write(tmp_path / "a.csv", ["C" * n + end for n in range(1, 16) for end in ("", "O", "C)C")])
+    )
     known = MoleculeScores(data, n=10).known
     assert "of the 40 training strings for no molecules" in caplog.text
     (file,) = (tmp_path / "cache" / "molecules").glob("*.json")
     file.write_text('{"molecules": [], "unread": 0}')
-    assert MoleculeScores(data, n=10).known == known and "reading the molecules again" in caplog.text
+    assert (
+        MoleculeScores(data, n=10).known == known and "reading the molecules again" in caplog.text
+    )
     caplog.clear()
     assert MoleculeScores(data, n=10).known == known and "again" not in caplog.text
 
@@ -175,17 +217,23 @@ def test_chance_makes_few_molecules() -> None:
 
 
 def test_the_likelihood_is_that_of_the_distributions_it_writes() -> None:
-    """Of the string that G itself writes, character by character, log p is the sum of what it gave each."""
+    """Of the string that G itself writes, character by character, log p is the sum of what it gave
+    each."""
     torch.manual_seed(0)
     generator = Generator((5, 7), latent=3, width=8)
     z = torch.randn(4, 3)
     shares = generator(z)
     torch.testing.assert_close(shares.sum(dim=1), torch.ones(4, 7))
     written = one_hot(shares.argmax(dim=1), 5).movedim(-1, 1).float()
-    torch.testing.assert_close(generator.log_likelihood(z, written), (shares.log() * written).sum(dim=(1, 2)))
-    every = torch.cartesian_prod(*[torch.arange(3)] * 4)  # all strings of a small language: their chances sum to one
+    torch.testing.assert_close(
+        generator.log_likelihood(z, written), (shares.log() * written).sum(dim=(1, 2))
+    )
+    # all strings of a small language: their chances sum to one
+    every = torch.cartesian_prod(*[torch.arange(3)] * 4)
     small = Generator((3, 4), latent=3, width=8)
-    likelihood = small.log_likelihood(z[:1].expand(len(every), -1), one_hot(every, 3).movedim(-1, 1).float())
+    likelihood = small.log_likelihood(
+        z[:1].expand(len(every), -1), one_hot(every, 3).movedim(-1, 1).float()
+    )
     assert likelihood.exp().sum().item() == pytest.approx(1, abs=1e-5)
 
 
@@ -206,7 +254,13 @@ def test_the_encoder_reads_from_both_ends() -> None:
 
 def test_an_autoencoder_learns_strings_by_heart(tmp_path: Path) -> None:
     molecules = ["C" * n + end for n in range(1, 9) for end in ("", "O", "N", "F")]
-    plain = ("model.adversarial=0", "model.spread=0", "model.latent=8", "network.width=32", "optimizer.lr=1e-2")
+    plain = (
+        "model.adversarial=0",
+        "model.spread=0",
+        "model.latent=8",
+        "network.width=32",
+        "optimizer.lr=1e-2",
+    )
     trainer = make_trainer(*TINY, *plain, f"data.file={write(tmp_path / 'a.csv', molecules)}")
     for _ in range(150):
         trainer.play_round()
@@ -217,16 +271,33 @@ def test_an_autoencoder_learns_strings_by_heart(tmp_path: Path) -> None:
 
 
 def test_a_run_scores_and_prints_molecules(command: Command, tmp_path: Path) -> None:
-    typed = (*TINY, "steps=2", "evaluate_every=2", "sample_every=2", "log_every=1", "hydra.run.dir=run")
+    typed = (
+        *TINY,
+        "steps=2",
+        "evaluate_every=2",
+        "sample_every=2",
+        "log_every=1",
+        "hydra.run.dir=run",
+    )
     code, printed = command("gan-train", *typed)
     assert code == 0 and "molecules by RDKit" in printed, printed
     scores = json.loads((tmp_path / "run" / "run.json").read_text())["scores"]
-    assert {"usable", "valid", "unique", "novel", "valid_random", "valid_shuffled", "characters_right"} <= set(scores)
+    assert {
+        "usable",
+        "valid",
+        "unique",
+        "novel",
+        "valid_random",
+        "valid_shuffled",
+        "characters_right",
+    } <= set(scores)
     code, printed = command("gan-sample", "checkpoint=run", "mode=text", "n=4")
     assert code == 0 and len(printed.splitlines()) == 4
 
 
-def test_without_rdkit_it_trains_all_the_same(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_rdkit_it_trains_all_the_same(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(datasets, "find_spec", lambda name: None)
     code, printed = command("gan-train", *TINY, "steps=1", "evaluate_every=1", "hydra.run.dir=run")
     assert code == 0 and "js_4" in printed and "pip install 'gan-cli[molecules]'" in printed

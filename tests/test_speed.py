@@ -1,4 +1,5 @@
-"""What makes a turn fast, and that it changes nothing: no waiting, no zeros, compiled and recorded turns, gan-bench."""
+"""What makes a turn fast, and that it changes nothing: no waiting, no zeros, compiled and recorded
+turns, gan-bench."""
 
 import json
 import logging
@@ -36,13 +37,22 @@ def tiny(model: str, data: str, *more: str) -> Trainer:
     return make_trainer(*fitting(model, f"data={data}"), *TINY, "model.warm_up=null", *more)
 
 
-# --- no turn waits for the device ---------------------------------------------------------------------------------
+# --- no turn waits for the device -----------------------------------------------------------------
 
 
 class _Waits(TorchDispatchMode):
     """Refuses operations whose result, or its shape, the host must read."""
 
-    WAITING = ("_local_scalar_dense", "item", "is_nonzero", "equal", "nonzero", "masked_select", "unique", "_unique2")
+    WAITING = (
+        "_local_scalar_dense",
+        "item",
+        "is_nonzero",
+        "equal",
+        "nonzero",
+        "masked_select",
+        "unique",
+        "_unique2",
+    )
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         assert func._overloadpacket.__name__ not in self.WAITING, f"a turn waits for {func}"
@@ -78,7 +88,7 @@ def test_no_turn_waits_for_the_gpu(model: str) -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
-# --- second derivatives without zeros -------------------------------------------------------------------------------
+# --- second derivatives without zeros -------------------------------------------------------------
 
 
 class _OnZeros(TorchDispatchMode):
@@ -88,7 +98,8 @@ class _OnZeros(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func._overloadpacket in speed.flop_registry:
-            operands = [x for x in args if isinstance(x, Tensor) and x.dim() > 1]  # biases begin as zeros
+            # biases begin as zeros
+            operands = [x for x in args if isinstance(x, Tensor) and x.dim() > 1]
             self.count += any(not x.any() for x in operands)
         return func(*args, **(kwargs or {}))
 
@@ -105,7 +116,8 @@ CRITICS: dict[str, Callable[[], nn.Module]] = {
 
 
 def penalised(D: nn.Module, kinked: bool, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """The penalty, and its gradient with respect to the weights, with our second derivatives or with torch's."""
+    """The penalty, and its gradient with respect to the weights, with our second derivatives or
+    with torch's."""
     torch.manual_seed(1)
     x, x_fake = torch.randn(2, 5, 1, 16, 16)
     D.zero_grad()
@@ -116,7 +128,10 @@ def penalised(D: nn.Module, kinked: bool, monkeypatch: pytest.MonkeyPatch) -> li
         loss = GradientPenalty()(D, x, x_fake)["penalty"] + D(x).mean()
     loss.backward()
     D.load_state_dict(state)  # spectral norm has moved its vectors
-    return [loss.detach(), *(weight.grad.clone() for weight in D.parameters() if weight.grad is not None)]
+    return [
+        loss.detach(),
+        *(weight.grad.clone() for weight in D.parameters() if weight.grad is not None),
+    ]
 
 
 @pytest.mark.parametrize("critic", CRITICS)
@@ -144,13 +159,16 @@ def test_a_kink_keeps_its_slope() -> None:
     """ReLU and leaky ReLU under the penalty are what they are, at the kink too."""
     x = torch.tensor([[-2.0, -0.0, 0.0, 3.0]], requires_grad=True)
     for module in (nn.ReLU(), nn.LeakyReLU(0.2), nn.LeakyReLU()):
-        for D in (module, lambda x, module=module: torch.relu(module(x)) + nn.functional.leaky_relu(x, 0.3)):
+        for D in (
+            module,
+            lambda x, module=module: torch.relu(module(x)) + nn.functional.leaky_relu(x, 0.3),
+        ):
             (ours,) = torch.autograd.grad(_sum_of_scores(D, x), x)
             (torchs,) = torch.autograd.grad(D(x).sum(), x)
             assert torch.equal(ours, torchs)
 
 
-# --- compiled turns ---------------------------------------------------------------------------------------------------
+# --- compiled turns -------------------------------------------------------------------------------
 
 REGULARIZERS = sorted(path.stem for path in Path("configs/regularizer").glob("*.yaml"))
 
@@ -186,7 +204,9 @@ def test_a_compiled_turn_is_the_written_one(caplog: pytest.LogCaptureFixture) ->
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("model", MODELS)
-def test_every_model_compiles_to_what_is_written_or_is_played_so(model: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_model_compiles_to_what_is_written_or_is_played_so(
+    model: str, caplog: pytest.LogCaptureFixture
+) -> None:
     torch._dynamo.reset()
     apart = compared(caplog, *fitting(model, "data=digits"), *TINY, "model.warm_up=null")
     print(model, apart, said(caplog))
@@ -197,7 +217,9 @@ def test_every_model_compiles_to_what_is_written_or_is_played_so(model: str, cap
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("regularizer", REGULARIZERS)
 @pytest.mark.parametrize("network", ["mlp", "dcgan", "resnet"])
-def test_every_regularizer_compiles(regularizer: str, network: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_regularizer_compiles(
+    regularizer: str, network: str, caplog: pytest.LogCaptureFixture
+) -> None:
     torch._dynamo.reset()
     options = ("data=digits", "data.image_size=16", "model.critic_norm=layer", f"network={network}")
     apart = compared(caplog, "model=two_player", f"regularizer={regularizer}", *options, *TINY)
@@ -215,21 +237,29 @@ def test_what_compiles_wrongly_or_not_at_all_is_played_as_written(
         return lambda turn, batch: wrong(play(turn, batch))
 
     monkeypatch.setattr(compiled, "_compiled", spoiled)
-    trainer, plain = (make_trainer("model=gan", "data=points", *TINY, f"hardware.compile={c}") for c in (True, False))
+    trainer, plain = (
+        make_trainer("model=gan", "data=points", *TINY, f"hardware.compile={c}")
+        for c in (True, False)
+    )
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             trainer.play_round()
             plain.play_round()
-    assert all(torch.equal(a, b) for a, b in zip(trainer.game.parameters(), plain.game.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(trainer.game.parameters(), plain.game.parameters(), strict=True)
+    )
     reason = "no compiler here" if wrong is None else "of their length off"
     assert [reason in sentence for sentence in said(caplog)] == [True, True]
 
 
-# --- recorded turns ---------------------------------------------------------------------------------------------------
+# --- recorded turns -------------------------------------------------------------------------------
 
 
 def on_the_gpu(model: str, *more: str) -> Trainer:
-    config = compose(*fitting(model, "data=digits"), *TINY, "model.warm_up=null", "hardware=gpu", *more)
+    config = compose(
+        *fitting(model, "data=digits"), *TINY, "model.warm_up=null", "hardware=gpu", *more
+    )
     device = hardware.choose_device(config["hardware"])
     dataset = registry.datasets.build(config["data"], "data").to(device)
     build.prepare(dataset, config)
@@ -238,7 +268,8 @@ def on_the_gpu(model: str, *more: str) -> Trainer:
 
 @pytest.fixture
 def exact() -> Iterator[None]:
-    """A bias below a batch norm has a gradient of rounding alone, which Adam makes a whole step: bits must be kept."""
+    """A bias below a batch norm has a gradient of rounding alone, which Adam makes a whole step:
+    bits must be kept."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     yield
     torch.use_deterministic_algorithms(False)
@@ -246,14 +277,20 @@ def exact() -> Iterator[None]:
 
 @needs_gpu
 @pytest.mark.parametrize("model", MODELS)
-def test_a_recorded_turn_is_the_written_one(model: str, exact: None, caplog: pytest.LogCaptureFixture) -> None:
-    written, recorded = (on_the_gpu(model, f"hardware.cuda_graph={graph}") for graph in ("false", "auto"))
+def test_a_recorded_turn_is_the_written_one(
+    model: str, exact: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    written, recorded = (
+        on_the_gpu(model, f"hardware.cuda_graph={graph}") for graph in ("false", "auto")
+    )
     capture.keep_on_device(written)
     with caplog.at_level(logging.WARNING):
         for _ in range(6):
             written.play_round()
             recorded.play_round()
-    for (name, a), b in zip(written.game.state_dict().items(), recorded.game.state_dict().values(), strict=True):
+    for (name, a), b in zip(
+        written.game.state_dict().items(), recorded.game.state_dict().values(), strict=True
+    ):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4, msg=name)
     assert not caplog.records
 
@@ -261,7 +298,9 @@ def test_a_recorded_turn_is_the_written_one(model: str, exact: None, caplog: pyt
 @needs_gpu
 def test_a_recorded_learning_rate_follows_its_schedule(exact: None) -> None:
     options = ("schedule=linear", "schedule.total=8")
-    written, recorded = (on_the_gpu("gan", f"hardware.cuda_graph={graph}", *options) for graph in ("false", "true"))
+    written, recorded = (
+        on_the_gpu("gan", f"hardware.cuda_graph={graph}", *options) for graph in ("false", "true")
+    )
     capture.keep_on_device(written)
     for _ in range(8):
         written.play_round()
@@ -280,23 +319,31 @@ def test_a_deterministic_run_on_a_gpu_gives_the_same_bits() -> None:
             two.play_round()
     finally:
         torch.use_deterministic_algorithms(False)
-    assert all(torch.equal(a, b) for a, b in zip(one.game.parameters(), two.game.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(one.game.parameters(), two.game.parameters(), strict=True)
+    )
 
 
 def test_without_a_gpu_nothing_is_recorded() -> None:
     trainer = tiny("gan", "points", "hardware=cpu")
     assert trainer.hardware["cuda_graph"] is False and not trainer.choices
     assert "needs a CUDA device, not cpu" in capture.obstacle(trainer)
-    with pytest.raises(UserError, match=r"hardware.cuda_graph=true: a graph needs a CUDA device, not cpu"):
+    with pytest.raises(
+        UserError,
+        match=r"hardware.cuda_graph=true: a graph needs a CUDA device, "
+        r"not cpu",
+    ):
         tiny("gan", "points", "hardware=cpu", "hardware.cuda_graph=true")
     with pytest.raises(UserError, match=r"hardware.cuda_graph=maybe: expected true, false or auto"):
         compose("hardware.cuda_graph=maybe")
 
 
-# --- memory that stays with the process ---------------------------------------------------------------------------
+# --- memory that stays with the process -----------------------------------------------------------
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library can be told to keep memory")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only the GNU C library can be told to keep memory"
+)
 def test_what_a_turn_frees_serves_the_next() -> None:
     code = """
 import resource, torch
@@ -309,7 +356,8 @@ for i in range(8):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - began)
 """
     told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert int(told.stdout) < 1000  # pages that the system had to hand out; as is usual 131,072, or a few by luck
+    # pages that the system had to hand out; as is usual 131,072, or a few by luck
+    assert int(told.stdout) < 1000
 
 
 def test_where_the_library_cannot_be_told_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,7 +365,7 @@ def test_where_the_library_cannot_be_told_nothing_happens(monkeypatch: pytest.Mo
     hardware.keep_memory()
 
 
-# --- what `auto` chooses ----------------------------------------------------------------------------------------------
+# --- what `auto` chooses --------------------------------------------------------------------------
 
 
 def test_auto_takes_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,37 +376,56 @@ def test_auto_takes_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> Non
     assert half["channels_last"] is True and "channels_last" in said[0]
     gpu = torch.device("cuda", 0)
     for capability, precision in (((8, 0), "tf32"), ((7, 5), "fp32")):
-        monkeypatch.setattr("torch.cuda.get_device_capability", lambda device, capability=capability: capability)
+        monkeypatch.setattr(
+            "torch.cuda.get_device_capability", lambda device, capability=capability: capability
+        )
         assert hardware.settled(auto, gpu)[0]["precision"] == precision
     with pytest.raises(UserError, match=r"hardware.precision=tf32: needs an NVIDIA GPU"):
         hardware.settled(auto | {"precision": "tf32"}, CPU)
 
 
 def test_a_run_is_found_again_whatever_multiplies_its_float32() -> None:
-    auto, plain, half = (compose(f"hardware.precision={precision}") for precision in ("auto", "fp32", "bf16"))
+    auto, plain, half = (
+        compose(f"hardware.precision={precision}") for precision in ("auto", "fp32", "bf16")
+    )
     assert fingerprint(auto) == fingerprint(plain) != fingerprint(half)
-    assert differences(auto, plain) == [] and differences(plain, half) == ["hardware.precision: fp32 -> bf16"]
+    assert differences(auto, plain) == [] and differences(plain, half) == [
+        "hardware.precision: fp32 -> bf16"
+    ]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_channels_last_is_another_layout_of_the_same(precision: str) -> None:
-    options = ("model=dcgan", "data=digits", "data.image_size=16", *TINY, f"hardware.precision={precision}")
-    plain, last = (make_trainer(*options, f"hardware.channels_last={value}") for value in (False, True))
+    options = (
+        "model=dcgan",
+        "data=digits",
+        "data.image_size=16",
+        *TINY,
+        f"hardware.precision={precision}",
+    )
+    plain, last = (
+        make_trainer(*options, f"hardware.channels_last={value}") for value in (False, True)
+    )
     weight = next(w for w in last.game.G.parameters() if w.dim() == 4)  # type: ignore[union-attr]
     assert weight.is_contiguous(memory_format=torch.channels_last)
     for trainer in (plain, last):
         trainer.play_round()
-    torch.testing.assert_close(plain.terms, last.terms, rtol=2e-2 if precision == "bf16" else 1e-4, atol=1e-3)
+    torch.testing.assert_close(
+        plain.terms, last.terms, rtol=2e-2 if precision == "bf16" else 1e-4, atol=1e-3
+    )
 
 
-# --- the hand-written loops -------------------------------------------------------------------------------------------
+# --- the hand-written loops -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["bare", "naive"])
-@pytest.mark.parametrize("options", [("model=wgan_gp",), ("model=dcgan",), ("model=two_player", "loss=rpgan")])
+@pytest.mark.parametrize(
+    "options", [("model=wgan_gp",), ("model=dcgan",), ("model=two_player", "loss=rpgan")]
+)
 def test_the_hand_written_loops_play_the_same_game(kind: str, options: tuple[str, ...]) -> None:
     """From the same noise and batch, their steps move the weights as the trainer's turns do."""
-    overrides = (*options, "data=digits", *TINY, "optimizer=sgd")  # Adam's first step is a sign: rounding turns it
+    # Adam's first step is a sign: rounding turns it
+    overrides = (*options, "data=digits", *TINY, "optimizer=sgd")
     config, trainer = compose(*overrides), make_trainer(*overrides)
     dataset = registry.datasets.build(config["data"], "data")
     loop: Any = bench._loop(kind, config, dataset, CPU)
@@ -374,7 +441,9 @@ def test_the_hand_written_loops_play_the_same_game(kind: str, options: tuple[str
     noise = loop.noise
     loop.noise = lambda: (torch.manual_seed(next(draws)), noise())[1]
     loop.play(1)
-    for ours, theirs in zip(trainer.game.parameters(), [*loop.G.parameters(), *loop.D.parameters()], strict=True):
+    for ours, theirs in zip(
+        trainer.game.parameters(), [*loop.G.parameters(), *loop.D.parameters()], strict=True
+    ):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
@@ -388,18 +457,29 @@ def test_the_usual_loop_transforms_sample_by_sample() -> None:
     assert all((sample - train).flatten(1).abs().amax(dim=1).min() < 1e-6 for sample in batch)
 
 
-# --- gan-bench --------------------------------------------------------------------------------------------------------
+# --- gan-bench ------------------------------------------------------------------------------------
 
 
 def test_gan_bench_measures_a_configuration(command: Command) -> None:
-    quick = ("bench.heats=2", "bench.seconds=0.02", "bench.start=false", "bench.memory=false", "bench.output=b.json")
+    quick = (
+        "bench.heats=2",
+        "bench.seconds=0.02",
+        "bench.start=false",
+        "bench.memory=false",
+        "bench.output=b.json",
+    )
     code, printed = command("gan-bench", "data=points", *TINY, *quick)
     assert code == 0, printed
     told = json.loads(Path("b.json").read_text(encoding="utf-8"))
     assert set(told["round_ms"]) == {"gan-train", "bare", "naive", "hooks"}
     assert set(told["turn_ms"]["discriminator"]) == set(speed.PARTS)
-    assert told["turn_ms"]["discriminator"]["backward"] > 0 == told["turn_ms"]["generator"]["reduce"]
-    assert told["floor"]["gigaflop"] > 0 and told["overhead"]["bare"]["least"] <= told["overhead"]["bare"]["median"]
+    assert (
+        told["turn_ms"]["discriminator"]["backward"] > 0 == told["turn_ms"]["generator"]["reduce"]
+    )
+    assert (
+        told["floor"]["gigaflop"] > 0
+        and told["overhead"]["bare"]["least"] <= told["overhead"]["bare"]["median"]
+    )
     assert "gain over naive" in printed and not list(Path().glob("outputs"))
 
 
@@ -418,7 +498,9 @@ def test_gan_bench_measures_games_that_have_no_hand_written_loop(command: Comman
         (["model=nothing"], "model=nothing: no such option"),
     ],
 )
-def test_a_mistake_of_gan_bench_is_one_sentence(command: Command, arguments: list[str], said: str) -> None:
+def test_a_mistake_of_gan_bench_is_one_sentence(
+    command: Command, arguments: list[str], said: str
+) -> None:
     code, printed = command("gan-bench", *arguments)
     assert code == 2 and said in printed and len(printed.strip().splitlines()) == 1
 
@@ -446,19 +528,26 @@ def test_the_floor_counts_the_arithmetic_of_a_round() -> None:
     G, D = 2 * 4 * (5 * 3 + 3 * 2), 2 * 4 * (2 * 3 + 3 * 1)  # a forward of 4 samples
     inward = 2 * 4 * (3 * 1 + 2 * 3)  # the gradient on its way to the input of D
     to_weights = 2 * 4 * (3 * 1) * 2
-    critic = G + 2 * D + 2 * D + to_weights  # fakes; both forward; both weights' gradients; between the layers
+    # fakes; both forward; both weights' gradients; between the layers
+    critic = G + 2 * D + 2 * D + to_weights
     generator = G + D + inward + G + 2 * 4 * (3 * 2)
     assert told["gigaflop"] * 1e9 == pytest.approx(critic + generator)
 
 
 @pytest.mark.parametrize("reduce", ["fp32", "bf16"])
-def test_gradients_travel_rounded_if_they_are_told_to(reduce: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_travel_rounded_if_they_are_told_to(
+    reduce: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from gan_cli.devices.processes import World
     from gan_cli.training.shards import Shards
 
     sent: list[torch.dtype] = []
-    monkeypatch.setattr(World, "sum", lambda self, values: (sent.append(values.dtype), 2 * values)[1])
-    weight, shards, norm = nn.Parameter(torch.tensor([1.0, 2.0])), Shards(2, World(0, 2), reduce), nn.BatchNorm1d(1)
+    monkeypatch.setattr(
+        World, "sum", lambda self, values: (sent.append(values.dtype), 2 * values)[1]
+    )
+    weight = nn.Parameter(torch.tensor([1.0, 2.0]))
+    shards = Shards(2, World(0, 2), reduce)
+    norm = nn.BatchNorm1d(1)
 
     def part(shard: int) -> dict[str, Tensor]:
         loss = (weight * torch.tensor([1.001, 3.0])).sum()
@@ -469,14 +558,22 @@ def test_gradients_travel_rounded_if_they_are_told_to(reduce: str, monkeypatch: 
     assert sent == ([torch.float32] if reduce == "fp32" else [torch.bfloat16, torch.float32])
     assert terms["loss"] == torch.tensor(7.001)
     assert weight.grad is not None
-    torch.testing.assert_close(weight.grad, torch.tensor([1.001, 3.0]), rtol=0 if reduce == "fp32" else 1e-2, atol=0)
+    torch.testing.assert_close(
+        weight.grad, torch.tensor([1.001, 3.0]), rtol=0 if reduce == "fp32" else 1e-2, atol=0
+    )
 
 
 def test_widths_may_be_a_list_and_a_wrong_one_is_named() -> None:
     trainer = make_trainer("model=wgan_gp", "network=mlp_tapered", "data=digits")
-    widths = [layer.out_features for layer in trainer.game.D.modules() if isinstance(layer, nn.Linear)]  # type: ignore[union-attr]
+    widths = [
+        layer.out_features for layer in trainer.game.D.modules() if isinstance(layer, nn.Linear)
+    ]  # type: ignore[union-attr]
     assert widths == [512, 256, 1]
-    with pytest.raises(UserError, match=r"network.width.0=0: input should be greater than or equal to 1"):
+    with pytest.raises(
+        UserError,
+        match=r"network.width.0=0: input should be greater than or "
+        r"equal to 1",
+    ):
         compose("network=mlp", "network.width=[0,2]")
     with pytest.raises(UserError, match=r"network.width=\[\]"):
         compose("network=mlp", "network.width=[]")

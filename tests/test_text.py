@@ -17,9 +17,19 @@ from gan_cli.errors import UserError
 from gan_cli.metrics.ngrams import NgramScores
 
 Command = Callable[..., tuple[int, str]]
-TYPED = ("model=wgan_gp_text", "network.width=4", "network.blocks=1", "model.repeat.discriminator=1", "batch_size=8",
-         "steps=2", "log_every=1", "evaluate_every=2", "sample_every=2", "hydra.run.dir=run",
-         "data.file=a.txt")  # fmt: skip
+TYPED = (
+    "model=wgan_gp_text",
+    "network.width=4",
+    "network.blocks=1",
+    "model.repeat.discriminator=1",
+    "batch_size=8",
+    "steps=2",
+    "log_every=1",
+    "evaluate_every=2",
+    "sample_every=2",
+    "hydra.run.dir=run",
+    "data.file=a.txt",
+)
 
 
 def write(path: Path, text: str = "the cat sat on the mat\n") -> str:
@@ -32,7 +42,11 @@ def test_windows_are_pieces_of_the_text(tmp_path: Path) -> None:
     text = write(tmp_path / "a.txt")
     data = Text(str(tmp_path / "a.txt"), length=16)
     x = data.decode({"x": data.train["x"][:50]})["x"]
-    assert x.shape == (50, 11, 16) and torch.equal(x.sum(dim=1), torch.ones(50, 16)) and x.dtype == torch.float32
+    assert (
+        x.shape == (50, 11, 16)
+        and torch.equal(x.sum(dim=1), torch.ones(50, 16))
+        and x.dtype == torch.float32
+    )
     for line in lines(x, data.spec.vocabulary):
         assert line.replace("\N{RETURN SYMBOL}", "\n") in text
     assert 0.08 < len(data.heldout["x"]) / len(data.train["x"]) < 0.13
@@ -42,7 +56,9 @@ def test_windows_are_pieces_of_the_text(tmp_path: Path) -> None:
 def test_without_a_file_it_is_the_help_that_comes_with_python() -> None:
     data = Text()
     assert len(data.train["x"]) > 300_000 and 90 < data.spec.shape[0] <= 128
-    assert "Python" in "".join(lines(data.decode({"x": data.train["x"][::32][:3000]})["x"], data.spec.vocabulary))
+    assert "Python" in "".join(
+        lines(data.decode({"x": data.train["x"][::32][:3000]})["x"], data.spec.vocabulary)
+    )
 
 
 def test_rare_characters_become_one(tmp_path: Path) -> None:
@@ -72,11 +88,15 @@ def test_a_text_is_the_same_in_every_encoding_and_with_every_line_break(
         assert torch.equal(data.train["x"], plain.train["x"])
 
 
-@pytest.mark.parametrize("own", ["\u2028", "\x85", "\0", "\x1b", "\u202e", "\u200b", "\u200d", "\x0c", "\ufffd"])
+@pytest.mark.parametrize(
+    "own", ["\u2028", "\x85", "\0", "\x1b", "\u202e", "\u200b", "\u200d", "\x0c", "\ufffd"]
+)
 def test_the_characters_of_a_text_are_its_own(tmp_path: Path, own: str) -> None:
     (tmp_path / "a.txt").write_text(f"the cat{own}sat\n" * 1000, encoding="utf-8")
     data = Text(str(tmp_path / "a.txt"))
-    assert own in data.spec.vocabulary and len(data.spec.vocabulary) == len(set(f"the cat{own}sat\n"))
+    assert own in data.spec.vocabulary and len(data.spec.vocabulary) == len(
+        set(f"the cat{own}sat\n")
+    )
     few = Text(str(tmp_path / "a.txt"), vocabulary=4)
     assert len(set(few.spec.vocabulary)) == 4 == few.spec.shape[0]
 
@@ -87,14 +107,20 @@ def test_the_characters_of_a_text_are_its_own(tmp_path: Path, own: str) -> None:
         (b"a" * 20_000, "all its characters are 'a'; there is nothing to learn"),
         (b"\n" * 20_000, r"all its characters are '\\n'; there is nothing to learn"),
         (b"", "0 characters are too few"),
-        (BODY.encode("latin-1", "replace"), r"not a text in UTF-8 .* at byte 9\); bring it to UTF-8 by iconv"),
+        (
+            BODY.encode("latin-1", "replace"),
+            r"not a text in UTF-8 .* at byte 9\); bring it to UTF-8 by iconv",
+        ),
         (BODY.encode("utf-16")[:-1], "not a text in UTF-8 or UTF-16 .truncated data"),
-        (("the cat\n" * 900).encode("utf-16-le"), "it is full of NUL, as UTF-16 without its byte order mark is"),
+        (
+            ("the cat\n" * 900).encode("utf-16-le"),
+            "it is full of NUL, as UTF-16 without its byte order mark is",
+        ),
         (bytes(range(256)) * 100, "not a text in UTF-8"),
         (gzip.compress(BODY.encode()), "not a text in UTF-8"),
     ],
     ids=["one", "breaks", "empty", "latin", "cut", "unmarked", "bytes", "packed"],
-)  # fmt: skip
+)
 def test_what_is_no_text_is_one_sentence(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(UserError, match=rf"^data\.file=\S*a\.txt: .*{said}"):
@@ -106,26 +132,41 @@ def test_pipes_devices_and_circles_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "zero").symlink_to("/dev/zero")
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(BODY.encode())[:-20])
-    for name, said in (("pipe", "is a named pipe"), ("zero", "is a device"), ("circle", "Too many levels"),
-                       (".", "is a folder"), ("a.txt.gz", "is damaged")):  # fmt: skip
+    for name, said in (
+        ("pipe", "is a named pipe"),
+        ("zero", "is a device"),
+        ("circle", "Too many levels"),
+        (".", "is a folder"),
+        ("a.txt.gz", "is damaged"),
+    ):
         with pytest.raises(UserError, match=f"^data.file=.*: {said}"):
             Text(str(tmp_path / name))
 
 
-def test_a_text_larger_than_the_memory_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_larger_than_the_memory_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(bytes(100_000) + b"a"))
     write(tmp_path / "a.txt")
     monkeypatch.setattr("gan_cli.files.memory", lambda: 8 * 50_000)
-    with pytest.raises(UserError, match=r"a.txt.gz: holds more than .* that are read of it here; take a part of it"):
+    with pytest.raises(
+        UserError, match=r"a.txt.gz: holds more than .* that are read of it here; take a part of it"
+    ):
         Text(str(tmp_path / "a.txt.gz"))
     monkeypatch.setattr("gan_cli.data.text.memory", lambda: 4 * 9200 * 15)
-    with pytest.raises(UserError, match=r"9200 windows of data.length=16 need .* a smaller data.length"):
+    with pytest.raises(
+        UserError, match=r"9200 windows of data.length=16 need .* a smaller data.length"
+    ):
         Text(str(tmp_path / "a.txt"), length=16)
     assert Text(str(tmp_path / "a.txt"), length=15).spec.shape[1] == 15
 
 
-def test_many_rare_characters_are_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "a.txt").write_text("".join(chr(0x4E00 + i % 1000) for i in range(20_000)), encoding="utf-8")
+def test_many_rare_characters_are_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.txt").write_text(
+        "".join(chr(0x4E00 + i % 1000) for i in range(20_000)), encoding="utf-8"
+    )
     with caplog.at_level(logging.WARNING):
         few = Text(str(tmp_path / "a.txt"), vocabulary=101)
         assert "90.0% of it are 900 rarer characters" in caplog.text and "90.0% of it" in few.note
@@ -139,7 +180,9 @@ def test_what_a_terminal_would_obey_reaches_files_only(command: Command, tmp_pat
     assert command("gan-train", *TYPED[:-1], "data.file=a.txt")[0] == 0
     code, printed = command("gan-sample", "checkpoint=run", "mode=text", "n=32")
     assert (
-        code == 0 and all(c.isprintable() for c in printed.replace("\n", "")) and "\N{REPLACEMENT CHARACTER}" in printed
+        code == 0
+        and all(c.isprintable() for c in printed.replace("\n", ""))
+        and "\N{REPLACEMENT CHARACTER}" in printed
     )
     assert command("gan-sample", "checkpoint=run", "mode=text", "n=32", "output=b.txt")[0] == 0
     for file in (tmp_path / "b.txt", tmp_path / "run" / "samples" / "step_00000002.txt"):
@@ -163,7 +206,8 @@ def test_divergences_of_n_grams_by_hand() -> None:
     metric = NgramScores(Rows(a, a, 2))
     assert [metric(hot(a, 2))[f"js_{n}"] for n in (1, 2, 3, 4)] == [0, 0, 0, 0]
     assert [metric(hot(b, 2))[f"js_{n}"] for n in (1, 2, 3, 4)] == pytest.approx([1, 1, 1, 1])
-    half = torch.tensor([[0, 1] * 3] * 50)  # 1-grams: half a, half b, against all a: JS = 1/2 KL((1/2,1/2), m) + ...
+    # 1-grams: half a, half b, against all a: JS = 1/2 KL((1/2,1/2), m) + ...
+    half = torch.tensor([[0, 1] * 3] * 50)
     m = np.array([0.75, 0.25])
     expected = 0.5 * (0.5 * np.log2(0.5 / m)).sum() + 0.5 * np.log2(1 / m[0])
     assert metric(hot(half, 2))["js_1"] == pytest.approx(expected)
@@ -179,7 +223,9 @@ def test_n_grams_are_counted_alike_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_windows_too_short_for_the_scores_are_one_sentence() -> None:
     rows = torch.zeros(50, 3, dtype=torch.long)
-    with pytest.raises(UserError, match=r"data.length=3: .* sequences of 4 characters; take a larger one"):
+    with pytest.raises(
+        UserError, match=r"data.length=3: .* sequences of 4 characters; take a larger one"
+    ):
         NgramScores(Rows(rows, rows, 2))
 
 
@@ -214,7 +260,10 @@ def test_a_model_of_characters_trains_and_prints(command: Command, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["data.file=short.txt"], "data.file=short.txt: 23 characters are too few for windows of 32"),
+        (
+            ["data.file=short.txt"],
+            "data.file=short.txt: 23 characters are too few for windows of 32",
+        ),
         (["data.file=bytes.txt"], "data.file=bytes.txt: not a text in UTF-8"),
         (["data.file=nowhere.txt"], "nowhere.txt: No such file or directory"),
         (["data.length=0"], "data.length=0"),

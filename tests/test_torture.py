@@ -1,4 +1,5 @@
-"""Killed anywhere, and started again: the end is bit for bit that of the run that was never killed."""
+"""Killed anywhere, and started again: the end is bit for bit that of the run that was never
+killed."""
 
 import json
 import os
@@ -19,9 +20,21 @@ from torture import Forge
 
 from gan_cli.runs import checkpoint, rundir
 
-RUN = ("batch_size=6", "network.width=8", "steps=8", "log_every=1", "evaluate_every=3", "evaluate_samples=20",
-       "sample_every=4", "checkpoint_every=2", "++model.ema=0.9", "schedule=linear", "hardware.shards=2",
-       "model.warm_up=null", "hydra.run.dir=run")  # fmt: skip
+RUN = (
+    "batch_size=6",
+    "network.width=8",
+    "steps=8",
+    "log_every=1",
+    "evaluate_every=3",
+    "evaluate_samples=20",
+    "sample_every=4",
+    "checkpoint_every=2",
+    "++model.ema=0.9",
+    "schedule=linear",
+    "hardware.shards=2",
+    "model.warm_up=null",
+    "hydra.run.dir=run",
+)
 SHORT = ("wgan_gp", "aae")
 CLOCKS = ("seconds", "performance/steps_per_second", "performance/images_per_second")
 
@@ -36,19 +49,26 @@ def forge() -> Iterator[Forge]:
 def outcome(folder: Path) -> dict[str, Any]:
     """All that a run leaves, but for its clocks."""
     last = checkpoint.load(folder / "run" / "checkpoints" / "last.pt")
-    lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     card = rundir.read_card(folder / "run")
     return {
         "state": {key: value for key, value in last.items() if key != "seconds"},
         "rows": [{key: value for key, value in row.items() if key not in CLOCKS} for row in lines],
         "card": {key: value for key, value in card.items() if key != "seconds"},
-        "samples": {path.name: path.read_bytes() for path in sorted((folder / "run").glob("samples/*"))},
+        "samples": {
+            path.name: path.read_bytes() for path in sorted((folder / "run").glob("samples/*"))
+        },
         "checkpoints": sorted(path.name for path in (folder / "run" / "checkpoints").iterdir()),
     }
 
 
-def torture(forge: Forge, tmp_path: Path, arguments: tuple[str, ...], kills: int, seed: int = 0) -> int:
-    """Play once in peace and once tormented; both must come to the same. How often the second one died."""
+def torture(
+    forge: Forge, tmp_path: Path, arguments: tuple[str, ...], kills: int, seed: int = 0
+) -> int:
+    """Play once in peace and once tormented; both must come to the same. How often the second one
+    died."""
     ends = {}
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
@@ -86,19 +106,32 @@ def pictures(folder: Path) -> str:
     for label in ("a", "b"):
         (folder / label).mkdir(parents=True)
         for i in range(12):
-            Image.fromarray(random.integers(0, 255, (8, 8, 3), np.uint8)).save(folder / label / f"{i}.png")
+            Image.fromarray(random.integers(0, 255, (8, 8, 3), np.uint8)).save(
+                folder / label / f"{i}.png"
+            )
     return str(folder)
 
 
 @pytest.mark.slow
-def test_killed_while_the_data_is_packed(forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every third instant of the packing; whoever comes next finds a whole packed file or makes one."""
-    typed = ["data=image_folder", f"data.folder={pictures(tmp_path / 'pets')}", "data.image_size=8", "model=gan", *RUN]
+def test_killed_while_the_data_is_packed(
+    forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every third instant of the packing; whoever comes next finds a whole packed file or makes
+    one."""
+    typed = [
+        "data=image_folder",
+        f"data.folder={pictures(tmp_path / 'pets')}",
+        "data.image_size=8",
+        "model=gan",
+        *RUN,
+    ]
     (tmp_path / "whole").mkdir()
     code, counts = forge.run(tmp_path / "whole", typed)
     assert code == 0 and counts["packing.py"] > 100, counts
     for at in range(1, counts["packing.py"], 1 + counts["packing.py"] // 6):
-        (tmp_path / "pets" / "a" / f"new{at}.png").write_bytes((tmp_path / "pets" / "a" / "0.png").read_bytes())
+        (tmp_path / "pets" / "a" / f"new{at}.png").write_bytes(
+            (tmp_path / "pets" / "a" / "0.png").read_bytes()
+        )
         (tmp_path / str(at)).mkdir()
         died, _ = forge.run(tmp_path / str(at), typed, "packing.py", at)
         assert died == -9
@@ -108,9 +141,20 @@ def test_killed_while_the_data_is_packed(forge: Forge, tmp_path: Path, monkeypat
 
 @pytest.mark.slow
 def test_two_processes_killed_at_random_moments(tmp_path: Path) -> None:
-    """Both and what started them at once, as a machine dies; the same command ends where the run in peace ended."""
-    typed = ["model=wgan_gp", "data=points", "data.size=1000", *RUN, "hardware.devices=2", "steps=2000",
-             "checkpoint_every=20", "log_every=20", "evaluate_every=500", "sample_every=1000"]  # fmt: skip
+    """Both and what started them at once, as a machine dies; the same command ends where the run in
+    peace ended."""
+    typed = [
+        "model=wgan_gp",
+        "data=points",
+        "data.size=1000",
+        *RUN,
+        "hardware.devices=2",
+        "steps=2000",
+        "checkpoint_every=20",
+        "log_every=20",
+        "evaluate_every=500",
+        "sample_every=1000",
+    ]
     (tmp_path / "killed").mkdir()
     (tmp_path / "whole").mkdir()
     dice, died = random.Random(0), 0

@@ -1,4 +1,5 @@
-"""Runs of minutes that must reach what the README says, and the package as it is installed. All slow."""
+"""Runs of minutes that must reach what the README says, and the package as it is installed. All
+slow."""
 
 import json
 import subprocess
@@ -35,12 +36,20 @@ def test_the_demo_learns_digits(command: Command, tmp_path: Path) -> None:
     ],
 )
 def test_wgan_gp_learns_a_toy(
-    command: Command, tmp_path: Path, distribution: str, regularizer: str, limit: float, modes: int | None
+    command: Command,
+    tmp_path: Path,
+    distribution: str,
+    regularizer: str,
+    limit: float,
+    modes: int | None,
 ) -> None:
     code, printed = command(
-        "gan-train", "experiment=toy", f"data.distribution={distribution}", f"regularizer={regularizer}",
+        "gan-train",
+        "experiment=toy",
+        f"data.distribution={distribution}",
+        f"regularizer={regularizer}",
         "hydra.run.dir=run",
-    )  # fmt: skip
+    )
     assert code == 0, printed
     reached = scores(tmp_path / "run")
     assert reached["w1"] <= limit + 0.03  # the README's limits are for the median of three seeds
@@ -48,7 +57,17 @@ def test_wgan_gp_learns_a_toy(
 
 
 def test_the_wheel_carries_the_configuration(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(tmp_path),
+        str(ROOT),
+    ]
     subprocess.run(build, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())

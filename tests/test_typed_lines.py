@@ -1,4 +1,5 @@
-"""Lines as people type them, by the hundred: each ends well or in one sentence; one that is refused leaves nothing."""
+"""Lines as people type them, by the hundred: each ends well or in one sentence; one that is refused
+leaves nothing."""
 
 import os
 import random
@@ -14,33 +15,157 @@ from gan_cli.config.check import GROUPS, options
 from gan_cli.synonyms import NONE, WORDS
 
 Command = Callable[..., tuple[int, str]]
-COMMANDS = ("gan-sample", "gan-evaluate", "gan-bench", "gan-explore", "gan-export", "gan-list", "gan-compare")
+COMMANDS = (
+    "gan-sample",
+    "gan-evaluate",
+    "gan-bench",
+    "gan-explore",
+    "gan-export",
+    "gan-list",
+    "gan-compare",
+)
 KEYS = {
-    "gan-sample": "checkpoint n seed seeds mode classes code dimension steps path truncation shifts output weights",
+    "gan-sample": "checkpoint n seed seeds mode classes code dimension steps path truncation "
+    "shifts output weights",
     "gan-evaluate": "checkpoint samples real n metrics data weights plugins data.image_size prdc.k",
-    "gan-bench": "bench.heats bench.seconds bench.against bench.memory bench.processes steps model data optimizer.lr",
+    "gan-bench": "bench.heats bench.seconds bench.against bench.memory bench.processes steps "
+    "model data optimizer.lr",
     "gan-explore": "checkpoint port weights plugins",
     "gan-export": "checkpoint output weights plugins",
     "gan-list": "format",
     "gan-compare": "output curves title",
 }
 VALUES = [
-    "", "0", "1", "-1", "3", "1e3", "1e400", "-1e400", "nan", "inf", "-inf", "NaN", "true", "False",
-    "null", "none", "~", "banana", "[]", "[1,2]", "[a,b]", "{}", "{a:1}", "[[1]]", "1,2", "a,b",
-    "range(1,3)", "'x'", '"x"', "'", '"', "\\", "[", "]", "{", "}", "(", "a=b", "=", "$", "${steps}",
-    "${nope}", "${", "${oc.env:NOPE}", "@", "#", " ", "a b", "\n", "\t", "ü", "名前", "🙂", "\u202e",
-    "\u0000"[1:], "../..", "/", "/dev/null", "/dev/full", "~/x", ".", "nowhere.pt", "9" * 30, "9" * 5000,
-    "0.1" * 300, "[" * 200, "x" * 3000, "0x10", "1_000", "٣", "1.5", "-0", "+1", "01", "1e-400", "mnist",
-    "hinge", "auto", "gan", "cpu", "all", "*", "?", "choice(1,2)", "glob(*)", "sort(1,2)", "a:b", "%s",
-    "{0}", "\udcff", "a\udce4b",
-]  # fmt: skip
+    "",
+    "0",
+    "1",
+    "-1",
+    "3",
+    "1e3",
+    "1e400",
+    "-1e400",
+    "nan",
+    "inf",
+    "-inf",
+    "NaN",
+    "true",
+    "False",
+    "null",
+    "none",
+    "~",
+    "banana",
+    "[]",
+    "[1,2]",
+    "[a,b]",
+    "{}",
+    "{a:1}",
+    "[[1]]",
+    "1,2",
+    "a,b",
+    "range(1,3)",
+    "'x'",
+    '"x"',
+    "'",
+    '"',
+    "\\",
+    "[",
+    "]",
+    "{",
+    "}",
+    "(",
+    "a=b",
+    "=",
+    "$",
+    "${steps}",
+    "${nope}",
+    "${",
+    "${oc.env:NOPE}",
+    "@",
+    "#",
+    " ",
+    "a b",
+    "\n",
+    "\t",
+    "ü",
+    "名前",
+    "🙂",
+    "\u202e",
+    "\u0000"[1:],
+    "../..",
+    "/",
+    "/dev/null",
+    "/dev/full",
+    "~/x",
+    ".",
+    "nowhere.pt",
+    "9" * 30,
+    "9" * 5000,
+    "0.1" * 300,
+    "[" * 200,
+    "x" * 3000,
+    "0x10",
+    "1_000",
+    "٣",
+    "1.5",
+    "-0",
+    "+1",
+    "01",
+    "1e-400",
+    "mnist",
+    "hinge",
+    "auto",
+    "gan",
+    "cpu",
+    "all",
+    "*",
+    "?",
+    "choice(1,2)",
+    "glob(*)",
+    "sort(1,2)",
+    "a:b",
+    "%s",
+    "{0}",
+    "\udcff",
+    "a\udce4b",
+]
 FLAGS = [
-    "-m", "--multirun", "--cfg", "--cfg job", "--cfg=all", "-c hydra", "--cfg nonsense", "--resolve",
-    "-p model", "--info", "--info all", "--info nonsense", "--hydra-help", "--version",
-    "--config-dir nowhere", "--config-dir=/dev/null", "-cd", "--config-name x", "--experimental-rerun x",
-    "--shell-completion", "-sc", "--help", "-h", "--run", "-r", "--", "-", "--lr 3", "--batch-size=4",
-    "--no-such", "-x", "--dataset mnist", "--steps 5", "-v", "--Help", "--package nonsense",
-]  # fmt: skip
+    "-m",
+    "--multirun",
+    "--cfg",
+    "--cfg job",
+    "--cfg=all",
+    "-c hydra",
+    "--cfg nonsense",
+    "--resolve",
+    "-p model",
+    "--info",
+    "--info all",
+    "--info nonsense",
+    "--hydra-help",
+    "--version",
+    "--config-dir nowhere",
+    "--config-dir=/dev/null",
+    "-cd",
+    "--config-name x",
+    "--experimental-rerun x",
+    "--shell-completion",
+    "-sc",
+    "--help",
+    "-h",
+    "--run",
+    "-r",
+    "--",
+    "-",
+    "--lr 3",
+    "--batch-size=4",
+    "--no-such",
+    "-x",
+    "--dataset mnist",
+    "--steps 5",
+    "-v",
+    "--Help",
+    "--package nonsense",
+]
 
 
 def odd_name(luck: random.Random, name: str) -> str:
@@ -49,21 +174,45 @@ def odd_name(luck: random.Random, name: str) -> str:
         return name
     at = luck.randrange(len(name))
     letter = luck.choice(string.ascii_lowercase)
-    slips = [name[:at] + name[at + 1 :], name[:at] + letter + name[at:], name[:at] + letter + name[at + 1 :],
-             name.upper(), name + ".", "." + name, name.replace("_", "-"), name + name]  # fmt: skip
+    slips = [
+        name[:at] + name[at + 1 :],
+        name[:at] + letter + name[at:],
+        name[:at] + letter + name[at + 1 :],
+        name.upper(),
+        name + ".",
+        "." + name,
+        name.replace("_", "-"),
+        name + name,
+    ]
     return luck.choice(slips)
 
 
 def settable() -> list[str]:
-    """All that may stand left of `=` behind `gan-train`: the root's keys, and every option of every component."""
-    known = {item.group: item for item in vars(registry).values() if isinstance(item, registry.Registry)}
+    """All that may stand left of `=` behind `gan-train`: the root's keys, and every option of every
+    component."""
+    known = {
+        item.group: item for item in vars(registry).values() if isinstance(item, registry.Registry)
+    }
     return [
         *known_keys(),
-        *{f"{group}.{key}" for group in GROUPS for name in known[group].components
-          for key in known[group].settable(name, group)},
-        "optimizer.players.generator.lr", "model.repeat.discriminator", "network.generator.width", "network.nobody",
-        "hydra.run.dir", "hydra.sweep.dir", "hydra/launcher", "hydra.nonsense", "hydra.searchpath", "a.b.c", "name",
-    ]  # fmt: skip
+        *{
+            f"{group}.{key}"
+            for group in GROUPS
+            for name in known[group].components
+            for key in known[group].settable(name, group)
+        },
+        "optimizer.players.generator.lr",
+        "model.repeat.discriminator",
+        "network.generator.width",
+        "network.nobody",
+        "hydra.run.dir",
+        "hydra.sweep.dir",
+        "hydra/launcher",
+        "hydra.nonsense",
+        "hydra.searchpath",
+        "a.b.c",
+        "name",
+    ]
 
 
 THEIRS = [word for _, words, _ in WORDS for word in words.split()] + list(NONE)
@@ -85,7 +234,12 @@ def trained(luck: random.Random, keys: list[str]) -> list[str]:
                 group = luck.choice(GROUPS)
                 line.append(f"{group}={odd_name(luck, luck.choice(options(group)))}")
             case 4:
-                line.append(luck.choice(["", "+", "++", "~"]) + key + luck.choice(["", "=", "==", "@x="]) + value)
+                line.append(
+                    luck.choice(["", "+", "++", "~"])
+                    + key
+                    + luck.choice(["", "=", "==", "@x="])
+                    + value
+                )
             case _:
                 line += [f"{key}={value}"] * luck.choice([1, 1, 1, 2])
     return line
@@ -144,7 +298,9 @@ def judge(command: Command, name: str, line: list[str], folder: Path) -> str:
     return ""
 
 
-def try_lines(command: Command, folder: Path, count: int, seed: int, commands: tuple[str, ...]) -> None:
+def try_lines(
+    command: Command, folder: Path, count: int, seed: int, commands: tuple[str, ...]
+) -> None:
     wrong = []
     for i, (name, line) in enumerate(lines(count, seed, commands)):
         place = folder / str(i)
@@ -158,7 +314,9 @@ def test_typed_lines(command: Command, never_played: None, tmp_path: Path) -> No
     try_lines(command, tmp_path, 60, 1, ("gan-train",))
 
 
-def test_typed_lines_of_the_other_commands(command: Command, never_played: None, tmp_path: Path) -> None:
+def test_typed_lines_of_the_other_commands(
+    command: Command, never_played: None, tmp_path: Path
+) -> None:
     try_lines(command, tmp_path, 200, 2, COMMANDS)
 
 

@@ -1,4 +1,5 @@
-"""Ways through the latent space, neighbours in the training data, and what `gan-sample` makes of them."""
+"""Ways through the latent space, neighbours in the training data, and what `gan-sample` makes of
+them."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +20,13 @@ from gan_cli.games.two_player import batch_norms
 from gan_cli.sampling import walks
 
 Command = Callable[..., tuple[int, str]]
-QUICK = ("batch_size=8", "network.width=8", "evaluate_every=0", "sample_every=0", "hydra.run.dir=run")
+QUICK = (
+    "batch_size=8",
+    "network.width=8",
+    "evaluate_every=0",
+    "sample_every=0",
+    "hydra.run.dir=run",
+)
 TILE, EDGE = 40, 2  # pixels of a shown 8x8 digit, and between two of them
 
 
@@ -37,19 +44,26 @@ def tiles(path: str) -> tuple[int, int]:
     return (width - EDGE) // (TILE + EDGE), (height - EDGE) // (TILE + EDGE)
 
 
-# --- geometry ---------------------------------------------------------------------------------------------------------
+# --- geometry -------------------------------------------------------------------------------------
 
 
 def test_slerp_goes_along_the_circle() -> None:
     a, b = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 2.0])
     way = walks.slerp(a, b, torch.tensor([0.0, 1 / 3, 0.5, 1.0]))
-    expected = [[2, 0], [2 * math.cos(math.pi / 6), 2 * math.sin(math.pi / 6)], [2**0.5, 2**0.5], [0, 2]]
+    expected = [
+        [2, 0],
+        [2 * math.cos(math.pi / 6), 2 * math.sin(math.pi / 6)],
+        [2**0.5, 2**0.5],
+        [0, 2],
+    ]
     torch.testing.assert_close(way, torch.tensor(expected))
     longer = walks.slerp(a, 3 * b, torch.tensor([0.5]))
     assert longer.norm().item() == pytest.approx(4)  # lengths go evenly from 2 to 6
 
 
-@pytest.mark.parametrize("b", [torch.tensor([4.0, 2.0]), torch.tensor([-2.0, -1.0]), torch.zeros(2)])
+@pytest.mark.parametrize(
+    "b", [torch.tensor([4.0, 2.0]), torch.tensor([-2.0, -1.0]), torch.zeros(2)]
+)
 def test_where_there_is_no_circle_it_is_a_line(b: torch.Tensor) -> None:
     a, shares = torch.tensor([2.0, 1.0]), torch.linspace(0, 1, 5)
     way = walks.slerp(a, b, shares)
@@ -65,7 +79,9 @@ def test_walks_begin_and_end_where_they_should() -> None:
         assert way.shape == (10, 4)
         torch.testing.assert_close(way[[0, 4, 5, 9]], latents[[0, 1, 1, 2]])
     inwards = walks.inwards(game, latents, 3)
-    torch.testing.assert_close(inwards, torch.cat([torch.stack([0 * z, z / 2, z]) for z in latents]))
+    torch.testing.assert_close(
+        inwards, torch.cat([torch.stack([0 * z, z / 2, z]) for z in latents])
+    )
     along = walks.along(latents, 2, 3).unflatten(0, (3, 3))
     assert torch.equal(along[:, :, 2], torch.tensor([[-2.5, 0.0, 2.5]]).expand(3, 3))
     assert torch.equal(along[..., [0, 1, 3]], latents[:, None, [0, 1, 3]].expand(3, 3, 3))
@@ -76,7 +92,9 @@ def test_classes_are_neither_walked_through_nor_truncated() -> None:
     rows = torch.tensor([[2.0, 0.0, 7.0], [0.0, 2.0, 3.0]])
     way = walks.between(game, rows, 4, "slerp")
     assert way[:, 2].tolist() == [7, 7, 3, 3]
-    torch.testing.assert_close(way[:, :2], walks.slerp(rows[0, :2], rows[1, :2], torch.linspace(0, 1, 4)))
+    torch.testing.assert_close(
+        way[:, :2], walks.slerp(rows[0, :2], rows[1, :2], torch.linspace(0, 1, 4))
+    )
     assert game.truncated(rows, 0.5).tolist() == [[1, 0, 7], [0, 1, 3]]
     assert walks.inwards(game, rows, 3)[:3].tolist() == [[0, 0, 7], [1, 0, 7], [2, 0, 7]]
 
@@ -102,13 +120,15 @@ def test_seeds(typed: str | list[str] | None, seeds: list[int]) -> None:
     assert [seed for span in spans for seed in span] == seeds
 
 
-@pytest.mark.parametrize("typed", ["a", "3-1", "", ["1", "b"], "-3", "1-2-3", ["5", "3-1"], [], "1" * 31, "٣"])
+@pytest.mark.parametrize(
+    "typed", ["a", "3-1", "", ["1", "b"], "-3", "1-2-3", ["5", "3-1"], [], "1" * 31, "٣"]
+)
 def test_odd_seeds_are_one_sentence(typed: str | list[str]) -> None:
     with pytest.raises(UserError, match="expected FIRST-LAST such as 0-63, or a list"):
         spans_of(SampleConfig(checkpoint="", seeds=typed))
 
 
-# --- what is written --------------------------------------------------------------------------------------------------
+# --- what is written ------------------------------------------------------------------------------
 
 
 def test_interpolations_have_a_row_from_each_sample_to_the_next(trained: Command) -> None:
@@ -119,14 +139,21 @@ def test_interpolations_have_a_row_from_each_sample_to_the_next(trained: Command
     trained("gan-sample", "checkpoint=run", "seeds=[4]", "output=one.png")
     walked, one = (np.asarray(Image.open(path)) for path in ("a.png", "one.png"))
     assert np.array_equal(walked[EDGE : EDGE + TILE, EDGE : EDGE + TILE], one)
-    assert trained("gan-sample", "checkpoint=run", "mode=interpolate", "n=3", "steps=6", "output=a.gif")[0] == 0
+    assert (
+        trained(
+            "gan-sample", "checkpoint=run", "mode=interpolate", "n=3", "steps=6", "output=a.gif"
+        )[0]
+        == 0
+    )
     with Image.open("a.gif") as film:
         assert film.n_frames > 1 and film.info["loop"] == 0  # equal neighbours are one frame
 
 
 def test_traversals_and_truncations_have_a_row_a_sample(trained: Command) -> None:
     for line in (("mode=truncate",), ("mode=traverse", "dimension=3")):
-        assert trained("gan-sample", "checkpoint=run", *line, "n=2", "steps=7", "output=a.png")[0] == 0
+        assert (
+            trained("gan-sample", "checkpoint=run", *line, "n=2", "steps=7", "output=a.png")[0] == 0
+        )
         assert tiles("a.png") == (7, 2)
 
 
@@ -162,7 +189,8 @@ def test_points_lie_over_the_critics_level_sets(command: Command) -> None:
 
 
 def test_statistics_are_those_of_fresh_batches(trained: Command) -> None:
-    """Re-estimated, each batch norm has the mean and the variance of what reaches it in a large batch."""
+    """Re-estimated, each batch norm has the mean and the variance of what reaches it in a large
+    batch."""
     generator = gan_cli.load("run")
     saved = generator.sample(4)
     walks.estimate_statistics(generator, batches=20)
@@ -173,16 +201,30 @@ def test_statistics_are_those_of_fresh_batches(trained: Command) -> None:
     torch.testing.assert_close(seen[0].mean(dim=(0, 2, 3)), layer.running_mean, atol=0.05, rtol=0)
     torch.testing.assert_close(seen[0].var(dim=(0, 2, 3)), layer.running_var, atol=0, rtol=0.1)
     assert not layer.training and not torch.equal(generator.sample(4), saved)
-    assert trained("gan-sample", "checkpoint=run", "statistics=batch", "n=1", "output=a.png")[0] == 0
+    assert (
+        trained("gan-sample", "checkpoint=run", "statistics=batch", "n=1", "output=a.png")[0] == 0
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["mode=interpolate", "n=1"], "n=1: mode=interpolate goes from one sample to the next; take n=2 or more"),
-        (["mode=interpolate", "output=a.jpg"], "output=a.jpg: mode=interpolate writes a .png or .gif file"),
-        (["mode=traverse", "dimension=100"], "dimension=100: the numbers of the latent are 0 to 99"),
-        (["mode=traverse"], "mode=traverse: add code=NAME, a code of the model, or dimension=NUMBER"),
+        (
+            ["mode=interpolate", "n=1"],
+            "n=1: mode=interpolate goes from one sample to the next; take n=2 or more",
+        ),
+        (
+            ["mode=interpolate", "output=a.jpg"],
+            "output=a.jpg: mode=interpolate writes a .png or .gif file",
+        ),
+        (
+            ["mode=traverse", "dimension=100"],
+            "dimension=100: the numbers of the latent are 0 to 99",
+        ),
+        (
+            ["mode=traverse"],
+            "mode=traverse: add code=NAME, a code of the model, or dimension=NUMBER",
+        ),
         (["mode=traverse", "code=slant"], "code=slant: the checkpoint's model has no such code"),
         (["mode=timeline", "output=a.png"], "mode=timeline writes a .gif file"),
         (["mode=points"], "mode=points: draws points of two coordinates"),
@@ -205,7 +247,9 @@ def test_a_film_that_no_gif_can_hold_is_said(tmp_path: Path) -> None:
 
 def test_a_timeline_of_a_single_checkpoint_is_one_sentence(trained: Command) -> None:
     code, printed = trained("gan-sample", "checkpoint=run/checkpoints/last.pt", "mode=timeline")
-    assert code == 2 and "mode=timeline needs a run's folder with two checkpoints or more" in printed
+    assert (
+        code == 2 and "mode=timeline needs a run's folder with two checkpoints or more" in printed
+    )
 
 
 def test_no_batch_norm_is_said(command: Command) -> None:

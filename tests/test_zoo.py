@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import LABELLED, MODELS, NOT_OF_POINTS, ROOT, TEXT, TINY, UNAVERAGED, compose, fitting, make_trainer
+from conftest import (
+    LABELLED,
+    MODELS,
+    NOT_OF_POINTS,
+    ROOT,
+    TEXT,
+    TINY,
+    UNAVERAGED,
+    compose,
+    fitting,
+    make_trainer,
+)
 
 from gan_cli import noise
 from gan_cli.errors import UserError
@@ -27,7 +38,12 @@ CASES = [
 
 def tiny(model: str, data: str, *more: str) -> Trainer:
     warm_up = () if "warm_up" in more else ("model.warm_up=null",)
-    return make_trainer(*fitting(model, f"data={data}"), *TINY, *warm_up, *(item for item in more if item != "warm_up"))
+    return make_trainer(
+        *fitting(model, f"data={data}"),
+        *TINY,
+        *warm_up,
+        *(item for item in more if item != "warm_up"),
+    )
 
 
 def parameters(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -67,11 +83,16 @@ def test_only_the_moved_networks_learn(model: str, data: str) -> None:
             assert term.dim() == 0 and term.isfinite()
         for name, value in trainer.game.named_parameters():
             if name.split(".")[0] in turn.player.moves:
-                assert value.grad is not None or ".colours." in name, f"{name} got no gradient"  # of coarser scales
+                # of coarser scales
+                assert value.grad is not None or ".colours." in name, f"{name} got no gradient"
             else:
-                assert torch.equal(value, before[name]), f"{name} moved in the turn of {turn.player.name}"
+                assert torch.equal(value, before[name]), (
+                    f"{name} moved in the turn of {turn.player.name}"
+                )
         trainer.game.zero_grad()
-        assert any(not torch.equal(value, before[name]) for name, value in parameters(trainer).items())
+        assert any(
+            not torch.equal(value, before[name]) for name, value in parameters(trainer).items()
+        )
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -134,9 +155,16 @@ def test_an_average_of_nothing_is_refused(model: str) -> None:
 @pytest.mark.parametrize(
     "extra", [(), ("++model.ema=0.9", "schedule=linear", "steps=9")], ids=["plain", "ema+schedule"]
 )
-def test_n_steps_are_k_steps_saved_and_n_minus_k(model: str, extra: tuple[str, ...], tmp_path: Path) -> None:
+def test_n_steps_are_k_steps_saved_and_n_minus_k(
+    model: str, extra: tuple[str, ...], tmp_path: Path
+) -> None:
     extra = tuple(item for item in extra if "ema" not in item or model not in UNAVERAGED)
-    options = (*fitting(model, "data=digits", "data.image_size=16"), "model.warm_up=null", *TINY, *extra)
+    options = (
+        *fitting(model, "data=digits", "data.image_size=16"),
+        "model.warm_up=null",
+        *TINY,
+        *extra,
+    )
     whole, first, second = make_trainer(*options), make_trainer(*options), make_trainer(*options)
     ema = hooks.EMA()
 
@@ -166,7 +194,10 @@ def test_looking_does_not_disturb(model: str, data: str) -> None:
     with hooks.at_rest(looked.game):
         observed = looked.game.observe(batch, batch)
         scores = looked.game.scores(looked.batches.dataset.decode(looked.batches.dataset.heldout))
-    assert all(value.isfinite().all() for value in observed.values()) and np.isfinite([*scores.values()]).all()
+    assert (
+        all(value.isfinite().all() for value in observed.values())
+        and np.isfinite([*scores.values()]).all()
+    )
     if looked.game.renders:
         hooks.render(looked.game, hooks.shown_latents(looked.game, 20))
     for trainer in (looked, blind):
@@ -177,8 +208,11 @@ def test_looking_does_not_disturb(model: str, data: str) -> None:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_small_batches_work(model: str, n: int) -> None:
-    """A batch of one too: batch norm over several pixels, or running statistics aside, is the networks' affair."""
-    trainer = tiny(model, "digits", "model.critic_norm=none", *(NO_NORM.get(model, ()) if n == 1 else ()))
+    """A batch of one too: batch norm over several pixels, or running statistics aside, is the
+    networks' affair."""
+    trainer = tiny(
+        model, "digits", "model.critic_norm=none", *(NO_NORM.get(model, ()) if n == 1 else ())
+    )
     for turn in trainer.game.turns(1):
         trainer.take_turn(turn, torch.arange(n))
         assert all(term.isfinite() for term in trainer.terms[turn.player.name].values())
@@ -191,11 +225,17 @@ def test_batch_norm_over_one_sample_is_refused_in_words() -> None:
 
 GENERATOR, ENCODER = "network.generator.generator_norm=none", "network.encoder.encoder_norm=none"
 NO_NORM = {
-    "sgan": (GENERATOR,), "bigan": (GENERATOR, ENCODER),
-    "vae_gan": (f"++{GENERATOR}", f"++{ENCODER}"), "vae": (f"++{GENERATOR}", f"++{ENCODER}"),
-    "sagan": (f"++{GENERATOR}", "network.generator.spectral=false"), "progan": (), "stylegan": (), "r3gan": (),
-}  # fmt: skip
-"""What drops the batch norm (and what else couples samples) of models whose network has it by role."""
+    "sgan": (GENERATOR,),
+    "bigan": (GENERATOR, ENCODER),
+    "vae_gan": (f"++{GENERATOR}", f"++{ENCODER}"),
+    "vae": (f"++{GENERATOR}", f"++{ENCODER}"),
+    "sagan": (f"++{GENERATOR}", "network.generator.spectral=false"),
+    "progan": (),
+    "stylegan": (),
+    "r3gan": (),
+}
+"""What drops the batch norm (and what else couples samples) of models whose network has it by
+role."""
 
 
 @pytest.mark.parametrize("batch", ["turn", "round"])
@@ -214,10 +254,12 @@ COUPLED = {
 
 @pytest.mark.parametrize("model", MODELS)
 def test_shards_give_the_turn_of_the_whole_batch(model: str) -> None:
-    """Law B: to rounding, over 5 rounds, without batch statistics. SGD, since Adam divides rounding by rounding."""
+    """Law B: to rounding, over 5 rounds, without batch statistics. SGD, since Adam divides rounding
+    by rounding."""
     generator = NO_NORM.get(model, () if model in TEXT else ("++network.generator_norm=none",))
     no_statistics = ("model.critic_norm=none", *generator, "optimizer=sgd", "optimizer.lr=1e-3")
-    whole, parts = tiny(model, "digits", *no_statistics), tiny(model, "digits", *no_statistics, "hardware.shards=3")
+    whole = tiny(model, "digits", *no_statistics)
+    parts = tiny(model, "digits", *no_statistics, "hardware.shards=3")
     if told := COUPLED.get(model):
         assert whole.game.couplings() == [told]
         return
@@ -235,7 +277,9 @@ def test_shards_give_the_turn_of_the_whole_batch(model: str) -> None:
 def test_shards_average_the_running_statistics_and_differ_in_dropout() -> None:
     trainer = tiny("dcgan", "digits", "hardware.shards=2")
     trainer.game.train()
-    norm = next(module for module in trainer.game.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    norm = next(
+        module for module in trainer.game.modules() if isinstance(module, torch.nn.BatchNorm2d)
+    )
     trainer.play_round()
     counted = norm.num_batches_tracked
     assert counted is not None and counted.item() == 2  # once in each player's turn
@@ -244,7 +288,10 @@ def test_shards_average_the_running_statistics_and_differ_in_dropout() -> None:
         noise.begin_turn("turn", shard=shard, shards=2)
         drawn.append((noise.rows(torch.randn, 3, 2, device=torch.device("cpu")), torch.rand(3)))
     noise.begin_turn("turn")
-    assert torch.equal(torch.cat([drawn[0][0], drawn[1][0]]), noise.rows(torch.randn, 6, 2, device=torch.device("cpu")))
+    assert torch.equal(
+        torch.cat([drawn[0][0], drawn[1][0]]),
+        noise.rows(torch.randn, 6, 2, device=torch.device("cpu")),
+    )
     assert not torch.equal(drawn[0][1], drawn[1][1])
 
 
@@ -254,11 +301,18 @@ def test_unequal_shards_are_refused() -> None:
 
 
 def test_per_player_settings_and_schedules() -> None:
-    trainer = tiny("gan", "points", "optimizer.players.generator.lr=1e-3", "schedule=linear", "steps=4")
+    trainer = tiny(
+        "gan", "points", "optimizer.players.generator.lr=1e-3", "schedule=linear", "steps=4"
+    )
     rates = []
     for _ in range(4):
         trainer.play_round()
-        rates.append([trainer.optimizers[name].param_groups[0]["lr"] for name in ("discriminator", "generator")])
+        rates.append(
+            [
+                trainer.optimizers[name].param_groups[0]["lr"]
+                for name in ("discriminator", "generator")
+            ]
+        )
     factors = torch.tensor([1, 0.75, 0.5, 0.25])
     torch.testing.assert_close(torch.tensor(rates), factors[:, None] * torch.tensor([2e-4, 1e-3]))
 
@@ -266,17 +320,43 @@ def test_per_player_settings_and_schedules() -> None:
 def test_every_weight_of_a_clipped_critic_is_clipped() -> None:
     trainer = tiny("wgan", "digits")
     trainer.play_round()
-    assert max(weight.abs().max().item() for weight in trainer.game.get_submodule("D").parameters()) <= 0.01
+    assert (
+        max(weight.abs().max().item() for weight in trainer.game.get_submodule("D").parameters())
+        <= 0.01
+    )
 
 
-GROUPS = ("model", "loss", "regularizer", "network", "optimizer", "data", "schedule", "augmentation")
+GROUPS = (
+    "model",
+    "loss",
+    "regularizer",
+    "network",
+    "optimizer",
+    "data",
+    "schedule",
+    "augmentation",
+)
 OFFLINE = ("digits", "points")
 
 
 VARIANTS = (
-    "aae_labelled", "dcgan_conditional", "vae", "wgan_gp_acgan", "wgan_gp_conditional", "dcgan_constant", "dcgan_tanh",
-    "sagan", "adam_sagan", "resnet_sagan", "progan", "stylegan", "adam_progan", "style", "r3gan", "adam_r3gan",
-)  # fmt: skip
+    "aae_labelled",
+    "dcgan_conditional",
+    "vae",
+    "wgan_gp_acgan",
+    "wgan_gp_conditional",
+    "dcgan_constant",
+    "dcgan_tanh",
+    "sagan",
+    "adam_sagan",
+    "resnet_sagan",
+    "progan",
+    "stylegan",
+    "adam_progan",
+    "style",
+    "r3gan",
+    "adam_r3gan",
+)
 """Options that set another one's options; the sampled product meets them."""
 
 
@@ -292,7 +372,8 @@ def meetings(row: dict[str, str], group: str, option: str) -> set[frozenset[tupl
 
 
 def pairwise_cover() -> list[tuple[str, ...]]:
-    """Configurations in which every pair of options of two groups meets: greedily, the longest gain first."""
+    """Configurations in which every pair of options of two groups meets: greedily, the longest gain
+    first."""
     wanted = {
         frozenset([(a, x), (b, y)])
         for a, b in itertools.combinations(GROUPS, 2)
@@ -304,7 +385,9 @@ def pairwise_cover() -> list[tuple[str, ...]]:
         seed = dict(min(wanted, key=sorted))
         for group in GROUPS:
             if group not in seed:
-                seed[group] = max(options(group), key=lambda option: len(meetings(seed, group, option) & wanted))
+                seed[group] = max(
+                    options(group), key=lambda option: len(meetings(seed, group, option) & wanted)
+                )
         wanted -= {frozenset(pair) for pair in itertools.combinations(seed.items(), 2)}
         rows.append(tuple(f"{group}={seed[group]}" for group in GROUPS))
     return rows
@@ -313,9 +396,19 @@ def pairwise_cover() -> list[tuple[str, ...]]:
 FEATURED = ("acgan", "wgan_gp_acgan", "infogan", "cogan", "vae", "vae_gan")
 """Models that look at D's features."""
 NORMED = (
-    "dcgan", "lsgan", "wgan", "bgan", "rpgan", "loss_sensitive", "acgan", "cgan", "infogan", "vae", "vae_gan",
+    "dcgan",
+    "lsgan",
+    "wgan",
+    "bgan",
+    "rpgan",
+    "loss_sensitive",
+    "acgan",
+    "cgan",
+    "infogan",
+    "vae",
+    "vae_gan",
     "dcgan_conditional",
-)  # fmt: skip
+)
 """Models whose paper has batch norm in the discriminator."""
 ALONE = ("fixed_generator", "two_critics", "aae", "aae_labelled", "aae_semi_supervised")
 """Models without a player called generator."""
@@ -334,7 +427,9 @@ def refusals(row: tuple[str, ...]) -> list[str]:
     penalty = regularizer not in ("none", "weight_clip")
     own = model in ("ebgan", "began", "loss_sensitive", "sgan")
     vectors = model.startswith(("aae", "bigan"))
-    perceptron = (chosen["network"] == "auto" and chosen["data"] == "points") or chosen["network"].startswith("mlp")
+    perceptron = (chosen["network"] == "auto" and chosen["data"] == "points") or chosen[
+        "network"
+    ].startswith("mlp")
     affine = chosen["network"] == "affine"
     eight_by_eight = chosen["data"] == "digits" and model in LATENT_64
     growing = chosen["network"] in ("progressive", "style")
@@ -360,20 +455,47 @@ def refusals(row: tuple[str, ...]) -> list[str]:
         *(["network="] if model in ("vae", "vae_gan") and residual else []),
         *(["model.share", "network"] if model == "cogan" and (residual or affine) else []),
         *(["model=cogan"] if model == "cogan" else []),  # without its own data
-        *(["model.name=", "model=sgan"] if model in LABELLED and chosen["data"] == "points" else []),
-        *(["optimizer.players"] if chosen["optimizer"] == "adam_infogan" and model in ALONE else []),
-        *(["model.latent="] if affine and model != "fixed_generator" and not eight_by_eight else []),
+        *(
+            ["model.name=", "model=sgan"]
+            if model in LABELLED and chosen["data"] == "points"
+            else []
+        ),
+        *(
+            ["optimizer.players"]
+            if chosen["optimizer"] == "adam_infogan" and model in ALONE
+            else []
+        ),
+        *(
+            ["model.latent="]
+            if affine and model != "fixed_generator" and not eight_by_eight
+            else []
+        ),
         *(["loss="] if own != (loss == "own") else []),
-        *(["regularizer=none"] if (loss, regularizer) == ("wasserstein", "none") and not spectral else []),
+        *(
+            ["regularizer=none"]
+            if (loss, regularizer) == ("wasserstein", "none") and not spectral
+            else []
+        ),
         *(["network.critic_norm=batch"] if penalty and batch_norm else []),
-        *(["augmentation=diff_augment"] if {"augmentation=diff_augment", "data=points"} <= set(row) else []),
-        *(["augmentation="] if chosen.get("augmentation", "none") != "none" and model.startswith("aae") else []),
+        *(
+            ["augmentation=diff_augment"]
+            if {"augmentation=diff_augment", "data=points"} <= set(row)
+            else []
+        ),
+        *(
+            ["augmentation="]
+            if chosen.get("augmentation", "none") != "none" and model.startswith("aae")
+            else []
+        ),
     ]
 
 
 def some_slow(rows: list[tuple[str, ...]]) -> list[Any]:
     """All rows; three in four of them slow."""
-    return [pytest.param(row, marks=pytest.mark.slow if i % 4 else [], id=" ".join(row)) for i, row in enumerate(rows)]
+    return [
+        pytest.param(row, marks=pytest.mark.slow if i % 4 else [], id=" ".join(row))
+        for i, row in enumerate(rows)
+    ]
 
 
 @pytest.mark.parametrize("row", some_slow(pairwise_cover()))
@@ -399,23 +521,31 @@ CORE = {
     "optimizer": ("adam", "adam_wgan_gp", "adam_wgan_gp_small", "rmsprop", "sgd"),
     "data": OFFLINE,
 }
-"""The options whose full product, 6000 rows, can be built in minutes; that of all options has some 10^5."""
+"""The options whose full product, 6000 rows, can be built in minutes; that of all options has some
+10^5."""
 
 
 def full_product() -> list[tuple[str, ...]]:
-    return list(itertools.product(*([f"{group}={name}" for name in names] for group, names in CORE.items())))
+    return list(
+        itertools.product(*([f"{group}={name}" for name in names] for group, names in CORE.items()))
+    )
 
 
 def sampled_product(count: int) -> list[tuple[str, ...]]:
     """So many rows of the product of all options, by seed."""
     random = Random(0)
     groups = {group: options(group, variants=True) for group in CORE}
-    return [tuple(f"{group}={random.choice(names)}" for group, names in groups.items()) for _ in range(count)]
+    return [
+        tuple(f"{group}={random.choice(names)}" for group, names in groups.items())
+        for _ in range(count)
+    ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "rows", [full_product(), sampled_product(3000)], ids=["full product of the core", "sample of all"]
+    "rows",
+    [full_product(), sampled_product(3000)],
+    ids=["full product of the core", "sample of all"],
 )
 def test_products_of_options_build_or_are_refused_with_a_reason(
     rows: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]
@@ -436,11 +566,17 @@ def test_products_of_options_build_or_are_refused_with_a_reason(
     assert min(counts.values()) > len(rows) / 5
 
 
-@pytest.mark.parametrize("experiment", sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml")))
+@pytest.mark.parametrize(
+    "experiment", sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml"))
+)
 def test_every_experiment_composes_and_plays(experiment: str) -> None:
     config = compose(f"experiment={experiment}")
     assert config["minutes"] is not None
-    offline = () if config["data"]["name"] in (*OFFLINE, "text", "smiles") else ("data=digits", "data.image_size=16")
+    offline = (
+        ()
+        if config["data"]["name"] in (*OFFLINE, "text", "smiles")
+        else ("data=digits", "data.image_size=16")
+    )
     offline = (
         ("data.of=digits", "data.domain=edges", "data.image_size=8")
         if config["data"]["name"] == "two_domains"
@@ -452,7 +588,8 @@ def test_every_experiment_composes_and_plays(experiment: str) -> None:
 
 
 def test_an_average_follows_its_closed_form() -> None:
-    """0.9 of itself and 0.1 of what is trained, those of batch norms too; their counts are copied."""
+    """0.9 of itself and 0.1 of what is trained, those of batch norms too; their counts are
+    copied."""
     trainer = tiny("dcgan", "digits", "++model.ema=0.9", "++model.ema_ramp=0")
     assert trainer.ema is not None
     generator, averaged = trainer.game.get_submodule("G"), trainer.ema.get_submodule("G")
@@ -462,7 +599,9 @@ def test_an_average_follows_its_closed_form() -> None:
         trainer.play_round()
         ema.after_round(trainer)
         for name, value in generator.state_dict().items():
-            expected[name] = 0.9 * expected[name] + 0.1 * value if value.is_floating_point() else value.clone()
+            expected[name] = (
+                0.9 * expected[name] + 0.1 * value if value.is_floating_point() else value.clone()
+            )
     for name, value in averaged.state_dict().items():
         torch.testing.assert_close(value, expected[name])
     assert trainer.ema.get_submodule("D") is trainer.game.get_submodule("D")
@@ -470,8 +609,11 @@ def test_an_average_follows_its_closed_form() -> None:
 
 
 def test_under_float16_a_penalty_is_computed_in_float32() -> None:
-    """To the last bit, that of the same critic in fp32; what is not a penalty is computed in half precision."""
-    trainer, exact = (tiny("wgan_gp", "digits", f"hardware.precision={p}") for p in ("fp16", "fp32"))
+    """To the last bit, that of the same critic in fp32; what is not a penalty is computed in half
+    precision."""
+    trainer, exact = (
+        tiny("wgan_gp", "digits", f"hardware.precision={p}") for p in ("fp16", "fp32")
+    )
     x = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     critics = [t.game.get_submodule("D") for t in (trainer, exact)]
     slopes = [input_gradient(critic, x) for critic in critics]
@@ -483,7 +625,9 @@ def test_under_float16_a_penalty_is_computed_in_float32() -> None:
 
 def test_under_float16_losses_are_scaled_and_an_overflow_is_no_step() -> None:
     slow = ("optimizer=sgd", "optimizer.lr=0.01")
-    trainer, exact = (tiny("gan", "digits", *slow, f"hardware.precision={p}") for p in ("fp16", "fp32"))
+    trainer, exact = (
+        tiny("gan", "digits", *slow, f"hardware.precision={p}") for p in ("fp16", "fp32")
+    )
     rescale(trainer, 1024.0)
     for t in (trainer, exact):
         t.play_round()
@@ -498,7 +642,9 @@ def test_under_float16_losses_are_scaled_and_an_overflow_is_no_step() -> None:
 
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
 def test_a_first_step_that_overflows_leaves_no_nan(optimizer: str) -> None:
-    trainer = tiny("gan", "digits", f"optimizer={optimizer}", "optimizer.lr=1e-4", "hardware.precision=fp16")
+    trainer = tiny(
+        "gan", "digits", f"optimizer={optimizer}", "optimizer.lr=1e-4", "hardware.precision=fp16"
+    )
     rescale(trainer, 1e38)
     trainer.play_round()
     rescale(trainer, 1024.0)
@@ -521,7 +667,9 @@ def test_losses_are_float32_in_any_precision(precision: str) -> None:
     terms = [term for terms in trainer.terms.values() for term in terms.values()]
     assert all(term.dtype == torch.float32 and term.isfinite() for term in terms)
     assert all(weight.dtype == torch.float32 for weight in trainer.game.parameters())
-    assert hooks.render(trainer.rendered, hooks.fixed_latents(trainer.game, 3)).dtype == torch.float32
+    assert (
+        hooks.render(trainer.rendered, hooks.fixed_latents(trainer.game, 3)).dtype == torch.float32
+    )
 
 
 @pytest.mark.parametrize("model", MODELS)

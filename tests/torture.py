@@ -1,4 +1,5 @@
-"""Runs of gan-train that are killed at a chosen instant, many a minute: torch is imported once, every run is a fork.
+"""Runs of gan-train that are killed at a chosen instant, many a minute: torch is imported once,
+every run is a fork.
 
 `python tests/torture.py` reads a job a line from its input and answers each with a line, both JSON:
 {"folder", "arguments", "site", "at"} -> {"code", "counts"}.
@@ -19,8 +20,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-SITES = ("checkpoint.py", "hooks.py", "rundir.py", "trainer.py", "job.py", "packing.py", "classifier.py", "points.py",
-         "pictures.py", "patches.py")  # fmt: skip
+SITES = (
+    "checkpoint.py",
+    "hooks.py",
+    "rundir.py",
+    "trainer.py",
+    "job.py",
+    "packing.py",
+    "classifier.py",
+    "points.py",
+    "pictures.py",
+    "patches.py",
+)
 """Files whose every call, of Python or of C, is an instant at which a run may die."""
 TORN, TIME = "torn", "time"  # half of a checkpoint is written; some milliseconds have gone by
 
@@ -33,8 +44,11 @@ class Forge:
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def run(self, folder: Path, arguments: list[str], site: str = "", at: int = 0) -> tuple[int, dict[str, int]]:
-        """The exit code (-9 for a run that was killed), and how many instants of each site a whole run had."""
+    def run(
+        self, folder: Path, arguments: list[str], site: str = "", at: int = 0
+    ) -> tuple[int, dict[str, int]]:
+        """The exit code (-9 for a run that was killed), and how many instants of each site a whole
+        run had."""
         assert self.process.stdin is not None and self.process.stdout is not None
         job = {"folder": str(folder), "arguments": arguments, "site": site, "at": at}
         self.process.stdin.write(json.dumps(job) + "\n")
@@ -42,8 +56,11 @@ class Forge:
         answer = json.loads(self.process.stdout.readline())
         return answer["code"], answer["counts"]
 
-    def torment(self, folder: Path, arguments: list[str], counts: dict[str, int], seed: int, kills: int) -> int:
-        """Kill the run so many times at random instants, unless it ends before, then let it end; how often it died."""
+    def torment(
+        self, folder: Path, arguments: list[str], counts: dict[str, int], seed: int, kills: int
+    ) -> int:
+        """Kill the run so many times at random instants, unless it ends before, then let it end;
+        how often it died."""
         dice, died = random.Random(seed), 0
         for _ in range(kills):
             site = dice.choice([*counts, TORN, TIME])
@@ -68,8 +85,16 @@ def main() -> None:
     import gan_cli
 
     torch.set_num_threads(1)
-    for name in ("torch._dynamo", "matplotlib.pyplot", "torch.utils.tensorboard.summary", "sklearn.datasets",
-                 "sklearn.linear_model", "sklearn.pipeline", "scipy.optimize", "PIL.Image"):  # fmt: skip
+    for name in (
+        "torch._dynamo",
+        "matplotlib.pyplot",
+        "torch.utils.tensorboard.summary",
+        "sklearn.datasets",
+        "sklearn.linear_model",
+        "sklearn.pipeline",
+        "scipy.optimize",
+        "PIL.Image",
+    ):
         importlib.import_module(name)
     for module in pkgutil.walk_packages(gan_cli.__path__, "gan_cli."):
         if module.name != "gan_cli.configs":
@@ -125,7 +150,11 @@ def _play(job: dict[str, Any], writing: int) -> None:
 def _bomb(job: dict[str, Any], counts: "Counter[str]") -> Any:
     import gan_cli
 
-    files = {str(path): path.name for path in Path(gan_cli.__file__).parent.rglob("*.py") if path.name in SITES}
+    files = {
+        str(path): path.name
+        for path in Path(gan_cli.__file__).parent.rglob("*.py")
+        if path.name in SITES
+    }
 
     def profile(frame: FrameType, event: str, _: Any) -> None:
         site = files.get(frame.f_code.co_filename)

@@ -1,8 +1,10 @@
-"""Two loops to measure the trainer against, written out in plain PyTorch: the best known way, and the usual one.
+"""Two loops to measure the trainer against, written out in plain PyTorch: the best known way, and
+the usual one.
 
-Both play the two-player game without labels, with the networks, the loss, the penalty and the optimizer of a
-configuration. `Bare` does what the trainer does and nothing beside it. `Naive` does what tutorials and popular
-repositories do. The arithmetic of a critic's and of a generator's step is the same in all three.
+Both play the two-player game without labels, with the networks, the loss, the penalty and the
+optimizer of a configuration. `Bare` does what the trainer does and nothing beside it. `Naive` does
+what tutorials and popular repositories do. The arithmetic of a critic's and of a generator's step
+is the same in all three.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -34,9 +36,13 @@ class Loop:
         UserError: the game is none that these loops play.
     """
 
-    def __init__(self, game: Game, config: Mapping[str, Any], dataset: Dataset, device: torch.device) -> None:
+    def __init__(
+        self, game: Game, config: Mapping[str, Any], dataset: Dataset, device: torch.device
+    ) -> None:
         if type(game) is not TwoPlayer or config["augmentation"]["name"] != "none" or game.warm_up:
-            raise UserError(f"model={config['model']['name']}: there is no hand-written loop for this game.")
+            raise UserError(
+                f"model={config['model']['name']}: there is no hand-written loop for this game."
+            )
         self.G, self.D = game.G.train(), game.D.train()
         self.loss, self.regularizer = game.loss, game.regularizer
         self.critic_turns, self.prior = game.repeat["discriminator"], game.prior
@@ -46,7 +52,9 @@ class Loop:
         self.optimizer_G = self.optimizer(self.G, self.nodes["generator"])
         self.apart = couples_samples(self.D)
         penalised = isinstance(self.regularizer, GradientPenalty)
-        self.penalty: Callable[..., Tensor] = self.gradient_penalty if penalised else self.other_penalty
+        self.penalty: Callable[..., Tensor] = (
+            self.gradient_penalty if penalised else self.other_penalty
+        )
 
     def optimizer(self, network: nn.Module, node: dict[str, Any]) -> Optimizer:
         """The optimizer of a player's node."""
@@ -62,7 +70,9 @@ class Loop:
 
     def other_penalty(self, x: Tensor, x_fake: Tensor) -> Tensor:
         """The terms of any other regularizer."""
-        return torch.stack([*self.regularizer(self.D, x, x_fake).values(), torch.zeros((), device=x.device)]).sum()
+        return torch.stack(
+            [*self.regularizer(self.D, x, x_fake).values(), torch.zeros((), device=x.device)]
+        ).sum()
 
     def noise(self) -> Tensor:
         """A batch of z."""
@@ -70,8 +80,8 @@ class Loop:
 
 
 class Bare(Loop):
-    """The best known way: data on the device, fakes without a graph, one forward for real and fake, second derivatives
-    that drag no zeros along (`input_gradient`), nothing waits."""
+    """The best known way: data on the device, fakes without a graph, one forward for real and fake,
+    second derivatives that drag no zeros along (`input_gradient`), nothing waits."""
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
@@ -85,7 +95,9 @@ class Bare(Loop):
         """The rows of batch after batch."""
         while True:
             order = torch.randperm(len(self.x)).to(self.device)
-            yield from order[: len(self.x) // self.batch_size * self.batch_size].split(self.batch_size)
+            yield from order[: len(self.x) // self.batch_size * self.batch_size].split(
+                self.batch_size
+            )
 
     def batch(self) -> Tensor:
         x = self.x.index_select(0, next(self.rows))
@@ -128,11 +140,12 @@ class Bare(Loop):
 
 
 class Naive(Loop):
-    """The usual way: a `DataLoader` that transforms sample by sample, the critic's fakes with their graph, which is
-    then gone through backward, real and fake scored apart, the optimizer's plain loop, and `.item()` in every step.
+    """The usual way: a `DataLoader` that transforms sample by sample, the critic's fakes with their
+    graph, which is then gone through backward, real and fake scored apart, the optimizer's plain
+    loop, and `.item()` in every step.
 
-    After the wgan_gp scripts that most people start from; they feed every batch to the critic and play the generator
-    in every n_critic-th.
+    After the wgan_gp scripts that most people start from; they feed every batch to the critic and
+    play the generator in every n_critic-th.
     """
 
     def __init__(self, *parts: Any) -> None:
@@ -144,7 +157,9 @@ class Naive(Loop):
     def optimizer(self, network: nn.Module, node: dict[str, Any]) -> Optimizer:
         built = registry.optimizers.build(node, "optimizer", parameters=network.parameters())
         for group in built.param_groups:
-            group.update({"fused": None, "foreach": None} if "fused" in group else {"foreach": None})
+            group.update(
+                {"fused": None, "foreach": None} if "fused" in group else {"foreach": None}
+            )
         return built
 
     def _loader(self) -> Any:
@@ -168,7 +183,9 @@ class Naive(Loop):
             for _ in range(self.critic_turns):
                 x = next(self.batches).to(self.device)
                 x_fake = self.G(self.noise())
-                loss = self.loss.discriminator(self.D(x), self.D(x_fake)) + self.penalty(x.data, x_fake.data)
+                loss = self.loss.discriminator(self.D(x), self.D(x_fake)) + self.penalty(
+                    x.data, x_fake.data
+                )
                 self.step(self.optimizer_D, loss)
                 self.regularizer.project(self.D)
             fake = self.D(self.G(self.noise()))
@@ -186,14 +203,20 @@ class Naive(Loop):
         at = (alpha * x + (1 - alpha) * x_fake).requires_grad_(True)
         scores = self.D(at)
         (gradient,) = torch.autograd.grad(
-            scores, at, torch.ones_like(scores), create_graph=True, retain_graph=True, only_inputs=True
+            scores,
+            at,
+            torch.ones_like(scores),
+            create_graph=True,
+            retain_graph=True,
+            only_inputs=True,
         )
         slope = gradient.view(len(x), -1).norm(2, dim=1)
         return self.regularizer.weight * ((slope - self.regularizer.target) ** 2).mean()
 
 
 class _Samples:
-    """Samples and labels that are made ready when they are asked for, as torchvision's data sets do it."""
+    """Samples and labels that are made ready when they are asked for, as torchvision's data sets do
+    it."""
 
     def __init__(self, x: Tensor, change: Callable[[Any], Tensor] | None) -> None:
         self.x, self.change = x, change
@@ -205,4 +228,6 @@ class _Samples:
         if self.change is None:
             return self.x[i], 0
         planes = self.x[i].numpy()
-        return self.change(Image.fromarray(planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0))), 0
+        return self.change(
+            Image.fromarray(planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0))
+        ), 0

@@ -1,4 +1,5 @@
-"""How fast a configuration plays: against hand-written loops, in parts, and beside what the machine could do."""
+"""How fast a configuration plays: against hand-written loops, in parts, and beside what the machine
+could do."""
 
 import math
 import multiprocessing
@@ -35,7 +36,8 @@ def synchronise(device: torch.device) -> None:
 
 @dataclass
 class Race:
-    """Seconds a round of several players of the same game, measured in turns, so that noise strikes all alike.
+    """Seconds a round of several players of the same game, measured in turns, so that noise strikes
+    all alike.
 
     Args:
         players: by name; the first is what the others are compared with.
@@ -48,11 +50,14 @@ class Race:
     times: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def run(self, heats: int, warm_up: int = 3) -> "Race":
-        """So many heats, in each of which every player plays as long; the order turns around from heat to heat."""
+        """So many heats, in each of which every player plays as long; the order turns around from
+        heat to heat."""
         rounds = {name: self._fitting(play, warm_up) for name, play in self.players.items()}
         for heat in range(heats):
             for name in list(self.players)[:: 1 if heat % 2 else -1]:
-                self.times[name].append(self._timed(self.players[name], rounds[name]) / rounds[name])
+                self.times[name].append(
+                    self._timed(self.players[name], rounds[name]) / rounds[name]
+                )
         return self
 
     def _fitting(self, play: Play, warm_up: int) -> int:
@@ -76,19 +81,20 @@ class Race:
         return statistics.median(self.times[name])
 
     def ratio(self, slow: str, fast: str) -> dict[str, float]:
-        """How many times longer `slow` took than `fast` in the same heat: the median, the least and the most."""
+        """How many times longer `slow` took than `fast` in the same heat: the median, the least and
+        the most."""
         ratios = [a / b for a, b in zip(self.times[slow], self.times[fast], strict=True)]
         return {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
 
 
-# --- where the time goes --------------------------------------------------------------------------------------------
+# --- where the time goes --------------------------------------------------------------------------
 
 PARTS = ("data", "forward", "backward", "reduce", "optimizer", "other")
 
 
 class Stopwatch:
-    """Milliseconds a turn of each player, by part. It waits for the device between parts, so it slows a GPU down; a
-    recorded turn has no parts, so it is played as written."""
+    """Milliseconds a turn of each player, by part. It waits for the device between parts, so it
+    slows a GPU down; a recorded turn has no parts, so it is played as written."""
 
     def __init__(self, trainer: Trainer, device: torch.device) -> None:
         self.trainer, self.device = trainer, device
@@ -101,7 +107,10 @@ class Stopwatch:
         with self._watching():
             for _ in range(rounds):
                 self.trainer.play_round()
-        return {who: {part: 1000 * self.spent[who][part] / self.turns[who] for part in PARTS} for who in self.turns}
+        return {
+            who: {part: 1000 * self.spent[who][part] / self.turns[who] for part in PARTS}
+            for who in self.turns
+        }
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
@@ -114,7 +123,9 @@ class Stopwatch:
                 ("reduce", World, "sum"),
                 *(("optimizer", optimizer, "step") for optimizer in trainer.optimizers.values()),
             ):
-                patches.enter_context(patch.object(owner, name, self._timed(part, getattr(owner, name))))
+                patches.enter_context(
+                    patch.object(owner, name, self._timed(part, getattr(owner, name)))
+                )
             patches.enter_context(patch.object(trainer, "take_turn", self._turn(trainer.take_turn)))
             patches.enter_context(patch.object(trainer, "playing", trainer.play_turn))
             yield
@@ -132,7 +143,9 @@ class Stopwatch:
         def timed(turn: Any, rows: Tensor) -> None:
             self._player = turn.player.name
             self.turns[self._player] += 1
-            spent, before, began = self.spent[self._player], sum(self.spent[self._player].values()), self._now()
+            spent = self.spent[self._player]
+            before = sum(self.spent[self._player].values())
+            began = self._now()
             take_turn(turn, rows)
             spent["other"] += self._now() - began - (sum(spent.values()) - before)
 
@@ -143,12 +156,13 @@ class Stopwatch:
         return time.perf_counter()
 
 
-# --- what the machine could do --------------------------------------------------------------------------------------
+# --- what the machine could do --------------------------------------------------------------------
 
 
 class _Work(TorchDispatchMode):
-    """Counts the floating-point operations of matrix products and convolutions, by torch's formulas, and the bytes that
-    all operations read and write, as if nothing stayed in a cache; views move none."""
+    """Counts the floating-point operations of matrix products and convolutions, by torch's
+    formulas, and the bytes that all operations read and write, as if nothing stayed in a cache;
+    views move none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -159,7 +173,9 @@ class _Work(TorchDispatchMode):
         if formula := flop_registry.get(func._overloadpacket):
             self.flops += formula(*args, **(kwargs or {}), out_val=result)
         if not getattr(func, "is_view", False):
-            self.bytes += sum(x.numel() * x.element_size() for x in _tensors((args, kwargs or {}, result)))
+            self.bytes += sum(
+                x.numel() * x.element_size() for x in _tensors((args, kwargs or {}, result))
+            )
         return result
 
 
@@ -173,8 +189,9 @@ def _tensors(nested: Any) -> Iterator[Tensor]:
 
 
 def floor(trainer: Trainer, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
-    """What a round needs at least: its matrix arithmetic at the measured matrix rate; and the bytes that its operations
-    read and write over the measured bandwidth, which caches and fused operations undercut."""
+    """What a round needs at least: its matrix arithmetic at the measured matrix rate; and the bytes
+    that its operations read and write over the measured bandwidth, which caches and fused
+    operations undercut."""
     written = patch.multiple(trainer, forward=trainer.game.play, playing=trainer.play_turn)
     # torch's own counter follows modules by hooks, which a penalty's inner gradient trips over
     with written, _Work() as work:
@@ -216,17 +233,19 @@ def _best(call: Callable[[], Any], device: torch.device, times: int = 8) -> floa
     return best
 
 
-# --- in a process of its own ----------------------------------------------------------------------------------------
+# --- in a process of its own ----------------------------------------------------------------------
 
 
 def alone(play: Callable[..., T], *arguments: Any) -> T:
-    """What `play(*arguments)` returns in a new process. `play` must be a function that a new interpreter can import."""
+    """What `play(*arguments)` returns in a new process. `play` must be a function that a new
+    interpreter can import."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(play, arguments)
 
 
 def peak_memory(play: Callable[..., Any], *arguments: Any) -> float:
-    """MiB that a new process holds at most while it calls `play(*arguments)`; a GPU's memory where it uses one."""
+    """MiB that a new process holds at most while it calls `play(*arguments)`; a GPU's memory where
+    it uses one."""
     return alone(_peak, play, arguments)
 
 
@@ -240,6 +259,7 @@ def held_at_most() -> float:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
     status = Path("/proc/self/status")
-    if status.is_file():  # the usual call would count what the parent held before this process began
+    # the usual call would count what the parent held before this process began
+    if status.is_file():
         return int(re.findall(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"))[0]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts in bytes

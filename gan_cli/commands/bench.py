@@ -1,4 +1,5 @@
-"""`gan-bench`: how fast a configuration plays, as JSON and a small table. Measures; trains nothing that is kept."""
+"""`gan-bench`: how fast a configuration plays, as JSON and a small table. Measures; trains nothing
+that is kept."""
 
 import json
 import platform
@@ -27,20 +28,33 @@ if TYPE_CHECKING:
 
 @dataclass
 class BenchConfig:
-    """The keys of `gan-bench` itself, each typed as `bench.KEY=VALUE`; all others are those of `gan-train`."""
+    """The keys of `gan-bench` itself, each typed as `bench.KEY=VALUE`; all others are those of
+    `gan-train`."""
 
-    heats: int = field(default=7, metadata={"least": 1, "help": "times that every contestant plays"})
-    seconds: float = field(default=1.0, metadata={"least": 0.01, "help": "how long it plays at a time"})
+    heats: int = field(
+        default=7, metadata={"least": 1, "help": "times that every contestant plays"}
+    )
+    seconds: float = field(
+        default=1.0, metadata={"least": 0.01, "help": "how long it plays at a time"}
+    )
     against: list[str] = field(
         default_factory=lambda: ["bare", "naive", "hooks", "fp32"],
-        metadata={"help": "[bare,naive,hooks,fp32,eager]: hand-written loops; with hooks, in float32, not compiled"},
+        metadata={
+            "help": "[bare,naive,hooks,fp32,eager]: hand-written loops; with hooks, in "
+            "float32, not compiled"
+        },
     )
-    memory: bool = field(default=True, metadata={"help": "measure the memory of a run and of the bare loop"})
+    memory: bool = field(
+        default=True, metadata={"help": "measure the memory of a run and of the bare loop"}
+    )
     start: bool = field(default=True, metadata={"help": "measure the start of a run"})
     processes: list[str] = field(
-        default_factory=list, metadata={"help": "[1,2]: scaling over so many processes, one thread each"}
+        default_factory=list,
+        metadata={"help": "[1,2]: scaling over so many processes, one thread each"},
     )
-    output: str | None = field(default=None, metadata={"help": "FILE for the JSON; printed if not given"})
+    output: str | None = field(
+        default=None, metadata={"help": "FILE for the JSON; printed if not given"}
+    )
 
 
 CONTESTANTS = ("bare", "naive", "hooks", "fp32", "eager")
@@ -51,7 +65,10 @@ def run(bench: BenchConfig, arguments: list[str]) -> None:
     from gan_cli.commands import train
 
     if unknown := set(bench.against) - set(CONTESTANTS):
-        raise UserError(f"bench.against: no such contestant as {unknown.pop()}; they are {', '.join(CONTESTANTS)}.")
+        raise UserError(
+            f"bench.against: no such contestant as {unknown.pop()}; they are "
+            f"{', '.join(CONTESTANTS)}."
+        )
     if bad := [count for count in bench.processes if not count.isdecimal() or not int(count)]:
         raise UserError(f"bench.processes: {bad[0]} is no number of processes.")
     config = train.composed(arguments)
@@ -61,7 +78,9 @@ def run(bench: BenchConfig, arguments: list[str]) -> None:
     if bench.start:
         result["start_seconds"] = _start(arguments)
     if bench.processes:
-        result["scaling"] = _scaling(config, [int(count) for count in bench.processes], result["round_ms"])
+        result["scaling"] = _scaling(
+            config, [int(count) for count in bench.processes], result["round_ms"]
+        )
     print(table(result), file=sys.stderr)
     if bench.output:
         write_json(Path(bench.output), result)
@@ -78,7 +97,11 @@ def machine() -> dict[str, Any]:
     known = Path("/proc/cpuinfo")
     text = known.read_text(encoding="utf-8") if known.is_file() else ""
     named = re.search(r"model name\s*:\s*(.+)", text)
-    told = {"cpu": named[1] if named else platform.processor(), "cores": cores(), "torch": torch.__version__}
+    told = {
+        "cpu": named[1] if named else platform.processor(),
+        "cores": cores(),
+        "torch": torch.__version__,
+    }
     return told | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
 
 
@@ -104,11 +127,15 @@ def measured(config: Mapping[str, Any], bench: BenchConfig) -> dict[str, Any]:
         for name in _worthwhile(bench.against, trainer.hardware):
             try:
                 played = _contestant(name, config, dataset, device, stack)
-                players[name] = _set(played, "fp32" if name in ("naive", "fp32") else ours, name != "naive")
+                players[name] = _set(
+                    played, "fp32" if name in ("naive", "fp32") else ours, name != "naive"
+                )
             except UserError as error:
                 left_out[name] = str(error)
         race = speed.Race(players, device, bench.seconds).run(bench.heats)
-    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(trainer.hardware["precision"], torch.float32)
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(
+        trainer.hardware["precision"], torch.float32
+    )
     return {
         "device": str(device),
         "threads": torch.get_num_threads(),
@@ -126,8 +153,8 @@ def _play(trainer: "Trainer", rounds: int) -> None:
 
 
 def _set(play: "Play", precision: str, kept: bool = True) -> "Play":
-    """A contestant that sets how a GPU multiplies and whether memory is kept before it plays: the one before it may
-    have set it otherwise."""
+    """A contestant that sets how a GPU multiplies and whether memory is kept before it plays: the
+    one before it may have set it otherwise."""
     from gan_cli.devices.hardware import keep_memory, multiply
 
     def own(rounds: int) -> None:
@@ -140,12 +167,19 @@ def _set(play: "Play", precision: str, kept: bool = True) -> "Play":
 
 def _worthwhile(names: list[str], hardware: Mapping[str, Any]) -> list[str]:
     """Without contestants that would be the configuration itself."""
-    same = {"fp32": hardware["precision"] == "fp32", "eager": not (hardware["compile"] or hardware["cuda_graph"])}
+    same = {
+        "fp32": hardware["precision"] == "fp32",
+        "eager": not (hardware["compile"] or hardware["cuda_graph"]),
+    }
     return [name for name in names if not same.get(name)]
 
 
 def _contestant(
-    name: str, config: Mapping[str, Any], dataset: "Dataset", device: "torch.device", stack: ExitStack
+    name: str,
+    config: Mapping[str, Any],
+    dataset: "Dataset",
+    device: "torch.device",
+    stack: ExitStack,
 ) -> "Play":
     from gan_cli.training import build
 
@@ -157,17 +191,29 @@ def _contestant(
     if name == "eager":
         hardware = {**hardware, "compile": False, "cuda_graph": False}
     other = build.build_trainer({**config, "hardware": hardware}, dataset, device)
-    return stack.enter_context(_hooked(other, config, dataset)) if name == "hooks" else lambda n: _play(other, n)
+    return (
+        stack.enter_context(_hooked(other, config, dataset))
+        if name == "hooks"
+        else lambda n: _play(other, n)
+    )
 
 
-def _loop(name: str, config: Mapping[str, Any], dataset: "Dataset", device: "torch.device") -> "Loop":
+def _loop(
+    name: str, config: Mapping[str, Any], dataset: "Dataset", device: "torch.device"
+) -> "Loop":
     """A hand-written loop over networks of its own; the usual one computes in float32."""
     from gan_cli.benchmarks import loops
     from gan_cli.training import build
 
-    plain = {"compile": False, "cuda_graph": False, **({"precision": "fp32"} if name == "naive" else {})}
+    plain = {
+        "compile": False,
+        "cuda_graph": False,
+        **({"precision": "fp32"} if name == "naive" else {}),
+    }
     hardware = {**config["hardware"], **plain}
-    game = build.build_trainer({**config, "hardware": hardware}, dataset, device).game.requires_grad_(True)
+    game = build.build_trainer(
+        {**config, "hardware": hardware}, dataset, device
+    ).game.requires_grad_(True)
     return {"bare": loops.Bare, "naive": loops.Naive}[name](game, config, dataset, device)
 
 
@@ -176,7 +222,8 @@ HOOKED = {"log_every": 100, "sample_every": 0, "evaluate_every": 0, "checkpoint_
 
 @contextmanager
 def _hooked(trainer: "Trainer", config: Mapping[str, Any], dataset: "Dataset") -> Any:
-    """The trainer with all that happens beside the rounds of a run, which logs every 100 rounds and does no more."""
+    """The trainer with all that happens beside the rounds of a run, which logs every 100 rounds and
+    does no more."""
     from gan_cli.runs import job
 
     with tempfile.TemporaryDirectory() as folder:
@@ -207,12 +254,14 @@ def _rates(race: "Race", trainer: "Trainer", batch_size: int) -> dict[str, Any]:
         "images_per_second": batch_size * turns / seconds,
         "round_ms": {name: 1000 * race.seconds_a_round(name) for name in race.times},
         "overhead": {name: race.ratio("gan-train", name) for name in others if name == "bare"},
-        "gain": {name: race.ratio(name, "gan-train") for name in others if name not in ("bare", "hooks")},
+        "gain": {
+            name: race.ratio(name, "gan-train") for name in others if name not in ("bare", "hooks")
+        },
         "hooks": {name: race.ratio(name, "gan-train") for name in others if name == "hooks"},
     }
 
 
-# --- in processes of their own ----------------------------------------------------------------------------------------
+# --- in processes of their own --------------------------------------------------------------------
 
 
 def _memory(config: Mapping[str, Any]) -> dict[str, float]:
@@ -231,10 +280,17 @@ ROUNDS_HELD = 12  # rounds in which memory is watched
 
 
 def _whole_run(config: dict[str, Any]) -> None:
-    """A short run with its records, pictures and checkpoints; without scores, which the bare loop has none of."""
+    """A short run with its records, pictures and checkpoints; without scores, which the bare loop
+    has none of."""
     from gan_cli.runs import job
 
-    often = {"log_every": 5, "sample_every": 5, "evaluate_every": 0, "checkpoint_every": 5, "figures": []}
+    often = {
+        "log_every": 5,
+        "sample_every": 5,
+        "evaluate_every": 0,
+        "checkpoint_every": 5,
+        "figures": [],
+    }
     with tempfile.TemporaryDirectory() as folder:
         job.run({**config, **often, "steps": ROUNDS_HELD, "minutes": None}, Path(folder), [], {})
 
@@ -251,7 +307,14 @@ def _bare_run(config: dict[str, Any]) -> None:
 def _start(arguments: list[str]) -> float:
     """From the command to the end of a run of one round, as a user types it; the best of three."""
     code = "from gan_cli.main import train; train()"
-    quiet = ["steps=1", "minutes=null", "log_every=0", "sample_every=0", "evaluate_every=0", "checkpoint_every=0"]
+    quiet = [
+        "steps=1",
+        "minutes=null",
+        "log_every=0",
+        "sample_every=0",
+        "evaluate_every=0",
+        "checkpoint_every=0",
+    ]
     took = []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as folder:
@@ -262,8 +325,11 @@ def _start(arguments: list[str]) -> float:
     return min(took)
 
 
-def _scaling(config: Mapping[str, Any], counts: list[int], round_ms: Mapping[str, float]) -> dict[str, Any]:
-    """Milliseconds a round in so many processes of one thread: with the same batch, and with as many times of it."""
+def _scaling(
+    config: Mapping[str, Any], counts: list[int], round_ms: Mapping[str, float]
+) -> dict[str, Any]:
+    """Milliseconds a round in so many processes of one thread: with the same batch, and with as
+    many times of it."""
     rounds = max(5, round(2000 / round_ms["gan-train"]))
     found: dict[str, Any] = {"strong": {}, "weak": {}}
     for count in counts:
@@ -298,7 +364,9 @@ def _seconds_a_round(config: Mapping[str, Any], rounds: int) -> float:
     torch.set_num_threads(config["hardware"]["threads"])
     world = processes.join()
     device = choose_device(config["hardware"], world.local_rank)
-    trainer = build.build_trainer(config, registry.datasets.build(config["data"], "data").to(device), device, world)
+    trainer = build.build_trainer(
+        config, registry.datasets.build(config["data"], "data").to(device), device, world
+    )
     _play(trainer, 3)
     best = float("inf")
     for _ in range(3):
@@ -313,13 +381,15 @@ def _seconds_a_round(config: Mapping[str, Any], rounds: int) -> float:
     return best
 
 
-# --- the table --------------------------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------
 
 
 def table(result: Mapping[str, Any]) -> str:
     """The figures for eyes."""
     where = (
-        result.get("gpu") if result["device"].startswith("cuda") else f"{result['cpu']}, {result['threads']} threads"
+        result.get("gpu")
+        if result["device"].startswith("cuda")
+        else f"{result['cpu']}, {result['threads']} threads"
     )
     lines = [
         f"{result['command']} ({where}, {result['hardware']['precision']})",
@@ -335,17 +405,24 @@ def table(result: Mapping[str, Any]) -> str:
         lines.append(f"  {player:<18}" + "".join(f"{spent[part]:>11.3f}" for part in parts))
     floor, round_ms = result["floor"], result["round_ms"]["gan-train"]
     lines.append(
-        f"  a round takes {round_ms:.4g} ms; its {floor['gigaflop']:.3g} GFLOP need {floor['arithmetic_ms']:.3g} ms "
-        f"at the matrix rate ({100 * floor['arithmetic_ms'] / round_ms:.0f} %), its {floor['gigabytes']:.3g} GB "
+        f"  a round takes {round_ms:.4g} ms; its {floor['gigaflop']:.3g} GFLOP need "
+        f"{floor['arithmetic_ms']:.3g} ms at the matrix rate "
+        f"({100 * floor['arithmetic_ms'] / round_ms:.0f} %), its {floor['gigabytes']:.3g} GB "
         f"{floor['traffic_ms']:.3g} ms at the bandwidth of a copy"
     )
     if memory := result.get("memory_mib"):
-        lines.append("  MiB at most: " + ", ".join(f"{name} {value:.4g}" for name, value in memory.items()))
+        lines.append(
+            "  MiB at most: " + ", ".join(f"{name} {value:.4g}" for name, value in memory.items())
+        )
     if "start_seconds" in result:
-        lines.append(f"  a run of one round takes {result['start_seconds']:.2f} s from the command to the end")
+        lines.append(
+            f"  a run of one round takes {result['start_seconds']:.2f} s from the command to the "
+            "end"
+        )
     for kind, found in result.get("scaling", {}).items():
         lines.append(
-            f"  {kind} scaling, ms a round: " + ", ".join(f"{n} processes {ms:.4g}" for n, ms in found.items())
+            f"  {kind} scaling, ms a round: "
+            + ", ".join(f"{n} processes {ms:.4g}" for n, ms in found.items())
         )
     return "\n".join(lines)
 

@@ -1,4 +1,5 @@
-"""`gan-compare`: runs beside each other, as a table, curves, a picture of their samples, or one page with all of it.
+"""`gan-compare`: runs beside each other, as a table, curves, a picture of their samples, or one
+page with all of it.
 
 Nothing here imports torch.
 """
@@ -22,16 +23,27 @@ SUFFIXES = {".html": "page", ".png": "picture", ".csv": "csv", ".md": "markdown"
 class CompareConfig:
     """The keys of `gan-compare`."""
 
-    format: str | None = field(default=None, metadata={"help": "terminal (default), csv, markdown or latex"})
-    output: str | None = field(
-        default=None, metadata={"help": "FILE.html (all in one page), .png (curves, or samples), .csv, .md or .tex"}
+    format: str | None = field(
+        default=None, metadata={"help": "terminal (default), csv, markdown or latex"}
     )
-    scores: list[str] = field(default_factory=list, metadata={"help": "[names], those of the data if not given"})
-    curves: list[str] = field(default_factory=list, metadata={"help": "[scalars], the objective's if not given"})
+    output: str | None = field(
+        default=None,
+        metadata={
+            "help": "FILE.html (all in one page), .png (curves, or samples), .csv, .md or .tex"
+        },
+    )
+    scores: list[str] = field(
+        default_factory=list, metadata={"help": "[names], those of the data if not given"}
+    )
+    curves: list[str] = field(
+        default_factory=list, metadata={"help": "[scalars], the objective's if not given"}
+    )
     rows: str | None = field(
         default=None, metadata={"help": "OPTION that the rows of the picture of samples stand for"}
     )
-    columns: str | None = field(default=None, metadata={"help": "OPTION that its columns stand for"})
+    columns: str | None = field(
+        default=None, metadata={"help": "OPTION that its columns stand for"}
+    )
 
 
 def run(config: CompareConfig, places: Sequence[Path]) -> None:
@@ -45,45 +57,64 @@ def run(config: CompareConfig, places: Sequence[Path]) -> None:
     content = _content(kind, config, runs, damaged)
     if config.output is None:
         encoding = sys.stdout.encoding or "utf-8"
-        print(content.decode().encode(encoding, errors="replace").decode(encoding))  # a terminal may know few letters
+        # a terminal may know few letters
+        print(content.decode().encode(encoding, errors="replace").decode(encoding))
     else:
-        write_bytes(Path(config.output), content if kind in ("page", "picture") else content + b"\n")
+        write_bytes(
+            Path(config.output), content if kind in ("page", "picture") else content + b"\n"
+        )
         print(config.output)
 
 
 def _kind(config: CompareConfig) -> str:
-    """What to make: a format of the table, a page or a picture. Raises UserError where keys contradict each other."""
+    """What to make: a format of the table, a page or a picture. Raises UserError where keys
+    contradict each other."""
     if config.format is not None and config.format not in tables.FORMATS:
         known = ", ".join(tables.FORMATS)
         raise UserError(
-            f"format={config.format}: no such format{closest(config.format, tables.FORMATS)}; take {known}."
+            f"format={config.format}: no such format{closest(config.format, tables.FORMATS)}; "
+            f"take {known}."
         )
     if config.output is None:
         kind = config.format or "terminal"
     else:
         kind = _kind_of_file(config.output)
         if config.format not in (None, kind):
-            raise UserError(f"format={config.format}: output={config.output} says another one; leave one of them out.")
+            raise UserError(
+                f"format={config.format}: output={config.output} says another one; leave one of "
+                "them out."
+            )
     if kind in tables.FORMATS and (config.rows or config.columns or config.curves):
-        raise UserError("rows, columns and curves are for pictures; add output=FILE.png or output=FILE.html.")
+        raise UserError(
+            "rows, columns and curves are for pictures; add output=FILE.png or output=FILE.html."
+        )
     return kind
 
 
 def _kind_of_file(output: str) -> str:
     suffix = Path(output).suffix.lower()
     if suffix not in SUFFIXES:
-        raise UserError(f"output={output}: the name must end in {', '.join(SUFFIXES)}, which says what to write.")
+        raise UserError(
+            f"output={output}: the name must end in {', '.join(SUFFIXES)}, which says what to "
+            "write."
+        )
     return SUFFIXES[suffix]
 
 
-def _content(kind: str, config: CompareConfig, runs: Sequence[Run], damaged: Sequence[str]) -> bytes:
+def _content(
+    kind: str, config: CompareConfig, runs: Sequence[Run], damaged: Sequence[str]
+) -> bytes:
     groups = grouped(runs)
     table = tables.made(groups, config.scores)
     rows, columns = config.rows or "", config.columns or ""
     if kind == "page":
-        return page.made(table, damaged, charts.tags(runs, config.curves), rows, columns).encode(errors="replace")
+        return page.made(table, damaged, charts.tags(runs, config.curves), rows, columns).encode(
+            errors="replace"
+        )
     if kind == "picture" and (rows or columns):
-        return charts.written(charts.picture(runs, rows, columns, lambda run: run.pictures, _below), "png")
+        return charts.written(
+            charts.picture(runs, rows, columns, lambda run: run.pictures, _below), "png"
+        )
     if kind == "picture":
         return _curves(groups, table, charts.tags(runs, config.curves))
     return tables.FORMATS[kind](table).encode(errors="replace")
@@ -97,6 +128,7 @@ def _below(run: Run) -> str:
 def _curves(groups: Sequence[Group], table: tables.Table, tags: Sequence[str]) -> bytes:
     if not tags:
         raise UserError(
-            "curves: no run has logged its objective or a Wasserstein estimate; name scalars by curves=[...]."
+            "curves: no run has logged its objective or a Wasserstein estimate; name scalars by "
+            "curves=[...]."
         )
     return charts.written(charts.curves(groups, table.labels, tags, background="white"), "png")

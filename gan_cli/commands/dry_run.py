@@ -1,7 +1,9 @@
-"""`dry_run=true`: what a run or a sweep would be, what it would hold and how long it would take. Writes nothing.
+"""`dry_run=true`: what a run or a sweep would be, what it would hold and how long it would take.
+Writes nothing.
 
-The configuration is composed and checked as for a run, the networks are built, a few real rounds are played and timed;
-no folder is made. (Data that has to be fetched or packed first is: it stays in the cache for the run.)
+The configuration is composed and checked as for a run, the networks are built, a few real rounds
+are played and timed; no folder is made. (Data that has to be fetched or packed first is: it stays
+in the cache for the run.)
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,15 +52,21 @@ class Measured:
 
 def asked(arguments: Sequence[str]) -> bool:
     """Whether `dry_run=true` was typed last."""
-    typed = [argument.partition("=")[2] for argument in arguments if argument.lstrip("+").startswith("dry_run=")]
-    return bool(typed) and typed[-1].strip("'\"").lower() in ("true", "1", "yes", "on", "y")  # as OmegaConf reads it
+    typed = [
+        argument.partition("=")[2]
+        for argument in arguments
+        if argument.lstrip("+").startswith("dry_run=")
+    ]
+    # as OmegaConf reads it
+    return bool(typed) and typed[-1].strip("'\"").lower() in ("true", "1", "yes", "on", "y")
 
 
 def run(arguments: Sequence[str]) -> None:
     """Tell what `gan-train ARGUMENTS` would do.
 
     Raises:
-        UserError: what the run would be refused for; a guard's sentence too, after all else has been told.
+        UserError: what the run would be refused for; a guard's sentence too, after all else has
+            been told.
     """
     typed = [item for item in arguments if not item.lstrip("+").startswith("dry_run=")]
     if {"-m", "--multirun"} & set(arguments):
@@ -71,11 +79,14 @@ def run(arguments: Sequence[str]) -> None:
     warnings = guards.sentences(config)
     print("\n".join(f"warning       {sentence}" for sentence in warnings) or "warnings      none")
     if warnings and config["guard"] == "error":
-        raise UserError(f"the run would be refused: {warnings[0]} (guard=warn runs it all the same.)")
+        raise UserError(
+            f"the run would be refused: {warnings[0]} (guard=warn runs it all the same.)"
+        )
 
 
 def measure(config: Mapping[str, Any], seconds: float) -> Measured:
-    """Build a configuration and play it, from the middle of its schedule, for so many seconds, at least one round."""
+    """Build a configuration and play it, from the middle of its schedule, for so many seconds, at
+    least one round."""
     from gan_cli.devices.hardware import in_words, settings
     from gan_cli.devices.processes import World
 
@@ -129,25 +140,33 @@ def _held(trainer: "Trainer") -> dict[str, float]:
         weight for name in (trainer.game.averaged if trainer.ema else ())
         for weight in trainer.game.get_submodule(name).parameters()
     ]  # fmt: skip
-    return {"weights": _mib(weights), "gradients": _mib(weights), "optimizers": _mib(states), "average": _mib(averaged)}
+    return {
+        "weights": _mib(weights),
+        "gradients": _mib(weights),
+        "optimizers": _mib(states),
+        "average": _mib(averaged),
+    }
 
 
 def _mib(tensors: Any) -> float:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20
 
 
-# --- in words -------------------------------------------------------------------------------------------------------
+# --- in words -------------------------------------------------------------------------------------
 
 
 def _lines(config: Mapping[str, Any], measured: Measured) -> list[str]:
     networks = ", ".join(f"{name} {count:,}" for name, count in measured.parameters.items())
-    held = ", ".join(f"{name} {size:.3g}" for name, size in measured.held.items() if name != "peak" and size)
+    held = ", ".join(
+        f"{name} {size:.3g}" for name, size in measured.held.items() if name != "peak" and size
+    )
     images = measured.turns * config["batch_size"]
     lines = [
         f"parameters    {networks}; {sum(measured.parameters.values()):,} in all",
-        f"memory        {measured.held['peak']:.0f} MiB at most: {held}; the rest activations, buffers, the program",
-        f"a round       {1000 * measured.round:.3g} ms: {measured.turns} turns, {images:,} samples; without scores and "
-        "pictures",
+        f"memory        {measured.held['peak']:.0f} MiB at most: {held}; the rest activations, "
+        "buffers, the program",
+        f"a round       {1000 * measured.round:.3g} ms: {measured.turns} turns, {images:,} "
+        "samples; without scores and pictures",
         f"to the end    {_time(measured.seconds)}, for {_budget(measured)}",
     ]
     processes = config["hardware"]["devices"] * config["hardware"]["nodes"]
@@ -160,14 +179,17 @@ def _budget(measured: Measured) -> str:
     rounds = f"{measured.rounds:,} rounds"
     if not measured.limit or measured.seconds < measured.limit:
         return rounds
-    return f"about {measured.limit / measured.round:,.0f} of {rounds} (minutes={measured.limit / 60:g})"
+    return (
+        f"about {measured.limit / measured.round:,.0f} of {rounds} "
+        f"(minutes={measured.limit / 60:g})"
+    )
 
 
 def _time(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds))) if seconds < 1e9 else "more than thirty years"
 
 
-# --- sweeps ---------------------------------------------------------------------------------------------------------
+# --- sweeps ---------------------------------------------------------------------------------------
 
 
 def _tell_sweep(arguments: list[str]) -> None:
@@ -177,7 +199,9 @@ def _tell_sweep(arguments: list[str]) -> None:
     for number, (name, typed) in enumerate(cells):
         try:
             config = train.composed(typed, guarded=False)
-            refused = [sentence for sentence in guards.sentences(config) if config["guard"] == "error"]
+            refused = [
+                sentence for sentence in guards.sentences(config) if config["guard"] == "error"
+            ]
             if refused:
                 raise UserError(refused[0])
             measured = measure(config, EACH)
@@ -197,8 +221,8 @@ def _tell_sweep(arguments: list[str]) -> None:
 def _cells(arguments: list[str]) -> tuple[list[tuple[str, list[str]]], int]:
     """The cells of `gan-train --multirun ARGUMENTS`: name and arguments of each.
 
-    A search has none before it begins: for it there is the configuration without what it searches over, and the number
-    of its trials, which is 0 for other sweeps.
+    A search has none before it begins: for it there is the configuration without what it searches
+    over, and the number of its trials, which is 0 for other sweeps.
     """
     parser, arguments = OverridesParser.create(), commandline.flags_apart(arguments)
     flags = [item for item in arguments if "=" not in item]
@@ -209,12 +233,17 @@ def _cells(arguments: list[str]) -> tuple[list[tuple[str, list[str]]], int]:
     sweeper = train.compose(constant, whole=True).hydra.sweeper
     if "n_trials" in sweeper:
         return [("a trial", constant)], sweeper.n_trials
-    params = parser.parse_overrides([f"{key}={value}" for key, value in (sweeper.params or {}).items()])
+    params = parser.parse_overrides(
+        [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    )
     own = [*params, *(item for item in parsed if not item.is_hydra_override())]
     last = {item.get_key_element(): item for item in own}  # what is typed wins over an experiment's
     swept = {name for name, item in last.items() if item.is_sweep_override()}
     (cells,) = BasicSweeper.split_arguments(own, None)
     names = [
-        train.cell_folder("+".join(sorted(item for item in cell if item.partition("=")[0] in swept))) for cell in cells
+        train.cell_folder(
+            "+".join(sorted(item for item in cell if item.partition("=")[0] in swept))
+        )
+        for cell in cells
     ]
     return [(name, [*cell, *hydras, *flags]) for name, cell in zip(names, cells, strict=True)], 0

@@ -1,4 +1,5 @@
-"""`gan-evaluate`: the scores of a checkpoint, or of a folder of images, and how each of them came about."""
+"""`gan-evaluate`: the scores of a checkpoint, or of a folder of images, and how each of them came
+about."""
 
 import json
 import re
@@ -23,7 +24,8 @@ from gan_cli.runs.places import checkpoint_file, expanded
 USAGE = """gan-evaluate FILE|RUN|latest [key=value ...]
 gan-evaluate samples=FOLDER real=FOLDER [key=value ...]
 
-data.KEY=VALUE sets an option of the data, METRIC.KEY=VALUE one of a metric: prdc.k=3, inception.weights_file=FILE."""
+data.KEY=VALUE sets an option of the data, METRIC.KEY=VALUE one of a metric, such as
+prdc.k=3 or inception.weights_file=FILE."""
 
 
 @dataclass
@@ -31,20 +33,35 @@ class EvaluateConfig:
     """The keys of `gan-evaluate`."""
 
     checkpoint: str | None = field(
-        default=None, metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"}
+        default=None,
+        metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"},
     )
-    samples: str | None = field(default=None, metadata={"help": "FOLDER of images to score instead"})
-    real: str | None = field(default=None, metadata={"help": "FOLDER of real images to compare them with"})
+    samples: str | None = field(
+        default=None, metadata={"help": "FOLDER of images to score instead"}
+    )
+    real: str | None = field(
+        default=None, metadata={"help": "FOLDER of real images to compare them with"}
+    )
     n: int | None = field(
-        default=None, metadata={"least": 2, "help": "samples to score; each metric has its own number"}
+        default=None,
+        metadata={"least": 2, "help": "samples to score; each metric has its own number"},
     )
     metrics: list[str] = field(
         default_factory=list,
-        metadata={"help": "[names] of metrics or scores; if not given, those that the data allows without a download"},
+        metadata={
+            "help": "[names] of metrics or scores; if not given, those that the data allows "
+            "without a download"
+        },
     )
-    data: str | None = field(default=None, metadata={"help": "another data set, with data.KEY=VALUE for its options"})
-    weights: Weights = field(default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"})
-    plugins: list[str] = field(default_factory=list, metadata={"help": "plug-ins of the checkpoint that you trust"})
+    data: str | None = field(
+        default=None, metadata={"help": "another data set, with data.KEY=VALUE for its options"}
+    )
+    weights: Weights = field(
+        default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"}
+    )
+    plugins: list[str] = field(
+        default_factory=list, metadata={"help": "plug-ins of the checkpoint that you trust"}
+    )
 
 
 def run(config: EvaluateConfig, dotted: list[str]) -> None:
@@ -61,15 +78,25 @@ def run(config: EvaluateConfig, dotted: list[str]) -> None:
 
 def _refuse_what_does_not_go_together(config: EvaluateConfig) -> None:
     if not config.checkpoint and not config.samples and not config.real:
-        raise UserError("checkpoint: missing; add checkpoint=FILE, or compare folders by samples=FOLDER real=FOLDER.")
+        raise UserError(
+            "checkpoint: missing; add checkpoint=FILE, or compare folders by "
+            "samples=FOLDER real=FOLDER."
+        )
     for key, other in (("samples", "real"), ("real", "samples")):
         if getattr(config, key) and not getattr(config, other):
-            raise UserError(f"{key}={getattr(config, key)}: compares two folders; add {other}=FOLDER.")
+            raise UserError(
+                f"{key}={getattr(config, key)}: compares two folders; add {other}=FOLDER."
+            )
     for key in ("checkpoint", "data"):
         if config.samples and getattr(config, key):
-            raise UserError(f"{key}={getattr(config, key)}: not beside samples= and real=; leave it out, or those two.")
+            raise UserError(
+                f"{key}={getattr(config, key)}: not beside samples= and real=; leave it out, or "
+                "those two."
+            )
     if config.samples and config.weights is not Weights.auto:
-        raise UserError(f"weights={config.weights.value}: folders have no average of weights; leave it out.")
+        raise UserError(
+            f"weights={config.weights.value}: folders have no average of weights; leave it out."
+        )
 
 
 def settings_of(dotted: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -78,13 +105,16 @@ def settings_of(dotted: Sequence[str]) -> dict[str, dict[str, Any]]:
     for typed in dotted:
         match = re.fullmatch(r"(\w+)\.(\w+)=(.*)", typed, re.DOTALL)
         if match is None:
-            raise UserError(f"{typed}: expected data.KEY=VALUE or METRIC.KEY=VALUE, such as prdc.k=3.")
+            raise UserError(
+                f"{typed}: expected data.KEY=VALUE or METRIC.KEY=VALUE, such as prdc.k=3."
+            )
         settings.setdefault(match[1], {})[match[2]] = _value(match[3])
     return settings
 
 
 def _value(text: str) -> Any:
-    """A number, a truth value, null, a list or a text: what YAML reads; what it cannot read is a text."""
+    """A number, a truth value, null, a list or a text: what YAML reads; what it cannot read is a
+    text."""
     try:
         value: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))
         return value["value"]
@@ -92,10 +122,12 @@ def _value(text: str) -> Any:
         return text
 
 
-# --- a checkpoint -----------------------------------------------------------------------------------------------------
+# --- a checkpoint ---------------------------------------------------------------------------------
 
 
-def _of_checkpoint(config: EvaluateConfig, changes: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+def _of_checkpoint(
+    config: EvaluateConfig, changes: dict[str, Any], settings: dict[str, Any]
+) -> dict[str, Any]:
     from gan_cli.data.decoded import heldout_of
     from gan_cli.metrics.provenance import Provenance
     from gan_cli.runs import hooks
@@ -109,18 +141,31 @@ def _of_checkpoint(config: EvaluateConfig, changes: dict[str, Any], settings: di
         own = hooks.own_scores(game, heldout)
     metrics = _metrics(config, settings, dataset, dataset.measured_by if game.renders else [], own)
     if not metrics and not own:
-        raise UserError(f"checkpoint={config.checkpoint}: its model makes no samples and has no scores of its own.")
+        raise UserError(
+            f"checkpoint={config.checkpoint}: its model makes no samples and has no scores of its "
+            "own."
+        )
     n = max((metric.samples for metric in metrics.values()), default=0)
-    found = _scores(metrics, hooks.rendered(game, hooks.fixed_latents(game, n), dataset.spec) if n else ())
+    found = _scores(
+        metrics, hooks.rendered(game, hooks.fixed_latents(game, n), dataset.spec) if n else ()
+    )
     node = yaml.safe_load(state["config"])
     if own:
         counted = int(own.get("scored_heldout", len(dataset.heldout["x"])))
-        facts = asdict(Provenance(counted, "held-out samples, as the model itself sees them", dataset.resizing))
+        facts = asdict(
+            Provenance(counted, "held-out samples, as the model itself sees them", dataset.resizing)
+        )
         found["scores"] |= own
         found["provenance"][f"model.{node['model']['name']}"] = {"scores": list(own), **facts}
     weights = "ema" if state.get("ema") and config.weights is not Weights.raw else "raw"
     data = _data_node(node["data"], config.data, changes)
-    return {"checkpoint": str(path), "step": state["step"], "weights": weights, "data": data, **found}
+    return {
+        "checkpoint": str(path),
+        "step": state["step"],
+        "weights": weights,
+        "data": data,
+        **found,
+    }
 
 
 @contextmanager
@@ -132,14 +177,19 @@ def _of_fields(known: Collection[str]) -> Iterator[None]:
         if error.args[0] in known:
             raise
         raise UserError(
-            f"data: its samples have no {error.args[0]}, which the model's own scores look at; take data that has."
+            f"data: its samples have no {error.args[0]}, which the model's own scores look at; "
+            "take data that has."
         ) from None
 
 
 def own_or_other_data(
-    text: str, spec: Any, other: str | None, changes: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()
+    text: str,
+    spec: Any,
+    other: str | None,
+    changes: Mapping[str, Any] | Sequence[tuple[str, Any]] = (),
 ) -> Any:
-    """The data set of a checkpoint with this configuration, or another one of samples of the same shape.
+    """The data set of a checkpoint with this configuration, or another one of samples of the same
+    shape.
 
     Args:
         changes: options of the data that were typed.
@@ -151,7 +201,10 @@ def own_or_other_data(
     dataset = registry.datasets.build(node, "data")
     dataset.in_terms_of(spec)
     if dataset.spec.shape != spec.shape:
-        raise UserError(f"data={node['name']}: its samples are {dataset.spec.shape}, the checkpoint's {spec.shape}.")
+        raise UserError(
+            f"data={node['name']}: its samples are {dataset.spec.shape}, the checkpoint's "
+            f"{spec.shape}."
+        )
     return dataset
 
 
@@ -159,21 +212,32 @@ def _refuse_moved(node: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
     for key in ("folder", "file"):
         place = node.get(key)
         if isinstance(place, str) and key not in typed and not expanded(place).exists():
-            raise UserError(f"data.{key}={place}: the checkpoint's data are not there; add data.{key}= where they are.")
+            raise UserError(
+                f"data.{key}={place}: the checkpoint's data are not there; add data.{key}= where "
+                "they are."
+            )
 
 
-def _data_node(own: Mapping[str, Any], other: str | None, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The data node of the checkpoint, or of the option named instead, with what was typed laid over it."""
+def _data_node(
+    own: Mapping[str, Any], other: str | None, changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The data node of the checkpoint, or of the option named instead, with what was typed laid
+    over it."""
     node = dict(own) if other is None else option("data", other)
-    if other is None and "root" in node:  # where files lie is for this machine to say, not for the checkpoint
-        node["root"] = option("data", node["name"]).get("root") if node["name"] in options("data") else None
+    # where files lie is for this machine to say, not for the checkpoint
+    if other is None and "root" in node:
+        node["root"] = (
+            option("data", node["name"]).get("root") if node["name"] in options("data") else None
+        )
     return {**node, **changes}
 
 
-# --- two folders ------------------------------------------------------------------------------------------------------
+# --- two folders ----------------------------------------------------------------------------------
 
 
-def _of_folders(config: EvaluateConfig, changes: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+def _of_folders(
+    config: EvaluateConfig, changes: dict[str, Any], settings: dict[str, Any]
+) -> dict[str, Any]:
     import torch
 
     from gan_cli.data import folder
@@ -182,9 +246,16 @@ def _of_folders(config: EvaluateConfig, changes: dict[str, Any], settings: dict[
     for plugin in config.plugins:
         registry.add_plugin(plugin)
     if "folder" in changes:
-        raise UserError(f"data.folder={changes['folder']}: the real images are in real={config.real}; leave it out.")
+        raise UserError(
+            f"data.folder={changes['folder']}: the real images are in real={config.real}; leave "
+            "it out."
+        )
     with _named("samples"):
-        size = {} if "image_size" in changes else {"image_size": folder.usual_size(Path(str(config.samples)))}
+        size = (
+            {}
+            if "image_size" in changes
+            else {"image_size": folder.usual_size(Path(str(config.samples)))}
+        )
         node = {"name": "image_folder", **size, **changes}
         whole = {**node, "folder": config.samples, "classes": False, "heldout": 0.5}
         scored = registry.datasets.build(whole, "data")
@@ -208,7 +279,7 @@ def _named(key: str) -> Iterator[None]:
         raise UserError(str(error).replace("data.folder=", f"{key}=", 1)) from None
 
 
-# --- metrics ----------------------------------------------------------------------------------------------------------
+# --- metrics --------------------------------------------------------------------------------------
 
 
 def _metrics(
@@ -234,19 +305,23 @@ def _metrics(
         if name not in names:
             key, value = next(iter(changed.items()))
             raise UserError(
-                f"{name}.{key}={value}: {name} is neither data nor a metric that is computed{closest(name, names)}; "
-                f"those are {', '.join(names) or 'none'}."
+                f"{name}.{key}={value}: {name} is neither data nor a metric that is "
+                f"computed{closest(name, names)}; those are {', '.join(names) or 'none'}."
             )
     built = {}
     for name in names:
         node = _node(name, config, settings.get(name, {}), most)
-        built[name] = registry.metrics.build({"name": name, **node}, name, dataset=dataset, device=torch.device("cpu"))
+        built[name] = registry.metrics.build(
+            {"name": name, **node}, name, dataset=dataset, device=torch.device("cpu")
+        )
         if contracts.is_foreign(registry.metrics, name):
             contracts.metric(built[name], name, dataset)
     return built
 
 
-def _node(name: str, config: EvaluateConfig, typed: Mapping[str, Any], most: int | None) -> dict[str, Any]:
+def _node(
+    name: str, config: EvaluateConfig, typed: Mapping[str, Any], most: int | None
+) -> dict[str, Any]:
     """The options of a metric. Raises UserError for a number of samples that cannot be had."""
     n = {"n": config.n} if config.n is not None else {}
     checked = registry.metrics.check({"name": name, **n, **typed}, name)
@@ -256,24 +331,38 @@ def _node(name: str, config: EvaluateConfig, typed: Mapping[str, Any], most: int
     if node["n"] < 2:
         raise UserError(f"{key}={node['n']}: must be at least 2.")
     if most is not None and "n" in checked and node["n"] > most:
-        raise UserError(f"{key}={node['n']}: samples={config.samples} has {most} images; ask for {most} at most.")
+        raise UserError(
+            f"{key}={node['n']}: samples={config.samples} has {most} images; ask for "
+            f"{most} at most."
+        )
     return node if most is None else {**node, "n": min(node["n"], most)}
 
 
 def _named_metrics(named: Sequence[str], known: Sequence[str], own: Collection[str]) -> list[str]:
-    """The metrics that are meant by names of metrics or of their scores; by no name, all that need no download."""
+    """The metrics that are meant by names of metrics or of their scores; by no name, all that need
+    no download."""
     facts = {name: component.facts for name, component in registry.metrics.components.items()}
-    given = {name: {score for kind in GIVEN for score in facts[name].get(kind, ())} for name in (*known, *facts)}
+    given = {
+        name: {score for kind in GIVEN for score in facts[name].get(kind, ())}
+        for name in (*known, *facts)
+    }
     if not named:
         return [name for name in known if not facts[name].get("only_if_named")]
     found = []
     for typed in named:
-        meant = typed if typed in facts else next((name for name, scores in given.items() if typed in scores), typed)
+        meant = (
+            typed
+            if typed in facts
+            else next((name for name, scores in given.items() if typed in scores), typed)
+        )
         if meant in known:
             found.append(meant)
         elif typed not in own:
             raise _unknown(
-                typed, facts.get(meant, {}), known, [*known, *own, *(s for name in known for s in given[name])]
+                typed,
+                facts.get(meant, {}),
+                known,
+                [*known, *own, *(s for name in known for s in given[name])],
             )
     return list(dict.fromkeys(found))
 
@@ -282,14 +371,19 @@ GIVEN = ("scores", "conditional", "objectives")
 """Attributes of a metric that say which scores it gives."""
 
 
-def _unknown(typed: str, facts: Mapping[str, Any], known: Sequence[str], close: Sequence[str]) -> UserError:
+def _unknown(
+    typed: str, facts: Mapping[str, Any], known: Sequence[str], close: Sequence[str]
+) -> UserError:
     """Why a metric cannot be computed, and what else can."""
     if (package := facts.get("needs_package")) and not find_spec(package):
         extra = facts.get("extra")  # a plug-in's package is in none
         remedy = f"pip install 'gan-cli[{extra}]'" if extra else f"install {package}"
         return UserError(f"metrics=[{typed}]: needs a package that is not there; {remedy}.")
     names = ", ".join(known) or "none, since its model makes no samples"
-    return UserError(f"metrics=[{typed}]: not a metric of this data{closest(typed, close)}; its metrics are {names}.")
+    return UserError(
+        f"metrics=[{typed}]: not a metric of this data{closest(typed, close)}; its metrics are "
+        f"{names}."
+    )
 
 
 def _scores(metrics: Mapping[str, Any], parts: Iterable[Any]) -> dict[str, Any]:
@@ -320,5 +414,9 @@ def _show(result: dict[str, Any]) -> None:
     for name, value in result["scores"].items():
         print(f"  {name:<36}{value:.4g}")
     for name, facts in result["provenance"].items():
-        told = [f"{key} {value}" for key, value in facts.items() if key != "scores" and value not in ("", "none", None)]
+        told = [
+            f"{key} {value}"
+            for key, value in facts.items()
+            if key != "scores" and value not in ("", "none", None)
+        ]
         print(f"  {name}: {'; '.join(told)}")

@@ -1,4 +1,5 @@
-"""`gan-explore`: a page on this machine to play with a trained generator. Needs the extra `explore`."""
+"""`gan-explore`: a page on this machine to play with a trained generator. Needs the extra
+`explore`."""
 
 import base64
 import io
@@ -29,17 +30,25 @@ class ExploreConfig:
     """The keys of `gan-explore`."""
 
     checkpoint: str = field(
-        default="???", metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"}
+        default="???",
+        metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"},
     )
-    port: int = field(default=8080, metadata={"least": 1, "help": "where the page is: http://127.0.0.1:PORT"})
+    port: int = field(
+        default=8080, metadata={"least": 1, "help": "where the page is: http://127.0.0.1:PORT"}
+    )
     show: bool = field(default=True, metadata={"help": "open a browser"})
-    weights: Weights = field(default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"})
-    plugins: list[str] = field(default_factory=list, metadata={"help": "plug-ins of the checkpoint that you trust"})
+    weights: Weights = field(
+        default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"}
+    )
+    plugins: list[str] = field(
+        default_factory=list, metadata={"help": "plug-ins of the checkpoint that you trust"}
+    )
 
 
 @dataclass
 class View:
-    """What is shown: a sample of a seed, moved along directions; or a stop on the way between two saved seeds."""
+    """What is shown: a sample of a seed, moved along directions; or a stop on the way between two
+    saved seeds."""
 
     seed: int = 0
     label: int | None = None
@@ -50,13 +59,16 @@ class View:
     stop: int = 0
 
     def settled(self, classes: int) -> "View":
-        """The same with what can be shown in the place of what cannot, whatever a hand-made event has put there."""
+        """The same with what can be shown in the place of what cannot, whatever a hand-made event
+        has put there."""
         ends = {end: _within(seed, 0, SEEDS, 0, whole=True) for end, seed in self.saved.items()}
         return View(
             seed=_within(self.seed, 0, SEEDS, 0, whole=True),
             label=_within(self.label, 0, classes - 1, 0, whole=True) if classes else None,
             truncation=_within(self.truncation, 0.0, 1.5, 1.0),
-            directions=self.directions if self.directions in [kind.value for kind in Directions] else "principal",
+            directions=self.directions
+            if self.directions in [kind.value for kind in Directions]
+            else "principal",
             shifts=[_within(shift, -REACH, REACH, 0.0) for shift in self.shifts],
             saved=ends,
             stop=_within(self.stop, 0, STOPS - 1, 0, whole=True),
@@ -76,19 +88,30 @@ class View:
         latents = generator.game.truncated(latents, self.truncation)
         if any(self.shifts):
             latents = walks.shifted(generator, latents, self.directions, self.shifts)
-        return walks.between(generator.game, latents, STOPS, "slerp")[self.stop, None] if self.walks else latents
+        return (
+            walks.between(generator.game, latents, STOPS, "slerp")[self.stop, None]
+            if self.walks
+            else latents
+        )
 
     def command(self, checkpoint: str) -> str:
         """The `gan-sample` line that makes the same picture; for a way, the row that it is in."""
         parts = ["gan-sample", f"checkpoint={checkpoint}"]
         if self.walks:
-            parts += ["mode=interpolate", f"seeds=[{self.saved['A']},{self.saved['B']}]", f"steps={STOPS}"]
+            parts += [
+                "mode=interpolate",
+                f"seeds=[{self.saved['A']},{self.saved['B']}]",
+                f"steps={STOPS}",
+            ]
         else:
             parts += [f"seeds={self.seed}"]
         parts += [] if self.label is None else [f"classes={self.label}"]
         parts += [] if self.truncation == 1 else [f"truncation={self.truncation:g}"]
         if any(self.shifts):
-            parts += [f"directions={self.directions}", f"shifts=[{','.join(f'{shift:g}' for shift in self.shifts)}]"]
+            parts += [
+                f"directions={self.directions}",
+                f"shifts=[{','.join(f'{shift:g}' for shift in self.shifts)}]",
+            ]
         return shlex.join([*parts, "output=sample.png"])
 
 
@@ -100,22 +123,28 @@ def _within(value: Any, least: float, most: float, usual: float, whole: bool = F
 
 
 class Guard:
-    """Lets nobody in but the one who has the address that was printed: neither another user of this machine, nor a page
-    of another site, by whatever name it reaches this port (DNS rebinding).
+    """Lets nobody in but the one who has the address that was printed: neither another user of this
+    machine, nor a page of another site, by whatever name it reaches this port (DNS rebinding).
 
     The first visit brings the token in its address and is given a cookie; all others bring that.
     """
 
     def __init__(self, app: Any, token: str, port: int) -> None:
         self.app, self.token, self.cookie = app, token, f"gan_explore_{port}"
-        self.hosts = {f"{HOST}:{port}", f"localhost:{port}", *((HOST, "localhost") if port == 80 else ())}
+        self.hosts = {
+            f"{HOST}:{port}",
+            f"localhost:{port}",
+            *((HOST, "localhost") if port == 80 else ()),
+        }
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         from starlette.responses import PlainTextResponse
         from starlette.websockets import WebSocketClose
 
         if scope["type"] == "lifespan" or self._is_ours(scope):
-            await self.app(scope, receive, self._with_cookie(send) if scope["type"] == "http" else send)
+            await self.app(
+                scope, receive, self._with_cookie(send) if scope["type"] == "http" else send
+            )
         elif scope["type"] == "websocket":
             await WebSocketClose(1008)(scope, receive, send)
         else:
@@ -127,9 +156,14 @@ class Guard:
 
         asked = HTTPConnection(scope)
         brought = {asked.cookies.get(self.cookie, ""), asked.query_params.get("token", "")}
-        known = any(secrets.compare_digest(token.encode(), self.token.encode()) for token in brought)
+        known = any(
+            secrets.compare_digest(token.encode(), self.token.encode()) for token in brought
+        )
         origin = asked.headers.get("origin")
-        near = asked.headers.get("host") in self.hosts and origin in (None, *(f"http://{host}" for host in self.hosts))
+        near = asked.headers.get("host") in self.hosts and origin in (
+            None,
+            *(f"http://{host}" for host in self.hosts),
+        )
         return known and near
 
     def _with_cookie(self, send: Any) -> Any:
@@ -137,7 +171,10 @@ class Guard:
 
         async def answer(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], (b"set-cookie", cookie.encode())]}
+                message = {
+                    **message,
+                    "headers": [*message["headers"], (b"set-cookie", cookie.encode())],
+                }
             await send(message)
 
         return answer
@@ -146,12 +183,18 @@ class Guard:
 def run(config: ExploreConfig) -> None:
     """Serve the page until Ctrl-C."""
     if find_spec("nicegui") is None:
-        raise UserError("gan-explore: needs the extra `explore`; install it with: pip install 'gan-cli[explore]'.")
+        raise UserError(
+            "gan-explore: needs the extra `explore`; install it with: pip install "
+            "'gan-cli[explore]'."
+        )
     from gan_cli.commands.sample import Generator
 
     generator = Generator(config.checkpoint, config.weights.value, config.plugins)
     if generator.spec.kind != "image":
-        raise UserError(f"checkpoint={config.checkpoint}: makes {generator.spec.kind}; gan-explore shows images.")
+        raise UserError(
+            f"checkpoint={config.checkpoint}: makes {generator.spec.kind}; gan-explore shows "
+            "images."
+        )
     _refuse_taken(config.port)
     from nicegui import app, ui
 
@@ -160,7 +203,14 @@ def run(config: ExploreConfig) -> None:
     ui.page("/")(lambda: _page(ui, generator, str(generator.path)))
     print(f"gan-explore: http://{HOST}:{config.port}/?token={token} (Ctrl-C ends it)", flush=True)
     show = f"/?token={token}" if config.show else False
-    ui.run(host=HOST, port=config.port, title="gan-explore", show=show, reload=False, show_welcome_message=False)
+    ui.run(
+        host=HOST,
+        port=config.port,
+        title="gan-explore",
+        show=show,
+        reload=False,
+        show_welcome_message=False,
+    )
 
 
 def _refuse_taken(port: int) -> None:
@@ -171,7 +221,9 @@ def _refuse_taken(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
-            raise UserError(f"port={port}: cannot be used ({error}); take another, such as port=8081.") from None
+            raise UserError(
+                f"port={port}: cannot be used ({error}); take another, such as port=8081."
+            ) from None
 
 
 def picture(generator: "Generator", view: View) -> str:
@@ -194,7 +246,11 @@ def _page(ui: Any, generator: "Generator", checkpoint: str) -> None:
         with ui.column():
             image = ui.image().props("no-spinner no-transition").classes("sample")
             image.style(f"width: {SHOWN}px; height: {SHOWN}px; image-rendering: pixelated")
-            told = ui.label().classes("told font-mono text-xs").style(f"width: {SHOWN}px; word-break: break-all")
+            told = (
+                ui.label()
+                .classes("told font-mono text-xs")
+                .style(f"width: {SHOWN}px; word-break: break-all")
+            )
         with ui.column().classes("w-96 gap-1"):
 
             def show() -> None:
@@ -219,7 +275,9 @@ def _controls(ui: Any, generator: "Generator", view: View, show: Any) -> None:
 
     ui.number("seed", value=0, min=0, step=1, format="%d").classes("seed").on_value_change(choose)
     if generator.game.classes:
-        bound(ui.select(list(range(generator.game.classes)), label="class").classes("w-40"), "label")
+        bound(
+            ui.select(list(range(generator.game.classes)), label="class").classes("w-40"), "label"
+        )
     ui.label("truncation")
     bound(ui.slider(min=0, max=1.5, step=0.05).props("label").classes("truncation"), "truncation")
     bound(ui.toggle([kind.value for kind in Directions]).props("dense no-caps"), "directions")
@@ -240,6 +298,8 @@ def _controls(ui: Any, generator: "Generator", view: View, show: Any) -> None:
                 view.saved[end] = view.seed
                 show()
 
-            ui.button(f"save as {end}").props("dense no-caps outline").on_click(lambda save=save: save())
+            ui.button(f"save as {end}").props("dense no-caps outline").on_click(
+                lambda save=save: save()
+            )
     ui.label("from A to B")
     bound(ui.slider(min=0, max=STOPS - 1, step=1).props("label").classes("way"), "stop")

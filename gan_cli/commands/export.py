@@ -1,4 +1,5 @@
-"""`gan-export`: a trained generator as a file that runs without gan-cli. ONNX needs the extra `export`."""
+"""`gan-export`: a trained generator as a file that runs without gan-cli. ONNX needs the extra
+`export`."""
 
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from gan_cli.commands.sample import Generator
 
 ALLOWED = {".pt2": 0.0, ".onnx": 1e-5}
-"""What is written, by its suffix, and how far its samples may be from gan-sample's, fed as gan-sample feeds them; see
-`formats.distances`."""
+"""What is written, by its suffix, and how far its samples may be from gan-sample's, fed as
+gan-sample feeds them; see `formats.distances`."""
 ROUNDING = 1e-5
 """The same for batches of other sizes: CPU results differ in the last bits across them."""
 SEEDS = 50
@@ -26,24 +27,35 @@ class ExportConfig:
     """The keys of `gan-export`."""
 
     checkpoint: str = field(
-        default="???", metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"}
+        default="???",
+        metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"},
     )
-    output: str = field(default="generator.pt2", metadata={"help": "PATH to write: .pt2 (torch.export) or .onnx"})
+    output: str = field(
+        default="generator.pt2", metadata={"help": "PATH to write: .pt2 (torch.export) or .onnx"}
+    )
     statistics: Statistics = field(
-        default=Statistics.saved, metadata={"help": "of batch norm: saved, or estimated over fresh batches (batch)"}
+        default=Statistics.saved,
+        metadata={"help": "of batch norm: saved, or estimated over fresh batches (batch)"},
     )
-    weights: Weights = field(default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"})
-    plugins: list[str] = field(default_factory=list, metadata={"help": "plug-ins of the checkpoint that you trust"})
+    weights: Weights = field(
+        default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"}
+    )
+    plugins: list[str] = field(
+        default_factory=list, metadata={"help": "plug-ins of the checkpoint that you trust"}
+    )
 
 
 def run(config: ExportConfig) -> None:
     """Write the file, load it again and compare it with gan-sample; prints where it is.
 
     Raises:
-        UserError: it cannot be exported, or came out differently. Then nothing is written, and what was there stays.
+        UserError: it cannot be exported, or came out differently. Then nothing is written, and what
+            was there stays.
     """
     output = _output(config.output)
-    same = {name: getattr(config, name) for name in ("checkpoint", "weights", "statistics", "plugins")}
+    same = {
+        name: getattr(config, name) for name in ("checkpoint", "weights", "statistics", "plugins")
+    }
     generator = prepared(SampleConfig(**same), config.checkpoint)
     from gan_cli.sampling import formats
 
@@ -52,23 +64,26 @@ def run(config: ExportConfig) -> None:
         apart = _compared(generator, temporary, output)
     latent, shape = generator.drawn([0]).shape[1], ", ".join(map(str, generator.spec.shape))
     print(
-        f"{generator.path} (step {generator.step}) in {output}: latents (N, {latent}) to samples (N, {shape}), at "
-        f"most {apart:.2g} from those of gan-sample (seeds 0-{SEEDS - 1})"
+        f"{generator.path} (step {generator.step}) in {output}: latents (N, {latent}) to samples "
+        f"(N, {shape}), at most {apart:.2g} from those of gan-sample (seeds 0-{SEEDS - 1})"
     )
 
 
 def _output(typed: str) -> Path:
-    """Where to write. Raises UserError for a name that does not say what, or for what is not installed."""
+    """Where to write. Raises UserError for a name that does not say what, or for what is not
+    installed."""
     output = file_to_write(typed, tuple(ALLOWED), "gan-export")
     if output.suffix == ".onnx" and not all(map(find_spec, ONNX_PACKAGES)):
         raise UserError(
-            f"output={output}: ONNX needs the extra `export`; install it with: pip install 'gan-cli[export]'."
+            f"output={output}: ONNX needs the extra `export`; install it with: pip install "
+            "'gan-cli[export]'."
         )
     return output
 
 
 def _compared(generator: "Generator", written: Path, output: Path) -> float:
-    """How far what a file renders is from the generator's samples, at most. Raises UserError if that is too far."""
+    """How far what a file renders is from the generator's samples, at most. Raises UserError if
+    that is too far."""
     from gan_cli.sampling import formats
 
     chunked, others = formats.distances(generator, written, output.suffix, SEEDS)
@@ -78,7 +93,8 @@ def _compared(generator: "Generator", written: Path, output: Path) -> float:
     ):
         if not found <= allowed:  # nor NaN
             raise UserError(
-                f"output={output}: read again, its samples{what} are up to {found:.2g} from those of gan-sample, where "
-                f"{allowed:g} is allowed, so it was deleted; {formats.REMEDIES[output.suffix]}."
+                f"output={output}: read again, its samples{what} are up to {found:.2g} from those "
+                f"of gan-sample, where {allowed:g} is allowed, so it was deleted; "
+                f"{formats.REMEDIES[output.suffix]}."
             )
     return chunked

@@ -1,4 +1,5 @@
-"""The pages of `gan-train --help`: made from the files of configs/, the components' signatures and docstrings.
+"""The pages of `gan-train --help`: made from the files of configs/, the components' signatures and
+docstrings.
 
 Nothing here imports torch.
 """
@@ -28,32 +29,38 @@ gan-train: train a GAN. Every group and key has a default; what you type wins.
   gan-train -m model=gan,wgan,wgan_gp data=points seed=1,2    a sweep: six runs
   gan-train dry_run=true model=dcgan data=cifar10   what it would be: size, memory, time
 
-The same command typed again goes on with its unfinished run (resume=never starts anew); a sweep plays no cell twice.
+The same command typed again goes on with its unfinished run (resume=never starts anew);
+a sweep plays no cell twice.
 
   gan-train --help loss                             the options of a group
   gan-train --help loss=f_gan                       what one of them is, and what can be set of it
 """
 FLAGS = """\
 Options of a component: regularizer.weight=10, network.width=64, optimizer.lr=1e-4,
-  optimizer.players.generator.lr=1e-3, model.repeat.discriminator=5, data.image_size=28, data.root=FOLDER
+  optimizer.players.generator.lr=1e-3, model.repeat.discriminator=5, data.image_size=28,
+  data.root=FOLDER
 
-Hydra's own flags work too: --multirun (-m), --config-dir FOLDER, --info, --cfg job, --shell-completion, and
-hydra.run.dir=FOLDER, hydra.sweep.dir=FOLDER, hydra/launcher=joblib, hydra/sweeper=optuna (docs/sweeps.md)."""
+Hydra's own flags work too: --multirun (-m), --config-dir FOLDER, --info, --cfg job,
+--shell-completion, and hydra.run.dir=FOLDER, hydra.sweep.dir=FOLDER, hydra/launcher=joblib,
+hydra/sweeper=optuna (docs/sweeps.md)."""
 ABOUT = {
-    "model": "which game is played: its players, their turns, and its paper's choice in the other groups",
+    "model": "which game is played: its players, their turns, and its paper's choice in the other "
+    "groups",
     "network": "what the players' networks are made of",
     "loss": "what the discriminator and the generator minimise",
     "regularizer": "what holds the critic's slope",
     "augmentation": "what is done to real and fake samples before the discriminator sees them",
     "data": "what is learnt",
-    "optimizer": "how weights follow gradients; optimizer.players.generator.lr sets it for one player",
+    "optimizer": "how weights follow gradients; optimizer.players.generator.lr sets it for one "
+    "player",
     "schedule": "how the learning rate goes over the run",
     "hardware": "where it computes, and in which precision",
     "experiment": "whole runs and sweeps that show something; not for mixing",
 }
 REGISTRIES = {
     "model": registry.games, "network": registry.networks, "loss": registry.losses,
-    "regularizer": registry.regularizers, "augmentation": registry.augmentations, "data": registry.datasets,
+    "regularizer": registry.regularizers, "augmentation": registry.augmentations,
+    "data": registry.datasets,
     "optimizer": registry.optimizers, "schedule": registry.schedules,
 }  # fmt: skip
 
@@ -75,7 +82,9 @@ def page(asked: Sequence[str]) -> str:
             return _option_page(group, option) if option else "\n".join(_group_lines(group))
     if lines := [line for line in _keys() if any(line.startswith(f"  {key}=") for key in keys)]:
         return "\n".join(lines)
-    return "\n".join([EXAMPLES, *_all_groups(), "Keys (key=value), with their defaults:", *_keys(), "", FLAGS])
+    return "\n".join(
+        [EXAMPLES, *_all_groups(), "Keys (key=value), with their defaults:", *_keys(), "", FLAGS]
+    )
 
 
 def _all_groups() -> Iterator[str]:
@@ -116,7 +125,7 @@ def shown(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True).replace("\n...", "").strip()
 
 
-# --- what options say of themselves ---------------------------------------------------------------------------------
+# --- what options say of themselves ---------------------------------------------------------------
 
 
 def told(group: str, option: str) -> str:
@@ -144,7 +153,11 @@ def _option_page(group: str, option: str) -> str:
         node = _inherited(group, option)
         lines += ["", *itertools.chain.from_iterable(_settings(group, node))]
     elif set_here := {key: value for key, value in file.items() if key != "defaults"}:
-        lines += ["", "It sets:", *textwrap.indent(yaml.safe_dump(set_here, sort_keys=False), "  ").splitlines()]
+        lines += [
+            "",
+            "It sets:",
+            *textwrap.indent(yaml.safe_dump(set_here, sort_keys=False), "  ").splitlines(),
+        ]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip()
 
 
@@ -170,7 +183,9 @@ def _chosen(group: str, file: Mapping[str, Any]) -> list[str]:
 def _inherited(group: str, option: str) -> dict[str, Any]:
     """What a file sets, over what those that it builds on set."""
     file = _file(group, option)
-    bases = [item for item in file.get("defaults", []) if isinstance(item, str) and item != "_self_"]
+    bases = [
+        item for item in file.get("defaults", []) if isinstance(item, str) and item != "_self_"
+    ]
     node: dict[str, Any] = {}
     for base in bases:
         node |= _inherited(group, base)
@@ -181,7 +196,11 @@ def _settings(group: str, node: Mapping[str, Any]) -> Iterator[list[str]]:
     """What can be set of each component that a node names: a network has one for each role."""
     components = REGISTRIES[group].components
     name = str(node.get("name"))
-    for found in [name] if name in components else [item for item in components if item.startswith(f"{name}.")]:
+    for found in (
+        [name]
+        if name in components
+        else [item for item in components if item.startswith(f"{name}.")]
+    ):
         component, own = components[found], node
         if role := found.removeprefix(name).lstrip("."):
             own = {**node, **(node.get(role) or {})}
@@ -191,7 +210,11 @@ def _settings(group: str, node: Mapping[str, Any]) -> Iterator[list[str]]:
         for key, (hint, default) in REGISTRIES[group].settable(found, group).items():
             value = own.get(key, default)
             said = "" if value in (registry.REQUIRED, registry.COMPUTED) else shown(value)
-            choices = f" One of {', '.join(map(str, get_args(hint)))}." if get_origin(hint) is Literal else ""
+            choices = (
+                f" One of {', '.join(map(str, get_args(hint)))}."
+                if get_origin(hint) is Literal
+                else ""
+            )
             yield _row(f"{group}.{key}={said}", _capital(component.docs.get(key, "")) + choices, 42)
         yield [""]
 

@@ -1,4 +1,5 @@
-"""Exceptions of a user's mistake in one sentence, Hydra's and OmegaConf's with the closest match."""
+"""Exceptions of a user's mistake in one sentence, Hydra's and OmegaConf's with the closest
+match."""
 
 import re
 import sys
@@ -21,7 +22,9 @@ def explain(error: BaseException, arguments: list[str]) -> str | None:
         if isinstance(link, UserError):
             return str(link)
     # Hydra calls some of its own complaints OSErrors
-    faults = [link for link in chain if isinstance(link, OSError) and "Config" not in type(link).__name__]
+    faults = [
+        link for link in chain if isinstance(link, OSError) and "Config" not in type(link).__name__
+    ]
     if faults and (faults[0] is error or faults[-1] is chain[-1]):
         return explain_os(next((fault for fault in faults if fault.filename), faults[-1]))
     if "hydra" in sys.modules:
@@ -32,12 +35,17 @@ def explain(error: BaseException, arguments: list[str]) -> str | None:
         unreadable = any(isinstance(link, YAMLError | UnicodeDecodeError) for link in chain)
         if unreadable and (fault := own.faulty(arguments)):
             return fault
-        if any(isinstance(link, HydraException | OmegaConfBaseException | YAMLError) for link in chain):
+        if any(
+            isinstance(link, HydraException | OmegaConfBaseException | YAMLError) for link in chain
+        ):
             return _explain_composition(chain, arguments)
         if match := re.search(r"Invalid defaults list in '([^']+)', (.+)", str(chain[0])):
             return f"{_file_named(match[1])}: {match[2].strip()}."
         if isinstance(error, ValueError | TypeError | AssertionError) and _is_hydras(error):
-            return f"{' '.join(arguments)}: is not understood ({_lower(first_line(error))}); see docs/configuration.md."
+            return (
+                f"{' '.join(arguments)}: is not understood ({_lower(first_line(error))}); see "
+                "docs/configuration.md."
+            )
     return None
 
 
@@ -59,12 +67,14 @@ def first_line(error: BaseException) -> str:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether code of this package raised it (in a resolver, where Hydra catches it): ours to mend."""
+    """Whether code of this package raised it (in a resolver, where Hydra catches it): ours to
+    mend."""
     return any(PACKAGE in Path(frame.filename).parents for frame in extract_tb(error.__traceback__))
 
 
 def _is_hydras(error: BaseException) -> bool:
-    """Whether Hydra itself raised it, over what was typed: a job's own errors come from elsewhere."""
+    """Whether Hydra itself raised it, over what was typed: a job's own errors come from
+    elsewhere."""
     last = extract_tb(error.__traceback__)[-1].filename
     return {"hydra", "omegaconf"} & set(Path(last).parts) != set()
 
@@ -74,7 +84,8 @@ def _lower(sentence: str) -> str:
 
 
 def _explain_composition(chain: list[BaseException], arguments: list[str]) -> str | None:
-    """Hydra's and OmegaConf's complaints, with the closest match; their own advice (`use +key`) misleads."""
+    """Hydra's and OmegaConf's complaints, with the closest match; their own advice (`use +key`)
+    misleads."""
     from hydra.errors import HydraException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -95,15 +106,31 @@ def _explain_composition(chain: list[BaseException], arguments: list[str]) -> st
     if match := re.search(r"Interpolation key '([\w.]+)' not found", text):
         place = _place(match[1], arguments)
         return (
-            f"{place}${{{match[1]}}}: stands for a key that nothing sets; set {match[1]}=VALUE, or write a value there."
+            f"{place}${{{match[1]}}}: stands for a key that nothing sets; set {match[1]}=VALUE, "
+            "or write a value there."
         )
-    if match := re.search(r"Cannot find primary config '([^']+)'|Primary config \w+ '([^']+)' not found", text):
-        return f"{match[1] or match[2]}: no such file to start from; leave out --config-name and --config-path."
-    override = next((link.override for link in chain if isinstance(link, OverrideParseException)), None)
+    if match := re.search(
+        r"Cannot find primary config '([^']+)'|Primary config \w+ '([^']+)' not "
+        r"found",
+        text,
+    ):
+        return (
+            f"{match[1] or match[2]}: no such file to start from; leave out --config-name and "
+            "--config-path."
+        )
+    override = next(
+        (link.override for link in chain if isinstance(link, OverrideParseException)), None
+    )
     if override is not None:
         typed = override.lstrip("+")
-        return f"{typed}: expected key=value, with the value in quotes if it holds = , [ or {{ as plain characters."
-    return _in_a_file(chain, arguments) or f"{next(filter(None, map(_said, chain)), first_line(chain[-1]))}."
+        return (
+            f"{typed}: expected key=value, with the value in quotes if it holds = , [ or "
+            f"{{ as plain characters."
+        )
+    return (
+        _in_a_file(chain, arguments)
+        or f"{next(filter(None, map(_said, chain)), first_line(chain[-1]))}."
+    )
 
 
 def _said(error: BaseException) -> str:
@@ -132,7 +159,8 @@ def _place(key: str, arguments: list[str]) -> str:
 
 
 def _several(key: str, value: str) -> str:
-    """Several values without `-m`: a sweep, or a list without its brackets, where the key takes one."""
+    """Several values without `-m`: a sweep, or a list without its brackets, where the key takes
+    one."""
     told = f"{key}={value}: several values are a sweep, which wants -m"
     if takes_a_list(key):
         return f"{told}; a list wants brackets: {key}=[{value}]."
@@ -153,14 +181,24 @@ def takes_a_list(key: str) -> bool:
     group, _, option = key.lstrip("+").rpartition(".")
     if group.partition(".")[0] not in GROUPS:
         return key in ("figures", "plugins") or key.startswith("hydra.")
-    known = next(item for item in vars(registry).values() if getattr(item, "group", "") == group.partition(".")[0])
-    hints = [part.arguments[option][0] for part in known.components.values() if option in part.arguments]
+    known = next(
+        item
+        for item in vars(registry).values()
+        if getattr(item, "group", "") == group.partition(".")[0]
+    )
+    hints = [
+        part.arguments[option][0] for part in known.components.values() if option in part.arguments
+    ]
     return any(_is_list(hint) for hint in hints) or not hints
 
 
 def _is_list(hint: Any) -> bool:
     inner = get_args(hint)
-    return hint in (list, tuple) or get_origin(hint) in (list, tuple) or any(_is_list(part) for part in inner)
+    return (
+        hint in (list, tuple)
+        or get_origin(hint) in (list, tuple)
+        or any(_is_list(part) for part in inner)
+    )
 
 
 def _unknown_option(group: str, option: str) -> str:
@@ -169,7 +207,11 @@ def _unknown_option(group: str, option: str) -> str:
     if options(group):
         return unknown_option(group, option)
     extra = EXTRAS.get(option.partition("_")[0])  # a group of Hydra's own
-    remedy = f"it comes with: pip install 'gan-cli[{extra}]'" if extra else "if a plug-in has it, install that"
+    remedy = (
+        f"it comes with: pip install 'gan-cli[{extra}]'"
+        if extra
+        else ("if a plug-in has it, install that")
+    )
     return f"{group}={option}: no such option; {remedy}."
 
 
@@ -177,7 +219,11 @@ def _unknown_key(key: str, arguments: list[str]) -> str:
     typed = next((a for a in arguments if a.lstrip("+~").split("=")[0].endswith(key)), None)
     if typed is None and (held := own.holding(key, arguments)):
         group, path = held
-        name = key.partition("@")[0] if group in ("experiment", key.split(".")[0]) else f"{group}.{key}"
+        name = (
+            key.partition("@")[0]
+            if group in ("experiment", key.split(".")[0])
+            else f"{group}.{key}"
+        )
         return f"{path}: {unknown_key(name)}"
     return unknown_key(typed or key)
 
@@ -193,7 +239,9 @@ def unknown_key(typed: str) -> str:
         if name in keys and name == key:
             return f"{typed}: no such key here; it is typed as {name}={value or 'VALUE'}."
         return f"{typed}: no such key; gan-cli calls it {name}{f' ({how})' if how else ''}."
-    return f"{typed}: no such key{closest(key.lstrip('+~'), keys)}; gan-train --help lists the keys."
+    return (
+        f"{typed}: no such key{closest(key.lstrip('+~'), keys)}; gan-train --help lists the keys."
+    )
 
 
 def unknown_flag(typed: str, known: list[str]) -> str:
@@ -201,17 +249,24 @@ def unknown_flag(typed: str, known: list[str]) -> str:
     name, _, value = typed.partition("=")
     if name == "--experimental-rerun":
         return (
-            f"{name}: is not supported, for it runs what a pickle holds; type the run's command again, which goes on."
+            f"{name}: is not supported, for it runs what a pickle holds; type the run's command "
+            "again, which goes on."
         )
     keys = {bare(key): key for key in known_keys()}
     if bare(name) in keys:
-        return f"{typed}: no such flag; keys are typed without dashes: {keys[bare(name)]}={value or 'VALUE'}."
+        return (
+            f"{typed}: no such flag; keys are typed without dashes: "
+            f"{keys[bare(name)]}={value or 'VALUE'}."
+        )
     if bare(name) in NONE:
         return f"{typed}: no such flag; {NONE[bare(name)]}."
     if ours := [(key, how) for key, how in called(name) if key in keys.values() or "." in key]:
         key, how = ours[0]
         told = f" ({how})" if how else ""
-        return f"{typed}: no such flag; gan-cli calls it {key}{told}, without dashes: {key}={value or 'VALUE'}."
+        return (
+            f"{typed}: no such flag; gan-cli calls it {key}{told}, without dashes: "
+            f"{key}={value or 'VALUE'}."
+        )
     return f"{typed}: no such flag{closest(name, known)}; gan-train --help shows the usual ones."
 
 
@@ -221,7 +276,9 @@ def _wrong_value(typed: str, reason: str) -> str:
     number = re.search(r"'(\S+)' of type 'float' could not be converted to Integer", reason)
     if number:
         whole = float(number[1]).is_integer() and abs(float(number[1])) < EXACT
-        return "expected a whole number" + (f", written out: {key}={float(number[1]):.0f}" if whole else "")
+        return "expected a whole number" + (
+            f", written out: {key}={float(number[1]):.0f}" if whole else ""
+        )
     if "is not a ListConfig" in reason:
         return f"expected a list: {key}=[{value}]"
     return _lower(reason)

@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 mistakes: list[UserError | OSError] = []
 shown: list[str] = []
-"""The flag of the command line that shows something and plays nothing, if there is one: it makes no folder."""
+"""The flag of the command line that shows something and plays nothing, if there is one: it makes no
+folder."""
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
@@ -52,19 +53,24 @@ def run_folder(*, _root_: DictConfig) -> str:
     if config["guard"] == "error":
         guards.check(config)  # before a folder is made
     if config["hardware"]["rendezvous"]:
-        raise UserError("hardware.rendezvous: several machines need hydra.run.dir=FOLDER on a disk that they share.")
+        raise UserError(
+            "hardware.rendezvous: several machines need hydra.run.dir=FOLDER on a disk that they "
+            "share."
+        )
     if config["resume"] != "never":
         name = None if config["resume"] == "force" else configuration.fingerprint(config)
         found = rundir.find(parent, name, config["steps"], config["minutes"])
         if found:
             return str(found)
-    if config["init_from"] and not Path(config["init_from"]).exists():  # a run that goes on no longer needs it
+    # a run that goes on no longer needs it
+    if config["init_from"] and not Path(config["init_from"]).exists():
         raise UserError(f"init_from={config['init_from']}: no such file, and no such run.")
     return str(rundir.new_folder(parent))
 
 
 def common_folder(*, _root_: DictConfig) -> str:
-    """Resolver of `hydra.run.dir`: `run_folder`, decided by the first of the processes that torchrun has started."""
+    """Resolver of `hydra.run.dir`: `run_folder`, decided by the first of the processes that
+    torchrun has started."""
     if "RANK" not in os.environ:
         return run_folder(_root_=_root_)
     from gan_cli.devices import processes
@@ -76,13 +82,19 @@ LONGEST = 200  # letters of a cell's name; file systems take 255 bytes
 
 
 def cell_folder(dirname: str) -> str:
-    """Resolver of `hydra.sweep.subdir`: what differs in this cell, without the `++` of an open option."""
+    """Resolver of `hydra.sweep.subdir`: what differs in this cell, without the `++` of an open
+    option."""
     name = dirname.replace("++", "") or "run"  # nothing differs: there is one cell
-    return name if len(name) <= LONGEST else f"{name[:LONGEST]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return (
+        name
+        if len(name) <= LONGEST
+        else f"{name[:LONGEST]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    )
 
 
 def direction(*, _root_: DictConfig) -> str:
-    """Resolver `${gan.direction:}`: which way the objective of this configuration gets better, as Optuna calls it."""
+    """Resolver `${gan.direction:}`: which way the objective of this configuration gets better, as
+    Optuna calls it."""
     root = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
     return multirun.direction(configuration.objective(plain(root)))
 
@@ -93,7 +105,8 @@ OmegaConf.register_new_resolver("gan.direction", direction, replace=True)
 
 
 def _job(node: DictConfig) -> float | None:
-    """What Hydra calls for each run; for the cells of a sweep maybe in another process, which imports this file."""
+    """What Hydra calls for each run; for the cells of a sweep maybe in another process, which
+    imports this file."""
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         return _cell(node)
     try:
@@ -104,16 +117,24 @@ def _job(node: DictConfig) -> float | None:
 
 
 def _cell(node: DictConfig) -> float | None:
-    """One cell of a sweep, unless it has been played; why it failed is told here, for Hydra tells of the first only."""
+    """One cell of a sweep, unless it has been played; why it failed is told here, for Hydra tells
+    of the first only."""
     folder, pooled = _folder(), multirun.pooled(HydraConfig.get().launcher)
     survives = stopping.surviving() if pooled else nullcontext()
-    with survives, rundir.hold(folder, multirun.CELL_LOCK, wait=True):  # a search may ask for it twice at once
+    # a search may ask for it twice at once
+    with survives, rundir.hold(folder, multirun.CELL_LOCK, wait=True):
         try:
             return _played(configuration.check(plain(node)), folder)
         except Exception as error:
             mistake = isinstance(error, UserError | OSError)
-            log.error("%s: %s", cell_folder(HydraConfig.get().job.override_dirname), error if mistake else format_exc())
-            multirun.write_failure(folder, str(error) if mistake else f"{type(error).__name__}: {error}")
+            log.error(
+                "%s: %s",
+                cell_folder(HydraConfig.get().job.override_dirname),
+                error if mistake else format_exc(),
+            )
+            multirun.write_failure(
+                folder, str(error) if mistake else f"{type(error).__name__}: {error}"
+            )
             raise
 
 
@@ -121,7 +142,9 @@ def _played(config: dict[str, Any], folder: Path) -> float | None:
     """The objective of a cell that was played before, or is now."""
     multirun.check_search(HydraConfig.get().sweeper, config, configuration.objective(config))
     with rundir.hold(folder, wait=True):  # until what an earlier sweep left playing has ended
-        done = multirun.finished(folder, configuration.fingerprint(config), config["steps"], config["minutes"])
+        done = multirun.finished(
+            folder, configuration.fingerprint(config), config["steps"], config["minutes"]
+        )
     if done:
         log.info("%s: played before", folder)
         card = rundir.read_card(folder)
@@ -151,7 +174,8 @@ def _play(config: dict[str, Any], folder: Path) -> float | None:
 
 
 def composed(arguments: list[str], guarded: bool = True) -> dict[str, Any]:
-    """The checked configuration of `gan-train ARGUMENTS`; of Hydra's flags it takes `--config-dir`."""
+    """The checked configuration of `gan-train ARGUMENTS`; of Hydra's flags it takes
+    `--config-dir`."""
     config = configuration.check(plain(compose(arguments)))
     if guarded:
         guards.check(config)
@@ -169,7 +193,8 @@ def compose(arguments: list[str], whole: bool = False) -> DictConfig:
 
 
 def hydra_node(arguments: list[str]) -> Any:
-    """Hydra's own node for a sweep of these arguments, unresolved: its launcher, its sweeper, its folders."""
+    """Hydra's own node for a sweep of these arguments, unresolved: its launcher, its sweeper, its
+    folders."""
     shared = compose(commandline.constant(arguments), whole=True)
     return OmegaConf.to_container(shared.hydra, resolve=False)
 
@@ -185,7 +210,9 @@ def main(showing: Sequence[str] = ()) -> None:
     shown[:] = showing
     logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback
     try:
-        hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="train")(_job)()
+        hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="train")(
+            _job
+        )()
     finally:
         rundir.let_go()
     if mistakes:

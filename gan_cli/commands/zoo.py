@@ -1,4 +1,5 @@
-"""`gan-list`: the zoo as a table, read from the comments of configs/model/. Nothing here imports torch."""
+"""`gan-list`: the zoo as a table, read from the comments of configs/model/. Nothing here imports
+torch."""
 
 import itertools
 import json
@@ -16,7 +17,9 @@ from gan_cli.errors import UserError
 class ListConfig:
     """The keys of `gan-list`."""
 
-    format: str = field(default="auto", metadata={"help": "table, markdown or json; auto: a table on a terminal"})
+    format: str = field(
+        default="auto", metadata={"help": "table, markdown or json; auto: a table on a terminal"}
+    )
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,11 @@ def entry(model: str) -> Entry:
 
 def run(config: ListConfig) -> None:
     """Print the zoo."""
-    shown = ("table" if sys.stdout.isatty() else "markdown") if config.format == "auto" else config.format
+    shown = (
+        ("table" if sys.stdout.isatty() else "markdown")
+        if config.format == "auto"
+        else config.format
+    )
     printers = {"table": _table, "markdown": _markdown, "json": _json}
     if shown not in printers:
         raise UserError(f"format={shown}: expected one of {', '.join(printers)}.")
@@ -78,14 +85,20 @@ def _json(zoo: list[Entry]) -> str:
 
 
 def _markdown(zoo: list[Entry]) -> str:
-    rows = [f"| `{item.model}` | {item.year} | {item.paper} | {item.shows} | `{item.command}` |" for item in zoo]
-    return "\n".join(["| model | year | paper | what it shows | command |", "|---|---|---|---|---|", *rows])
+    rows = [
+        f"| `{item.model}` | {item.year} | {item.paper} | {item.shows} | `{item.command}` |"
+        for item in zoo
+    ]
+    return "\n".join(
+        ["| model | year | paper | what it shows | command |", "|---|---|---|---|---|", *rows]
+    )
 
 
 def _table(zoo: list[Entry]) -> str:
     """A line or two for each model, as wide as the terminal."""
     name, paper = (
-        max(len(value) for value in values) + 2 for values in ([i.model for i in zoo], [i.paper for i in zoo])
+        max(len(value) for value in values) + 2
+        for values in ([i.model for i in zoo], [i.paper for i in zoo])
     )
     before = name + 6 + paper
     width = max(40, shutil.get_terminal_size().columns - before)
@@ -94,4 +107,6 @@ def _table(zoo: list[Entry]) -> str:
         told = textwrap.wrap(item.shows, width)
         lines.append(f"{item.model:<{name}}{item.year:<6}{item.paper:<{paper}}{told[0]}")
         lines += [" " * before + more for more in told[1:]]
-    return "\n".join([*lines, "", "gan-train model=NAME trains one; format=markdown and format=json print more."])
+    return "\n".join(
+        [*lines, "", "gan-train model=NAME trains one; format=markdown and format=json print more."]
+    )

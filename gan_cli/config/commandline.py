@@ -1,4 +1,5 @@
-"""What is typed after `gan-train`, made ready for Hydra: options without `+`, flags in any order."""
+"""What is typed after `gan-train`, made ready for Hydra: options without `+`, flags in any
+order."""
 
 import re
 from itertools import pairwise
@@ -10,18 +11,22 @@ from gan_cli.errors import UserError
 
 OUTPUTS = Path("outputs")
 GROUP = "|".join(GROUPS)
-NAMES = ("data.columns", "data.missing")  # keys whose values are lists of names that other people chose
-SIGNS = ("data.separator", "data.decimal")  # keys whose values may be a sign that means something to Hydra
+# keys whose values are lists of names that other people chose
+NAMES = ("data.columns", "data.missing")
+# keys whose values may be a sign that means something to Hydra
+SIGNS = ("data.separator", "data.decimal")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 FLAGS: dict[str, tuple[str, ...]] = {
     "--multirun": (), "--run": (), "--resolve": (), "--hydra-help": (), "--shell-completion": (),
-    "--cfg": ("job", "hydra", "all"), "--info": ("", *INFO), "--package": ("PART",), "--config-dir": ("FOLDER",),
+    "--cfg": ("job", "hydra", "all"), "--info": ("", *INFO), "--package": ("PART",),
+    "--config-dir": ("FOLDER",),
     "--config-name": ("NAME",), "--config-path": ("FOLDER",),
 }  # fmt: skip
-"""Hydra's flags, and what may follow: one of these words, nothing where there is an empty one, or what a word in
-capitals stands for."""
+"""Hydra's flags, and what may follow: one of these words, nothing where there is an empty one, or
+what a word in capitals stands for."""
 SHORT = {
-    "-m": "--multirun", "-r": "--run", "-sc": "--shell-completion", "-c": "--cfg", "-i": "--info", "-p": "--package",
+    "-m": "--multirun", "-r": "--run", "-sc": "--shell-completion", "-c": "--cfg", "-i": "--info",
+    "-p": "--package",
     "-cd": "--config-dir", "-cn": "--config-name", "-cp": "--config-path",
 }  # fmt: skip
 SHOWING = {"--cfg", "-c", "--info", "-i", "--hydra-help", "--version", "--shell-completion"}
@@ -30,7 +35,8 @@ DIGITS, NESTED = 400, 50  # more of them are no number, and no list, that anybod
 
 
 def overrides(arguments: list[str]) -> list[str]:
-    """Let any option of a component be typed without `+`: the registries know every one and check them all.
+    """Let any option of a component be typed without `+`: the registries know every one and check
+    them all.
 
     Raises:
         UserError: an argument that would leave half a component behind, or a group without a value.
@@ -39,43 +45,70 @@ def overrides(arguments: list[str]) -> list[str]:
         _refuse_unreadable(argument)
         if match := re.match(rf"({GROUP})\.name=(.*)", argument):
             raise UserError(
-                f"{argument}: would leave the options of another component behind; take {match[1]}={match[2]}."
+                f"{argument}: would leave the options of another component behind; take "
+                f"{match[1]}={match[2]}."
             )
         if re.match(r"[+~]*([=@]|$)|[^=]*@", argument) and not argument.startswith("-"):
             raise UserError(f"{argument}: expected key=value, or group=option.")
         if match := re.fullmatch(rf"\+*({GROUP}|hardware|experiment)=(.*)", argument, re.DOTALL):
             _refuse_no_name(argument, *match.groups())
-    return [_quoted(f"++{item}" if re.match(rf"({GROUP})\.[\w.]+=", item) else item) for item in arguments]
+    return [
+        _quoted(f"++{item}" if re.match(rf"({GROUP})\.[\w.]+=", item) else item)
+        for item in arguments
+    ]
 
 
 def _refuse_unreadable(argument: str) -> None:
-    """What Hydra's parser would answer with a traceback: numbers without end, lists in lists in lists."""
+    """What Hydra's parser would answer with a traceback: numbers without end, lists in lists in
+    lists."""
     key = argument.partition("=")[0]
     if run := re.search(rf"\d{{{DIGITS},}}", argument):
-        raise UserError(f"{key}={run[0][:10]}...: a number of {len(run[0])} digits; no key takes so large a one.")
+        raise UserError(
+            f"{key}={run[0][:10]}...: a number of {len(run[0])} digits; no key takes so large a "
+            "one."
+        )
     if max(map(argument.count, "[{(")) > NESTED:
         raise UserError(f"{key}: more than {NESTED} brackets open in its value; no key takes that.")
 
 
 def _refuse_no_name(argument: str, group: str, value: str) -> None:
-    """A value must be able to be an option's name, or several for a sweep, and nothing that Hydra takes otherwise."""
-    plain = bool(re.match(r"[A-Za-z_'\"$]", value)) and value.lower() not in ("true", "false", "null", "nan", "inf")
+    """A value must be able to be an option's name, or several for a sweep, and nothing that Hydra
+    takes otherwise."""
+    plain = bool(re.match(r"[A-Za-z_'\"$]", value)) and value.lower() not in (
+        "true",
+        "false",
+        "null",
+        "nan",
+        "inf",
+    )
     names = value.strip("[]").replace(" ", "")
     if re.fullmatch(r"\[[\w, ]+\]", value) and set(names.split(",")) <= set(options(group)):
-        raise UserError(f"{argument}: takes one option; several are a sweep: gan-train -m {group}={names}.")
+        raise UserError(
+            f"{argument}: takes one option; several are a sweep: gan-train -m {group}={names}."
+        )
     if not plain:
         raise UserError(f"{argument}: needs an option; they are {', '.join(options(group))}.")
 
 
 def _quoted(argument: str) -> str:
-    """A path with characters that Hydra's grammar does not take as they are, in quotes; other lists are left alone."""
+    """A path with characters that Hydra's grammar does not take as they are, in quotes; other lists
+    are left alone."""
     key, _, value = argument.partition("=")
     name = key.lstrip("+")
-    if name in NAMES and value.startswith("[") and value.endswith("]") and not set("'\"") & set(value):
+    if (
+        name in NAMES
+        and value.startswith("[")
+        and value.endswith("]")
+        and not set("'\"") & set(value)
+    ):
         return f"{key}=[{','.join(_quotes(item.strip()) for item in value[1:-1].split(','))}]"
     if name in SIGNS and len(value) == 1 and value not in "'\"":
         return f"{key}='{value}'"
-    return f"{key}={_quotes(value)}" if name in mistakes.PATHS and not set(",'\"") & set(value) else argument
+    return (
+        f"{key}={_quotes(value)}"
+        if name in mistakes.PATHS and not set(",'\"") & set(value)
+        else argument
+    )
 
 
 def _quotes(value: str) -> str:
@@ -85,7 +118,9 @@ def _quotes(value: str) -> str:
 
 def flags_apart(arguments: list[str]) -> list[str]:
     """`--config-dir=FOLDER` as `--config-dir FOLDER`, `-m` as `--multirun`."""
-    pairs = [item.split("=", 1) if item.startswith("-") and "=" in item else [item] for item in arguments]
+    pairs = [
+        item.split("=", 1) if item.startswith("-") and "=" in item else [item] for item in arguments
+    ]
     return [SHORT.get(part, part) for pair in pairs for part in pair]
 
 
@@ -95,17 +130,24 @@ def folders(arguments: list[str]) -> list[Path]:
     named = [Path(value) for flag, value in pairwise(apart) if flag == "--config-dir"]
     typed = [item.partition("=")[2] for item in apart if item.startswith("hydra.searchpath=")]
     listed = [part.strip(" '\"") for item in typed for part in item.strip("[]").split(",")]
-    return [*named[-1:], *(Path(part.removeprefix("file://")) for part in listed if part and "pkg://" not in part)]
+    return [
+        *named[-1:],
+        *(Path(part.removeprefix("file://")) for part in listed if part and "pkg://" not in part),
+    ]
 
 
 def with_search_path(arguments: list[str]) -> list[str]:
-    """`--config-dir FOLDER` as the override that says the same, for Hydra's functions, which know no flags.
+    """`--config-dir FOLDER` as the override that says the same, for Hydra's functions, which know
+    no flags.
 
     Raises:
         UserError: another flag.
     """
     arguments = flags_apart(arguments)
-    *typed, flags = [*(item for item in arguments if "=" in item), [item for item in arguments if "=" not in item]]
+    *typed, flags = [
+        *(item for item in arguments if "=" in item),
+        [item for item in arguments if "=" not in item],
+    ]
     if not flags:
         return typed
     if flags[0].startswith("-") and flags[0] not in FLAGS:
@@ -116,8 +158,10 @@ def with_search_path(arguments: list[str]) -> list[str]:
 
 
 def constant(arguments: list[str]) -> list[str]:
-    """What of a sweep's arguments holds for all its cells: without what is swept over, and without `--multirun`."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser  # half the time of --help
+    """What of a sweep's arguments holds for all its cells: without what is swept over, and without
+    `--multirun`."""
+    # half the time of --help
+    from hydra.core.override_parser.overrides_parser import OverridesParser
 
     apart = flags_apart(arguments)
     typed = [item for item in apart if "=" in item]
@@ -127,10 +171,12 @@ def constant(arguments: list[str]) -> list[str]:
 
 
 def flags_last(arguments: list[str]) -> list[str]:
-    """Overrides first, then Hydra's flags by their long names with their values, in whatever order they were typed.
+    """Overrides first, then Hydra's flags by their long names with their values, in whatever order
+    they were typed.
 
     Raises:
-        UserError: a flag that Hydra does not have, one without its value, or some that do not go together.
+        UserError: a flag that Hydra does not have, one without its value, or some that do not go
+            together.
     """
     typed, flags = apart(arguments)
     _refuse_together(typed, flags)
@@ -138,7 +184,8 @@ def flags_last(arguments: list[str]) -> list[str]:
 
 
 def apart(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Overrides and words; flags with their values. Raises UserError for a flag that Hydra does not have."""
+    """Overrides and words; flags with their values. Raises UserError for a flag that Hydra does not
+    have."""
     typed, flags = [], []
     rest = list(arguments)
     while rest:
@@ -173,11 +220,16 @@ def _refuse_together(typed: list[str], flags: list[str]) -> None:
         raise UserError(f"{' '.join(modes)}: these do not go together; take one of them.")
     for flag in ("--resolve", "--package"):
         if flag in named and "--cfg" not in named:
-            raise UserError(f"{flag}: says how --cfg shows the configuration; add --cfg job, or leave it out.")
+            raise UserError(
+                f"{flag}: says how --cfg shows the configuration; add --cfg job, or leave it out."
+            )
     if "--hydra-help" in named and typed:
         raise UserError(f"{typed[0]}: --hydra-help stands alone; leave it out.")
     if "--shell-completion" in named and not any(SHELL.fullmatch(item) for item in typed):
-        raise UserError("--shell-completion: needs install=SHELL or uninstall=SHELL, where SHELL is bash, fish or zsh.")
+        raise UserError(
+            "--shell-completion: needs install=SHELL or uninstall=SHELL, where SHELL is bash, "
+            "fish or zsh."
+        )
 
 
 SHELL = re.compile(r"\+?(install|uninstall|query)=(bash|fish|zsh)")

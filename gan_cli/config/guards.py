@@ -1,7 +1,8 @@
-"""Guard rails: configurations that compose and would run, but cannot work or whose mathematics is void.
+"""Guard rails: configurations that compose and would run, but cannot work or whose mathematics is
+void.
 
-Each guard takes the checked configuration and returns a sentence that says what to change, or None. They read the
-literal class attributes of the components (`facts`), so none of them imports torch.
+Each guard takes the checked configuration and returns a sentence that says what to change, or None.
+They read the literal class attributes of the components (`facts`), so none of them imports torch.
 """
 
 import logging
@@ -18,7 +19,11 @@ Config = Mapping[str, Any]
 
 
 def _facts(config: Config, group: str) -> dict[str, Any]:
-    known = {"loss": registry.losses, "regularizer": registry.regularizers, "model": registry.games}[group]
+    known = {
+        "loss": registry.losses,
+        "regularizer": registry.regularizers,
+        "model": registry.games,
+    }[group]
     return known.component(config[group]["name"], group).facts
 
 
@@ -32,7 +37,10 @@ def useless_augmentation(config: Config) -> str | None:
     if name == "none" or (used and kind in kinds):
         return None
     if not used:
-        return f"augmentation={name}: model={config['model']['name']} does not use one; set augmentation=none."
+        return (
+            f"augmentation={name}: model={config['model']['name']} does not use one; set "
+            "augmentation=none."
+        )
     return f"augmentation={name}: changes {' and '.join(kinds)}, not {kind}; set augmentation=none."
 
 
@@ -43,7 +51,8 @@ def _critic(config: Config) -> dict[str, Any]:
 def _norms(config: Config, *wanted: str) -> list[str]:
     """What to type for another norm in the critic, one for each of these that its network has.
 
-    The networks of one family follow the model's; one of another family, or for which another was typed, does not.
+    The networks of one family follow the model's; one of another family, or for which another was
+    typed, does not.
     """
     network, critic = config["network"], _critic(config)
     if not critic:
@@ -57,11 +66,14 @@ def _norms(config: Config, *wanted: str) -> list[str]:
 
 def sigmoid_score(config: Config) -> str | None:
     """A score squashed into (0, 1) under a loss that needs the whole line."""
-    if _critic(config).get("squash") != "sigmoid" or not _facts(config, "loss")["needs_unbounded_score"]:
+    if (
+        _critic(config).get("squash") != "sigmoid"
+        or not _facts(config, "loss")["needs_unbounded_score"]
+    ):
         return None
     return (
-        f"network.discriminator.squash=sigmoid: loss={config['loss']['name']} needs an unbounded score "
-        "(the logistic losses apply their own sigmoid); set "
+        f"network.discriminator.squash=sigmoid: loss={config['loss']['name']} needs an unbounded "
+        "score (the logistic losses apply their own sigmoid); set "
         "network.discriminator.squash=none or take loss=least_squares."
     )
 
@@ -72,9 +84,10 @@ def batch_statistics(config: Config) -> str | None:
     if norm != "batch" or not _facts(config, "regularizer")["per_sample"]:
         return None
     return (
-        f"network.critic_norm=batch: regularizer={config['regularizer']['name']} penalises the gradient of one "
-        "sample's score with respect to that sample, and batch norm makes each score depend on the whole batch "
-        f"(Gulrajani et al., 2017, section 4); set {' or '.join(_norms(config, 'layer', 'none'))}."
+        f"network.critic_norm=batch: regularizer={config['regularizer']['name']} penalises the "
+        "gradient of one sample's score with respect to that sample, and batch norm makes each "
+        "score depend on the whole batch (Gulrajani et al., 2017, section 4); set "
+        f"{' or '.join(_norms(config, 'layer', 'none'))}."
     )
 
 
@@ -83,22 +96,32 @@ def clipping_with_penalty(config: Config) -> str | None:
     if config["regularizer"].get("clip") is None or not _facts(config, "regularizer")["per_sample"]:
         return None
     return (
-        f"regularizer.clip={config['regularizer']['clip']}: clipping holds the critic's slope far below the one that "
-        f"regularizer={config['regularizer']['name']} asks for; set regularizer.clip=null, or take "
-        "regularizer=weight_clip alone."
+        f"regularizer.clip={config['regularizer']['clip']}: clipping holds the critic's slope far "
+        f"below the one that regularizer={config['regularizer']['name']} asks for; set "
+        "regularizer.clip=null, or take regularizer=weight_clip alone."
     )
 
 
 def unconstrained_critic(config: Config) -> str | None:
     """A Wasserstein loss whose critic may grow without bound."""
-    if not _facts(config, "loss")["needs_lipschitz_critic"] or _facts(config, "regularizer")["lipschitz"]:
+    if (
+        not _facts(config, "loss")["needs_lipschitz_critic"]
+        or _facts(config, "regularizer")["lipschitz"]
+    ):
         return None
-    if config["regularizer"].get("clip") is not None or _critic(config).get("critic_norm") == "spectral":
+    if (
+        config["regularizer"].get("clip") is not None
+        or _critic(config).get("critic_norm") == "spectral"
+    ):
         return None
-    *first, last = ["regularizer=gradient_penalty", "regularizer=weight_clip", *_norms(config, "spectral")]
+    *first, last = [
+        "regularizer=gradient_penalty",
+        "regularizer=weight_clip",
+        *_norms(config, "spectral"),
+    ]
     return (
-        f"regularizer={config['regularizer']['name']}: loss={config['loss']['name']} has no optimum without a "
-        f"Lipschitz constraint on the critic; take {', '.join(first)} or {last}."
+        f"regularizer={config['regularizer']['name']}: loss={config['loss']['name']} has no "
+        f"optimum without a Lipschitz constraint on the critic; take {', '.join(first)} or {last}."
     )
 
 
@@ -110,14 +133,17 @@ def _critics_optimizer(config: Config) -> dict[str, Any]:
 def hasty_critic(config: Config) -> str | None:
     """Momentum that lasts longer than the critic's target stands still."""
     node = _critics_optimizer(config)
-    option, momentum = ("betas", node["betas"][0]) if "betas" in node else ("momentum", node.get("momentum", 0))
+    option, momentum = (
+        ("betas", node["betas"][0]) if "betas" in node else ("momentum", node.get("momentum", 0))
+    )
     if not _facts(config, "loss")["needs_lipschitz_critic"] or momentum <= MOST_MOMENTUM:
         return None
     less = f"[0.0,{node['betas'][1]}]" if option == "betas" else "0.0"
     return (
-        f"optimizer.{option}={node[option]}: under loss={config['loss']['name']} a critic that keeps so much momentum "
-        f"swings past the generator it follows (Arjovsky et al., 2017, section 4), {MOST_MOMENTUM} of it is the most; "
-        f"set optimizer.players.discriminator.{option}={less}."
+        f"optimizer.{option}={node[option]}: under loss={config['loss']['name']} a critic that "
+        "keeps so much momentum swings past the generator it follows (Arjovsky et al., 2017, "
+        f"section 4), {MOST_MOMENTUM} of it is the most; set "
+        f"optimizer.players.discriminator.{option}={less}."
     )
 
 
@@ -125,17 +151,20 @@ MOST_MOMENTUM = 0.5
 
 
 def decayed_critic(config: Config) -> str | None:
-    """A pull of the critic's weights to zero, beside the constraint that makes it measure a distance."""
+    """A pull of the critic's weights to zero, beside the constraint that makes it measure a
+    distance."""
     decay = _critics_optimizer(config).get("weight_decay", 0)
     if not _facts(config, "loss")["needs_lipschitz_critic"] or decay <= MOST_DECAY:
         return None
     return (
-        f"optimizer.weight_decay={decay}: flattens the critic, so that loss={config['loss']['name']} measures less "
-        "than the distance; set optimizer.players.discriminator.weight_decay=0."
+        f"optimizer.weight_decay={decay}: flattens the critic, so that "
+        f"loss={config['loss']['name']} measures less than the distance; set "
+        "optimizer.players.discriminator.weight_decay=0."
     )
 
 
-MOST_DECAY = 0.1  # measured between two Gaussians: 0.1 takes 2 % off the distance, 1 takes 7 %, 3 takes 17 %
+# measured between two Gaussians: 0.1 takes 2 % off the distance, 1 takes 7 %, 3 takes 17 %
+MOST_DECAY = 0.1
 
 
 def wrong_objective(config: Config) -> str | None:
@@ -146,7 +175,10 @@ def wrong_objective(config: Config) -> str | None:
         return None
     if own:
         return f"loss={loss}: model={model} has an objective of its own; set loss=own."
-    return f"loss=own: model={model} has no objective of its own; take another loss, such as loss=non_saturating."
+    return (
+        f"loss=own: model={model} has no objective of its own; take another loss, such as "
+        "loss=non_saturating."
+    )
 
 
 def batch_of_one(config: Config) -> str | None:

@@ -1,7 +1,8 @@
-"""Option files of the user's own, in the folders that `--config-dir` names: which there are, what is wrong with one.
+"""Option files of the user's own, in the folders that `--config-dir` names: which there are, what
+is wrong with one.
 
-Hydra reads them; where it would answer with a traceback, or take something else without a word, a sentence names the
-file and the line. Nothing here imports torch.
+Hydra reads them; where it would answer with a traceback, or take something else without a word, a
+sentence names the file and the line. Nothing here imports torch.
 """
 
 import codecs
@@ -28,19 +29,31 @@ def look_in(folders: Sequence[Path]) -> None:
     for folder in folders:
         if not folder.is_dir():
             told = "is a file" if folder.exists() else f"'{folder.absolute()}' not found"
-            raise UserError(f"--config-dir {folder}: {told}; name a folder that holds model/, loss/ or the like.")
+            raise UserError(
+                f"--config-dir {folder}: {told}; name a folder that holds model/, loss/ or the "
+                "like."
+            )
     FOLDERS[:] = folders
 
 
 def options(group: str) -> dict[str, Path]:
     """The options of one's own in a group, and their files; of two folders the first wins."""
-    found = [path for folder in reversed(FOLDERS) for path in folder.glob(f"{group}/*.yaml") if path.is_file()]
+    found = [
+        path
+        for folder in reversed(FOLDERS)
+        for path in folder.glob(f"{group}/*.yaml")
+        if path.is_file()
+    ]
     return {path.stem: path for path in found}
 
 
 def misnamed(group: str, name: str) -> Path | None:
     """A file that Hydra does not see for its ending."""
-    places = [folder / group / f"{name}{ending}" for folder in FOLDERS for ending in (".yml", ".YAML", ".yaml.txt")]
+    places = [
+        folder / group / f"{name}{ending}"
+        for folder in FOLDERS
+        for ending in (".yml", ".YAML", ".yaml.txt")
+    ]
     return next((path for path in places if path.is_file()), None)
 
 
@@ -60,22 +73,29 @@ def check(arguments: Sequence[str], packaged: Path, components: Sequence[str]) -
         components: groups whose files name a component.
 
     Raises:
-        UserError: one is not YAML, not an option of its group, or has the name of an option of the package.
+        UserError: one is not YAML, not an option of its group, or has the name of an option of the
+            package.
     """
     for group, path in chosen(arguments):
         text, content = read(path)
         twin = packaged / group / path.name
         if twin.is_file() and twin.read_text(encoding="utf-8") != text:
             raise UserError(
-                f"{path}: gan-cli has another {group}={path.stem}, which is the one that is taken; rename the file."
+                f"{path}: gan-cli has another {group}={path.stem}, which is the one that is "
+                "taken; rename the file."
             )
         if not isinstance(content, dict) and (text.strip() or group != "hardware"):
-            raise UserError(f"{path}: {_told(content)}; an option is made of keys with values, such as `name: NAME`.")
+            raise UserError(
+                f"{path}: {_told(content)}; an option is made of keys with values, such as `name: "
+                "NAME`."
+            )
         if odd := next((key for key in content if not isinstance(key, str)), None):
             raise UserError(f"{path}: {odd}: is no key; put it in quotes, if it is to be one.")
         _check_package(group, path, text)
         if group in components and not {"name", "defaults"} & content.keys():
-            raise UserError(f"{path}: needs `name:`, or `defaults:` with the option of {group} that it changes.")
+            raise UserError(
+                f"{path}: needs `name:`, or `defaults:` with the option of {group} that it changes."
+            )
 
 
 def _check_package(group: str, path: Path, text: str) -> None:
@@ -83,16 +103,22 @@ def _check_package(group: str, path: Path, text: str) -> None:
     package = PACKAGE.match(first)
     if group == WHOLE and (not package or package[1] != "_global_"):
         raise UserError(
-            f"{path}, line 1: must be `# @package _global_`, so that its keys are those of the run; add it."
+            f"{path}, line 1: must be `# @package _global_`, so that its keys are those of the "
+            "run; add it."
         )
     if group == WHOLE and text.startswith("\ufeff"):
-        raise UserError(f"{path}, line 1: begins with a byte order mark; save the file as UTF-8 without one.")
+        raise UserError(
+            f"{path}, line 1: begins with a byte order mark; save the file as UTF-8 without one."
+        )
     if group != WHOLE and package and package[1] not in (group, "_group_"):
-        raise UserError(f"{path}, line 1: `{first}` takes its keys out of {group}; delete the line.")
+        raise UserError(
+            f"{path}, line 1: `{first}` takes its keys out of {group}; delete the line."
+        )
 
 
 def read(path: Path) -> tuple[str, Any]:
-    """The text of a file, and what it holds as YAML. Raises UserError with the line where it is none."""
+    """The text of a file, and what it holds as YAML. Raises UserError with the line where it is
+    none."""
     from gan_cli import files  # which --help need not wait for
 
     try:
@@ -112,7 +138,8 @@ def _text(path: Path, content: bytes) -> str:
         line = content[: error.start].count(b"\n") + 1
         shown = content[error.start : error.start + 1].decode("latin-1")
         raise UserError(
-            f"{path}, line {line}: is not UTF-8 (in Latin-1 it would be {shown!r}); save the file as UTF-8."
+            f"{path}, line {line}: is not UTF-8 (in Latin-1 it would be {shown!r}); save the file "
+            "as UTF-8."
         ) from None
 
 
@@ -142,8 +169,10 @@ def _line(error: Any, text: str) -> int:
 PROBLEMS = {
     r"character '\\t'": "a tab, where YAML takes blanks alone",
     r"found duplicate key (.+)": r"`\1` stands there for a second time; delete one",
-    r"expected <block end>, but found '<block": "is indented otherwise than the lines that it belongs to",
-    r"could not find expected ':'|mapping values are not allowed here": "a colon and a blank must stand between a key "
+    r"expected <block end>, but found '<block": "is indented otherwise than the lines that it "
+    "belongs to",
+    r"could not find expected ':'|mapping values are not allowed here": "a colon and a blank must "
+    "stand between a key "
     "and its value, once a line",
     r"expected ',' or '([]}])'": r"a bracket is not closed before it; add \1",
     r"found undefined alias": "a `*name` for which there is no `&name`; put the text in quotes",
@@ -155,7 +184,9 @@ PROBLEMS = {
 
 
 def _problem(error: Any) -> str:
-    said = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error).splitlines()[0]
+    said = str(
+        getattr(error, "problem", None) or getattr(error, "reason", None) or error
+    ).splitlines()[0]
     for pattern, meaning in PROBLEMS.items():
         if match := re.search(pattern, said):
             return match.expand(meaning)
@@ -165,13 +196,19 @@ def _problem(error: Any) -> str:
 def _told(content: Any) -> str:
     if content is None:
         return "is empty"
-    return "holds a list" if isinstance(content, list) else f"holds {str(content)[:30]!r} and no key"
+    return (
+        "holds a list" if isinstance(content, list) else (f"holds {str(content)[:30]!r} and no key")
+    )
 
 
 def faulty(arguments: Sequence[str]) -> str | None:
-    """What is wrong with a file of one's own that is no YAML: those that are typed first, then the others."""
+    """What is wrong with a file of one's own that is no YAML: those that are typed first, then the
+    others."""
     typed = [path for _, path in chosen(arguments)]
-    for path in [*typed, *(path for folder in FOLDERS for path in sorted(folder.glob("*/*.yaml")) if path.is_file())]:
+    for path in [
+        *typed,
+        *(path for folder in FOLDERS for path in sorted(folder.glob("*/*.yaml")) if path.is_file()),
+    ]:
         try:
             read(path)
         except UserError as error:
@@ -190,7 +227,9 @@ def holding(key: str, arguments: Sequence[str]) -> tuple[str, Path] | None:
 
 def unknown_base(told: str) -> str | None:
     """A file whose `defaults` name an option that there is not, from Hydra's complaint."""
-    if not (match := re.search(r"In '(\w+)/([^']+)': Could not (?:load|find) '(\w+)/([^']+)'", told)):
+    if not (
+        match := re.search(r"In '(\w+)/([^']+)': Could not (?:load|find) '(\w+)/([^']+)'", told)
+    ):
         return None
     group, name, other, wanted = match.groups()
     if name not in options(group):
@@ -200,5 +239,6 @@ def unknown_base(told: str) -> str | None:
     known = all_options.options(other)
     listed = ", ".join(known)
     return (
-        f"{options(group)[name]}: {other}={wanted}: no such option{closest(wanted, known)}; the options are {listed}."
+        f"{options(group)[name]}: {other}={wanted}: no such option{closest(wanted, known)}; the "
+        f"options are {listed}."
     )

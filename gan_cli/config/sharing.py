@@ -1,4 +1,5 @@
-"""How many processes and shards the hardware of a configuration asks for. Loads torch only to count GPUs."""
+"""How many processes and shards the hardware of a configuration asks for. Loads torch only to count
+GPUs."""
 
 import os
 import re
@@ -10,7 +11,8 @@ from gan_cli.errors import UserError
 
 def settled(hardware: Mapping[str, Any], batch_size: int) -> dict[str, Any]:
     """The hardware with its processes counted, and with a shard for each of them at least."""
-    devices = os.environ.get("LOCAL_WORLD_SIZE", hardware["devices"])  # of torchrun, if that started this process
+    # of torchrun, if that started this process
+    devices = os.environ.get("LOCAL_WORLD_SIZE", hardware["devices"])
     if devices == "all":
         from gan_cli.devices.hardware import count_devices  # loads torch
 
@@ -20,8 +22,8 @@ def settled(hardware: Mapping[str, Any], batch_size: int) -> dict[str, Any]:
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", hardware["nodes"]))
     if hardware["nodes"] > 1 and not re.fullmatch(r".+:\d+", hardware["rendezvous"] or ""):
         raise UserError(
-            f"hardware.rendezvous={hardware['rendezvous']}: hardware.nodes={nodes} meet at the first of them; "
-            "name it as HOST:PORT."
+            f"hardware.rendezvous={hardware['rendezvous']}: hardware.nodes={nodes} meet at the "
+            "first of them; name it as HOST:PORT."
         )
     for name in ("cuda_graph", "channels_last"):
         if hardware[name] not in (True, False, "auto"):
@@ -32,18 +34,26 @@ def settled(hardware: Mapping[str, Any], batch_size: int) -> dict[str, Any]:
     processes = nodes * int(devices)
     shards = max(hardware["shards"], processes)
     if shards % processes:
-        raise UserError(f"hardware.shards={shards}: cannot be shared by {processes} processes; take a multiple.")
+        raise UserError(
+            f"hardware.shards={shards}: cannot be shared by {processes} processes; take a multiple."
+        )
     if batch_size % shards:
         raise UserError(
-            f"batch_size={batch_size}: cannot be cut into {shards} equal shards; take a multiple, or change "
-            f"hardware.{'shards' if shards > processes else 'devices'}."
+            f"batch_size={batch_size}: cannot be cut into {shards} equal shards; take a multiple, "
+            f"or change hardware.{'shards' if shards > processes else 'devices'}."
         )
     return {**hardware, "devices": int(devices), "nodes": nodes, "shards": shards}
 
 
 def _check_share(share: float | None, devices: int) -> None:
     """A job leases a device for each of its processes, or a part of one for a single process."""
-    if share is None or (share >= devices and share == int(share)) or (1 / 12 <= share < 1 and devices == 1):
+    if (
+        share is None
+        or (share >= devices and share == int(share))
+        or (1 / 12 <= share < 1 and devices == 1)
+    ):
         return
     least = f"{devices} (hardware.devices)" if devices > 1 else "a share from 1/12 to 1"
-    raise UserError(f"hardware.devices_per_job={share:g}: expected {least}, or a whole number above it.")
+    raise UserError(
+        f"hardware.devices_per_job={share:g}: expected {least}, or a whole number above it."
+    )

@@ -12,7 +12,8 @@ from gan_cli.data.dataset import Dataset, Fields
 
 @dataclass(frozen=True)
 class _Coming:
-    """A batch that is cut ahead: (seed, position), its rows, and its fields, if they are on their way."""
+    """A batch that is cut ahead: (seed, position), its rows, and its fields, if they are on their
+    way."""
 
     place: tuple[int, int] = (-1, -1)
     rows: Tensor = torch.empty(0, dtype=torch.long)
@@ -20,16 +21,19 @@ class _Coming:
 
 
 class Batches:
-    """An endless stream of batches: epoch after epoch, each a permutation that depends on (seed, epoch) alone.
+    """An endless stream of batches: epoch after epoch, each a permutation that depends on (seed,
+    epoch) alone.
 
-    Batch k holds the entries k * batch_size ... (k + 1) * batch_size of the joined permutations, so that no sample is
-    left out and none is seen twice in an epoch, whatever the sizes. `position`, one integer, is its whole state.
+    Batch k holds the entries k * batch_size ... (k + 1) * batch_size of the joined permutations, so
+    that no sample is left out and none is seen twice in an epoch, whatever the sizes. `position`,
+    one integer, is its whole state.
 
-    Data that stays on the host for want of room is cut there a batch ahead, by a thread, and sent while the device
-    computes.
+    Data that stays on the host for want of room is cut there a batch ahead, by a thread, and sent
+    while the device computes.
 
     Args:
-        mirrored: rows from the number of samples on are the mirror images of the samples: an epoch holds both.
+        mirrored: rows from the number of samples on are the mirror images of the samples: an epoch
+            holds both.
         device: where batches are wanted; where the data lies if not given.
     """
 
@@ -41,7 +45,10 @@ class Batches:
         mirrored: bool = False,
         device: torch.device | None = None,
     ) -> None:
-        self.dataset, self.batch_size, self.seed, self.mirrored = dataset, batch_size, seed, mirrored
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.seed = seed
+        self.mirrored = mirrored
         self.samples = len(dataset.train["x"])
         self.size = 2 * self.samples if mirrored else self.samples
         self.home = dataset.train["x"].device
@@ -60,20 +67,27 @@ class Batches:
         return {**self._drawn(rows), **self._labelled(rows)}
 
     def _labelled(self, rows: Tensor) -> Fields:
-        """As many labelled samples, if the data keeps some: which ones follows from the rows, random as they are."""
+        """As many labelled samples, if the data keeps some: which ones follows from the rows,
+        random as they are."""
         kept = self.dataset.labelled
         if not kept:
             return {}
         again = rows % len(kept["x"])
-        batch = self.dataset.decode({name: values[again].to(self.device) for name, values in kept.items()})
+        batch = self.dataset.decode(
+            {name: values[again].to(self.device) for name, values in kept.items()}
+        )
         return {f"{name}_labelled": values for name, values in batch.items()}
 
     def _drawn(self, rows: Tensor) -> Fields:
         stored = self._cut(rows) if self.device == self.home else self._sent(rows)
         if self.mirrored:
             turned = (rows >= self.samples).view(-1, 1, 1, 1).to(self.device)
-            images = {name: values for name, values in stored.items() if values.dim() == 4}  # of a sample all, or none
-            stored |= {name: torch.where(turned, values.flip(-1), values) for name, values in images.items()}
+            # of a sample all, or none
+            images = {name: values for name, values in stored.items() if values.dim() == 4}
+            stored |= {
+                name: torch.where(turned, values.flip(-1), values)
+                for name, values in images.items()
+            }
         return self.dataset.decode(stored)
 
     def _cut(self, rows: Tensor) -> Fields:
@@ -86,7 +100,10 @@ class Batches:
         first = rows.storage_offset() - self._now.rows.storage_offset()
         known = rows.untyped_storage().data_ptr() == self._now.rows.untyped_storage().data_ptr()
         if known and self._now.fields and 0 <= first <= len(self._now.rows) - len(rows):
-            return {name: values[first : first + len(rows)] for name, values in self._now.fields.result().items()}
+            return {
+                name: values[first : first + len(rows)]
+                for name, values in self._now.fields.result().items()
+            }
         return self._send(rows)
 
     def _send(self, rows: Tensor) -> Fields:
@@ -99,9 +116,15 @@ class Batches:
         """Where in the training data the next batch lies."""
         if self._thread:
             place = (self.seed, self.position)
-            self._now = self._next if self._next.place == place else _Coming(place, self._rows(self.position))
+            self._now = (
+                self._next
+                if self._next.place == place
+                else _Coming(place, self._rows(self.position))
+            )
             rows = self._rows(self.position + 1)
-            self._next = _Coming((self.seed, self.position + 1), rows, self._thread.submit(self._send, rows))
+            self._next = _Coming(
+                (self.seed, self.position + 1), rows, self._thread.submit(self._send, rows)
+            )
         rows = self._now.rows if self._thread else self._rows(self.position)
         self.position += 1
         return rows

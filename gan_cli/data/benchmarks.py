@@ -1,7 +1,7 @@
 """The labelled image sets that papers compare on, read through torchvision's files and downloads.
 
-Each looks for its files in the folder below `root` where torchvision puts them. Files that are there are read and
-nothing is written; otherwise torchvision downloads them.
+Each looks for its files in the folder below `root` where torchvision puts them. Files that are
+there are read and nothing is written; otherwise torchvision downloads them.
 """
 
 import io
@@ -37,7 +37,8 @@ class Benchmark(Dataset):
     name: ClassVar[str]  # of the option
     source: ClassVar[str]  # torchvision's class
     folder: ClassVar[str]  # below the root
-    names: ClassVar[tuple[str, ...]] = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")  # of the classes
+    # of the classes
+    names: ClassVar[tuple[str, ...]] = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
     files: ClassVar[tuple[str, ...]]  # some that the sentence about a failed download names
 
     def _at(self, root: str | None) -> Path:
@@ -54,33 +55,41 @@ class Benchmark(Dataset):
         try:
             return fetch()
         except (RuntimeError, OSError, HTTPException) as error:
-            reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+            reason = (
+                str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+            )
             raise UserError(
-                f"data={self.name}: no files in {folder} and no download ({reason}); put {', '.join(self.files)} "
-                f"there or set data.root to the folder above {self.folder}; data=digits works without a download."
+                f"data={self.name}: no files in {folder} and no download ({reason}); put "
+                f"{', '.join(self.files)} there or set data.root to the folder above "
+                f"{self.folder}; data=digits works without a download."
             ) from None
 
 
-# --- the MNIST family: idx files --------------------------------------------------------------------------------------
+# --- the MNIST family: idx files ------------------------------------------------------------------
 
 
 class IdxImages(Benchmark):
-    """60,000 grey images of 28x28, and 10,000 held out (the test set), as four idx files, unpacked or as .gz.
+    """60,000 grey images of 28x28, and 10,000 held out (the test set), as four idx files, unpacked
+    or as .gz.
 
-    Files of the same names with other contents do as well: other counts, another side, which is kept, and other labels,
-    which are then the names of the classes.
+    Files of the same names with other contents do as well: other counts, another side, which is
+    kept, and other labels, which are then the names of the classes.
 
     Args:
         root: see `Benchmark`.
-        image_size: 28, or 32 with a border of two black pixels, which halves evenly down to 4; 16 and 8 are 32 made
-            smaller by bilinear interpolation. Images that are not 28x28 keep their side, but for 16 and 8.
+        image_size: 28, or 32 with a border of two black pixels, which halves evenly down to 4; 16
+            and 8 are 32 made smaller by bilinear interpolation. Images that are not 28x28 keep
+            their side, but for 16 and 8.
         flip: add every image's mirror image.
         subset: the first so many training images only; null takes all.
     """
 
     files: ClassVar[tuple[str, ...]] = (
-        "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte",
-    )  # fmt: skip
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    )
 
     def __init__(
         self,
@@ -91,10 +100,11 @@ class IdxImages(Benchmark):
     ) -> None:
         folder = self._at(root)
         missing = [name for name in self.files if not _stored(folder, name)]
-        if root and 0 < len(missing) < len(self.files):  # a download would lie among somebody's own files, or over them
+        # a download would lie among somebody's own files, or over them
+        if root and 0 < len(missing) < len(self.files):
             raise UserError(
-                f"data={self.name}: {folder} lacks {', '.join(missing)}; put it there, or delete the others to have "
-                "all downloaded."
+                f"data={self.name}: {folder} lacks {', '.join(missing)}; put it there, or delete "
+                "the others to have all downloaded."
             )
         if missing:
             self._download(partial(self._source, str(folder.parent.parent), download=True), folder)
@@ -113,8 +123,8 @@ class IdxImages(Benchmark):
         if images.dim() != 3 or labels.dim() != 1 or len(images) != len(labels):
             shapes = " and ".join(str(tuple(values.shape)) for values in (images, labels))
             raise UserError(
-                f"data={self.name}: {part} images and labels in {folder} do not belong together: their sizes are "
-                f"{shapes}, expected (n, side, side) and (n,)."
+                f"data={self.name}: {part} images and labels in {folder} do not belong together: "
+                f"their sizes are {shapes}, expected (n, side, side) and (n,)."
             )
         if not len(images):
             raise UserError(f"data={self.name}: the {part} files in {folder} hold no image.")
@@ -133,7 +143,10 @@ class IdxImages(Benchmark):
         side = sides[0][0]
         if len({*sides[0], *sides[1]}) > 1:
             found = " and ".join(f"{height}x{width}" for height, width in dict.fromkeys(sides))
-            raise UserError(f"data={self.name}: the images in {folder} are {found}; expected squares of one side.")
+            raise UserError(
+                f"data={self.name}: the images in {folder} are {found}; expected squares of one "
+                "side."
+            )
         bordered = side == 28 and size != 28
         steps, before = (["2 black pixels around 28x28"], 32) if bordered else ([], side)
         if side != 28:
@@ -146,7 +159,8 @@ class IdxImages(Benchmark):
         return size
 
     def _read(self, folder: Path, name: str) -> Tensor:
-        """An idx file: two zero bytes, type 8 (unsigned byte), rank, the sizes as big-endian int32, the values."""
+        """An idx file: two zero bytes, type 8 (unsigned byte), rank, the sizes as big-endian int32,
+        the values."""
         path = _stored(folder, name)
         assert path is not None
         try:
@@ -162,10 +176,12 @@ DEEPEST = 4  # the rank of the largest idx files that there are
 
 
 def _idx(content: bytes) -> Tensor:
-    """What an idx file holds. Raises ValueError for one that is none of bytes, or holds more or less than it says."""
+    """What an idx file holds. Raises ValueError for one that is none of bytes, or holds more or
+    less than it says."""
     if content[:3] != b"\0\0\x08" or not 1 <= content[3] <= DEEPEST:
         raise ValueError(
-            f"it begins with {content[:4].hex(' ') or 'nothing'}, an idx file of bytes with 00 00 08 and a rank"
+            f"it begins with {content[:4].hex(' ') or 'nothing'}, an idx file of bytes with 00 00 "
+            "08 and a rank"
         )
     head = 4 + 4 * content[3]
     shape = [int.from_bytes(content[at : at + 4]) for at in range(4, head, 4)]
@@ -176,7 +192,8 @@ def _idx(content: bytes) -> Tensor:
 
 
 def _stored(folder: Path, name: str) -> Path | None:
-    """The file of the data set called `name`, unpacked or packed, if something of that name is there."""
+    """The file of the data set called `name`, unpacked or packed, if something of that name is
+    there."""
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.exists()), None)
 
 
@@ -192,7 +209,18 @@ class FashionMNIST(IdxImages):
     """Articles of clothing: Xiao et al., 2017, arXiv 1708.07747."""
 
     name, source, folder = "fashion_mnist", "FashionMNIST", "FashionMNIST/raw"
-    names = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+    names = (
+        "t-shirt",
+        "trouser",
+        "pullover",
+        "dress",
+        "coat",
+        "sandal",
+        "shirt",
+        "sneaker",
+        "bag",
+        "ankle boot",
+    )
 
 
 @datasets.register("kmnist")
@@ -203,23 +231,28 @@ class KMNIST(IdxImages):
     names = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
 
-# --- others: torchvision's readers ------------------------------------------------------------------------------------
+# --- others: torchvision's readers ----------------------------------------------------------------
 
 
 class TorchvisionImages(Benchmark):
-    """Base: what torchvision reads. Subclasses say how it is called, and bring images to (N, C, H, W) bytes."""
+    """Base: what torchvision reads. Subclasses say how it is called, and bring images to (N, C, H,
+    W) bytes."""
 
     def _load(self, root: str | None, image_size: int, flip: bool) -> None:
         folder, parts = self._at(root), []
         for part in (True, False):
             x, y = self._read(folder, part)
-            parts.append({"x": resized(torch.from_numpy(np.ascontiguousarray(x)), image_size), "y": y})
+            parts.append(
+                {"x": resized(torch.from_numpy(np.ascontiguousarray(x)), image_size), "y": y}
+            )
         self.train, self.heldout = parts
-        self.spec, self.flip = Spec("image", tuple(self.train["x"].shape[1:]), classes=10, names=self.names), flip
+        self.spec = Spec("image", tuple(self.train["x"].shape[1:]), classes=10, names=self.names)
+        self.flip = flip
         self.resizing = resizing(x.shape[-1], image_size)
 
     def _read(self, folder: Path, train: bool) -> tuple[np.ndarray, Tensor]:
-        """Images (n, C, H, W) in bytes, and labels. Files that are there are never downloaded over."""
+        """Images (n, C, H, W) in bytes, and labels. Files that are there are never downloaded
+        over."""
         fetch = partial(self._source, str(folder), **self._options(train))
         there = all((folder / name).exists() for name in self.files)
         if not there:
@@ -248,8 +281,8 @@ class USPS(TorchvisionImages):
     Args:
         root: see `Benchmark`; the files are `usps/usps.bz2` and `usps/usps.t.bz2`.
         image_size: 16, or larger by bilinear interpolation.
-        border: black pixels around the 16, before they are resized. Its digits fill their frame; those of MNIST leave a
-            border, to which 3 is equal at 28x28 and 5 at other sizes.
+        border: black pixels around the 16, before they are resized. Its digits fill their frame;
+            those of MNIST leave a border, to which 3 is equal at 28x28 and 5 at other sizes.
     """
 
     name, source, folder = "usps", "USPS", "usps"
@@ -265,21 +298,32 @@ class USPS(TorchvisionImages):
         self._load(root, image_size, flip=False)
 
     def _read(self, folder: Path, train: bool) -> tuple[np.ndarray, Tensor]:
-        """LIBSVM's format: a line an image, its label from 1 and 256 numbers from -1 (black) to 1."""
+        """LIBSVM's format: a line an image, its label from 1 and 256 numbers from -1 (black) to
+        1."""
         from sklearn.datasets import load_svmlight_file
 
         path = folder / self.files[0 if train else 1]
         if not path.exists():
             self._download(partial(self._source, str(folder), train=train, download=True), folder)
         try:
-            sparse, y = load_svmlight_file(io.BytesIO(read_unpacked(path)), n_features=256, dtype=np.float32)
+            sparse, y = load_svmlight_file(
+                io.BytesIO(read_unpacked(path)), n_features=256, dtype=np.float32
+            )
             values = sparse.toarray().reshape(-1, 1, 16, 16)
-            if not len(y) or not (np.abs(values) <= 1).all() or not np.isin(y, np.arange(1, 11)).all():
-                raise ValueError("it holds no image, or numbers outside [-1, 1], or labels that are not 1 to 10")
+            if (
+                not len(y)
+                or not (np.abs(values) <= 1).all()
+                or not np.isin(y, np.arange(1, 11)).all()
+            ):
+                raise ValueError(
+                    "it holds no image, or numbers outside [-1, 1], or labels that are not 1 to 10"
+                )
         except (OSError, ValueError) as error:
             raise self._damaged(path, error) from None
         around = ((0, 0), (0, 0), (self.border, self.border), (self.border, self.border))
-        return np.pad(((values + 1) / 2 * 255).astype(np.uint8), around), torch.from_numpy(y).long() - 1
+        return np.pad(((values + 1) / 2 * 255).astype(np.uint8), around), torch.from_numpy(
+            y
+        ).long() - 1
 
 
 @datasets.register("cifar10")
@@ -294,9 +338,22 @@ class CIFAR10(TorchvisionImages):
 
     name, source, folder = "cifar10", "CIFAR10", "."
     files: ClassVar[tuple[str, ...]] = ("cifar-10-batches-py/",)
-    names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    names = (
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    )
 
-    def __init__(self, root: str | None = None, image_size: Literal[8, 16, 32] = 32, flip: bool = False) -> None:
+    def __init__(
+        self, root: str | None = None, image_size: Literal[8, 16, 32] = 32, flip: bool = False
+    ) -> None:
         self._load(root, image_size, flip)
 
     def _arrays(self, found: Any) -> tuple[np.ndarray, Tensor]:

@@ -1,4 +1,5 @@
-"""What a column of cells holds, decided by all of them: numbers, truth values, dates, or a few words."""
+"""What a column of cells holds, decided by all of them: numbers, truth values, dates, or a few
+words."""
 
 import re
 import warnings
@@ -15,13 +16,15 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 MARKS = frozenset(
-    ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+    "<NA>", "N/A", "NA",
      "NULL", "NaN", "None", "n/a", "nan", "null",
      "?", "-", "--", ".", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!")
 )  # fmt: skip
 """What stands for a missing value: the words of pandas, then those of UCI, SAS and Excel."""
 Numeric = Literal["number", "integer", "boolean"]
-KINDS: dict[str, Numeric] = {"b": "boolean", "f": "number"}  # of pandas' columns; the others are whole numbers
+# of pandas' columns; the others are whole numbers
+KINDS: dict[str, Numeric] = {"b": "boolean", "f": "number"}
 TRUTH = {"false": 0.0, "true": 1.0}
 DATE = re.compile(r".*[0-9].*[-/.: ,].*[0-9].*")
 DECIMALS = 7  # behind the sign; a column of fewer has them in CSV files
@@ -30,7 +33,8 @@ EXACT = 2.0**53  # above, every float64 is whole
 
 def _number(decimal: str, group: str) -> re.Pattern[str]:
     """A number whose digits before the decimal sign may stand in groups of three."""
-    whole, sign = rf"(?:[0-9]{{1,3}}(?:[{group}'\u00a0\u202f][0-9]{{3}})+|[0-9]+)", re.escape(decimal)
+    whole = rf"(?:[0-9]{{1,3}}(?:[{group}'\u00a0\u202f][0-9]{{3}})+|[0-9]+)"
+    sign = re.escape(decimal)
     return re.compile(rf"[+\-\u2212]?(?:{whole}(?:{sign}[0-9]*)?|{sign}[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
@@ -70,15 +74,21 @@ def column_of(cells: "Series", decimals: Sequence[str], words: int, marks: froze
     return replace(_column_of(cells, decimals, words, marks), distinct=bool(cells.is_unique))
 
 
-def _column_of(cells: "Series", decimals: Sequence[str], words: int, marks: frozenset[str]) -> Found:
+def _column_of(
+    cells: "Series", decimals: Sequence[str], words: int, marks: frozenset[str]
+) -> Found:
     if cells.dtype.kind in "iufb":
-        return _of_numbers(cells.to_numpy(np.float64), KINDS.get(cells.dtype.kind, "integer"), words)
+        return _of_numbers(
+            cells.to_numpy(np.float64), KINDS.get(cells.dtype.kind, "integer"), words
+        )
     texts = cells.dropna().astype(str).str.strip()
     texts = texts[~texts.isin(marks)]
     every = np.full(len(cells), np.nan)
     if (numbers := _as_numbers(texts, decimals)) is not None:
         every[texts.index] = numbers
-        return _of_numbers(every, "integer" if texts.str.fullmatch(r"[+-]?[0-9]+").all() else "number", words)
+        return _of_numbers(
+            every, "integer" if texts.str.fullmatch(r"[+-]?[0-9]+").all() else "number", words
+        )
     if texts.str.lower().isin(TRUTH).all():
         every[texts.index] = texts.str.lower().map(TRUTH)
         return _of_numbers(every, "boolean", words)
@@ -90,18 +100,29 @@ def _column_of(cells: "Series", decimals: Sequence[str], words: int, marks: froz
 
 
 def _of_numbers(numbers: np.ndarray, kind: Numeric, words: int) -> Found:
-    """Numbers, which are whole if all of them are; few whole ones are levels, and samples stay within them."""
+    """Numbers, which are whole if all of them are; few whole ones are levels, and samples stay
+    within them."""
     known = numbers[np.isfinite(numbers)]
     if np.isinf(numbers).any() and not len(known):
         return Found("", None, numbers, "numbers that are too large")
     numbers = np.where(np.isfinite(numbers), numbers, np.nan)
-    if kind == "number" and len(known) and (known == np.rint(known)).all() and np.abs(known).max() < EXACT:
+    if (
+        kind == "number"
+        and len(known)
+        and (known == np.rint(known)).all()
+        and np.abs(known).max() < EXACT
+    ):
         kind = "integer"
     levels = np.unique(known) if kind == "integer" else known
-    bounds = (levels[0], levels[-1]) if kind == "integer" and 0 < len(levels) <= words else (None, None)
+    bounds = (
+        (levels[0], levels[-1]) if kind == "integer" and 0 < len(levels) <= words else (None, None)
+    )
     least, most = (None if bound is None else float(bound) for bound in bounds)
     with np.errstate(over="ignore"):
-        decimals = next((d for d in range(1, DECIMALS) if kind == "number" and (known.round(d) == known).all()), None)
+        decimals = next(
+            (d for d in range(1, DECIMALS) if kind == "number" and (known.round(d) == known).all()),
+            None,
+        )
     return _unless_missing(Column("", kind, least=least, most=most, decimals=decimals), numbers)
 
 
@@ -118,18 +139,24 @@ def _of_words(texts: "Series", every: np.ndarray, decimals: Sequence[str], most:
         every[texts.index] = texts.map({word: i for i, word in enumerate(words)})
         return _unless_missing(Column("", "category", words=tuple(words)), every)
     if 2 * len(texts) < len(every):
-        return Found("", None, every, f"{len(every) - len(texts)} of {len(every)} values are missing")
-    strays = [texts[[not NUMBERS[decimal].fullmatch(cell) for cell in texts]] for decimal in decimals]
+        return Found(
+            "", None, every, f"{len(every) - len(texts)} of {len(every)} values are missing"
+        )
+    strays = [
+        texts[[not NUMBERS[decimal].fullmatch(cell) for cell in texts]] for decimal in decimals
+    ]
     others = min(strays, key=len)
     if 2 * len(others) < len(texts) and others.nunique() <= most:
         row = int(others.index[0])
-        return Found("", None, every, f"{shown(others.iloc[0])} is not a number", (row, others.iloc[0]))
+        return Found(
+            "", None, every, f"{shown(others.iloc[0])} is not a number", (row, others.iloc[0])
+        )
     if len(words) == 1:
         return Found("", None, every, f"{shown(words[0])} everywhere")
     return Found("", None, every, f"text, {len(words)} different, such as {shown(texts.iloc[0])}")
 
 
-# --- numbers and dates ------------------------------------------------------------------------------------------------
+# --- numbers and dates ----------------------------------------------------------------------------
 
 
 def as_number(cell: str, decimals: Sequence[str]) -> float | None:
@@ -150,12 +177,22 @@ def _as_numbers(texts: "Series", decimals: Sequence[str]) -> list[float] | None:
 
 
 def decimals_of(frame: "DataFrame", separator: str) -> list[str]:
-    """The decimal signs of a file, its usual one first: what alone makes numbers of a column decides.
+    """The decimal signs of a file, its usual one first: what alone makes numbers of a column
+    decides.
 
-    Where a column can be read either way, 1,234 is a fraction in a file of semicolons that has no decimal point.
+    Where a column can be read either way, 1,234 is a fraction in a file of semicolons that has no
+    decimal point.
     """
-    texts = [frame[i].dropna().astype(str).str.strip() for i in frame if frame[i].dtype.kind not in "iufb"]
-    able = [[all(map(NUMBERS[decimal].fullmatch, cells)) for decimal in ".,"] for cells in texts if len(cells)]
+    texts = [
+        frame[i].dropna().astype(str).str.strip()
+        for i in frame
+        if frame[i].dtype.kind not in "iufb"
+    ]
+    able = [
+        [all(map(NUMBERS[decimal].fullmatch, cells)) for decimal in ".,"]
+        for cells in texts
+        if len(cells)
+    ]
     if [False, True] in able:
         return [",", "."]
     pointed = any(kind.kind == "f" for kind in frame.dtypes) or [True, False] in able
@@ -163,8 +200,8 @@ def decimals_of(frame: "DataFrame", separator: str) -> list[str]:
 
 
 def _as_dates(texts: "Series") -> tuple[Column, "np.ndarray"] | None:
-    """A column of dates and their counts, if one format reads all of them. A day before its month is tried second,
-    unless points stand between them."""
+    """A column of dates and their counts, if one format reads all of them. A day before its month
+    is tried second, unless points stand between them."""
     import pandas
     from pandas.tseries.api import guess_datetime_format
 

@@ -1,4 +1,5 @@
-"""What the columns of a table are: numbers, whole numbers, truth values, dates or words; and their way to a network."""
+"""What the columns of a table are: numbers, whole numbers, truth values, dates or words; and their
+way to a network."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,7 +10,16 @@ from annotated_types import Ge, Le
 
 from gan_cli.errors import UserError, closest, on_one_line
 
-UNITS = (("%f", "us"), ("%S", "s"), ("%M", "m"), ("%H", "h"), ("%d", "D"), ("%m", "M"), ("%b", "M"), ("%B", "M"))
+UNITS = (
+    ("%f", "us"),
+    ("%S", "s"),
+    ("%M", "m"),
+    ("%H", "h"),
+    ("%d", "D"),
+    ("%m", "M"),
+    ("%b", "M"),
+    ("%B", "M"),
+)
 """What dates are counted in, by the finest part of their format."""
 YEARS = np.array(["0001-01-01", "9999-12-31"], "datetime64[D]")  # what a calendar can write
 
@@ -19,7 +29,8 @@ Kind = Literal["number", "integer", "boolean", "date", "category"]
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table. In numbers it is float64: words by their places in `words`, dates as counts since 1970.
+    """A column of a table. In numbers it is float64: words by their places in `words`, dates as
+    counts since 1970.
 
     Args:
         name: as the header has it.
@@ -47,7 +58,11 @@ class Column:
     @property
     def features(self) -> list[str]:
         """Names of the numbers that stand for it in a sample."""
-        return [f"{self.name}={word}" for word in self.words] if self.kind == "category" else [self.name]
+        return (
+            [f"{self.name}={word}" for word in self.words]
+            if self.kind == "category"
+            else [self.name]
+        )
 
     @property
     def unit(self) -> str:
@@ -57,7 +72,11 @@ class Column:
     @property
     def told(self) -> str:
         """Its name, and what it is if not a number, for a line of text."""
-        kinds = {"boolean": "true or false", "date": f"dates, {self.format}", "category": f"{len(self.words)} words"}
+        kinds = {
+            "boolean": "true or false",
+            "date": f"dates, {self.format}",
+            "category": f"{len(self.words)} words",
+        }
         return f"{self.name} ({kinds[self.kind]})" if self.kind in kinds else self.name
 
     def encoded(self, numbers: np.ndarray) -> np.ndarray:
@@ -67,10 +86,12 @@ class Column:
         return (numbers[:, None] == np.arange(len(self.words))).astype(np.float64)
 
     def decoded(self, features: np.ndarray) -> np.ndarray:
-        """Numbers (n,) of features (n, places) in the column's units: the largest place, or rounded where it counts."""
+        """Numbers (n,) of features (n, places) in the column's units: the largest place, or rounded
+        where it counts."""
         if self.kind == "category":
             return features.argmax(axis=1).astype(np.float64)
-        numbers = features[:, 0] if self.kind == "number" else np.rint(features[:, 0]) + 0.0  # no -0
+        # no -0
+        numbers = features[:, 0] if self.kind == "number" else np.rint(features[:, 0]) + 0.0
         least, most = self._calendar() if self.kind == "date" else (self.least, self.most)
         return numbers if least is None and most is None else np.clip(numbers, least, most)
 
@@ -79,13 +100,18 @@ class Column:
         return first, last
 
     def typed(self, numbers: np.ndarray) -> np.ndarray:
-        """Numbers as what they stand for: float64, int64 where all fit, bool, datetime64 or words."""
+        """Numbers as what they stand for: float64, int64 where all fit, bool, datetime64 or
+        words."""
         if self.kind == "category":
             return np.array(self.words)[numbers.astype(np.int64)]
         if self.kind == "boolean":
             return numbers > 0.5
         if self.kind == "date":
-            dates = np.where(np.isfinite(numbers), numbers, 0).astype(np.int64).astype(f"datetime64[{self.unit}]")
+            dates = (
+                np.where(np.isfinite(numbers), numbers, 0)
+                .astype(np.int64)
+                .astype(f"datetime64[{self.unit}]")
+            )
             return np.where(np.isfinite(numbers), dates, np.datetime64("NaT"))
         whole = self.kind == "integer" and bool((np.abs(numbers) < 2**63).all())  # nor NaN
         return numbers.astype(np.int64) if whole else numbers
@@ -99,7 +125,11 @@ class Column:
 
             fine = "us" if self.unit == "us" else "s"
             dates = Series(self.typed(numbers).astype(f"datetime64[{fine}]"))
-            return (dates.dt.tz_localize("UTC") if "%z" in self.format else dates).dt.strftime(self.format).tolist()
+            return (
+                (dates.dt.tz_localize("UTC") if "%z" in self.format else dates)
+                .dt.strftime(self.format)
+                .tolist()
+            )
         digits = 0 if self.kind == "integer" else self.decimals
         write = repr if digits is None else f"{{:.{digits}f}}".format
         return [write(value) if np.isfinite(value) else "" for value in numbers.tolist()]
@@ -114,10 +144,16 @@ class Column:
             return self._places(other.texts(numbers))
         if (self.kind == "date") != (other.kind == "date") or other.kind == "category":
             raise UserError(
-                f"data.file: its column {self.name} is of kind {other.kind}, the checkpoint's of kind {self.kind}."
+                f"data.file: its column {self.name} is of kind {other.kind}, the checkpoint's of "
+                f"kind {self.kind}."
             )
         if self.kind == "date":
-            return other.typed(numbers).astype(f"datetime64[{self.unit}]").astype(np.int64).astype(np.float64)
+            return (
+                other.typed(numbers)
+                .astype(f"datetime64[{self.unit}]")
+                .astype(np.int64)
+                .astype(np.float64)
+            )
         return numbers
 
     def _places(self, words: list[str]) -> np.ndarray:
@@ -125,8 +161,9 @@ class Column:
         for word in dict.fromkeys(words):
             if word not in places:
                 raise UserError(
-                    f"data.file: its column {self.name} holds {shown(word)}{closest(word, places)}, the checkpoint "
-                    f"knows {listed(list(map(shown, self.words)))}."
+                    f"data.file: its column {self.name} holds "
+                    f"{shown(word)}{closest(word, places)}, the checkpoint knows "
+                    f"{listed(list(map(shown, self.words)))}."
                 )
         return np.array([places[word] for word in words], np.float64)
 
@@ -148,4 +185,6 @@ def shown(cell: str) -> str:
 def listed(names: list[str], most: int = 20) -> str:
     """Names in a line, of many the first ones."""
     more = len(names) - most
-    return ", ".join(names if more <= 0 else names[:most]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(names if more <= 0 else names[:most]) + (
+        f" and {more} more" if more > 0 else ""
+    )

@@ -1,5 +1,5 @@
-"""Fields of a data set that are decoded when they are looked at, a part at a time: a split may be larger than memory
-is once its bytes are numbers."""
+"""Fields of a data set that are decoded when they are looked at, a part at a time: a split may be
+larger than memory is once its bytes are numbers."""
 
 from collections.abc import Iterator, Mapping
 from math import prod
@@ -17,11 +17,16 @@ class Decoded(Mapping[str, Tensor]):
 
     Args:
         stored: fields as they are kept.
-        n: how many samples, always the same ones for a purpose, at most; all of them, in their order, if not given.
+        n: how many samples, always the same ones for a purpose, at most; all of them, in their
+            order, if not given.
     """
 
     def __init__(
-        self, dataset: Dataset, stored: Mapping[str, Tensor], n: int | None = None, purpose: str = "scored"
+        self,
+        dataset: Dataset,
+        stored: Mapping[str, Tensor],
+        n: int | None = None,
+        purpose: str = "scored",
     ) -> None:
         self.dataset, self.stored = dataset, dict(stored)
         self.order = None if n is None else dataset.rows(self.stored, n, purpose)
@@ -46,9 +51,13 @@ class Decoded(Mapping[str, Tensor]):
 
 
 def heldout_of(dataset: Dataset) -> Decoded:
-    """What is held out; without labels where there are no classes, so that nothing is scored by them."""
+    """What is held out; without labels where there are no classes, so that nothing is scored by
+    them."""
     labelled = dataset.spec.classes > 0
-    return Decoded(dataset, {name: values for name, values in dataset.heldout.items() if labelled or name != "y"})
+    return Decoded(
+        dataset,
+        {name: values for name, values in dataset.heldout.items() if labelled or name != "y"},
+    )
 
 
 def parts(fields: Mapping[str, Tensor], size: int) -> Iterator[Mapping[str, Tensor]]:

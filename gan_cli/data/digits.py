@@ -11,7 +11,8 @@ from gan_cli.registry import datasets
 
 @datasets.register("digits")
 class Digits(Dataset):
-    """1797 real scans of handwritten digits, 8x8 in 17 grey levels, bundled with scikit-learn: no download.
+    """1797 real scans of handwritten digits, 8x8 in 17 grey levels, bundled with scikit-learn: no
+    download.
 
     A quarter, the same share of every class, is held out.
 
@@ -30,7 +31,12 @@ class Digits(Dataset):
         bundle = load_digits()
         images = torch.from_numpy(bundle.images).float()[:, None] * (255 / 16)
         x, y = resized(images, image_size), torch.from_numpy(bundle.target).long()
-        train, heldout = train_test_split(np.arange(len(y)), test_size=0.25, random_state=0, stratify=bundle.target)
-        self.train, self.heldout = {"x": x[train], "y": y[train]}, {"x": x[heldout], "y": y[heldout]}
-        self.spec = Spec("image", (1, image_size, image_size), classes=10, names=tuple("0123456789"))
+        train, heldout = train_test_split(
+            np.arange(len(y)), test_size=0.25, random_state=0, stratify=bundle.target
+        )
+        self.train = {"x": x[train], "y": y[train]}
+        self.heldout = {"x": x[heldout], "y": y[heldout]}
+        self.spec = Spec(
+            "image", (1, image_size, image_size), classes=10, names=tuple("0123456789")
+        )
         self.resizing = resizing(8, image_size)

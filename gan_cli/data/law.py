@@ -1,6 +1,8 @@
-"""What every data set must keep to, plug-ins included: it is checked once, where data sets are built.
+"""What every data set must keep to, plug-ins included: it is checked once, where data sets are
+built.
 
-What breaks it would end in a traceback far away from its cause, or in numbers that look like any others.
+What breaks it would end in a traceback far away from its cause, or in numbers that look like any
+others.
 """
 
 import logging
@@ -21,12 +23,14 @@ PARTS = {"train": "training", "heldout": "held-out"}
 def check(dataset: Any, name: str) -> None:
     """Raise UserError with the first sentence that a data set called `name` gives cause for.
 
-    - `train` and `heldout` are the same fields of tensors: as many rows of each, one at least, of one type and shape.
+    - `train` and `heldout` are the same fields of tensors: as many rows of each, one at least, of
+      one type and shape.
     - A decoded sample is float32 of the shape that the spec names.
     - Labels (`y`, and `y_b` of a second domain) are whole numbers from 0 to classes - 1.
     - Numbers are finite.
 
-    A class without a training sample is a warning, and so are values outside [-1, 1] where the spec says otherwise.
+    A class without a training sample is a warning, and so are values outside [-1, 1] where the spec
+    says otherwise.
     """
     for complaint in _complaints(dataset):
         raise UserError(f"data={name}: {on_one_line(complaint)}.")
@@ -55,7 +59,10 @@ def _about_spec(spec: Spec) -> Iterator[str]:
     if spec.kind == "image" and len(spec.shape) != 3:
         yield f"its spec says images of shape {spec.shape}; expected (channels, height, width)"
     if spec.kind == "text" and spec.shape[:1] != (len(spec.vocabulary),):
-        yield f"its spec says texts of shape {spec.shape}; expected ({len(spec.vocabulary)} characters, length)"
+        yield (
+            f"its spec says texts of shape {spec.shape}; expected ({len(spec.vocabulary)} "
+            "characters, length)"
+        )
     if spec.names and len(spec.names) != spec.classes:
         yield f"its spec has {len(spec.names)} names for {spec.classes} classes"
 
@@ -65,7 +72,10 @@ def _about_fields(fields: Fields, said: str) -> Iterator[str]:
         yield f"its {said} data is no dictionary of fields with x among them"
     for name, values in fields.items():
         if not isinstance(values, Tensor) or not values.dim():
-            yield f"{name} of its {said} data is no tensor with a row for each sample, but {type(values).__name__}"
+            yield (
+                f"{name} of its {said} data is no tensor with a row for each sample, but "
+                f"{type(values).__name__}"
+            )
     counts = {name: len(values) for name, values in fields.items()}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{count} of {name}" for name, count in counts.items())
@@ -87,8 +97,8 @@ def _about_labels(fields: Fields, spec: Spec, said: str) -> Iterator[str]:
         least, most = (int(value) for value in y.aminmax())
         if least < 0 or most >= spec.classes:
             yield (
-                f"its {said} labels {name} lie between {least} and {most}, but with {spec.classes} classes they are "
-                f"0 to {spec.classes - 1}"
+                f"its {said} labels {name} lie between {least} and {most}, but with "
+                f"{spec.classes} classes they are 0 to {spec.classes - 1}"
             )
 
 
@@ -97,32 +107,50 @@ def _about_numbers(fields: Fields, said: str) -> Iterator[str]:
         if not values.is_floating_point() or values.isfinite().all():
             continue
         bad = int((~values.isfinite()).reshape(len(values), -1).any(dim=1).sum())
-        yield f"{name} of its {said} data is not finite in {bad} of {len(values)} samples; mend or leave out these"
+        yield (
+            f"{name} of its {said} data is not finite in {bad} of {len(values)} samples; mend "
+            "or leave out these"
+        )
 
 
 def _about_both(train: Fields, heldout: Fields) -> Iterator[str]:
     if train.keys() != heldout.keys():
-        yield f"its training data has the fields {', '.join(train)}, its held-out data {', '.join(heldout)}"
+        yield (
+            f"its training data has the fields {', '.join(train)}, its held-out data "
+            f"{', '.join(heldout)}"
+        )
     for name, values in train.items():
         if (values.shape[1:], values.dtype) != (heldout[name].shape[1:], heldout[name].dtype):
-            yield f"{name} is {_told(values)} in its training data and {_told(heldout[name])} in its held-out data"
+            yield (
+                f"{name} is {_told(values)} in its training data and {_told(heldout[name])} in "
+                "its held-out data"
+            )
 
 
 def _about_a_sample(dataset: Dataset) -> Iterator[str]:
     x = dataset.decode({name: values[:1] for name, values in dataset.train.items()})["x"]
     if tuple(x.shape[1:]) != tuple(dataset.spec.shape):
-        yield f"its samples are of shape {tuple(x.shape[1:])}, but its spec says {tuple(dataset.spec.shape)}"
+        yield (
+            f"its samples are of shape {tuple(x.shape[1:])}, but its spec says "
+            f"{tuple(dataset.spec.shape)}"
+        )
     if x.dtype != torch.float32:
         yield f"its samples are {_told(x)} once they are decoded; expected float32 (x.float())"
 
 
 def _warn_of_empty_classes(dataset: Dataset, name: str) -> None:
     if dataset.spec.classes:
-        (empty,) = torch.where(torch.bincount(dataset.train["y"], minlength=dataset.spec.classes) == 0)
+        (empty,) = torch.where(
+            torch.bincount(dataset.train["y"], minlength=dataset.spec.classes) == 0
+        )
         known = dataset.spec.names or [str(label) for label in range(dataset.spec.classes)]
         if len(empty):
             named = ", ".join(on_one_line(known[label]) for label in empty.tolist())
-            log.warning("data=%s: no training sample is of class %s; nothing can be learnt of it", name, named)
+            log.warning(
+                "data=%s: no training sample is of class %s; nothing can be learnt of it",
+                name,
+                named,
+            )
 
 
 def _warn_of_wide_ranges(dataset: Dataset, name: str) -> None:
@@ -132,9 +160,12 @@ def _warn_of_wide_ranges(dataset: Dataset, name: str) -> None:
     least, most = (float(value) for value in x.aminmax())
     if least < -1 or most > 1:
         log.warning(
-            "data=%s: its values lie between %.4g and %.4g, but its spec says that they lie in [-1, 1], beyond which a "
-            "generator makes none; scale them, or say bounded=False", name, least, most,
-        )  # fmt: skip
+            "data=%s: its values lie between %.4g and %.4g, but its spec says that they lie in "
+            "[-1, 1], beyond which a generator makes none; scale them, or say bounded=False",
+            name,
+            least,
+            most,
+        )
 
 
 def _told(values: Tensor) -> str:

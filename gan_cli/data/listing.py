@@ -20,7 +20,8 @@ from gan_cli.reading.images import SUFFIXES, is_image
 log = logging.getLogger(__name__)
 
 CLOSED = "folders that cannot be opened"
-TRAIN, HELD_OUT = ("train", "training"), ("val", "valid", "validation", "test")  # the first that is there counts
+# the first that is there counts
+TRAIN, HELD_OUT = ("train", "training"), ("val", "valid", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,10 @@ class Listing:
 
     def paths(self, first: int, last: int) -> list[Path]:
         """The files from `first` up to, not with, `last`."""
-        return [self.folder / os.fsdecode(self.names[self.ends[i] : self.ends[i + 1]]) for i in self.order[first:last]]
+        return [
+            self.folder / os.fsdecode(self.names[self.ends[i] : self.ends[i + 1]])
+            for i in self.order[first:last]
+        ]
 
 
 def listing(folder: Path, classes: bool, share: float) -> Listing:
@@ -70,7 +74,11 @@ def listing(folder: Path, classes: bool, share: float) -> Listing:
         UserError: no such folder, or no image in it.
     """
     if not folder.is_dir():
-        found = "is a file or a pipe, not a folder; name the folder that the images are in" if folder.exists() else ""
+        found = (
+            "is a file or a pipe, not a folder; name the folder that the images are in"
+            if folder.exists()
+            else ""
+        )
         raise UserError(f"data.folder={folder}: {found or 'no such folder'}.")
     folder = _inmost(folder)
     roots, files = _split(folder), _Files(folder)
@@ -79,12 +87,20 @@ def listing(folder: Path, classes: bool, share: float) -> Listing:
             files.take(top, path, roots[root])
     if not files.tops:
         there = f"; there are {told(files.passed)}" if files.passed else ""
-        raise UserError(f"data.folder={folder}: no images in it ({', '.join(sorted(SUFFIXES))}){there}.")
+        raise UserError(
+            f"data.folder={folder}: no images in it ({', '.join(sorted(SUFFIXES))}){there}."
+        )
     known, labels = _labels(files.numbers, np.array(files.tops), classes, folder)
-    heldout = np.array(files.held, bool) if len(roots) > 1 else _held_out(labels, np.array(files.digests), share)
+    heldout = (
+        np.array(files.held, bool)
+        if len(roots) > 1
+        else _held_out(labels, np.array(files.digests), share)
+    )
     order = np.argsort(heldout, kind="stable")
     names, ends = bytes(files.names), np.array(files.ends)
-    return Listing(folder, known, labels[order], heldout[order], files.mark(), names, ends, order, files.passed)
+    return Listing(
+        folder, known, labels[order], heldout[order], files.mark(), names, ends, order, files.passed
+    )
 
 
 def told(passed: "Counter[str]") -> str:
@@ -104,7 +120,8 @@ class _Files:
     tops: Any = field(default_factory=lambda: array("i"))
     held: Any = field(default_factory=lambda: array("b"))
     digests: Any = field(default_factory=lambda: array("Q"))
-    numbers: dict[str, int] = field(default_factory=dict)  # of the folders right below, in the order they were found
+    # of the folders right below, in the order they were found
+    numbers: dict[str, int] = field(default_factory=dict)
     passed: "Counter[str]" = field(default_factory=Counter)
     _digest: Any = field(default_factory=hashlib.sha256)
 
@@ -129,12 +146,19 @@ class _Files:
         return self._digest.hexdigest()
 
 
-def _labels(numbers: dict[str, int], tops: Any, classes: bool, folder: Path) -> tuple[list[str], Any]:
-    """The names of the classes, and that of each file; no classes where there are not two of them."""
+def _labels(
+    numbers: dict[str, int], tops: Any, classes: bool, folder: Path
+) -> tuple[list[str], Any]:
+    """The names of the classes, and that of each file; no classes where there are not two of
+    them."""
     names = sorted(numbers, key=_natural)
     if classes and "" in names and len(names) > 1:
         loose = int((tops == numbers[""]).sum())
-        log.warning("%d images lie beside the folders of %s, so these are not taken as classes", loose, folder)
+        log.warning(
+            "%d images lie beside the folders of %s, so these are not taken as classes",
+            loose,
+            folder,
+        )
     if not classes or len(names) < 2 or "" in names:
         return [], np.zeros(len(tops), np.int64)
     places = np.empty(len(names), np.int64)
@@ -149,7 +173,8 @@ def _natural(name: str) -> tuple[list[str | int], str]:
 
 
 def _held_out(labels: Any, digests: Any, share: float) -> Any:
-    """A share of every class, at least one image of each that has two, chosen by their names alone."""
+    """A share of every class, at least one image of each that has two, chosen by their names
+    alone."""
     counts = [max(1, round(share * n)) if n > 1 else 0 for n in np.bincount(labels).tolist()]
     held = np.zeros(len(labels), bool)
     for label, count in enumerate(counts):
@@ -159,13 +184,20 @@ def _held_out(labels: Any, digests: Any, share: float) -> Any:
 
 
 def _split(folder: Path) -> dict[Path, bool]:
-    """The folders to look into, and whether their images are held out: `train` and `val` (or `test`), or all."""
-    inside = {path.name.lower(): path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    """The folders to look into, and whether their images are held out: `train` and `val` (or
+    `test`), or all."""
+    inside = {
+        path.name.lower(): path
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith(".")
+    }
     train = next((inside[name] for name in TRAIN if name in inside), None)
     held_out = next((inside[name] for name in HELD_OUT if name in inside), None)
     if train is None:
         return {folder: False}
-    others = sorted(set(inside) - {train.name.lower(), *([held_out.name.lower()] if held_out else [])})
+    others = sorted(
+        set(inside) - {train.name.lower(), *([held_out.name.lower()] if held_out else [])}
+    )
     if others and not held_out:  # `train` is one class among others
         return {folder: False}
     if others:
@@ -176,7 +208,14 @@ def _split(folder: Path) -> dict[Path, bool]:
 
 def _inmost(folder: Path) -> Path:
     """Past folders that hold nothing but one folder, as archives unpack."""
-    while len(inside := [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]) == 1:
+    while (
+        len(
+            inside := [
+                path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))
+            ]
+        )
+        == 1
+    ):
         if not inside[0].is_dir():
             break
         folder = inside[0]
@@ -184,13 +223,20 @@ def _inmost(folder: Path) -> Path:
 
 
 def _images(root: Path, passed: "Counter[str]") -> Iterator[tuple[str, str]]:
-    """Image files below a folder, in the order of their names, each after the folder right below in which it lies, or
-    nothing; hidden ones and what macOS puts into archives aside. What is passed over is counted."""
+    """Image files below a folder, in the order of their names, each after the folder right below in
+    which it lies, or nothing; hidden ones and what macOS puts into archives aside. What is passed
+    over is counted."""
     seen: set[str] = set()  # links may lead in circles
     empty: set[str] = set()  # folders right below in which no image is found
-    for place, folders, files in os.walk(root, followlinks=True, onerror=lambda _: passed.update([CLOSED])):
+    for place, folders, files in os.walk(
+        root, followlinks=True, onerror=lambda _: passed.update([CLOSED])
+    ):
         real = os.path.realpath(place)
-        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        folders[:] = (
+            []
+            if real in seen
+            else sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        )
         files = [] if real in seen else files
         seen.add(real)
         top = "".join(Path(place).relative_to(root).parts[:1])

@@ -38,7 +38,8 @@ FORMAT = 4
 """Version of the packed file; part of its name."""
 UNREADABLE = "unreadable.txt"  # beside the packed images: a line a file
 PASSING = "(now) "  # begins the line of a file that may be readable another time
-AT_ONCE, BYTES = 512, 2**28  # images that are decoded before they are written: so many, or so many bytes of them
+# images that are decoded before they are written: so many, or so many bytes of them
+AT_ONCE, BYTES = 512, 2**28
 PIECE = 2**22  # bytes of the packed file that have a checksum of their own
 
 
@@ -73,14 +74,18 @@ class Packed:
             return file.readline().strip().removeprefix(PASSING)
 
 
-def packed(files: Listing, folder: Path, shape: Shape, black_to_white: brightness.Range | None) -> Packed:
-    """The images from the cache; they are packed first where they are not there, damaged, or incomplete by a fault that
-    may be over.
+def packed(
+    files: Listing, folder: Path, shape: Shape, black_to_white: brightness.Range | None
+) -> Packed:
+    """The images from the cache; they are packed first where they are not there, damaged, or
+    incomplete by a fault that may be over.
 
     Raises:
         UserError: not one can be read, or the disk is full.
     """
-    key = hashlib.sha256(f"{FORMAT} {shape} {black_to_white} {files.mark} ".encode() + os.fsencode(folder.resolve()))
+    key = hashlib.sha256(
+        f"{FORMAT} {shape} {black_to_white} {files.mark} ".encode() + os.fsencode(folder.resolve())
+    )
     key.update(np.packbits(files.heldout).tobytes())
     target = cache_folder() / "packed" / key.hexdigest()[:16]
     index = _index(target, shape)
@@ -93,13 +98,23 @@ def packed(files: Listing, folder: Path, shape: Shape, black_to_white: brightnes
                     index = _pack(files, folder, shape, black_to_white, target)
         except OSError as error:
             raise UserError(
-                f"data.folder={folder}: the packed images cannot be kept in {target.parent} ({error.strerror}); make "
-                "room, or set the environment variable GAN_CACHE to a folder on another disk."
+                f"data.folder={folder}: the packed images cannot be kept in {target.parent} "
+                f"({error.strerror}); make room, or set the environment variable GAN_CACHE to a "
+                "folder on another disk."
             ) from None
     readable = _unpacked(index)
-    mapped: Any = np.memmap(target / "images.bin", np.uint8, mode="c", shape=(int(readable.sum()), *shape))
+    mapped: Any = np.memmap(
+        target / "images.bin", np.uint8, mode="c", shape=(int(readable.sum()), *shape)
+    )
     ranges = {kind: (low, high) for kind, (low, high) in index["ranges"].items()}
-    return Packed(torch.from_numpy(mapped), readable, ranges, tuple(index["sides"]), index["cut"], target / UNREADABLE)
+    return Packed(
+        torch.from_numpy(mapped),
+        readable,
+        ranges,
+        tuple(index["sides"]),
+        index["cut"],
+        target / UNREADABLE,
+    )
 
 
 def _index(target: Path, shape: Shape) -> dict[str, Any] | None:
@@ -145,16 +160,23 @@ def _only_one(lock: Path) -> Iterator[None]:
 
 def _remove_leftovers(folder: Path) -> None:
     """Remove what packers that were killed have left: their locks are free."""
-    for stem in {path.with_suffix("") for path in folder.glob("*") if path.suffix in (".part", ".lock")}:
+    for stem in {
+        path.with_suffix("") for path in folder.glob("*") if path.suffix in (".part", ".lock")
+    }:
         lock = stem.with_suffix(".lock")
-        with suppress(OSError), lock.open("ab") as file:  # one that is held, or another process was quicker
+        # one that is held, or another process was quicker
+        with suppress(OSError), lock.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(stem.with_suffix(".part"), ignore_errors=True)
             lock.unlink(missing_ok=True)
 
 
 def _pack(
-    files: Listing, folder: Path, shape: Shape, black_to_white: brightness.Range | None, target: Path
+    files: Listing,
+    folder: Path,
+    shape: Shape,
+    black_to_white: brightness.Range | None,
+    target: Path,
 ) -> dict[str, Any]:
     """Write the packed file beside its place and move it there whole; its index."""
     part = target.with_suffix(".part")
@@ -188,8 +210,9 @@ def _refuse_too_many(size: int, shape: Shape, place: Path) -> None:
     free = shutil.disk_usage(place).free
     if size > free:
         raise UserError(
-            f"data.image_size={shape[1]}: the packed images need {gib(size)}, and {place.parent} has {gib(free)} "
-            "free; make it smaller, or set the environment variable GAN_CACHE to a folder on another disk."
+            f"data.image_size={shape[1]}: the packed images need {gib(size)}, and {place.parent} "
+            f"has {gib(free)} free; make it smaller, or set the environment variable GAN_CACHE to "
+            "a folder on another disk."
         )
 
 
@@ -206,7 +229,8 @@ class _Packing:
     reasons: list[str] = field(default_factory=list)
     rows: Any = field(default_factory=lambda: array("q"))  # of the images that wait
     kinds: list[str] = field(default_factory=list)  # and of which kind each is
-    ends: dict[str, brightness.Range] = field(default_factory=dict)  # the least and the greatest value of a kind
+    # the least and the greatest value of a kind
+    ends: dict[str, brightness.Range] = field(default_factory=dict)
     sides: tuple[int, int] = (sys.maxsize, 0)
     cut: int = 0
 
@@ -219,9 +243,13 @@ class _Packing:
             (self.part / "wide.bin").open("wb") as wide,
             ThreadPoolExecutor() as pool,
         ):
-            for first in tqdm(range(0, len(files), step), desc="packing", unit=f" x {step}", disable=None):
+            for first in tqdm(
+                range(0, len(files), step), desc="packing", unit=f" x {step}", disable=None
+            ):
                 paths = files.paths(first, first + step)
-                for i, image in enumerate(pool.map(lambda path: _read(path, self.shape), paths), first):
+                for i, image in enumerate(
+                    pool.map(lambda path: _read(path, self.shape), paths), first
+                ):
                     if isinstance(image, str):
                         self.reasons.append(image)
                         continue
@@ -242,11 +270,16 @@ class _Packing:
 
     def finish(self, black_to_white: brightness.Range | None) -> dict[str, Any]:
         """Bring the images that wait to bytes, and everything to the disk; the index."""
-        ranges = {kind: black_to_white or brightness.of_folder(kind, *ends) for kind, ends in self.ends.items()}
+        ranges = {
+            kind: black_to_white or brightness.of_folder(kind, *ends)
+            for kind, ends in self.ends.items()
+        }
         path, reasons = self.part / "images.bin", "".join(f"{reason}\n" for reason in self.reasons)
         if self.rows:
             images = np.memmap(path, np.uint8, mode="r+").reshape(-1, *self.shape)
-            waiting = np.memmap(self.part / "wide.bin", np.float32, mode="r").reshape(-1, *self.shape[1:])
+            waiting = np.memmap(self.part / "wide.bin", np.float32, mode="r").reshape(
+                -1, *self.shape[1:]
+            )
             for row, kind, values in zip(self.rows, self.kinds, waiting, strict=True):
                 images[row] = brightness.as_bytes(values, ranges[kind])
             del images
@@ -267,7 +300,8 @@ class _Packing:
 
 @dataclass(frozen=True)
 class _Read:
-    """An image of the packed file's shape; or, of wide values, the values themselves, float32 of its sides.
+    """An image of the packed file's shape; or, of wide values, the values themselves, float32 of
+    its sides.
 
     Args:
         side: the shorter side of the file's image.
@@ -284,7 +318,8 @@ class _Read:
 
 
 def _read(path: Path, shape: Shape) -> _Read | str:
-    """An image, or the path and the reason for a file that cannot be read, whatever a decoder makes of it."""
+    """An image, or the path and the reason for a file that cannot be read, whatever a decoder makes
+    of it."""
     try:
         with decoding.opened(path) as image:
             side, cut = min(image.size), decoding.loses_bits(image)
@@ -302,7 +337,8 @@ def _read(path: Path, shape: Shape) -> _Read | str:
 
 
 def _fitted(image: Image.Image, shape: Shape) -> Image.Image:
-    """An image of bytes, resized and cropped. Grey ones take their colours last, which comes to the same."""
+    """An image of bytes, resized and cropped. Grey ones take their colours last, which comes to the
+    same."""
     last = "L" if shape[0] == 1 else "RGB"
     plain = _on_white(image)
     first = "L" if plain.mode in ("1", "L") else last

@@ -1,4 +1,5 @@
-"""Toys of one or two dimensions: laws whose modes can be counted and whose distances can be computed exactly."""
+"""Toys of one or two dimensions: laws whose modes can be counted and whose distances can be
+computed exactly."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
@@ -14,13 +15,15 @@ from gan_cli.registry import Count, datasets
 
 @datasets.register("points")
 class Points(Dataset):
-    """Points in the plane, as the WGAN-GP authors' toy script defines them (moons by scikit-learn's).
+    """Points in the plane, as the WGAN-GP authors' toy script defines them (moons by
+    scikit-learn's).
 
     - eight_gaussians: centres on a circle of radius 2, deviation 0.02, all divided by 1.414;
     - twenty_five_gaussians: a 5 x 5 grid of spacing 2, deviation 0.05, all divided by 2.828;
     - swiss_roll: noise 0.25, first and third coordinate, divided by 7.5;
     - moons: noise 0.05, centred;
-    - line: first coordinate 0, second uniform on [-1, 1) (Arjovsky et al., 2017, arXiv 1701.07875, example 1);
+    - line: first coordinate 0, second uniform on [-1, 1) (Arjovsky et al., 2017, arXiv 1701.07875,
+      example 1);
     - gaussian: N(0, 1) on the line; dirac: 0 alone (Mescheder et al., 2018, arXiv 1801.04406).
 
     Args:
@@ -34,7 +37,13 @@ class Points(Dataset):
     def __init__(
         self,
         distribution: Literal[
-            "eight_gaussians", "twenty_five_gaussians", "swiss_roll", "moons", "line", "gaussian", "dirac"
+            "eight_gaussians",
+            "twenty_five_gaussians",
+            "swiss_roll",
+            "moons",
+            "line",
+            "gaussian",
+            "dirac",
         ] = "eight_gaussians",
         size: Count = 100_000,
     ) -> None:
@@ -96,5 +105,6 @@ def _points(values: Any) -> Tensor:
 
 MIXTURES = {"eight_gaussians": _eight_gaussians, "twenty_five_gaussians": _twenty_five_gaussians}
 CURVES: dict[str, Callable[[int, int], Tensor]] = {
-    "swiss_roll": _swiss_roll, "moons": _moons, "line": _line, "gaussian": _gaussian, "dirac": _dirac,
+    "swiss_roll": _swiss_roll, "moons": _moons, "line": _line, "gaussian": _gaussian,
+    "dirac": _dirac,
 }  # fmt: skip

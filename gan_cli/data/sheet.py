@@ -1,4 +1,5 @@
-"""A table in a text file, read as it is meant: its columns with their names, and what is left out."""
+"""A table in a text file, read as it is meant: its columns with their names, and what is left
+out."""
 
 import csv
 import io
@@ -69,7 +70,9 @@ class Reader:
         if named is None:
             named = len(head) != width or _is_header(head, found)
         if not named and len(head) != width:
-            raise UserError(f"line 1 has {len(head)} values, the others have {width}; data.header=false.")
+            raise UserError(
+                f"line 1 has {len(head)} values, the others have {width}; data.header=false."
+            )
         if not named:
             found, first = self._found(records, 0, width, decimal), 0
             head = records.names_in_comment
@@ -77,7 +80,10 @@ class Reader:
         elif len(head) < width:
             head = _completed(head, found)
         names, said = tidy_names(head[:width])
-        return [_called(name, column, records.starts[first:]) for name, column in zip(names, found, strict=True)], said
+        return [
+            _called(name, column, records.starts[first:])
+            for name, column in zip(names, found, strict=True)
+        ], said
 
     def _found(self, records: Records, first: int, width: int, decimal: str | None) -> list[Found]:
         """The columns of the records from this one on, without names."""
@@ -85,10 +91,18 @@ class Reader:
         marks = MARKS | set(self.missing)
         frame = _frame(text, records.separator, width, marks, as_text=decimal == ",")
         if len(frame) != len(records) - first:
-            raise UserError("its quotes can be read in two ways; put whole cells in quotes, and double those within.")
+            raise UserError(
+                "its quotes can be read in two ways; put whole cells in quotes, and double those "
+                "within."
+            )
         decimals = [decimal] if decimal else decimals_of(frame, records.separator)
-        if decimal is None and decimals[0] == "," and any(kind.kind == "f" for kind in frame.dtypes):
-            frame = _frame(text, records.separator, width, marks, as_text=True)  # 1.234 may be more than a thousand
+        if (
+            decimal is None
+            and decimals[0] == ","
+            and any(kind.kind == "f" for kind in frame.dtypes)
+        ):
+            # 1.234 may be more than a thousand
+            frame = _frame(text, records.separator, width, marks, as_text=True)
         return [column_of(frame[i], decimals, self.words, marks) for i in range(width)]
 
 
@@ -105,10 +119,13 @@ def _sign(key: str, typed: str | None, signs: Mapping[str, str], other: bool = F
     return named[typed]
 
 
-def _frame(text: str, separator: str, width: int, marks: frozenset[str], as_text: bool) -> "DataFrame":
+def _frame(
+    text: str, separator: str, width: int, marks: frozenset[str], as_text: bool
+) -> "DataFrame":
     import pandas
 
-    old = tuple(map(int, pandas.__version__.split(".")[:2])) < (3, 1)  # later ones read floats exactly by themselves
+    # later ones read floats exactly by themselves
+    old = tuple(map(int, pandas.__version__.split(".")[:2])) < (3, 1)
     exact: dict[str, Any] = {"float_precision": "round_trip"} if old else {}
     try:
         return pandas.read_csv(
@@ -130,18 +147,32 @@ def _frame(text: str, separator: str, width: int, marks: frozenset[str], as_text
 
 
 def _is_header(head: Sequence[str], found: Sequence[Found]) -> bool:
-    """Whether the first record is names: something in it could not stand in its column. Without numbers: all of its
-    words are others than those below."""
+    """Whether the first record is names: something in it could not stand in its column. Without
+    numbers: all of its words are others than those below."""
     kinds = [one.column or (Column("") if one.stray else None) for one in found]
     if not all(map(fits, head, kinds)):
         return True
     first = found[0].numbers
-    if not head[0] and np.array_equal(first, np.arange(len(first))):  # as pandas writes it, with numbers for names
+    # as pandas writes it, with numbers for names
+    if not head[0] and np.array_equal(first, np.arange(len(first))):
         return True
-    new = [cell not in kind.words for cell, kind in zip(head, kinds, strict=True) if kind and kind.kind == "category"]
-    others = [one for one in zip(head, found, strict=True) if one[1].column and one[1].column.kind != "category"]
+    new = [
+        cell not in kind.words
+        for cell, kind in zip(head, kinds, strict=True)
+        if kind and kind.kind == "category"
+    ]
+    others = [
+        one
+        for one in zip(head, found, strict=True)
+        if one[1].column and one[1].column.kind != "category"
+    ]
     others = [(cell, one) for cell, one in others if np.isfinite(one.numbers).any()]
-    return "" not in head and any(new) and all(new) and all(_is_beyond(cell, one) for cell, one in others)
+    return (
+        "" not in head
+        and any(new)
+        and all(new)
+        and all(_is_beyond(cell, one) for cell, one in others)
+    )
 
 
 def _is_beyond(cell: str, found: Found) -> bool:
@@ -151,7 +182,8 @@ def _is_beyond(cell: str, found: Found) -> bool:
 
 
 def _completed(head: Sequence[str], found: Sequence[Found]) -> list[str]:
-    """A header of one cell less than the lines below: these end in a separator, or R has named the rows.
+    """A header of one cell less than the lines below: these end in a separator, or R has named the
+    rows.
 
     Raises:
         UserError: neither is so.
@@ -163,8 +195,8 @@ def _completed(head: Sequence[str], found: Sequence[Found]) -> list[str]:
     if labels and first.distinct and not first.stray:
         return ["", *head]
     raise UserError(
-        f"line 1 has {len(head)} values, the others have {len(found)}; say what stands between them by "
-        f"data.separator=, and whether a comma is a decimal one by data.decimal=."
+        f"line 1 has {len(head)} values, the others have {len(found)}; say what stands between "
+        "them by data.separator=, and whether a comma is a decimal one by data.decimal=."
     )
 
 
@@ -174,4 +206,6 @@ def _called(name: str, found: Found, lines: np.ndarray) -> Found:
     stray = found.stray and (int(lines[found.stray[0]]) + 1, found.stray[1])
     whole = column is not None and column.kind == "integer"
     index = whole and name.startswith(UNNAMED) and found.distinct
-    return replace(found, name=name, column=column, stray=stray, why="numbers of rows" if index else found.why)
+    return replace(
+        found, name=name, column=column, stray=stray, why="numbers of rows" if index else found.why
+    )

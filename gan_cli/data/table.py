@@ -22,24 +22,32 @@ from gan_cli.registry import Count, datasets
 log = logging.getLogger(__name__)
 
 WARNED = 0.1  # share of the rows that lack something, from which on a warning says so
-FAR = 10  # times the range of all others: a number there that stands in several rows may mean that there is none
+# times the range of all others: a number there that stands in several rows may mean that there is
+# none
+FAR = 10
 
 
 @datasets.register("csv")
 class Table(Dataset):
     """Rows of numbers, dates and words as points; samples come out in their own units.
 
-    Each column is brought to mean 0 and deviation 1; a column of few words is one-hot, with a deviation of 1 in all.
-    The file may be compressed (.gz). Rows that lack a value are left out, and the run says how many.
+    Each column is brought to mean 0 and deviation 1; a column of few words is one-hot, with a
+    deviation of 1 in all. The file may be compressed (.gz). Rows that lack a value are left out,
+    and the run says how many.
 
     Args:
         file: comma-separated values or the like, with or without a line of names.
-        columns: names, or numbers from 0; null takes every column of numbers, truth values, dates or few words.
-        separator: comma, semicolon, tab, bar, space (any white space) or another sign; null finds it.
+        columns: names, or numbers from 0; null takes every column of numbers, truth values, dates
+            or few words.
+        separator: comma, semicolon, tab, bar, space (any white space) or another sign; null finds
+            it.
         decimal: point or comma; null finds it.
-        header: whether the first line is names; null takes it for one if something in it could not stand below.
-        missing: what stands for a missing value, besides an empty cell, NA, NaN, null, ? and the like.
-        words: most different words of a column that is taken for a category; they fill less than half of the rows.
+        header: whether the first line is names; null takes it for one if something in it could not
+            stand below.
+        missing: what stands for a missing value, besides an empty cell, NA, NaN, null, ? and the
+            like.
+        words: most different words of a column that is taken for a category; they fill less than
+            half of the rows.
         heldout: share of the rows held out, always the same ones.
     """
 
@@ -64,7 +72,9 @@ class Table(Dataset):
         whole = _whole_rows(path, chosen)
         count = max(1, round(heldout * int(whole.sum())))
         if not 0 < count < whole.sum():
-            raise UserError(f"data.file={file}: {whole.sum()} rows cannot be split; data.heldout={heldout}.")
+            raise UserError(
+                f"data.file={file}: {whole.sum()} rows cannot be split; data.heldout={heldout}."
+            )
 
         kinds = [one.column for one in chosen if one.column]
         values = _features(path, kinds, [one.numbers[whole] for one in chosen])
@@ -75,31 +85,42 @@ class Table(Dataset):
 
         names = [name for column in kinds for name in column.features]
         units = tuple(zip(names, offset.tolist(), scale.tolist(), strict=True))
-        self.spec = Spec("points", (len(names),), bounded=False, extent=4.0, units=units, columns=tuple(kinds))
+        self.spec = Spec(
+            "points", (len(names),), bounded=False, extent=4.0, units=units, columns=tuple(kinds)
+        )
         told = listed([column.told for column in kinds])
         remarks += _left_out(found, columns, len(whole) - int(whole.sum()))
-        self.note = "; ".join([f"{len(points) - count} rows of {told} to learn from, {count} held out", *remarks])
+        self.note = "; ".join(
+            [f"{len(points) - count} rows of {told} to learn from, {count} held out", *remarks]
+        )
 
 
 def _chosen(path: Path, found: Sequence[Found], columns: list[str | int] | None) -> list[Found]:
-    """The columns that are named, else all that can be learnt. Raises UserError where there are none."""
+    """The columns that are named, else all that can be learnt. Raises UserError where there are
+    none."""
     if columns is None:
         for one in found:
             _refuse_stray(path, one)
         chosen = [one for one in found if one.column and not one.why]
         if not chosen:
             reasons = listed([f"{one.name} ({one.why})" for one in found])
-            raise UserError(f"data.file={path}: no column of numbers, or of few words; left out: {reasons}.")
+            raise UserError(
+                f"data.file={path}: no column of numbers, or of few words; left out: {reasons}."
+            )
         return chosen
     if not columns:
-        raise UserError("data.columns=[]: name one column at least, or take all of them by data.columns=null.")
+        raise UserError(
+            "data.columns=[]: name one column at least, or take all of them by data.columns=null."
+        )
     places = [_place(path, [one.name for one in found], column) for column in columns]
     if twice := [place for i, place in enumerate(places) if place in places[:i]]:
         raise UserError(f"data.columns={columns}: names column {found[twice[0]].name} twice.")
     for one in (found[place] for place in places):
         _refuse_stray(path, one)
         if one.column is None:
-            raise UserError(f"data.columns: column {one.name} of {path} cannot be learnt ({one.why}).")
+            raise UserError(
+                f"data.columns: column {one.name} of {path} cannot be learnt ({one.why})."
+            )
     return [found[place] for place in places]
 
 
@@ -109,7 +130,8 @@ def _place(path: Path, names: list[str], column: str | int) -> int:
     if isinstance(column, int) and 0 <= column < len(names):
         return column
     raise UserError(
-        f"data.columns: {path} has no column {column}{closest(str(column), names)}; it has {listed(names)}."
+        f"data.columns: {path} has no column {column}{closest(str(column), names)}; it has "
+        f"{listed(names)}."
     )
 
 
@@ -119,8 +141,9 @@ def _refuse_stray(path: Path, one: Found) -> None:
         typed = on_one_line(cell[:40])
         typed = typed if re.fullmatch(r"[\w.+-]+", typed) else repr(typed)
         raise UserError(
-            f"data.file={path}: line {line}, column {one.name}: {shown(cell)} is not a number; if it means that there "
-            f"is none, add data.missing=[{typed}], or name the other columns by data.columns."
+            f"data.file={path}: line {line}, column {one.name}: {shown(cell)} is not a number; if "
+            f"it means that there is none, add data.missing=[{typed}], or name the other columns "
+            "by data.columns."
         )
 
 
@@ -131,14 +154,17 @@ def _whole_rows(path: Path, chosen: Sequence[Found]) -> np.ndarray:
     worst = max(lacking, key=lambda name: int(lacking[name].sum()))
     if not whole.any():
         raise UserError(
-            f"data.file={path}: every row lacks a value, {lacking[worst].sum()} of {len(whole)} in column {worst}; "
-            f"leave columns out by data.columns."
+            f"data.file={path}: every row lacks a value, {lacking[worst].sum()} of {len(whole)} "
+            f"in column {worst}; leave columns out by data.columns."
         )
     if (left := (~whole).sum()) > WARNED * len(whole):
         log.warning(
-            "%d of %d rows lack a value and are left out; column %s lacks %d", left, len(whole), worst,
+            "%d of %d rows lack a value and are left out; column %s lacks %d",
+            left,
+            len(whole),
+            worst,
             lacking[worst].sum(),
-        )  # fmt: skip
+        )
     for one in chosen:
         if one.column and one.column.kind in ("number", "integer"):
             _warn_of_far(one.name, one.numbers[whole])
@@ -146,28 +172,36 @@ def _whole_rows(path: Path, chosen: Sequence[Found]) -> np.ndarray:
 
 
 def _warn_of_far(name: str, numbers: np.ndarray) -> None:
-    """Say so where the smallest or largest number stands in several rows, far from all others, as -9999 does."""
+    """Say so where the smallest or largest number stands in several rows, far from all others, as
+    -9999 does."""
     levels, counts = np.unique(numbers, return_counts=True)
     for end, others in ((0, levels[1:]), (-1, levels[:-1])):
         if len(others) < 3 or counts[end] < 2:
             continue
         if np.abs(others - levels[end]).min() > FAR * (others[-1] - others[0]):
             log.warning(
-                "%d rows have %g in column %s, far from all others; if it means that there is none, add "
-                "data.missing=[%g]", counts[end], levels[end], name, levels[end],
-            )  # fmt: skip
+                "%d rows have %g in column %s, far from all others; if it means that there is "
+                "none, add data.missing=[%g]",
+                counts[end],
+                levels[end],
+                name,
+                levels[end],
+            )
 
 
 def _features(path: Path, columns: Sequence[Column], numbers: Sequence[np.ndarray]) -> torch.Tensor:
-    """What stands for the columns, float64 (rows, places). Raises UserError where that fills the memory."""
+    """What stands for the columns, float64 (rows, places). Raises UserError where that fills the
+    memory."""
     rows, places = len(numbers[0]), sum(len(column.features) for column in columns)
     needed = 3 * 8 * rows * places  # with what is computed of it
     if needed > memory() / 2:
         raise UserError(
-            f"data.file={path}: {rows} rows of {places} numbers need {needed / 2**30:.3g} GiB of memory; choose fewer "
-            f"by data.columns."
+            f"data.file={path}: {rows} rows of {places} numbers need {needed / 2**30:.3g} GiB of "
+            "memory; choose fewer by data.columns."
         )
-    return torch.from_numpy(np.hstack([c.encoded(values) for c, values in zip(columns, numbers, strict=True)]))
+    return torch.from_numpy(
+        np.hstack([c.encoded(values) for c, values in zip(columns, numbers, strict=True)])
+    )
 
 
 def _scales(path: Path, columns: Sequence[Column], values: torch.Tensor) -> torch.Tensor:
@@ -181,11 +215,14 @@ def _scales(path: Path, columns: Sequence[Column], values: torch.Tensor) -> torc
     for column, part in zip(columns, parts, strict=True):
         deviation = float(part.norm()) if len(part) > 1 else float(part)
         if not 0 <= deviation < float("inf"):
-            raise UserError(f"data.file={path}: the numbers of column {column.name} are too large to be averaged.")
+            raise UserError(
+                f"data.file={path}: the numbers of column {column.name} are too large to be "
+                "averaged."
+            )
         if deviation == 0:
             raise UserError(
-                f"data.file={path}: column {column.name} holds one value only, or numbers that float64 does not tell "
-                f"apart; leave it out of data.columns."
+                f"data.file={path}: column {column.name} holds one value only, or numbers that "
+                "float64 does not tell apart; leave it out of data.columns."
             )
         scales.append(torch.full_like(part, deviation))
     return torch.cat(scales)

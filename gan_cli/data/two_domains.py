@@ -16,15 +16,17 @@ from gan_cli.registry import Count, datasets
 
 @datasets.register("two_domains")
 class TwoDomains(Dataset):
-    """A labelled set of grey images, and in the other domain the negatives or edges of others, or USPS.
+    """A labelled set of grey images, and in the other domain the negatives or edges of others, or
+    USPS.
 
-    Reference: Liu and Tuzel, 2016, "Coupled Generative Adversarial Networks", arXiv 1606.07536, sections 3 and 5. The
-    training images are cut into halves, one for each domain, so that no image is seen in both.
+    Reference: Liu and Tuzel, 2016, "Coupled Generative Adversarial Networks", arXiv 1606.07536,
+    sections 3 and 5. The training images are cut into halves, one for each domain, so that no image
+    is seen in both.
 
     Args:
         of: the data set of the first domain: digits, mnist, fashion_mnist, kmnist or usps.
-        domain: what the second domain shows of the images of its half; `usps` takes that set instead, in a frame
-            like that of the first.
+        domain: what the second domain shows of the images of its half; `usps` takes that set
+            instead, in a frame like that of the first.
         image_size: of both, where the data set has it.
         root: folder above the files, as the data set has it.
         subset: the first so many training images of each domain only; null takes all.
@@ -45,32 +47,49 @@ class TwoDomains(Dataset):
         first = _one(of, image_size, root)
         self.spec, self.resizing = replace(first.spec, domain=domain), first.resizing
         if domain == "usps":
-            border = {} if of in ("usps", "digits") else {"border": 3 if first.spec.shape[-1] == 28 else 5}
+            border = (
+                {}
+                if of in ("usps", "digits")
+                else {"border": 3 if first.spec.shape[-1] == 28 else 5}
+            )
             second = _one("usps", image_size, root, **border)
             if second.spec.classes != self.spec.classes:
                 raise UserError(
-                    f"data.domain=usps: has ten classes, and {of} in {root} has {self.spec.classes}; take others."
+                    f"data.domain=usps: has ten classes, and {of} in {root} has "
+                    f"{self.spec.classes}; take others."
                 )
             if second.spec.shape != self.spec.shape:
                 raise UserError(
-                    f"data.domain=usps: its images are {second.spec.shape}, those of {of} {self.spec.shape}; set "
-                    "data.image_size=16."
+                    f"data.domain=usps: its images are {second.spec.shape}, those of {of} "
+                    f"{self.spec.shape}; set data.image_size=16."
                 )
-            learnt = [{name: values[:subset] for name, values in part.train.items()} for part in (first, second)]
+            learnt = [
+                {name: values[:subset] for name, values in part.train.items()}
+                for part in (first, second)
+            ]
             self.train, self.heldout = _joined(*learnt), _joined(first.heldout, second.heldout)
             return
         order = torch.randperm(len(first.train["x"]), generator=_halves())
         if len(order) < 2:
-            raise UserError(f"data.of={of}: one training image cannot be cut into two halves; take more images.")
+            raise UserError(
+                f"data.of={of}: one training image cannot be cut into two halves; take more images."
+            )
         half = min(len(order) // 2, subset or len(order))
-        halves = [{name: values[rows] for name, values in first.train.items()} for rows in order.split(half)[:2]]
+        halves = [
+            {name: values[rows] for name, values in first.train.items()}
+            for rows in order.split(half)[:2]
+        ]
         self.train = _joined(halves[0], {**halves[1], "x": MAPS[domain](halves[1]["x"])})
-        self.heldout = _joined(first.heldout, {**first.heldout, "x": MAPS[domain](first.heldout["x"])})
+        self.heldout = _joined(
+            first.heldout, {**first.heldout, "x": MAPS[domain](first.heldout["x"])}
+        )
         self.note = f"data.domain={domain}: {half} training images in each domain, none in both"
 
     def decode(self, stored: Fields) -> Fields:
         batch = super().decode(stored)
-        return {**batch, "x_b": super().decode({"x": batch["x_b"]})["x"]} if "x_b" in batch else batch
+        return (
+            {**batch, "x_b": super().decode({"x": batch["x_b"]})["x"]} if "x_b" in batch else batch
+        )
 
 
 def _halves() -> torch.Generator:
@@ -86,10 +105,13 @@ def _one(name: str, image_size: int | None, root: str | None, **options: Any) ->
 
 
 def _joined(a: Fields, b: Fields) -> Fields:
-    """As many samples of each domain, the fields of the second with `_b`; the smaller one is repeated."""
+    """As many samples of each domain, the fields of the second with `_b`; the smaller one is
+    repeated."""
     rows = max(len(a["x"]), len(b["x"]))
     first = {name: values[torch.arange(rows) % len(a["x"])] for name, values in a.items()}
-    return first | {f"{name}_b": values[torch.arange(rows) % len(b["x"])] for name, values in b.items()}
+    return first | {
+        f"{name}_b": values[torch.arange(rows) % len(b["x"])] for name, values in b.items()
+    }
 
 
 def _negative(x: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
-"""Start the processes of a run on this machine, wait for them, and bring back what they say: the objective, a user's
-mistake in one sentence, or that a signal stopped them.
+"""Start the processes of a run on this machine, wait for them, and bring back what they say: the
+objective, a user's mistake in one sentence, or that a signal stopped them.
 """
 
 import json
@@ -30,7 +30,8 @@ from gan_cli.devices import processes
 from gan_cli.errors import UserError, explain_os
 
 STOPPING = (*processes.STOPPING, *processes.NOTICES)
-GRACE = 1.0  # seconds for the launcher to see that another process is gone, before this one says that it lost it
+# seconds for the launcher to see that another process is gone, before this one says that it lost it
+GRACE = 1.0
 POLL = 0.1  # seconds between looks at the signals and the processes
 
 
@@ -41,10 +42,12 @@ def run(
     hardware: Mapping[str, Any],
     logs: Mapping[str, Any],
 ) -> Any:
-    """Call `worker(*arguments)` in `hardware.devices` processes of this machine, which meet those of the other nodes.
+    """Call `worker(*arguments)` in `hardware.devices` processes of this machine, which meet those
+    of the other nodes.
 
-    torch's launcher runs in a thread: in the main thread it would take the signals, and kill after 30 s processes that
-    are still saving. So signals are passed on here, and the processes have the time they need.
+    torch's launcher runs in a thread: in the main thread it would take the signals, and kill after
+    30 s processes that are still saving. So signals are passed on here, and the processes have the
+    time they need.
 
     Args:
         worker: a function that a new interpreter can import.
@@ -73,7 +76,9 @@ def run(
             logs_specs=DefaultLogsSpecs(log_dir=folder),
         )
         future: Future[dict[int, Any]] = Future()
-        Thread(target=_launch, args=(config, (worker, arguments, logs), future), daemon=True).start()
+        Thread(
+            target=_launch, args=(config, (worker, arguments, logs), future), daemon=True
+        ).start()
         signals.pass_on_until(future)
         try:
             return future.result().get(0)
@@ -85,15 +90,19 @@ def run(
         except (RendezvousError, dist.DistStoreError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
-                f"hardware.rendezvous={hardware['rendezvous']}: the {hardware['nodes']} nodes did not meet or parted "
-                f"({reason}); look at what the others say."
+                f"hardware.rendezvous={hardware['rendezvous']}: the {hardware['nodes']} nodes did "
+                f"not meet or parted ({reason}); look at what the others say."
             ) from None
 
 
-def _launch(config: LaunchConfig, arguments: tuple[Any, ...], future: "Future[dict[int, Any]]") -> None:
-    """In a thread: run torch's launcher. Its processes start with Ctrl-C held back, until they can answer it."""
+def _launch(
+    config: LaunchConfig, arguments: tuple[Any, ...], future: "Future[dict[int, Any]]"
+) -> None:
+    """In a thread: run torch's launcher. Its processes start with Ctrl-C held back, until they can
+    answer it."""
     resource_tracker.ensure_running()  # which lets signals through again when it starts
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # of this thread, and of what it starts
+    # of this thread, and of what it starts
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         future.set_result(elastic_launch(config, _call)(*arguments))
     except BaseException as error:
@@ -101,7 +110,8 @@ def _launch(config: LaunchConfig, arguments: tuple[Any, ...], future: "Future[di
 
 
 class _Signals:
-    """Ctrl-C and SIGTERM, passed on to every process once; a second one kills them. Restored afterwards."""
+    """Ctrl-C and SIGTERM, passed on to every process once; a second one kills them. Restored
+    afterwards."""
 
     def __init__(self) -> None:
         self.first: int | None = None
@@ -160,23 +170,38 @@ def _call(worker: Callable[..., Any], arguments: tuple[Any, ...], logs: Mapping[
         sys.exit(1)
     except Exception as error:
         mistake = isinstance(error, UserError | OSError)
-        told = explain_os(error) if isinstance(error, OSError) else str(error) if mistake else traceback.format_exc()
+        told = (
+            explain_os(error)
+            if isinstance(error, OSError)
+            else str(error)
+            if mistake
+            else traceback.format_exc()
+        )
         content = {"message": told, "timestamp": "0", "mistake": mistake}
-        Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(content), encoding="utf-8")
+        Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(
+            json.dumps(content), encoding="utf-8"
+        )
         sys.exit(2)
 
 
 def _cause(failures: list[ProcessFailure], folder: Path, stopped: int | None) -> BaseException:
-    """Why a run failed: a user's mistake that a process wrote down, another one, else how the first process ended."""
-    told = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("error.json"))]
+    """Why a run failed: a user's mistake that a process wrote down, another one, else how the first
+    process ended."""
+    told = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("error.json"))
+    ]
     for note in sorted(told, key=lambda note: not note.get("mistake")):
         return UserError(note["message"]) if note.get("mistake") else RuntimeError(note["message"])
     first = failures[0]
     if stopped or first.exitcode in {128 + number for number in STOPPING}:
         return SystemExit(128 + stopped if stopped else first.exitcode)
-    how = f"was killed by {signal.Signals(-first.exitcode).name}" if first.exitcode < 0 else f"exited {first.exitcode}"
+    how = (
+        f"was killed by {signal.Signals(-first.exitcode).name}"
+        if first.exitcode < 0
+        else f"exited {first.exitcode}"
+    )
     how += " (out of memory?)" if first.exitcode == -signal.SIGKILL else ""
     return UserError(
-        f"process {first.local_rank} of this machine {how}, so the others were ended; the same command goes on from "
-        "the last checkpoint."
+        f"process {first.local_rank} of this machine {how}, so the others were ended; the same "
+        "command goes on from the last checkpoint."
     )

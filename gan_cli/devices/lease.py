@@ -1,7 +1,8 @@
-"""Devices leased to one job at a time, so that jobs of a sweep that run beside each other do not pile onto one.
+"""Devices leased to one job at a time, so that jobs of a sweep that run beside each other do not
+pile onto one.
 
-A device has `SLOTS` slots, each a locked file in a folder of this user on this machine; a share of a device is so many
-of its slots. The system lets go of a lease however its process ends.
+A device has `SLOTS` slots, each a locked file in a folder of this user on this machine; a share of
+a device is so many of its slots. The system lets go of a lease however its process ends.
 """
 
 import fcntl
@@ -28,9 +29,11 @@ POLL = 0.5  # seconds between looks for a free device
 
 @contextmanager
 def lease(hardware: Mapping[str, Any]) -> Iterator[list[int] | None]:
-    """Indices of the GPUs that this job may use, waited for if need be; None where nothing is leased.
+    """Indices of the GPUs that this job may use, waited for if need be; None where nothing is
+    leased.
 
-    Without a GPU the machine is leased as one device, so that no more jobs compute at once than it has shares.
+    Without a GPU the machine is leased as one device, so that no more jobs compute at once than it
+    has shares.
 
     Raises:
         UserError: more devices than there are.
@@ -42,14 +45,18 @@ def lease(hardware: Mapping[str, Any]) -> Iterator[list[int] | None]:
     names = _devices(hardware["device"])
     whole, slots = (int(wanted), SLOTS) if wanted >= 1 else (1, math.ceil(SLOTS * wanted - 1e-6))
     if whole > len(names):
-        raise UserError(f"hardware.devices_per_job={wanted}: this machine has {len(names)}; take at most that many.")
+        raise UserError(
+            f"hardware.devices_per_job={wanted}: this machine has {len(names)}; take at most that "
+            "many."
+        )
     with ExitStack() as held:
         waiting = False
         while not (taken := _taken(names, whole, slots, held)):
             if not waiting:
                 log.info("hardware.devices_per_job=%g: waiting for a device", wanted)
             waiting = True
-            time.sleep(POLL * random.uniform(0.5, 1.5))  # or two that want the same would meet for ever
+            # or two that want the same would meet for ever
+            time.sleep(POLL * random.uniform(0.5, 1.5))
         yield taken
 
 
@@ -57,7 +64,10 @@ def _devices(wanted: str) -> list[str]:
     """What there is to lease: GPUs by what every process calls them, or the machine."""
     if wanted == "cpu" or not torch.cuda.is_available():
         return ["cpu"]
-    return [str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count())]
+    return [
+        str(torch.cuda.get_device_properties(index).uuid)
+        for index in range(torch.cuda.device_count())
+    ]
 
 
 def _taken(names: Sequence[str], whole: int, slots: int, held: ExitStack) -> list[int]:

@@ -1,8 +1,8 @@
 """The processes that play one run together: which one this is, and what they tell each other.
 
-Each process plays its own shards of every batch on its own device; all hold the same weights, because all step with
-the same mean of the gradients. `gan_cli.devices.launch` starts them, or torchrun does: both name them in the
-environment.
+Each process plays its own shards of every batch on its own device; all hold the same weights,
+because all step with the same mean of the gradients. `gan_cli.devices.launch` starts them, or
+torchrun does: both name them in the environment.
 """
 
 import os
@@ -21,13 +21,15 @@ from torch import Tensor
 from gan_cli.errors import UserError
 
 PATIENCE = timedelta(hours=12)
-"""How long a process waits for the others, which may be scoring samples or packing data. A dead one is heard of at
-once, from the launcher."""
+"""How long a process waits for the others, which may be scoring samples or packing data. A dead one
+is heard of at once, from the launcher."""
 
 STOPPING = (
-    signal.SIGINT, signal.SIGTERM, *(() if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)),
+    signal.SIGINT, signal.SIGTERM, *(()
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)),
 )  # fmt: skip
-"""Signals that let a run save and end. A closed terminal sends SIGHUP; `nohup` has it ignored, and so it stays."""
+"""Signals that let a run save and end. A closed terminal sends SIGHUP; `nohup` has it ignored, and
+so it stays."""
 NOTICES = (signal.SIGUSR1, signal.SIGUSR2)
 """What Slurm's --signal and submitit send some time before they take a machine away."""
 
@@ -35,14 +37,16 @@ T = TypeVar("T")
 
 
 def handle(numbers: Iterable[int], handler: Any) -> dict[int, Any]:
-    """Put up a handler of signals; returns those that were there. Only the main thread may: another changes nothing."""
+    """Put up a handler of signals; returns those that were there. Only the main thread may: another
+    changes nothing."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     return {int(number): signal.signal(number, handler) for number in numbers}
 
 
 def pass_on(handlers: Mapping[int, Any], number: int | None) -> None:
-    """Call the handler that somebody had put up for a notice, if it was one that stopped the run."""
+    """Call the handler that somebody had put up for a notice, if it was one that stopped the
+    run."""
     handler = handlers.get(number or 0)
     if number in NOTICES and callable(handler):
         handler(number, None)
@@ -75,26 +79,38 @@ class World:
         Raises:
             UserError: the environment names a part of what torchrun names.
         """
-        names = {"rank": "RANK", "size": "WORLD_SIZE", "local_rank": "LOCAL_RANK", "local_size": "LOCAL_WORLD_SIZE"}
+        names = {
+            "rank": "RANK",
+            "size": "WORLD_SIZE",
+            "local_rank": "LOCAL_RANK",
+            "local_size": "LOCAL_WORLD_SIZE",
+        }
         if launched() and (missing := [name for name in names.values() if name not in os.environ]):
             raise UserError(
-                f"the environment sets RANK and WORLD_SIZE but not {', '.join(missing)}: start the processes by "
-                "torchrun or by hardware.devices, which set all of them."
+                f"the environment sets RANK and WORLD_SIZE but not {', '.join(missing)}: start "
+                "the processes by torchrun or by hardware.devices, which set all of them."
             )
-        return cls(**{key: int(os.environ[name]) for key, name in names.items()}) if launched() else cls()
+        return (
+            cls(**{key: int(os.environ[name]) for key, name in names.items()})
+            if launched()
+            else cls()
+        )
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over all processes, in place. Raises PeerLostError."""
         return self._reduce(values, dist.ReduceOp.SUM)
 
     def latest(self, seconds: float, signalled: int | None) -> tuple[float, int | None]:
-        """The longest time and the highest signal number that any process has seen, so that all stop at one step.
+        """The longest time and the highest signal number that any process has seen, so that all
+        stop at one step.
 
         The host waits for the other hosts, not for a device. Raises PeerLostError.
         """
         if self.size == 1:
             return seconds, signalled
-        seen = self._reduce(torch.tensor([seconds, signalled or 0], dtype=torch.float64), dist.ReduceOp.MAX)
+        seen = self._reduce(
+            torch.tensor([seconds, signalled or 0], dtype=torch.float64), dist.ReduceOp.MAX
+        )
         return float(seen[0]), int(seen[1]) or None
 
     def same(self, number: int) -> bool:
@@ -114,7 +130,8 @@ class World:
 
     @contextmanager
     def first_on_this_machine(self) -> Iterator[None]:
-        """The first process of a machine goes first, the others after it: one downloads, the others find the files."""
+        """The first process of a machine goes first, the others after it: one downloads, the others
+        find the files."""
         if self.local_rank:
             self.meet()
         yield
@@ -136,12 +153,15 @@ def launched() -> bool:
 
 
 def join() -> World:
-    """Meet the other processes, if a launcher named any; CPU tensors then travel by gloo, a GPU's by NCCL."""
+    """Meet the other processes, if a launcher named any; CPU tensors then travel by gloo, a GPU's
+    by NCCL."""
     world = World.from_environment()
     if world.size > 1 and not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(world.local_rank % torch.cuda.device_count())
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE
+        )
     return world
 
 

@@ -18,20 +18,23 @@ from gan_cli.registry import NonNegative, games
 class AAE(Encoding):
     """An autoencoder E, G, whose codes D cannot tell from the prior.
 
-    Reference: Makhzani et al., 2016, "Adversarial Autoencoders", arXiv 1511.05644, section 2 and figure 1: first the
-    reconstruction, then D, then E against D.
+    Reference: Makhzani et al., 2016, "Adversarial Autoencoders", arXiv 1511.05644, section 2 and
+    figure 1: first the reconstruction, then D, then E against D.
 
     Args:
         E: encoder, (N, *shape) -> (N, latent).
         D: of codes, (N, latent) -> (N,).
         adversarial: weight of E's wish to deceive D; 0 leaves a plain autoencoder.
-        spread: in training q(z|x) is a Gaussian of this deviation around E(x); 0 is the paper's deterministic encoder.
+        spread: in training q(z|x) is a Gaussian of this deviation around E(x); 0 is the paper's
+            deterministic encoder.
     """
 
     order: ClassVar[tuple[str, ...]] = ("reconstruction", "discriminator", "encoder")
     augments: ClassVar[bool] = False  # D sees codes
 
-    def __init__(self, adversarial: NonNegative = 1.0, spread: NonNegative = 0.0, **encoding: Any) -> None:
+    def __init__(
+        self, adversarial: NonNegative = 1.0, spread: NonNegative = 0.0, **encoding: Any
+    ) -> None:
         super().__init__(**encoding)
         self.adversarial, self.spread = adversarial, spread
 
@@ -54,7 +57,8 @@ class AAE(Encoding):
         return {"error": self.error(x, *given)}
 
     def error(self, x: Tensor, *given: Tensor) -> Tensor:
-        """Mean squared error; of strings that G writes one character after another, nats a character."""
+        """Mean squared error; of strings that G writes one character after another, nats a
+        character."""
         if not hasattr(self.G, "log_likelihood"):
             return (self.reconstruct(x, *given) - x).square().mean()
         return -self.G.log_likelihood(self.encode(x), x).mean() / x.shape[2]  # type: ignore[operator]
@@ -82,7 +86,9 @@ class AAE(Encoding):
     def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
         """How D tells codes from the prior, and how codes lie."""
         with torch.no_grad():
-            z, codes, new = self.prior(len(seen["x"])), self.encode(seen["x"]), self.encode(unseen["x"])
+            z = self.prior(len(seen["x"]))
+            codes = self.encode(seen["x"])
+            new = self.encode(unseen["x"])
             real, fake, heldout = (self.D(part) for part in (z, codes, new))
             error = self.error(unseen["x"], *(unseen[name] for name in self.condition))
         return {
@@ -98,13 +104,14 @@ class AAE(Encoding):
     def reading(self) -> str:
         return (
             "discriminator/score_gap: how D tells the prior from codes, about 0 where it cannot; "
-            "reconstruction/heldout: mean squared error, of strings nats a character; codes/mean and codes/deviation "
-            "should come to the prior's."
+            "reconstruction/heldout: mean squared error, of strings nats a character; codes/mean "
+            "and codes/deviation should come to the prior's."
         )
 
     @torch.no_grad()
     def scores(self, heldout: Fields) -> dict[str, float]:
-        """Those of an encoder; latent_accuracy: how a classifier tells held-out codes from the prior, 0.5 is best."""
+        """Those of an encoder; latent_accuracy: how a classifier tells held-out codes from the
+        prior, 0.5 is best."""
         codes = in_parts(self.encode, scored(heldout)["x"], rows=self.at_once)
         random = noise.generator("latent accuracy")
         z = self.prior.draw(len(codes), random).to(codes)
@@ -113,14 +120,16 @@ class AAE(Encoding):
 
 @games.register("labelled_aae")
 class LabelledAAE(Labelled, AAE):
-    """An adversarial autoencoder whose decoder is given the class, so that the code is left with the style.
+    """An adversarial autoencoder whose decoder is given the class, so that the code is left with
+    the style.
 
     Reference: Makhzani et al., 2016, arXiv 1511.05644, section 2.3 and figure 6.
     """
 
 
 def told_apart(a: Tensor, b: Tensor) -> float:
-    """Held-out accuracy of a logistic regression on coordinates and their products, two halves in turn."""
+    """Held-out accuracy of a logistic regression on coordinates and their products, two halves in
+    turn."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_score
     from sklearn.pipeline import make_pipeline
@@ -129,5 +138,7 @@ def told_apart(a: Tensor, b: Tensor) -> float:
     x = torch.cat([a, b]).double().cpu().numpy()
     y = [0] * len(a) + [1] * len(b)
     degree = 2 if x.shape[1] <= 20 else 1
-    judge = make_pipeline(StandardScaler(), PolynomialFeatures(degree), LogisticRegression(max_iter=1000))
+    judge = make_pipeline(
+        StandardScaler(), PolynomialFeatures(degree), LogisticRegression(max_iter=1000)
+    )
     return float(cross_val_score(judge, x, y, cv=2).mean())

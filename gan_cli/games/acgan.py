@@ -16,11 +16,12 @@ from gan_cli.registry import NonNegative, games
 
 @games.register("acgan")
 class ACGAN(Labelled):
-    """D says real or fake and, by a second head C on its features, which class; G wants C to see the class it is given.
+    """D says real or fake and, by a second head C on its features, which class; G wants C to see
+    the class it is given.
 
-    Reference: Odena et al., 2017, "Conditional Image Synthesis with Auxiliary Classifier GANs", arXiv 1610.09585,
-    equations 2 and 3. WGAN-GP with an auxiliary classifier (Gulrajani et al., 2017, the authors' code for CIFAR-10) has
-    classify_fake 0 and classify_generator 0.1.
+    Reference: Odena et al., 2017, "Conditional Image Synthesis with Auxiliary Classifier GANs",
+    arXiv 1610.09585, equations 2 and 3. WGAN-GP with an auxiliary classifier (Gulrajani et al.,
+    2017, the authors' code for CIFAR-10) has classify_fake 0 and classify_generator 0.1.
 
     Args:
         classify_real, classify_fake: weights of the classes of real and fake samples in D's turn.
@@ -38,7 +39,11 @@ class ACGAN(Labelled):
     ) -> None:
         super().__init__(D=D, spec=spec, **labelled)
         self.C = nn.Linear(feature_size(D), spec.classes)
-        self.weights = {"real": classify_real, "fake": classify_fake, "generator": classify_generator}
+        self.weights = {
+            "real": classify_real,
+            "fake": classify_fake,
+            "generator": classify_generator,
+        }
 
     @player(moves="D C")
     def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
@@ -74,7 +79,12 @@ class ACGAN(Labelled):
         with torch.no_grad(), batch_statistics(self.D):
             right = {
                 "class/accuracy_heldout": (self.judge(self.T(unseen["x"]))[1], unseen["y"]),
-                "class/accuracy_fake": (self.judge(self.T(self.fakes(seen["x"], seen["y"])))[1], seen["y"]),
+                "class/accuracy_fake": (
+                    self.judge(self.T(self.fakes(seen["x"], seen["y"])))[1],
+                    seen["y"],
+                ),
             }
-        told = {tag: (logits.argmax(dim=1) == y).float().mean() for tag, (logits, y) in right.items()}
+        told = {
+            tag: (logits.argmax(dim=1) == y).float().mean() for tag, (logits, y) in right.items()
+        }
         return {**super().observe(seen, unseen), **told}

@@ -1,4 +1,5 @@
-"""Two coupled games: what is common to two domains without pairs is learnt by the layers that they share."""
+"""Two coupled games: what is common to two domains without pairs is learnt by the layers that they
+share."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -19,25 +20,30 @@ from gan_cli.registry import NonNegative, games
 
 @games.register("cogan")
 class CoGAN(TwoPlayer):
-    """G, D play for domain a and G_b, D_b for domain b, from the same z; the generators share all but their last layer,
-    the discriminators all but their first.
+    """G, D play for domain a and G_b, D_b for domain b, from the same z; the generators share all
+    but their last layer, the discriminators all but their first.
 
-    Reference: Liu and Tuzel, 2016, "Coupled Generative Adversarial Networks", arXiv 1606.07536, equation 2. The batch
-    holds `x` and `x_b`, which do not belong together (data=two_domains).
+    Reference: Liu and Tuzel, 2016, "Coupled Generative Adversarial Networks", arXiv 1606.07536,
+    equation 2. The batch holds `x` and `x_b`, which do not belong together (data=two_domains).
 
     Args:
         share: whether layers are shared; without it pairs have nothing in common but z.
-        classify: weight of the classes of domain a, named by a head C on D's features: D_b's accuracy on domain b is
-            what was adapted (section 5).
-        align: weight of the squared distance between D's features of G(z) and D_b's of G_b(z), as in the authors' code
-            for adaptation.
+        classify: weight of the classes of domain a, named by a head C on D's features: D_b's
+            accuracy on domain b is what was adapted (section 5).
+        align: weight of the squared distance between D's features of G(z) and D_b's of G_b(z), as
+            in the authors' code for adaptation.
     """
 
     roles: ClassVar[dict[str, str]] = {
         "G": "generator", "G_b": "generator", "D": "discriminator", "D_b": "discriminator",
     }  # fmt: skip
     averaged: ClassVar[tuple[str, ...]] = ("G", "G_b")
-    objectives: ClassVar[tuple[str, ...]] = ("agreement", "pixel_agreement", "target_accuracy", "source_accuracy")
+    objectives: ClassVar[tuple[str, ...]] = (
+        "agreement",
+        "pixel_agreement",
+        "target_accuracy",
+        "source_accuracy",
+    )
 
     def __init__(
         self,
@@ -51,7 +57,11 @@ class CoGAN(TwoPlayer):
         **two_player: Any,
     ) -> None:
         super().__init__(D=D, **two_player)
-        self.G_b, self.D_b, self.domain, self.classify, self.align = G_b, D_b, spec.domain, classify, align
+        self.G_b = G_b
+        self.D_b = D_b
+        self.domain = spec.domain
+        self.classify = classify
+        self.align = align
         self.C = nn.Linear(feature_size(D), spec.classes)
         if share:
             tie(self.G, self.G_b, apart=-1)
@@ -67,7 +77,10 @@ class CoGAN(TwoPlayer):
             real, fake = self.T(real), self.T(fake)
             terms[f"adversarial_{name}"] = self.loss.discriminator(*self.score(D, real, fake))
             if self.due:
-                terms |= {f"{term}_{name}": value for term, value in self.regularizer(D, real, fake).items()}
+                terms |= {
+                    f"{term}_{name}": value
+                    for term, value in self.regularizer(D, real, fake).items()
+                }
         features = self.D.features(self.T(x))  # type: ignore[operator]
         terms["class"] = self.classify * cross_entropy(self.C(features), y)
         if self.align:
@@ -96,7 +109,8 @@ class CoGAN(TwoPlayer):
     def shapes(cls, spec: Spec, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if not spec.classes or spec.kind != "image":
             raise UserError(
-                f"model={options['name']}: plays for two domains of labelled images; take data=two_domains."
+                f"model={options['name']}: plays for two domains of labelled images; take "
+                "data=two_domains."
             )
         return super().shapes(spec, options)
 
@@ -104,30 +118,41 @@ class CoGAN(TwoPlayer):
     def scores(self, heldout: Fields) -> dict[str, float]:
         """How well pairs belong together, and what D_b knows of classes that only D was taught.
 
-        - pixel_agreement: share of the pixels (light or dark) in which G_b(z) is what domain b shows of G(z);
-          `_shuffled` is that of unrelated pairs; agreement: how far it is from there to 1.
-        - target_accuracy: of C on D_b's features, on domain b; source_accuracy: on domain a; source_only_accuracy: of C
-          on D's features, on domain b, as if nothing had to be adapted; scored_heldout: of how many samples.
+        - pixel_agreement: share of the pixels (light or dark) in which G_b(z) is what domain b
+          shows of G(z); `_shuffled` is that of unrelated pairs; agreement: how far it is from there
+          to 1.
+        - target_accuracy: of C on D_b's features, on domain b; source_accuracy: on domain a;
+          source_only_accuracy: of C on D's features, on domain b, as if nothing had to be adapted;
+          scored_heldout: of how many samples.
         """
         told = {}
         if self.domain in MAPS:
             z = self.prior(SCORED)
             a, b = (in_parts(G, z, rows=self.at_once) for G in (self.G, self.G_b))
             shown = MAPS[self.domain](a) > 0
-            related, unrelated = (float((shown == (other > 0)).float().mean()) for other in (b, b.roll(1, dims=0)))
+            related, unrelated = (
+                float((shown == (other > 0)).float().mean()) for other in (b, b.roll(1, dims=0))
+            )
             told = {
                 "pixel_agreement": related,
                 "pixel_agreement_shuffled": unrelated,
                 "agreement": (related - unrelated) / max(1 - unrelated, 1e-9),
             }
         if self.classify:
-            judged = {"source": (self.D, ""), "target": (self.D_b, "_b"), "source_only": (self.D, "_b")}
+            judged = {
+                "source": (self.D, ""),
+                "target": (self.D_b, "_b"),
+                "source_only": (self.D, "_b"),
+            }
             right: dict[str, list[Tensor]] = {name: [] for name in judged}
             for part in parts(heldout, self.at_once):
                 for name, (D, domain) in judged.items():
                     guessed = self.C(D.features(part[f"x{domain}"])).argmax(dim=1)  # type: ignore[operator]
                     right[name].append(guessed == part[f"y{domain}"])
-            told |= {f"{name}_accuracy": float(torch.cat(found).float().mean()) for name, found in right.items()}
+            told |= {
+                f"{name}_accuracy": float(torch.cat(found).float().mean())
+                for name, found in right.items()
+            }
             told["scored_heldout"] = float(sum(map(len, right["source"])))
         return told
 

@@ -15,7 +15,8 @@ from gan_cli.registry import games
 
 
 class Labelled(TwoPlayer):
-    """Base: G is given a class beside z, by concatenation; a row to render is z and, as its last number, the class."""
+    """Base: G is given a class beside z, by concatenation; a row to render is z and, as its last
+    number, the class."""
 
     condition: ClassVar[tuple[str, ...]] = ("y",)
 
@@ -27,8 +28,8 @@ class Labelled(TwoPlayer):
     def shapes(cls, spec: Spec, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if not spec.classes:
             raise UserError(
-                f"model.name={options['name']}: needs labelled data, and this has no labels; take data=digits, "
-                "data=mnist, or an image_folder with a folder for each class."
+                f"model.name={options['name']}: needs labelled data, and this has no labels; take "
+                "data=digits, data=mnist, or an image_folder with a folder for each class."
             )
         usual = super().shapes(spec, options)
         return {**usual, "G": {**usual["G"], "latent": options["latent"] + spec.classes}}
@@ -54,16 +55,21 @@ class Labelled(TwoPlayer):
 class Conditional(Labelled):
     """min_G max_D V(D, G), all given y: D judges pairs of a sample and its class.
 
-    Reference: Mirza and Osindero, 2014, "Conditional Generative Adversarial Nets", arXiv 1411.1784. Any model of
-    two players becomes conditional by a YAML of three lines, such as configs/model/wgan_gp_conditional.yaml.
+    Reference: Mirza and Osindero, 2014, "Conditional Generative Adversarial Nets", arXiv 1411.1784.
+    Any model of two players becomes conditional by a YAML of three lines, such as
+    configs/model/wgan_gp_conditional.yaml.
 
     Args:
-        labels: how D is given the class: `concat` as in the paper, or `projection` (Miyato and Koyama, 2018, arXiv
-            1802.05637).
+        labels: how D is given the class: `concat` as in the paper, or `projection` (Miyato and
+            Koyama, 2018, arXiv 1802.05637).
     """
 
     def __init__(
-        self, D: nn.Module, spec: Spec, labels: Literal["concat", "projection"] = "concat", **labelled: Any
+        self,
+        D: nn.Module,
+        spec: Spec,
+        labels: Literal["concat", "projection"] = "concat",
+        **labelled: Any,
     ) -> None:
         given = Concatenated if labels == "concat" else Projected
         super().__init__(D=given(D, spec.classes), spec=spec, **labelled)

@@ -45,11 +45,12 @@ class Encoding(TwoPlayer):
         """How well samples come back, and what their codes are worth.
 
         - reconstruction_error: mean Euclidean distance of a held-out sample and its reconstruction;
-        - reconstruction_ratio: that, over the distance to another sample's reconstruction: 1 for an encoder that
-          tells nothing (Donahue et al., 2017, the authors' code);
-        - characters_right: of strings, (N, V, T), share of the places that come back, those after their ends included;
-        - neighbour_accuracy, _raw: share of the held-out samples whose nearest neighbour among the others, by code or
-          by the sample itself, is of their class; where there are classes;
+        - reconstruction_ratio: that, over the distance to another sample's reconstruction: 1 for an
+          encoder that tells nothing (Donahue et al., 2017, the authors' code);
+        - characters_right: of strings, (N, V, T), share of the places that come back, those after
+          their ends included;
+        - neighbour_accuracy, _raw: share of the held-out samples whose nearest neighbour among the
+          others, by code or by the sample itself, is of their class; where there are classes;
         - scored_heldout: how many held-out samples these are of, the first 2000 at most.
         """
         seen = scored(heldout)
@@ -63,10 +64,15 @@ class Encoding(TwoPlayer):
             "scored_heldout": float(len(x)),
         }
         if x.dim() == 3:
-            told["characters_right"] = (again.argmax(dim=1) == x.argmax(dim=1)).float().mean().item()
+            told["characters_right"] = (
+                (again.argmax(dim=1) == x.argmax(dim=1)).float().mean().item()
+            )
         if "y" in seen:
             y = seen["y"]
-            told |= {"neighbour_accuracy": _by_neighbour(codes, y), "neighbour_accuracy_raw": _by_neighbour(x, y)}
+            told |= {
+                "neighbour_accuracy": _by_neighbour(codes, y),
+                "neighbour_accuracy_raw": _by_neighbour(x, y),
+            }
         return told
 
 
@@ -92,8 +98,9 @@ def _by_neighbour(x: Tensor, y: Tensor) -> float:
 class BiGAN(Encoding):
     """D judges pairs: (x, E(x)) against (G(z), z); G and E together want it to be wrong about both.
 
-    Reference: Donahue et al., 2017, "Adversarial Feature Learning", arXiv 1605.09782, equation 3 and the authors' code
-    (labels swapped for both, which does not saturate). At the optimum E inverts G.
+    Reference: Donahue et al., 2017, "Adversarial Feature Learning", arXiv 1605.09782, equation 3
+    and the authors' code (labels swapped for both, which does not saturate). At the optimum E
+    inverts G.
 
     Args:
         E: encoder, (N, *shape) -> (N, latent).

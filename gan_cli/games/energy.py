@@ -1,4 +1,5 @@
-"""Games whose critic is an autoencoder: what it reconstructs badly has much energy, and real samples have little."""
+"""Games whose critic is an autoencoder: what it reconstructs badly has much energy, and real
+samples have little."""
 
 from typing import Any, ClassVar
 
@@ -12,7 +13,8 @@ from gan_cli.registry import NonNegative, Positive, games
 
 
 class EnergyGame(TwoPlayer):
-    """Base: D maps a sample to (its reconstruction, its code), and its value is minus the energy of the sample."""
+    """Base: D maps a sample to (its reconstruction, its code), and its value is minus the energy of
+    the sample."""
 
     roles: ClassVar[dict[str, str]] = {"G": "generator", "D": "autoencoder"}
     own_objective: ClassVar[bool] = True
@@ -27,17 +29,21 @@ class EnergyGame(TwoPlayer):
 
 @games.register("ebgan")
 class EBGAN(EnergyGame):
-    """D: E energy(x) + E max(0, margin - energy(G(z))). G: E energy(G(z)) + pulling_away * f_PT(code(G(z))).
+    """D: E energy(x) + E max(0, margin - energy(G(z))). G: E energy(G(z)) + pulling_away *
+    f_PT(code(G(z))).
 
-    Reference: Zhao et al., 2016, "Energy-based GAN", arXiv 1609.03126, equations 1, 2 and 4. The energy is the
-    Euclidean norm |D(x) - x|; at the equilibrium D's loss is the margin.
+    Reference: Zhao et al., 2016, "Energy-based GAN", arXiv 1609.03126, equations 1, 2 and 4. The
+    energy is the Euclidean norm |D(x) - x|; at the equilibrium D's loss is the margin.
 
     Args:
         margin: above this energy a fake sample no longer interests D.
-        pulling_away: weight of the term that keeps the codes of a batch apart; 0.1 in the paper, 0 for none.
+        pulling_away: weight of the term that keeps the codes of a batch apart; 0.1 in the paper, 0
+            for none.
     """
 
-    def __init__(self, margin: Positive = 1.0, pulling_away: NonNegative = 0.0, **two_player: Any) -> None:
+    def __init__(
+        self, margin: Positive = 1.0, pulling_away: NonNegative = 0.0, **two_player: Any
+    ) -> None:
         super().__init__(**two_player)
         self.margin, self.pulling_away = margin, pulling_away
 
@@ -48,7 +54,11 @@ class EBGAN(EnergyGame):
     def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
         x, x_fake = self.shown(x, *given)
         real, fake = self.score(self.value, x, x_fake, *given)
-        return {"energy": -real.mean(), "margin": relu(self.margin + fake).mean(), **self.penalty(x, x_fake, *given)}
+        return {
+            "energy": -real.mean(),
+            "margin": relu(self.margin + fake).mean(),
+            **self.penalty(x, x_fake, *given),
+        }
 
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
@@ -64,7 +74,8 @@ class EBGAN(EnergyGame):
 
 
 def pulling_away(code: Tensor) -> Tensor:
-    """Mean squared cosine between different rows of (N, d): 0 for orthogonal ones, 1 for parallel ones (equation 4)."""
+    """Mean squared cosine between different rows of (N, d): 0 for orthogonal ones, 1 for parallel
+    ones (equation 4)."""
     directions = normalize(code.flatten(1), dim=1)
     squares = (directions @ directions.T).square()
     return (squares.sum() - squares.diagonal().sum()) / max(1, len(code) * (len(code) - 1))
@@ -72,20 +83,24 @@ def pulling_away(code: Tensor) -> Tensor:
 
 @games.register("began")
 class BEGAN(EnergyGame):
-    """D: L(x) - k L(G(z)). G: L(G(z)). Then k moves by gain * (balance * L(x) - L(G(z))), between 0 and 1.
+    """D: L(x) - k L(G(z)). G: L(G(z)). Then k moves by gain * (balance * L(x) - L(G(z))), between 0
+    and 1.
 
-    Reference: Berthelot et al., 2017, "BEGAN: Boundary Equilibrium Generative Adversarial Networks", arXiv 1703.10717,
-    section 3.4, with L the mean absolute error of the reconstruction. Logged: k, and the measure of convergence
-    M = L(x) + |balance * L(x) - L(G(z))|, which falls as samples improve.
+    Reference: Berthelot et al., 2017, "BEGAN: Boundary Equilibrium Generative Adversarial
+    Networks", arXiv 1703.10717, section 3.4, with L the mean absolute error of the reconstruction.
+    Logged: k, and the measure of convergence M = L(x) + |balance * L(x) - L(G(z))|, which falls as
+    samples improve.
 
     Args:
-        balance: gamma, E L(G(z)) / E L(x) at the equilibrium; lower gives less diverse, sharper samples.
+        balance: gamma, E L(G(z)) / E L(x) at the equilibrium; lower gives less diverse, sharper
+            samples.
         gain: lambda_k; 0.001 in the paper, for runs of 10^5 rounds.
     """
 
     k: Tensor
     real: Tensor
-    sharding: ClassVar[dict[str, str]] = {"k": "averaged", "real": "averaged"}  # see `gan_cli.training.shards`
+    # see `gan_cli.training.shards`
+    sharding: ClassVar[dict[str, str]] = {"k": "averaged", "real": "averaged"}
 
     def __init__(self, balance: Positive = 0.5, gain: Positive = 0.001, **two_player: Any) -> None:
         super().__init__(**two_player)
@@ -101,7 +116,11 @@ class BEGAN(EnergyGame):
         x, x_fake = self.shown(x, *given)
         real, fake = self.score(self.value, x, x_fake, *given)
         self.real.copy_(-real.mean().detach())
-        return {"real": -real.mean(), "fake": self.k * fake.mean(), **self.penalty(x, x_fake, *given)}
+        return {
+            "real": -real.mean(),
+            "fake": self.k * fake.mean(),
+            **self.penalty(x, x_fake, *given),
+        }
 
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
@@ -113,4 +132,9 @@ class BEGAN(EnergyGame):
         told = super().observe(seen, unseen)
         real, fake = -told["scores/real"].mean(), -told["scores/fake"].mean()
         measure = real + (self.balance * real - fake).abs()
-        return {**told, "began/measure": measure, "began/k": self.k.clone(), "began/balance": fake / real}
+        return {
+            **told,
+            "began/measure": measure,
+            "began/k": self.k.clone(),
+            "began/balance": fake / real,
+        }

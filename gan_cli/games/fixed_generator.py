@@ -1,4 +1,5 @@
-"""A critic alone, against a generator that does not learn: it shows what an objective and a constraint make of it."""
+"""A critic alone, against a generator that does not learn: it shows what an objective and a
+constraint make of it."""
 
 from typing import Any, ClassVar
 
@@ -16,7 +17,8 @@ from gan_cli.registry import Positive, games
 class FixedGenerator(TwoPlayer):
     """The critic's turn of `two_player`; fake samples are real ones with normal noise added.
 
-    Reference: Gulrajani et al., 2017, arXiv 1704.00028, section 4: figure 1b compares clipping and the penalty so.
+    Reference: Gulrajani et al., 2017, arXiv 1704.00028, section 4: figure 1b compares clipping and
+    the penalty so.
 
     Args:
         deviation: of the noise; 1 in the paper.

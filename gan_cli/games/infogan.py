@@ -16,11 +16,13 @@ from gan_cli.registry import Count, NonNegative, games
 
 @games.register("infogan")
 class InfoGAN(TwoPlayer):
-    """The game of D and G, and a lower bound of the information between codes c and G(z, c), which G and D raise.
+    """The game of D and G, and a lower bound of the information between codes c and G(z, c), which
+    G and D raise.
 
-    Reference: Chen et al., 2016, "InfoGAN", arXiv 1606.03657, equation 6; as in the authors' code, Q shares D's trunk
-    and learns with it, and a continuous code is scored as a Gaussian of deviation 1. Logged: information/NAME, in nats,
-    at most log K for a category of K values and 1/6 for a continuous code.
+    Reference: Chen et al., 2016, "InfoGAN", arXiv 1606.03657, equation 6; as in the authors' code,
+    Q shares D's trunk and learns with it, and a continuous code is scored as a Gaussian of
+    deviation 1. Logged: information/NAME, in nats, at most log K for a category of K values and 1/6
+    for a continuous code.
 
     Args:
         codes: name -> number of values of a category, or `uniform` for a number in [-1, 1).
@@ -47,7 +49,10 @@ class InfoGAN(TwoPlayer):
     @classmethod
     def shapes(cls, spec: Spec, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         usual = super().shapes(spec, options)
-        return {**usual, "G": {**usual["G"], "latent": options["latent"] + Codes(options["codes"]).width}}
+        return {
+            **usual,
+            "G": {**usual["G"], "latent": options["latent"] + Codes(options["codes"]).width},
+        }
 
     @player(moves="D Q")
     def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
@@ -82,21 +87,30 @@ class InfoGAN(TwoPlayer):
         return self.G(self.coded(len(x)))
 
     def told(self, features: Tensor, z: Tensor) -> Tensor:
-        """The lower bound of what samples with these features tell of each of their codes, in nats, (codes,)."""
+        """The lower bound of what samples with these features tell of each of their codes, in nats,
+        (codes,)."""
         return self.codes.information(self.Q(features), z)
 
     def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
         with torch.no_grad():
             z = self.coded(len(seen["x"]))
             told = self.told(self.D.features(self.T(self.G(z))), z)  # type: ignore[operator]
-        information = {f"information/{name}": value for name, value in zip(self.codes.widths, told, strict=True)}
+        information = {
+            f"information/{name}": value
+            for name, value in zip(self.codes.widths, told, strict=True)
+        }
         return {**super().observe(seen, unseen), **information}
 
     def draw(self, generator: torch.Generator) -> Tensor:
-        return torch.cat([super().draw(generator), self.codes.draw(1, torch.device("cpu"), generator)[0]])
+        return torch.cat(
+            [super().draw(generator), self.codes.draw(1, torch.device("cpu"), generator)[0]]
+        )
 
     def columns(self) -> list[Columns]:
-        codes = [Columns(name, n, "one-hot" if n > 1 else "uniform") for name, n in self.codes.widths.items()]
+        codes = [
+            Columns(name, n, "one-hot" if n > 1 else "uniform")
+            for name, n in self.codes.widths.items()
+        ]
         return [*super().columns(), *codes]
 
     def traverse(self, latents: Tensor, name: str) -> Tensor:

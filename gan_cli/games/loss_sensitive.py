@@ -15,18 +15,23 @@ from gan_cli.registry import NonNegative, games
 class LossSensitive(TwoPlayer):
     """D: E C(scale * |x - G(z)|_1 + D(G(z)) - D(x)), with C(a) = max(a, slope * a). G: -E D(G(z)).
 
-    Reference: Qi, 2017, "Loss-Sensitive GANs on Lipschitz Densities", arXiv 1701.06264, equations 4 and 5, and section
-    6 for the generalized form: slope 0 is LS-GAN; slope 1 at scale 0 is the Wasserstein critic. The paper's L is -D.
+    Reference: Qi, 2017, "Loss-Sensitive GANs on Lipschitz Densities", arXiv 1701.06264, equations 4
+    and 5, and section 6 for the generalized form: slope 0 is LS-GAN; slope 1 at scale 0 is the
+    Wasserstein critic. The paper's L is -D.
 
     Args:
-        scale: of the distance, summed over all dimensions, that a real sample's score should exceed a fake one's by.
+        scale: of the distance, summed over all dimensions, that a real sample's score should exceed
+            a fake one's by.
         slope: of C below zero; -1 is the absolute value.
     """
 
     own_objective: ClassVar[bool] = True
 
     def __init__(
-        self, scale: NonNegative = 0.01, slope: Annotated[float, Ge(-1), Le(1)] = 0.0, **two_player: Any
+        self,
+        scale: NonNegative = 0.01,
+        slope: Annotated[float, Ge(-1), Le(1)] = 0.0,
+        **two_player: Any,
     ) -> None:
         super().__init__(**two_player)
         self.scale, self.slope = scale, slope
@@ -36,7 +41,10 @@ class LossSensitive(TwoPlayer):
         x, x_fake = self.shown(x, *given)
         real, fake = self.score(self.value, x, x_fake, *given)
         margin = self.scale * (x - x_fake).abs().flatten(1).sum(dim=1)
-        return {"margin": leaky_relu(margin + fake - real, self.slope).mean(), **self.penalty(x, x_fake, *given)}
+        return {
+            "margin": leaky_relu(margin + fake - real, self.slope).mean(),
+            **self.penalty(x, x_fake, *given),
+        }
 
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:

@@ -13,29 +13,43 @@ from gan_cli.registry import Count, NonNegative, Share, games
 
 @games.register("progressive")
 class Progressive(TwoPlayer):
-    """The game of two, first over the coarsest images, then over finer and finer ones, each mixed in slowly.
+    """The game of two, first over the coarsest images, then over finer and finer ones, each mixed
+    in slowly.
 
-    Reference: Karras et al., 2018, "Progressive Growing of GANs for Improved Quality, Stability, and Variation", arXiv
-    1710.10196. D and G stay at a scale for as long as the next one takes to be mixed in.
+    Reference: Karras et al., 2018, "Progressive Growing of GANs for Improved Quality, Stability,
+    and Variation", arXiv 1710.10196. D and G stay at a scale for as long as the next one takes to
+    be mixed in.
 
     Args:
-        growth: share of the run in which the networks grow; 0 plays with the whole networks from the start.
+        growth: share of the run in which the networks grow; 0 plays with the whole networks from
+            the start.
         total: rounds of the run.
-        drift: weight of D(x)^2 in D's loss, which keeps the scores of real images from drifting away.
+        drift: weight of D(x)^2 in D's loss, which keeps the scores of real images from drifting
+            away.
     """
 
     def __init__(
-        self, G: nn.Module, D: nn.Module, growth: Share = 0.5, total: Count = 1, drift: NonNegative = 0.0, **others: Any
+        self,
+        G: nn.Module,
+        D: nn.Module,
+        growth: Share = 0.5,
+        total: Count = 1,
+        drift: NonNegative = 0.0,
+        **others: Any,
     ) -> None:
         super().__init__(G=G, D=D, **others)
         self.growth, self.total, self.drift = growth, total, drift
         self.capturable = not growth  # which layers compute is decided on the host
         for role, network in (("generator", G), ("discriminator", D)) if growth else ():
             if not isinstance(network, Growing):
-                raise UserError(f"network.{role}: does not grow; take network=progressive, or set model.growth=0.")
+                raise UserError(
+                    f"network.{role}: does not grow; take network=progressive, or set "
+                    "model.growth=0."
+                )
 
     def stage(self, step: int, scales: int) -> float:
-        """Where networks of so many scales are in a round: 0 is the coarsest scale, 0.5 halfway to the next."""
+        """Where networks of so many scales are in a round: 0 is the coarsest scale, 0.5 halfway to
+        the next."""
         last = scales - 1
         if not self.growth or not last:
             return float(last)
@@ -58,7 +72,11 @@ class Progressive(TwoPlayer):
         x, x_fake = self.shown(self.like_fakes(x), *given)
         real, fake = self.score(self.value, x, x_fake, *given)
         drift = {"drift": self.drift * real.square().mean()} if self.drift else {}
-        return {"adversarial": self.loss.discriminator(real, fake), **drift, **self.penalty(x, x_fake, *given)}
+        return {
+            "adversarial": self.loss.discriminator(real, fake),
+            **drift,
+            **self.penalty(x, x_fake, *given),
+        }
 
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
@@ -66,5 +84,7 @@ class Progressive(TwoPlayer):
 
     def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
         coarse = [{**fields, "x": self.like_fakes(fields["x"])} for fields in (seen, unseen)]
-        stage = {"growth/stage": self.G.stage} if isinstance(self.G, Growing) and self.growth else {}
+        stage = (
+            {"growth/stage": self.G.stage} if isinstance(self.G, Growing) and self.growth else {}
+        )
         return {**super().observe(coarse[0], coarse[1]), **stage}

@@ -19,11 +19,13 @@ from gan_cli.registry import Count, NonNegative, games
 class SemiSupervised(TwoPlayer):
     """D has K logits and a further one, fixed at 0, for fakes; G matches the mean of D's features.
 
-    Reference: Salimans et al., 2016, "Improved Techniques for Training GANs", arXiv 1606.03498, sections 3.1 and 5, and
-    the authors' code for MNIST. With Z = logsumexp of the K logits, P(real) = sigmoid(Z).
+    Reference: Salimans et al., 2016, "Improved Techniques for Training GANs", arXiv 1606.03498,
+    sections 3.1 and 5, and the authors' code for MNIST. With Z = logsumexp of the K logits, P(real)
+    = sigmoid(Z).
 
     Args:
-        labels_per_class: how many training samples of each class keep their label, chosen by the seed.
+        labels_per_class: how many training samples of each class keep their label, chosen by the
+            seed.
         unlabelled: weight of the samples without a label; 0 leaves the supervised classifier alone.
     """
 
@@ -33,14 +35,19 @@ class SemiSupervised(TwoPlayer):
     objectives: ClassVar[tuple[str, ...]] = ("test_error",)
     lower_is_better: ClassVar[tuple[str, ...]] = ("test_error",)
 
-    def __init__(self, labels_per_class: Count = 10, unlabelled: NonNegative = 1.0, **two_player: Any) -> None:
+    def __init__(
+        self, labels_per_class: Count = 10, unlabelled: NonNegative = 1.0, **two_player: Any
+    ) -> None:
         super().__init__(**two_player)
         self.unlabelled = unlabelled
 
     @classmethod
     def shapes(cls, spec: Spec, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if not spec.classes:
-            raise UserError("model=sgan: needs labelled data, and this has no labels; take data=digits or data=mnist.")
+            raise UserError(
+                "model=sgan: needs labelled data, and this has no labels; take data=digits or "
+                "data=mnist."
+            )
         usual = super().shapes(spec, options)
         return {**usual, "D": {**usual["D"], "outputs": spec.classes}}
 
@@ -64,11 +71,15 @@ class SemiSupervised(TwoPlayer):
         return [*super().couplings(), "the means of features"]
 
     def value(self, x: Tensor, *given: Tensor) -> Tensor:
-        """The logit of being real: logsumexp of the logits of the K classes, against the 0 of fakes."""
+        """The logit of being real: logsumexp of the logits of the K classes, against the 0 of
+        fakes."""
         return self.D(x).logsumexp(dim=1)
 
     @torch.no_grad()
     def scores(self, heldout: Fields) -> dict[str, float]:
-        """test_error: share of the held-out samples whose class D gets wrong; scored_heldout: how many there are."""
-        wrong = torch.cat([self.D(part["x"]).argmax(dim=1) != part["y"] for part in parts(heldout, self.at_once)])
+        """test_error: share of the held-out samples whose class D gets wrong; scored_heldout: how
+        many there are."""
+        wrong = torch.cat(
+            [self.D(part["x"]).argmax(dim=1) != part["y"] for part in parts(heldout, self.at_once)]
+        )
         return {"test_error": float(wrong.float().mean()), "scored_heldout": float(len(wrong))}

@@ -19,14 +19,16 @@ from gan_cli.registry import Count, games
 
 @games.register("semi_supervised_aae")
 class SemiSupervisedAAE(AAE):
-    """The encoder names a class beside the code; one adversary for each, and the classes of a few labelled samples.
+    """The encoder names a class beside the code; one adversary for each, and the classes of a few
+    labelled samples.
 
     Reference: Makhzani et al., 2016, arXiv 1511.05644, section 2.4 and figure 8.
 
     Args:
         E: encoder, (N, *shape) -> (N, classes + latent): logits of the class, and the code.
         D: of codes; D_y: of classes, one-hot or as E's softmax.
-        labels_per_class: how many training samples of each class keep their label, chosen by the seed.
+        labels_per_class: how many training samples of each class keep their label, chosen by the
+            seed.
     """
 
     roles: ClassVar[dict[str, str]] = {
@@ -36,16 +38,25 @@ class SemiSupervisedAAE(AAE):
     objectives: ClassVar[tuple[str, ...]] = (
         "test_error", "reconstruction_error", "reconstruction_ratio", "neighbour_accuracy",
     )  # fmt: skip
-    lower_is_better: ClassVar[tuple[str, ...]] = ("test_error", "reconstruction_error", "reconstruction_ratio")
+    lower_is_better: ClassVar[tuple[str, ...]] = (
+        "test_error",
+        "reconstruction_error",
+        "reconstruction_ratio",
+    )
 
-    def __init__(self, D_y: nn.Module, spec: Spec, labels_per_class: Count = 10, **aae: Any) -> None:
+    def __init__(
+        self, D_y: nn.Module, spec: Spec, labels_per_class: Count = 10, **aae: Any
+    ) -> None:
         super().__init__(**aae)
         self.D_y, self.K = D_y, spec.classes
 
     @classmethod
     def shapes(cls, spec: Spec, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if not spec.classes:
-            raise UserError(f"model.name={options['name']}: needs labelled data; take data=digits or data=mnist.")
+            raise UserError(
+                f"model.name={options['name']}: needs labelled data; take data=digits or "
+                "data=mnist."
+            )
         usual, width = super().shapes(spec, options), spec.classes + options["latent"]
         return {
             "E": {**usual["E"], "outputs": width},
@@ -69,8 +80,10 @@ class SemiSupervisedAAE(AAE):
     def encoder(self, x: Tensor, *given: Tensor) -> Terms:
         y, codes = self.named(x)
         return {
-            "adversarial": self.adversarial * self.loss.generator(self.D(codes), self.D(self.prior(len(x)))),
-            "adversarial_class": self.adversarial * self.loss.generator(self.D_y(y), self.D_y(self.categories(len(x)))),
+            "adversarial": self.adversarial
+            * self.loss.generator(self.D(codes), self.D(self.prior(len(x)))),
+            "adversarial_class": self.adversarial
+            * self.loss.generator(self.D_y(y), self.D_y(self.categories(len(x)))),
         }
 
     @player(moves="E")
@@ -105,6 +118,10 @@ class SemiSupervisedAAE(AAE):
 
     @torch.no_grad()
     def scores(self, heldout: Fields) -> dict[str, float]:
-        """Those of an adversarial autoencoder, and test_error of the class that the encoder names, over all samples."""
-        wrong = [self.named(part["x"])[0].argmax(dim=1) != part["y"] for part in parts(heldout, self.at_once)]
+        """Those of an adversarial autoencoder, and test_error of the class that the encoder names,
+        over all samples."""
+        wrong = [
+            self.named(part["x"])[0].argmax(dim=1) != part["y"]
+            for part in parts(heldout, self.at_once)
+        ]
         return {**super().scores(heldout), "test_error": float(torch.cat(wrong).float().mean())}

@@ -15,11 +15,12 @@ from gan_cli.registry import Share, games
 
 @games.register("style")
 class Style(Progressive):
-    """The game of two with a generator of styles; some samples take the styles of their finer layers from another z.
+    """The game of two with a generator of styles; some samples take the styles of their finer
+    layers from another z.
 
-    Reference: Karras et al., 2019, "A Style-Based Generator Architecture for Generative Adversarial Networks", arXiv
-    1812.04948. It may grow as in the paper, and need not. A row to render is z and psi, which draws w in towards its
-    average (the paper's appendix B); 1 leaves it.
+    Reference: Karras et al., 2019, "A Style-Based Generator Architecture for Generative Adversarial
+    Networks", arXiv 1812.04948. It may grow as in the paper, and need not. A row to render is z and
+    psi, which draws w in towards its average (the paper's appendix B); 1 leaves it.
 
     Args:
         mixing: share of the samples in training that have two z's.
@@ -27,7 +28,9 @@ class Style(Progressive):
 
     G: Generator
 
-    def __init__(self, G: nn.Module, mixing: Share = 0.9, growth: Share = 0.0, **others: Any) -> None:
+    def __init__(
+        self, G: nn.Module, mixing: Share = 0.9, growth: Share = 0.0, **others: Any
+    ) -> None:
         if not isinstance(G, Generator):
             raise UserError("network.generator: model.name=style mixes styles; take network=style.")
         super().__init__(G=G, growth=growth, **others)
@@ -39,14 +42,15 @@ class Style(Progressive):
         mapping, layers, n = self.G.mapping, self.G.styles, len(x)
         coarse, fine = mapping(torch.cat([self.prior(n), self.prior(n)])).split(n)
         uniform = noise.rows(torch.rand, n, 2, device=x.device)
-        until = 1 + (uniform[:, 0] * (layers - 1)).long()  # 1 to layers - 1: the first layer that takes the other's
+        # 1 to layers - 1: the first layer that takes the other's
+        until = 1 + (uniform[:, 0] * (layers - 1)).long()
         until = torch.where(uniform[:, 1] < self.mixing, until, layers)
         own = torch.arange(layers, device=x.device) < until[:, None]
         return self.G.drawn(torch.where(own[:, :, None], coarse[:, None], fine[:, None]))
 
     def mixed(self, latents: Tensor, coarse: int) -> Tensor:
-        """Every pair of rows, (n * n, *shape): the first so many layers have the styles of the row above, the others
-        those of the row at the left.
+        """Every pair of rows, (n * n, *shape): the first so many layers have the styles of the row
+        above, the others those of the row at the left.
         """
         w = self.G.mapping(latents[:, :-1])
         above, left = w.repeat(len(w), 1), w.repeat_interleave(len(w), dim=0)

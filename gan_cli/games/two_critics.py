@@ -16,13 +16,17 @@ from gan_cli.registry import games
 
 @games.register("two_critics")
 class TwoCritics(TwoPlayer):
-    """D under the configured loss and regularizer, J as the discriminator of 2014, before the same frozen generator.
+    """D under the configured loss and regularizer, J as the discriminator of 2014, before the same
+    frozen generator.
 
-    Reference: Arjovsky and Bottou, 2017, "Towards Principled Methods for Training GANs", arXiv 1701.04862, figure 2,
-    and Arjovsky et al., 2017, arXiv 1701.07875, example 1 and figure 2. Logged beside the estimate of D:
+    Reference: Arjovsky and Bottou, 2017, "Towards Principled Methods for Training GANs", arXiv
+    1701.04862, figure 2, and Arjovsky et al., 2017, arXiv 1701.07875, example 1 and figure 2.
+    Logged beside the estimate of D:
 
-    - jensen_shannon/train, /heldout: log 2 + half of J's value, in nats; at most log 2 = 0.6931, where supports part;
-    - gradient/minimax, /non_saturating, /wasserstein: norm at the generator's parameters of what J or D tells it.
+    - jensen_shannon/train, /heldout: log 2 + half of J's value, in nats; at most log 2 = 0.6931,
+      where supports part;
+    - gradient/minimax, /non_saturating, /wasserstein: norm at the generator's parameters of what J
+      or D tells it.
 
     Args:
         G, D, loss, regularizer, augmentation: see `TwoPlayer`.
@@ -63,20 +67,29 @@ class TwoCritics(TwoPlayer):
             for name, fields in (("train", seen), ("heldout", unseen)):
                 value = -self.minimax.discriminator(self.J(self.T(fields["x"])), fake)
                 told[f"jensen_shannon/{name}"] = math.log(2) + value / 2
-        return told | {f"gradient/{name}": norm for name, norm in self._gradients(len(seen["x"])).items()}
+        return told | {
+            f"gradient/{name}": norm for name, norm in self._gradients(len(seen["x"])).items()
+        }
 
     def _gradients(self, n: int) -> dict[str, Tensor]:
-        """The norm of each objective's gradient at the generator's parameters, over the same n samples."""
+        """The norm of each objective's gradient at the generator's parameters, over the same n
+        samples."""
         told = {
             "minimax": (self.J, self.minimax),
             "non_saturating": (self.J, self.non_saturating),
             "wasserstein": (self.D, self.loss),
         }
-        weights = {name: weight.detach().requires_grad_() for name, weight in self.G.named_parameters()}
+        weights = {
+            name: weight.detach().requires_grad_() for name, weight in self.G.named_parameters()
+        }
         with torch.enable_grad():
             x_fake = self.T(functional_call(self.G, weights, (self.prior(n),)))
             losses = {name: loss.generator(critic(x_fake)) for name, (critic, loss) in told.items()}
         flat = {
-            name: torch.autograd.grad(loss, list(weights.values()), retain_graph=True) for name, loss in losses.items()
+            name: torch.autograd.grad(loss, list(weights.values()), retain_graph=True)
+            for name, loss in losses.items()
         }
-        return {name: torch.cat([part.flatten() for part in parts]).norm() for name, parts in flat.items()}
+        return {
+            name: torch.cat([part.flatten() for part in parts]).norm()
+            for name, parts in flat.items()
+        }

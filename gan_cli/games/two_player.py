@@ -1,4 +1,5 @@
-"""The game of 2014, which most GANs still play; they differ in loss, regularizer, networks and order of play."""
+"""The game of 2014, which most GANs still play; they differ in loss, regularizer, networks and
+order of play."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +21,8 @@ from gan_cli.regularizers import input_gradient, on_the_line
 class TwoPlayer(Game):
     """min_G max_D V(D, G).
 
-    Reference: Goodfellow et al., 2014, "Generative Adversarial Networks", arXiv 1406.2661, Algorithm 1. Covers GAN,
-    DCGAN, LSGAN, WGAN and WGAN-GP by configuration.
+    Reference: Goodfellow et al., 2014, "Generative Adversarial Networks", arXiv 1406.2661,
+    Algorithm 1. Covers GAN, DCGAN, LSGAN, WGAN and WGAN-GP by configuration.
 
     Args:
         G: generator, (N, latent) -> (N, *shape).
@@ -30,7 +31,8 @@ class TwoPlayer(Game):
         regularizer: what constrains D, see `gan_cli.regularizers`.
         augmentation: T, what D sees of real and fake samples, see `gan_cli.augmentations`.
         latent: width of z.
-        prior: law of z, see `gan_cli.priors`: standard normal; uniform on [-1, 1); petals or a swiss roll in the plane.
+        prior: law of z, see `gan_cli.priors`: standard normal; uniform on [-1, 1); petals or a
+            swiss roll in the plane.
     """
 
     roles: ClassVar[dict[str, str]] = {"G": "generator", "D": "discriminator"}
@@ -51,14 +53,19 @@ class TwoPlayer(Game):
         self.G, self.D, self.loss, self.regularizer = G, D, loss, regularizer
         self.T: Augmentation = augmentation
         self.prior = Prior(latent, prior)
-        self.score: Callable[..., tuple[Tensor, Tensor]] = score_apart if couples_samples(D) else score_together
+        self.score: Callable[..., tuple[Tensor, Tensor]] = (
+            score_apart if couples_samples(D) else score_together
+        )
         self.every = {"discriminator": regularizer.every}
 
     @player(moves="D")
     def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
         x, x_fake = self.shown(x, *given)
         real, fake = self.score(self.value, x, x_fake, *given)
-        return {"adversarial": self.loss.discriminator(real, fake), **self.penalty(x, x_fake, *given)}
+        return {
+            "adversarial": self.loss.discriminator(real, fake),
+            **self.penalty(x, x_fake, *given),
+        }
 
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
@@ -71,7 +78,8 @@ class TwoPlayer(Game):
         return self.G(self.prior(len(x)), *given)
 
     def shown(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
-        """Real samples and as many fake ones as D sees them in its turn; G does not learn from it."""
+        """Real samples and as many fake ones as D sees them in its turn; G does not learn from
+        it."""
         with torch.no_grad():
             x_fake = self.fakes(x, *given)
         return self.T(x), self.T(x_fake)
@@ -94,12 +102,20 @@ class TwoPlayer(Game):
         self.regularizer.project(self.D)
 
     def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
-        given, given_unseen = ([fields[name] for name in self.condition] for fields in (seen, unseen))
-        value = self.value if couples_samples(self.D) else partial(in_parts, self.value, rows=self.at_once)
+        given, given_unseen = (
+            [fields[name] for name in self.condition] for fields in (seen, unseen)
+        )
+        value = (
+            self.value
+            if couples_samples(self.D)
+            else partial(in_parts, self.value, rows=self.at_once)
+        )
         with torch.no_grad(), batch_statistics(self.D):
             x_fake = self.T(in_parts(self.fakes, seen["x"], *given, rows=self.at_once))
             x, x_unseen = self.T(seen["x"]), self.T(unseen["x"])
-            real, heldout, fake = value(x, *given), value(x_unseen, *given_unseen), value(x_fake, *given)
+            real = value(x, *given)
+            heldout = value(x_unseen, *given_unseen)
+            fake = value(x_fake, *given)
         slope = in_parts(self.steepness, on_the_line(x, x_fake), *given, rows=self.at_once)
         train, held_out = self.estimate_tags
         return {
@@ -114,20 +130,31 @@ class TwoPlayer(Game):
 
     def steepness(self, x: Tensor, *given: Tensor) -> Tensor:
         """How steep D is at samples, (N,)."""
-        return input_gradient(lambda at: self.value(at, *given), x, create_graph=False).flatten(1).norm(dim=1)
+        return (
+            input_gradient(lambda at: self.value(at, *given), x, create_graph=False)
+            .flatten(1)
+            .norm(dim=1)
+        )
 
     @property
     def estimate_tags(self) -> tuple[str, str]:
-        """Names of E[D(x)] - E[D(G(z))] on training and on held-out data: a Wasserstein estimate, or only a gap."""
+        """Names of E[D(x)] - E[D(G(z))] on training and on held-out data: a Wasserstein estimate,
+        or only a gap."""
         if self.loss.needs_lipschitz_critic and self.regularizer.caveat:
             return "wasserstein/train", "wasserstein/heldout"
         return "discriminator/score_gap", "discriminator/score_gap_heldout"
 
     def reading(self) -> str:
         train, heldout = self.estimate_tags
-        text = f"{train} and {heldout} are E[D(x)] - E[D(G(z))] without any penalty, on training and on held-out data"
+        text = (
+            f"{train} and {heldout} are E[D(x)] - E[D(G(z))] without any penalty, on training "
+            "and on held-out data"
+        )
         if train.startswith("wasserstein"):
-            text += f"; under a {self.regularizer.caveat}. Healthy: positive, falling as samples improve, and close"
+            text += (
+                f"; under a {self.regularizer.caveat}. Healthy: positive, falling as samples "
+                "improve, and close"
+            )
         return f"{text}."
 
     def draw(self, generator: torch.Generator) -> Tensor:
@@ -141,15 +168,20 @@ class TwoPlayer(Game):
 
 
 def couples_samples(D: nn.Module) -> bool:
-    """Whether the score of a sample depends on the others in its batch, so that real and fake must come apart."""
-    return bool({"batch norm", "minibatch discrimination", "minibatch deviation"} & set(couplings(D)))
+    """Whether the score of a sample depends on the others in its batch, so that real and fake must
+    come apart."""
+    return bool(
+        {"batch norm", "minibatch discrimination", "minibatch deviation"} & set(couplings(D))
+    )
 
 
 @contextmanager
 def batch_statistics(network: nn.Module) -> Iterator[None]:
-    """Let batch norm use each batch's own statistics, as in training, and leave the running ones as they are.
+    """Let batch norm use each batch's own statistics, as in training, and leave the running ones as
+    they are.
 
-    A critic scores real and fake batches apart; running statistics, which mix both, would tell another gap.
+    A critic scores real and fake batches apart; running statistics, which mix both, would tell
+    another gap.
     """
     layers = batch_norms(network)
     before = [(layer.training, layer.track_running_stats) for layer in layers]
@@ -162,13 +194,19 @@ def batch_statistics(network: nn.Module) -> Iterator[None]:
             layer.training, layer.track_running_stats = training, tracking
 
 
-def score_together(D: Callable[..., Tensor], x: Tensor, x_fake: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
-    """One forward for real and fake: nothing couples the samples, and one large batch is faster than two."""
+def score_together(
+    D: Callable[..., Tensor], x: Tensor, x_fake: Tensor, *given: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One forward for real and fake: nothing couples the samples, and one large batch is faster
+    than two."""
     twice = [torch.cat([field, field]) for field in given]
     real, fake = D(torch.cat([x, x_fake]), *twice).split([len(x), len(x_fake)])
     return real, fake
 
 
-def score_apart(D: Callable[..., Tensor], x: Tensor, x_fake: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
-    """Two forwards: batch statistics must be those of real or of fake samples, never of their mixture."""
+def score_apart(
+    D: Callable[..., Tensor], x: Tensor, x_fake: Tensor, *given: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Two forwards: batch statistics must be those of real or of fake samples, never of their
+    mixture."""
     return D(x, *given), D(x_fake, *given)

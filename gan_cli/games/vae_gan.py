@@ -16,15 +16,18 @@ from gan_cli.registry import NonNegative, games
 
 @games.register("vae_gan")
 class VAEGAN(Encoding):
-    """A variational autoencoder whose likeness is measured by D's features, and whose decoder plays the game with D.
+    """A variational autoencoder whose likeness is measured by D's features, and whose decoder plays
+    the game with D.
 
-    Reference: Larsen et al., 2016, "Autoencoding beyond pixels using a learned similarity metric", arXiv 1512.09300,
-    algorithm 1. E: KL + likeness; G: gamma * likeness + its loss; D: its loss alone, over x, G(E(x)) and G(z).
+    Reference: Larsen et al., 2016, "Autoencoding beyond pixels using a learned similarity metric",
+    arXiv 1512.09300, algorithm 1. E: KL + likeness; G: gamma * likeness + its loss; D: its loss
+    alone, over x, G(E(x)) and G(z).
 
     Args:
         E: encoder, (N, *shape) -> (N, 2 * latent): mean and log-variance.
-        likeness: what is compared, as a Gaussian of deviation 1: `features` of D, or `pixels`, which with
-            adversarial 0 is the plain autoencoder of Kingma and Welling, 2014, arXiv 1312.6114.
+        likeness: what is compared, as a Gaussian of deviation 1: `features` of D, or `pixels`,
+            which with adversarial 0 is the plain autoencoder of Kingma and Welling, 2014, arXiv
+            1312.6114.
         gamma: weight of the likeness in the decoder's turn.
         adversarial: weight of its loss there.
     """
@@ -83,10 +86,13 @@ class VAEGAN(Encoding):
 
     def drawn(self, mean: Tensor, logvar: Tensor) -> Tensor:
         """A code from each posterior."""
-        return mean + (0.5 * logvar).exp() * noise.rows(torch.randn, *mean.shape, device=mean.device)
+        return mean + (0.5 * logvar).exp() * noise.rows(
+            torch.randn, *mean.shape, device=mean.device
+        )
 
     def unlike(self, x: Tensor, again: Tensor) -> Tensor:
-        """Half the squared distance of what is seen of samples and of others: -log N(.; ., I), up to a constant."""
+        """Half the squared distance of what is seen of samples and of others: -log N(.; ., I), up
+        to a constant."""
         return 0.5 * (self.seen(x) - self.seen(again)).square().sum(dim=1).mean()
 
     def encode(self, x: Tensor) -> Tensor:
@@ -94,10 +100,13 @@ class VAEGAN(Encoding):
 
     @torch.no_grad()
     def scores(self, heldout: Fields) -> dict[str, float]:
-        """Those of an encoder; kl, in nats; sharpness of reconstructions, that of the samples themselves being 1."""
+        """Those of an encoder; kl, in nats; sharpness of reconstructions, that of the samples
+        themselves being 1."""
         seen = scored(heldout)
         x, given = seen["x"], [seen[name] for name in self.condition]
-        mean, logvar = in_parts(lambda part: torch.cat(self.posterior(part), dim=1), x, rows=self.at_once).chunk(2, 1)
+        mean, logvar = in_parts(
+            lambda part: torch.cat(self.posterior(part), dim=1), x, rows=self.at_once
+        ).chunk(2, 1)
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(dim=1).mean()
         again = in_parts(self.reconstruct, x, *given, rows=self.at_once)
         sharp = _edges(again) / _edges(x) if x.dim() == 4 else torch.ones(())

@@ -1,6 +1,8 @@
-"""Scores of labelled images by a small classifier, trained once on the data's own training split and cached.
+"""Scores of labelled images by a small classifier, trained once on the data's own training split
+and cached.
 
-They work offline and on any labelled images, grey ones too; they are *not* the Inception figures of the literature.
+They work offline and on any labelled images, grey ones too; they are *not* the Inception figures of
+the literature.
 """
 
 import hashlib
@@ -35,27 +37,39 @@ PAIRED = 2000  # samples whose distances within a class are taken, at most
 class ClassifierScores(Scoring):
     """The classifier's view of samples, beside its view of as many held-out real images.
 
-    - classifier_score: exp E KL(p(y|x) || p(y)), between 1 and the number of classes (Salimans et al., 2016, with
-      this classifier in place of Inception); `_real` is that of held-out images.
+    - classifier_score: exp E KL(p(y|x) || p(y)), between 1 and the number of classes (Salimans et
+      al., 2016, with this classifier in place of Inception); `_real` is that of held-out images.
     - classes_covered: classes that get at least 3 in 10 of their fair share of the samples.
-    - frechet_classifier_distance: between Gaussians fitted to the classifier's features of the samples and of the
-      training split (Heusel et al., 2017, likewise), 20,000 images at most; `_floor` is that of as many held-out
-      images as samples, or of all there are. With fewer than 64 of either it means nothing.
-    - classifier_accuracy: share of the held-out images that the classifier names rightly; scored_samples: how many.
-    - conditional_accuracy, where samples of a class were asked for: share that the classifier finds to be of it;
-      beside it intra_class_diversity: mean distance of two samples of one class over that of two real ones, which a
-      generator of one picture a class cannot pass (of 2000 at most).
+    - frechet_classifier_distance: between Gaussians fitted to the classifier's features of the
+      samples and of the training split (Heusel et al., 2017, likewise), 20,000 images at most;
+      `_floor` is that of as many held-out images as samples, or of all there are. With fewer than
+      64 of either it means nothing.
+    - classifier_accuracy: share of the held-out images that the classifier names rightly;
+      scored_samples: how many.
+    - conditional_accuracy, where samples of a class were asked for: share that the classifier finds
+      to be of it; beside it intra_class_diversity: mean distance of two samples of one class over
+      that of two real ones, which a generator of one picture a class cannot pass (of 2000 at most).
 
     Args:
         n: samples to score.
     """
 
     scores = (
-        "classifier_score", "classifier_score_real", "classes_covered",
-        "frechet_classifier_distance", "frechet_classifier_distance_floor", "classifier_accuracy", "scored_samples",
-    )  # fmt: skip
+        "classifier_score",
+        "classifier_score_real",
+        "classes_covered",
+        "frechet_classifier_distance",
+        "frechet_classifier_distance_floor",
+        "classifier_accuracy",
+        "scored_samples",
+    )
     needs_labels = True
-    objectives = ("frechet_classifier_distance", "classifier_score", "classes_covered", "conditional_accuracy")
+    objectives = (
+        "frechet_classifier_distance",
+        "classifier_score",
+        "classes_covered",
+        "conditional_accuracy",
+    )
     objective = "frechet_classifier_distance"
     lower_is_better = ("frechet_classifier_distance",)
     conditional = ("conditional_accuracy", "intra_class_diversity")
@@ -65,7 +79,9 @@ class ClassifierScores(Scoring):
         self.network, self.resizing = load_or_train(dataset, device), dataset.resizing
         self.trained_on = digest(dataset)
         self.accuracy = accuracy(self.network, dataset)
-        self.reference = features_of(self.network, Decoded(dataset, dataset.train, REFERENCE), device)
+        self.reference = features_of(
+            self.network, Decoded(dataset, dataset.train, REFERENCE), device
+        )
         heldout = features_of(self.network, Decoded(dataset, dataset.heldout, n), device)
         self.heldout = len(heldout)
         self.floor = frechet_distance(heldout, self.reference)
@@ -73,12 +89,19 @@ class ClassifierScores(Scoring):
         real = dataset.few(dataset.heldout, PAIRED)
         self.apart = _apart(real["x"], real["y"], self.classes)
 
-    def seen(self, samples: Tensor, y: Tensor | None, start: int) -> tuple[Tensor, Tensor | None, Tensor]:
+    def seen(
+        self, samples: Tensor, y: Tensor | None, start: int
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         """The features, the classes, and the first of the samples themselves."""
-        return self._features(torch.nan_to_num(samples)), y, samples[: 0 if y is None else max(0, PAIRED - start)]
+        return (
+            self._features(torch.nan_to_num(samples)),
+            y,
+            samples[: 0 if y is None else max(0, PAIRED - start)],
+        )
 
     def judged(self, kept: Sequence[Any]) -> dict[str, float]:
-        """Scores of samples, (n, C, H, W) in [-1, 1], of the classes, (n,), if any were asked for."""
+        """Scores of samples, (n, C, H, W) in [-1, 1], of the classes, (n,), if any were asked
+        for."""
         features = torch.cat([part for part, _, _ in kept])
         found = self.network.head(features).argmax(dim=1)
         shares = torch.bincount(found, minlength=self.classes) / len(features)
@@ -94,13 +117,17 @@ class ClassifierScores(Scoring):
         }
 
     def _conditional(self, found: Tensor, kept: Sequence[Any]) -> dict[str, float]:
-        """The scores of samples of classes that were asked for; `found` is what the classifier calls them."""
+        """The scores of samples of classes that were asked for; `found` is what the classifier
+        calls them."""
         if kept[0][1] is None:
             return {}
-        y, samples = torch.cat([y for _, y, _ in kept]).cpu(), torch.cat([first for _, _, first in kept])
+        y = torch.cat([y for _, y, _ in kept]).cpu()
+        samples = torch.cat([first for _, _, first in kept])
         return {
             "conditional_accuracy": float((found == y).float().mean()),
-            "intra_class_diversity": float((_apart(samples, y[: len(samples)], self.classes) / self.apart).nanmean()),
+            "intra_class_diversity": float(
+                (_apart(samples, y[: len(samples)], self.classes) / self.apart).nanmean()
+            ),
         }
 
     def describe(self) -> str:
@@ -116,8 +143,11 @@ class ClassifierScores(Scoring):
     def provenance(self) -> Provenance:
         """What must be known of the figures."""
         split = f"{len(self.reference)} training images; _floor, _real: held-out ones"
-        backbone = f"small classifier of this data, right on {self.accuracy:.4f} of the held-out images"
-        trained, sides = f"trained on the training split {self.trained_on}", (len(self.reference), self.heldout)
+        backbone = (
+            f"small classifier of this data, right on {self.accuracy:.4f} of the held-out images"
+        )
+        trained = f"trained on the training split {self.trained_on}"
+        sides = (len(self.reference), self.heldout)
         note = self._few() or fewer_than(self.samples, self.heldout, HIGH)
         return Provenance(self.samples, split, self.resizing, backbone, trained, "", *sides, note)
 
@@ -136,13 +166,15 @@ class ClassifierScores(Scoring):
 
 
 def _apart(x: Tensor, y: Tensor, classes: int) -> Tensor:
-    """Mean distance of two different samples of each class, (classes,); not a number where there are fewer than two."""
+    """Mean distance of two different samples of each class, (classes,); not a number where there
+    are fewer than two."""
     flat, y = x.flatten(1).cpu(), y.cpu()
     return torch.stack([torch.pdist(flat[y == label]).mean() for label in range(classes)])
 
 
 class Classifier(nn.Module):
-    """Two convolutions, a hidden layer of 64 features, a linear head: (N, C, H, W) -> (N, classes) logits."""
+    """Two convolutions, a hidden layer of 64 features, a linear head: (N, C, H, W) -> (N, classes)
+    logits."""
 
     def __init__(self, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
@@ -172,7 +204,8 @@ def features_of(network: Classifier, images: Decoded, device: torch.device) -> T
 
 
 def load_or_train(dataset: Dataset, device: torch.device) -> Classifier:
-    """The classifier of this data set from the cache, or a new one; the cache key is the training data itself.
+    """The classifier of this data set from the cache, or a new one; the cache key is the training
+    data itself.
 
     That it is right no more often than chance is a warning.
     """
@@ -190,7 +223,11 @@ def _kept(path: Path, dataset: Dataset) -> Classifier | None:
         log.info("training the classifier for the scores (once; kept in %s)", path)
         return None
     if not is_sealed(path):
-        log.warning("%s is not what was written there, or of an older gan-cli; training the classifier again", path)
+        log.warning(
+            "%s is not what was written there, or of an older gan-cli; training the "
+            "classifier again",
+            path,
+        )
         return None
     network = Classifier(dataset.spec.shape, dataset.spec.classes)
     try:
@@ -202,18 +239,23 @@ def _kept(path: Path, dataset: Dataset) -> Classifier | None:
 
 
 def _warn_of_chance(right: float, dataset: Dataset) -> None:
-    """Chance is to name the commonest class always; what lies within two deviations of it is no better."""
+    """Chance is to name the commonest class always; what lies within two deviations of it is no
+    better."""
     y = dataset.heldout["y"]
     share = float(torch.bincount(y).max()) / len(y)
     if right <= share + 2 * (share * (1 - share) / len(y)) ** 0.5:
         log.warning(
-            "the classifier is right on %.4f of %d held-out images, no more than by chance (%.4f): scores that go "
-            "by it say nothing", right, len(y), share,
-        )  # fmt: skip
+            "the classifier is right on %.4f of %d held-out images, no more than by chance "
+            "(%.4f): scores that go by it say nothing",
+            right,
+            len(y),
+            share,
+        )
 
 
 def digest(dataset: Dataset) -> str:
-    """A short name for the classifier of this data: it follows from the training split and these constants."""
+    """A short name for the classifier of this data: it follows from the training split and these
+    constants."""
     found = hashlib.sha256(f"{FEATURES} {STEPS} {BATCH}".encode())
     for name in ("x", "y"):
         found.update(dataset.train[name].cpu().numpy().tobytes())
@@ -259,12 +301,15 @@ def accuracy(network: nn.Module, dataset: Dataset) -> float:
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) of the Gaussians fitted to two sets of features, (n, d).
+    """The squared Frechet distance of the Gaussians fitted to two sets of features, (n, d).
 
-    With C = R^T R the last trace is the sum of the singular values of R_a R_b^T, a matrix of at most n or d rows.
+    It is |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)). With C = R^T R the
+    last trace is the sum of the singular values of R_a R_b^T, a matrix of at most n or d rows.
     """
     a, b = a.double().cpu(), b.double().cpu()
-    mean, root_a, root_b = a.mean(dim=0) - b.mean(dim=0), _root_of_covariance(a), _root_of_covariance(b)
+    mean = a.mean(dim=0) - b.mean(dim=0)
+    root_a = _root_of_covariance(a)
+    root_b = _root_of_covariance(b)
     both = torch.linalg.svdvals(root_a @ root_b.T).sum()
     return float(mean.square().sum() + root_a.square().sum() + root_b.square().sum() - 2 * both)
 

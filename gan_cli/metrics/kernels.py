@@ -14,22 +14,26 @@ from gan_cli.registry import Count, metrics
 
 Kernel = Callable[[Tensor, Tensor], Tensor]
 AT_ONCE = 2000  # rows of a matrix of kernels
-MEDIAN_OF = 5000  # reference samples, at most, whose distances have the median that is a kernel's width
+# reference samples, at most, whose distances have the median that is a kernel's width
+MEDIAN_OF = 5000
 
 
 @metrics.register("mmd")
 class KernelScores(Scoring):
-    """The unbiased estimate of the squared maximum mean discrepancy, on features of a small classifier or on samples.
+    """The unbiased estimate of the squared maximum mean discrepancy, on features of a small
+    classifier or on samples.
 
     Reference: Gretton et al., 2012, "A Kernel Two-Sample Test", JMLR 13, lemma 6.
 
-    - mmd_squared: samples against as many training samples, or all there are; its mean is 0 where the laws are equal,
-      so that it is negative now and then. `_floor` is that of as many held-out samples, or of all there are.
+    - mmd_squared: samples against as many training samples, or all there are; its mean is 0 where
+      the laws are equal, so that it is negative now and then. `_floor` is that of as many held-out
+      samples, or of all there are.
 
     Args:
         n: samples to score.
-        kernel: `rbf`, with the median distance of the training samples as its width, or `polynomial`, the third power
-            of KID (Binkowski et al., 2018, arXiv 1801.01401), which compares three moments only.
+        kernel: `rbf`, with the median distance of the training samples as its width, or
+            `polynomial`, the third power of KID (Binkowski et al., 2018, arXiv 1801.01401), which
+            compares three moments only.
     """
 
     kinds = ("image", "points")
@@ -39,7 +43,11 @@ class KernelScores(Scoring):
     lower_is_better = ("mmd_squared",)
 
     def __init__(
-        self, dataset: Dataset, device: torch.device, n: Count = 2000, kernel: Literal["rbf", "polynomial"] = "rbf"
+        self,
+        dataset: Dataset,
+        device: torch.device,
+        n: Count = 2000,
+        kernel: Literal["rbf", "polynomial"] = "rbf",
     ) -> None:
         self.samples, (reference, self.heldout) = n, counted(dataset, n)
         self.view, self.resizing = view_of(dataset, device), dataset.resizing
@@ -65,15 +73,21 @@ class KernelScores(Scoring):
     @property
     def provenance(self) -> Provenance:
         """What must be known of the figures."""
-        split, view = "training samples; _floor: held-out ones", (self.view.backbone, self.view.weights)
+        split = "training samples; _floor: held-out ones"
+        view = (self.view.backbone, self.view.weights)
         sides = len(self.reference), self.heldout
-        return Provenance(self.samples, split, self.resizing, *view, f"unbiased, {self.method}", *sides)
+        return Provenance(
+            self.samples, split, self.resizing, *view, f"unbiased, {self.method}", *sides
+        )
 
 
 def mmd_squared(a: Tensor, b: Tensor, kernel: Kernel) -> float:
-    """Unbiased: E k(a, a') + E k(b, b') - 2 E k(a, b) over pairs of different points of two sets, (n, d) and (m, d)."""
+    """Unbiased: E k(a, a') + E k(b, b') - 2 E k(a, b) over pairs of different points of two sets,
+    (n, d) and (m, d)."""
     within = [_between_different(x, kernel) for x in (a, b)]
-    return sum(within) - 2 * sum(float(kernel(part, b).sum()) for part in a.split(AT_ONCE)) / (len(a) * len(b))
+    return sum(within) - 2 * sum(float(kernel(part, b).sum()) for part in a.split(AT_ONCE)) / (
+        len(a) * len(b)
+    )
 
 
 def _between_different(x: Tensor, kernel: Kernel) -> float:
@@ -85,7 +99,8 @@ def _between_different(x: Tensor, kernel: Kernel) -> float:
 
 
 def rbf(reference: Tensor) -> tuple[Kernel, str]:
-    """exp(-|a - b|^2 / (2 w^2)), w the median distance of two reference points; and the words for it."""
+    """exp(-|a - b|^2 / (2 w^2)), w the median distance of two reference points; and the words for
+    it."""
     some = reference[:MEDIAN_OF]
     width = float(torch.pdist(some).median().clamp_min(1e-12)) if len(some) > 1 else 1.0
     return lambda a, b: (

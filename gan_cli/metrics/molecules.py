@@ -23,24 +23,28 @@ log = logging.getLogger(__name__)
 
 @metrics.register("molecules")
 class MoleculeScores(Scoring):
-    """How many of the samples RDKit reads as molecules, how many of those differ, how many of those are new.
+    """How many of the samples RDKit reads as molecules, how many of those differ, how many of those
+    are new.
 
     Reference: Polykovskiy et al., 2020, "Molecular Sets (MOSES)", arXiv 1811.12823, section 3.
 
     - valid: share of the samples that are molecules, with a structure that chemistry allows;
     - unique: share of the valid ones that are different molecules;
     - novel: share of these that are not in the training split;
-    - valid_of, unique_of, novel_of: how many samples, valid ones and different ones these are shares of;
-    - usable: the product of the three, a share of the samples, which neither a copy nor one good molecule can raise;
-    - valid_random, valid_shuffled: validity of random characters, and of the characters of real molecules in random
-      order, both of the lengths of real ones.
+    - valid_of, unique_of, novel_of: how many samples, valid ones and different ones these are
+      shares of;
+    - usable: the product of the three, a share of the samples, which neither a copy nor one good
+      molecule can raise;
+    - valid_random, valid_shuffled: validity of random characters, and of the characters of real
+      molecules in random order, both of the lengths of real ones.
 
     Args:
         n: samples to score.
     """
 
     scores = (
-        "usable", "valid", "unique", "novel", "valid_of", "unique_of", "novel_of", "valid_random", "valid_shuffled",
+        "usable", "valid", "unique", "novel", "valid_of", "unique_of", "novel_of", "valid_random",
+        "valid_shuffled",
     )  # fmt: skip
     needs_package = "rdkit"
     extra = "molecules"
@@ -69,14 +73,20 @@ class MoleculeScores(Scoring):
         valid, unique = len(found) / len(written), len(different) / max(len(found), 1)
         novel = len(different - self.known) / max(len(different), 1)
         counts = {"valid_of": len(written), "unique_of": len(found), "novel_of": len(different)}
-        shares = {"usable": valid * unique * novel, "valid": valid, "unique": unique, "novel": novel}
+        shares = {
+            "usable": valid * unique * novel,
+            "valid": valid,
+            "unique": unique,
+            "novel": novel,
+        }
         return {**shares, **{name: float(count) for name, count in counts.items()}, **self.fixed}
 
     def describe(self) -> str:
         """One line on how the figures are made."""
         return (
-            f"molecules by RDKit, {self.samples} samples against {len(self.known)} known ones; valid by chance: random "
-            f"characters {self.fixed['valid_random']:.4f}, shuffled molecules {self.fixed['valid_shuffled']:.4f}"
+            f"molecules by RDKit, {self.samples} samples against {len(self.known)} known ones; "
+            f"valid by chance: random characters {self.fixed['valid_random']:.4f}, shuffled "
+            f"molecules {self.fixed['valid_shuffled']:.4f}"
         )
 
     @property
@@ -87,7 +97,8 @@ class MoleculeScores(Scoring):
 
 
 def canonical(string: str) -> str | None:
-    """The one way in which RDKit writes the molecule, or None if it is none, or longer than data may be."""
+    """The one way in which RDKit writes the molecule, or None if it is none, or longer than data
+    may be."""
     from rdkit import Chem, rdBase
 
     with rdBase.BlockLogs():
@@ -115,9 +126,11 @@ def _known(dataset: Dataset) -> set[str]:
             seal(path)
     if kept["unread"] > MOST_LEFT_OUT * len(written):
         log.warning(
-            "RDKit takes %d of the %d training strings for no molecules: what samples are compared with lacks them",
-            kept["unread"], len(written),
-        )  # fmt: skip
+            "RDKit takes %d of the %d training strings for no molecules: what samples are "
+            "compared with lacks them",
+            kept["unread"],
+            len(written),
+        )
     return set(kept["molecules"])
 
 
@@ -126,7 +139,10 @@ def _kept(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     if not is_sealed(path):
-        log.warning("%s is not what was written there, or of an older gan-cli; reading the molecules again", path)
+        log.warning(
+            "%s is not what was written there, or of an older gan-cli; reading the molecules again",
+            path,
+        )
         return None
     found: dict[str, Any] = json.loads(read_text(path))
     return found

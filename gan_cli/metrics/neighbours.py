@@ -1,4 +1,5 @@
-"""Scores by nearest neighbours: whether samples lie where real ones lie, and whether they copy the training split."""
+"""Scores by nearest neighbours: whether samples lie where real ones lie, and whether they copy the
+training split."""
 
 from collections.abc import Sequence
 
@@ -11,7 +12,8 @@ from gan_cli.metrics.provenance import Provenance
 from gan_cli.metrics.scoring import Scoring, apart, counted, fewer_than, refuse_beyond_memory
 from gan_cli.registry import Count, metrics
 
-FEW_DIMENSIONS = 128  # up to which distances are summed coordinate by coordinate, exact where points coincide
+# up to which distances are summed coordinate by coordinate, exact where points coincide
+FEW_DIMENSIONS = 128
 AT_ONCE = 1000  # training samples that queries are compared with at a time
 LOW = "coverage_real is too low"
 ROWS = 2000  # of a matrix of distances at a time
@@ -21,16 +23,18 @@ ROWS = 2000  # of a matrix of distances at a time
 class NeighbourhoodScores(Scoring):
     """Precision, recall, density and coverage by the balls that reach to the k-th neighbour.
 
-    References: Kynkaanniemi et al., 2019, arXiv 1904.06991 (precision, recall); Naeem et al., 2020, arXiv 2002.09797
-    (density, coverage). Here on features of a small classifier, and where there are no labels on pixels or
-    coordinates, in place of those of a network trained on ImageNet.
+    References: Kynkaanniemi et al., 2019, arXiv 1904.06991 (precision, recall); Naeem et al., 2020,
+    arXiv 2002.09797 (density, coverage). Here on features of a small classifier, and where there
+    are no labels on pixels or coordinates, in place of those of a network trained on ImageNet.
 
-    - precision: share of the samples in the ball of some training sample; recall: the other way round.
-    - density: how many such balls a sample lies in, over k; above 1 where samples crowd where real ones are dense.
+    - precision: share of the samples in the ball of some training sample; recall: the other way
+      round.
+    - density: how many such balls a sample lies in, over k; above 1 where samples crowd where real
+      ones are dense.
     - coverage: share of the training samples whose ball holds a sample.
-    - each with `_real`: that of as many held-out samples, or of all there are, which no generator can be expected to
-      beat by more than chance. Coverage grows and recall changes with the number of samples: where fewer are held
-      out, `_real` is another measure.
+    - each with `_real`: that of as many held-out samples, or of all there are, which no generator
+      can be expected to beat by more than chance. Coverage grows and recall changes with the number
+      of samples: where fewer are held out, `_real` is another measure.
 
     Args:
         n: samples to score, and training samples to compare with, if there are so many.
@@ -39,20 +43,25 @@ class NeighbourhoodScores(Scoring):
 
     kinds = ("image", "points")
     scores = (
-        "precision", "recall", "density", "coverage", "precision_real", "recall_real", "density_real", "coverage_real",
+        "precision", "recall", "density", "coverage", "precision_real", "recall_real",
+        "density_real", "coverage_real",
     )  # fmt: skip
     objectives = ("coverage", "density", "precision", "recall")
     objective = "coverage"
     lower_is_better = ()
 
-    def __init__(self, dataset: Dataset, device: torch.device, n: Count = 2000, k: Count = 5) -> None:
+    def __init__(
+        self, dataset: Dataset, device: torch.device, n: Count = 2000, k: Count = 5
+    ) -> None:
         self.samples, (reference, self.heldout) = n, counted(dataset, n)
         self.k, self.asked = min(k, max(1, min(n, reference, self.heldout) - 1)), k
         self.view, self.resizing = view_of(dataset, device), dataset.resizing
         self.reference = self.view.some(dataset, dataset.train, reference)
         refuse_beyond_memory("prdc", n, 2 * 8 * n * self.reference.shape[1])
         heldout = self.view.some(dataset, dataset.heldout, self.heldout)
-        self.real = {f"{name}_real": value for name, value in prdc(self.reference, heldout, self.k).items()}
+        self.real = {
+            f"{name}_real": value for name, value in prdc(self.reference, heldout, self.k).items()
+        }
 
     def seen(self, samples: Tensor, y: Tensor | None, start: int) -> Tensor:
         return self.view.of(samples)
@@ -70,7 +79,8 @@ class NeighbourhoodScores(Scoring):
     @property
     def provenance(self) -> Provenance:
         """What must be known of the figures."""
-        split, view = "training samples; _real: held-out ones", (self.view.backbone, self.view.weights)
+        split = "training samples; _real: held-out ones"
+        view = (self.view.backbone, self.view.weights)
         fewer = f" of the {self.asked} asked for" if self.k < self.asked else ""
         method, sides = f"k = {self.k} neighbours{fewer}", (len(self.reference), self.heldout)
         note = fewer_than(self.samples, self.heldout, LOW)
@@ -78,11 +88,13 @@ class NeighbourhoodScores(Scoring):
 
 
 def prdc(real: Tensor, fake: Tensor, k: int) -> dict[str, float]:
-    """Precision, recall, density and coverage of `fake` with respect to `real`, sets of features (n, d) and (m, d).
+    """Precision, recall, density and coverage of `fake` with respect to `real`, sets of features
+    (n, d) and (m, d).
 
     Raises RuntimeError where a set has k points or fewer and has so no k-th neighbour.
     """
-    in_reach, balls = torch.zeros(len(fake), dtype=torch.bool), torch.zeros(len(fake), dtype=torch.double)
+    in_reach = torch.zeros(len(fake), dtype=torch.bool)
+    balls = torch.zeros(len(fake), dtype=torch.double)
     reached, covered = [], []
     radii, fake_radii = _radii(real, k), _radii(fake, k)
     for part, radius in zip(real.split(ROWS), radii.split(ROWS), strict=True):
@@ -111,23 +123,25 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
     return torch.cdist(a.double(), b.double(), compute_mode=mode)
 
 
-# --- copies of the training split -------------------------------------------------------------------------------------
+# --- copies of the training split -----------------------------------------------------------------
 
 
 @metrics.register("memorisation")
 class MemorisationScores(Scoring):
-    """Whether samples lie nearer to the training split than held-out samples do, which the generator cannot know.
+    """Whether samples lie nearer to the training split than held-out samples do, which the
+    generator cannot know.
 
-    Reference: Meehan et al., 2020, "A Non-Parametric Test to Detect Data-Copying in Generative Models",
-    arXiv 2004.05675. Here their distances as a ratio and a share, by pixels or coordinates, over the whole training
-    split and, where training sees mirror images, those too.
+    Reference: Meehan et al., 2020, "A Non-Parametric Test to Detect Data-Copying in Generative
+    Models", arXiv 2004.05675. Here their distances as a ratio and a share, by pixels or
+    coordinates, over the whole training split and, where training sees mirror images, those too.
 
-    - memorisation_ratio: mean distance of the samples to their nearest training sample, over that of held-out
-      samples: 0 for copies, 1 for what is as new as held-out samples, more for what is far from all data.
-    - memorisation_ratio_floor: that of other held-out samples. Both are of as many as there are samples, or of half
-      of the held-out ones each.
-    - copied: share of the samples that are nearer to a training sample than 99 in 100 held-out ones are; 0.01 says
-      that nothing is copied. `copied_floor` is that of the other held-out samples.
+    - memorisation_ratio: mean distance of the samples to their nearest training sample, over that
+      of held-out samples: 0 for copies, 1 for what is as new as held-out samples, more for what is
+      far from all data.
+    - memorisation_ratio_floor: that of other held-out samples. Both are of as many as there are
+      samples, or of half of the held-out ones each.
+    - copied: share of the samples that are nearer to a training sample than 99 in 100 held-out ones
+      are; 0.01 says that nothing is copied. `copied_floor` is that of the other held-out samples.
 
     Args:
         n: samples to score.
@@ -158,8 +172,8 @@ class MemorisationScores(Scoring):
         """One line on how the figures are made."""
         ratio = self.floor["memorisation_ratio_floor"]
         return (
-            f"distance of {self.samples} samples to the training split over that of {self.half} held-out samples; "
-            f"of {self.half} others: {ratio:.3f}"
+            f"distance of {self.samples} samples to the training split over that of {self.half} "
+            f"held-out samples; of {self.half} others: {ratio:.3f}"
         )
 
     @property
@@ -170,10 +184,13 @@ class MemorisationScores(Scoring):
         seen = "pixels" if self.dataset.kind == "image" else "coordinates"
         mirrored = ", mirror images too" if self.dataset.flip else ""
         method, sides = f"Euclidean distance{mirrored}", (known, self.half)
-        return Provenance(self.samples, split, self.dataset.resizing, f"none: {seen}", "none", method, *sides)
+        return Provenance(
+            self.samples, split, self.dataset.resizing, f"none: {seen}", "none", method, *sides
+        )
 
     def _figures(self, distances: Tensor) -> dict[str, float]:
-        ratio = distances.mean().clamp_min(1e-12) / self.usual.mean().clamp_min(1e-12)  # 1 where no two samples differ
+        # 1 where no two samples differ
+        ratio = distances.mean().clamp_min(1e-12) / self.usual.mean().clamp_min(1e-12)
         near = distances < self.usual.quantile(0.01)
         return {"memorisation_ratio": float(ratio), "copied": float(near.double().mean())}
 
@@ -190,6 +207,7 @@ class MemorisationScores(Scoring):
 
 
 def _to_nearest(queries: Tensor, known: Tensor) -> Tensor:
-    """Distance of each query to the nearest known point: found by products, then measured, since products blur 0."""
+    """Distance of each query to the nearest known point: found by products, then measured, since
+    products blur 0."""
     nearest = torch.cdist(queries, known).argmin(dim=1)
     return (queries - known[nearest]).double().norm(dim=1)

@@ -19,21 +19,25 @@ AT_ONCE = 100_000  # texts whose n-grams are counted
 
 @metrics.register("ngrams")
 class NgramScores(Scoring):
-    """Jensen-Shannon divergence, in bits, between the n-grams of samples and of held-out text, n = 1 to 4.
+    """Jensen-Shannon divergence, in bits, between the n-grams of samples and of held-out text, n =
+    1 to 4.
 
     Reference: Gulrajani et al., 2017, arXiv 1704.00028, section 5.3.
 
-    - js_1 ... js_4: of samples decoded to their most likely characters; `_floor` is that of as many training windows,
-      or of all there are.
-    - js_4_shuffled: of the training windows with their characters in random order, which a model must beat.
-    - distinct: share of the samples that are different from each other; distinct_of: how many samples there are.
+    - js_1 ... js_4: of samples decoded to their most likely characters; `_floor` is that of as many
+      training windows, or of all there are.
+    - js_4_shuffled: of the training windows with their characters in random order, which a model
+      must beat.
+    - distinct: share of the samples that are different from each other; distinct_of: how many
+      samples there are.
 
     Args:
         n: samples to score.
     """
 
     scores = (
-        "js_1", "js_2", "js_3", "js_4", "js_1_floor", "js_2_floor", "js_3_floor", "js_4_floor", "js_4_shuffled",
+        "js_1", "js_2", "js_3", "js_4", "js_1_floor", "js_2_floor", "js_3_floor", "js_4_floor",
+        "js_4_shuffled",
         "distinct", "distinct_of",
     )  # fmt: skip
     objectives = ("js_4", "js_3", "js_2", "js_1")
@@ -44,8 +48,8 @@ class NgramScores(Scoring):
         self.samples, self.size = n, dataset.spec.shape[0]
         if dataset.spec.shape[1] < max(ORDERS):
             raise UserError(
-                f"data.length={dataset.spec.shape[1]}: the scores go by sequences of {max(ORDERS)} characters; "
-                "take a larger one, or evaluate_every=0."
+                f"data.length={dataset.spec.shape[1]}: the scores go by sequences of "
+                f"{max(ORDERS)} characters; take a larger one, or evaluate_every=0."
             )
         heldout = dataset.heldout["x"].cpu()
         self.reference = {order: self._grams(heldout, order) for order in ORDERS}
@@ -64,15 +68,18 @@ class NgramScores(Scoring):
         """Scores of samples, (n, V, length)."""
         rows = torch.cat([*kept])
         scores = {f"js_{order}": self._divergence(rows, order) for order in ORDERS}
-        distinct = {"distinct": len(rows.unique(dim=0)) / len(rows), "distinct_of": float(len(rows))}
+        distinct = {
+            "distinct": len(rows.unique(dim=0)) / len(rows),
+            "distinct_of": float(len(rows)),
+        }
         return {**scores, **self.fixed, **distinct}
 
     def describe(self) -> str:
         """One line on how the figures are made."""
         floors = ", ".join(f"{self.fixed[f'js_{order}_floor']:.3f}" for order in ORDERS)
         return (
-            f"divergence of n-grams in bits, {self.samples} samples; {self.windows} real ones, n = 1 to 4: {floors}; "
-            f"shuffled characters, n = 4: {self.fixed['js_4_shuffled']:.3f}"
+            f"divergence of n-grams in bits, {self.samples} samples; {self.windows} real ones, n "
+            f"= 1 to 4: {floors}; shuffled characters, n = 4: {self.fixed['js_4_shuffled']:.3f}"
         )
 
     @property

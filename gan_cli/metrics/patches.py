@@ -1,4 +1,5 @@
-"""A score of images that needs neither labels nor a trained network: how alike their small patches are."""
+"""A score of images that needs neither labels nor a trained network: how alike their small patches
+are."""
 
 from collections.abc import Iterable, Sequence
 
@@ -20,13 +21,14 @@ METHOD = f"{PER_IMAGE} patches of {PATCH}x{PATCH} an image and level, {DIRECTION
 
 @metrics.register("patches")
 class PatchScores(Scoring):
-    """Sliced Wasserstein distance between 7x7 patches of a Laplacian pyramid, averaged over its levels, times 1000.
+    """Sliced Wasserstein distance between 7x7 patches of a Laplacian pyramid, averaged over its
+    levels, times 1000.
 
-    Reference: Karras et al., 2017, "Progressive Growing of GANs", arXiv 1710.10196, section 5. Here 16 patches an
-    image instead of 128, and halving by antialiased bilinear interpolation.
+    Reference: Karras et al., 2017, "Progressive Growing of GANs", arXiv 1710.10196, section 5. Here
+    16 patches an image instead of 128, and halving by antialiased bilinear interpolation.
 
-    - sliced_wasserstein: samples against as many training images, or all there are; `_floor` is that of as many
-      held-out images, or of all there are.
+    - sliced_wasserstein: samples against as many training images, or all there are; `_floor` is
+      that of as many held-out images, or of all there are.
     - scored_samples: how many.
 
     Args:
@@ -52,13 +54,20 @@ class PatchScores(Scoring):
 
     def judged(self, kept: Sequence[list[Tensor]]) -> dict[str, float]:
         """Scores of samples, (n, C, H, W) in [-1, 1]."""
-        distance, scored = self._distance(_projected(kept)), float(sum(len(part[0]) for part in kept) // PER_IMAGE)
-        return {"sliced_wasserstein": distance, "sliced_wasserstein_floor": self.floor, "scored_samples": scored}
+        distance = self._distance(_projected(kept))
+        scored = float(sum(len(part[0]) for part in kept) // PER_IMAGE)
+        return {
+            "sliced_wasserstein": distance,
+            "sliced_wasserstein_floor": self.floor,
+            "scored_samples": scored,
+        }
 
     def describe(self) -> str:
         """One line on how the figures are made."""
         sides = apart(self.samples, self.training, self.heldout, HIGH)
-        return f"sliced Wasserstein distance of patches, {sides}; real against real: {self.floor:.2f}"
+        return (
+            f"sliced Wasserstein distance of patches, {sides}; real against real: {self.floor:.2f}"
+        )
 
     @property
     def provenance(self) -> Provenance:
@@ -74,9 +83,13 @@ class PatchScores(Scoring):
         return _projected(self._patches(part, i * size, n) for i, part in enumerate(images))
 
     def _patches(self, images: Tensor, start: int, n: int) -> list[Tensor]:
-        """For each level of the pyramid its patches, cut at the same places every time: those of image i of n."""
+        """For each level of the pyramid its patches, cut at the same places every time: those of
+        image i of n."""
         levels = _pyramid(images.to(self.device))
-        return [_cut(level, place, start, max(n, start + len(images))) for place, level in enumerate(levels)]
+        return [
+            _cut(level, place, start, max(n, start + len(images)))
+            for place, level in enumerate(levels)
+        ]
 
     def _distance(self, projected: list[Tensor]) -> float:
         gaps = [distance_of_sorted(a, b) for a, b in zip(projected, self.reference, strict=True)]
@@ -94,10 +107,16 @@ def _pyramid(images: Tensor) -> list[Tensor]:
 
 
 def _cut(images: Tensor, level: int, start: int, n: int) -> Tensor:
-    """Patches of (m, C, H, W), the images from `start` on of n, at random places: (m * 16, C, 49)."""
+    """Patches of (m, C, H, W), the images from `start` on of n, at random places: (m * 16, C,
+    49)."""
     size, random = min(PATCH, *images.shape[-2:]), noise.generator("patches", level)
-    top, left = (torch.randint(side - size + 1, (n, PER_IMAGE), generator=random) for side in images.shape[-2:])
-    rows, columns = (place[start : start + len(images), :, None, None].to(images.device) for place in (top, left))
+    top, left = (
+        torch.randint(side - size + 1, (n, PER_IMAGE), generator=random)
+        for side in images.shape[-2:]
+    )
+    rows, columns = (
+        place[start : start + len(images), :, None, None].to(images.device) for place in (top, left)
+    )
     inside = torch.arange(size, device=images.device)
     which = torch.arange(len(images), device=images.device)[:, None, None, None]
     patches = images.movedim(1, -1)[which, rows + inside[:, None], columns + inside]
@@ -105,21 +124,26 @@ def _cut(images: Tensor, level: int, start: int, n: int) -> Tensor:
 
 
 def _projected(kept: Iterable[list[Tensor]]) -> list[Tensor]:
-    """For each level the sorted projections of its patches, each channel of mean 0 and deviation 1 over all of them."""
+    """For each level the sorted projections of its patches, each channel of mean 0 and deviation 1
+    over all of them."""
     return [sorted_projections(_even(torch.cat(level))) for level in zip(*kept, strict=True)]
 
 
 def _even(channels: Tensor) -> Tensor:
     centred = channels - channels.mean(dim=(0, 2), keepdim=True)
-    return (centred / centred.square().mean(dim=(0, 2), keepdim=True).sqrt().clamp_min(1e-8)).flatten(1)
+    return (
+        centred / centred.square().mean(dim=(0, 2), keepdim=True).sqrt().clamp_min(1e-8)
+    ).flatten(1)
 
 
 def distance_of_sorted(a: Tensor, b: Tensor) -> Tensor:
-    """Mean W1 distance of the rows of (d, n) and (d, m), each sorted: the area between their quantile functions."""
+    """Mean W1 distance of the rows of (d, n) and (d, m), each sorted: the area between their
+    quantile functions."""
     n, m = a.shape[1], b.shape[1]
     if n == m:
         return (a - b).abs().mean()
-    edges = torch.cat([torch.arange(n + 1) * m, torch.arange(m + 1) * n]).unique()  # where one of them steps, times n m
+    # where one of them steps, times n m
+    edges = torch.cat([torch.arange(n + 1) * m, torch.arange(m + 1) * n]).unique()
     widths, at = (edges.diff() / (n * m)).to(a), edges[:-1]
     gaps = (a[:, (at // m).to(a.device)] - b[:, (at // n).to(b.device)]).abs_()
     return (gaps @ widths).mean()
@@ -128,7 +152,10 @@ def distance_of_sorted(a: Tensor, b: Tensor) -> Tensor:
 def sorted_projections(rows: Tensor) -> Tensor:
     """Rows (n, d) projected on 512 random directions and sorted, (512, n).
 
-    The mean absolute difference of two such is the mean W1 distance of the projections of two sets of n rows.
+    The mean absolute difference of two such is the mean W1 distance of the projections of two sets
+    of n rows.
     """
-    directions = torch.randn(DIRECTIONS, rows.shape[1], generator=noise.generator("directions")).to(rows.device)
+    directions = torch.randn(DIRECTIONS, rows.shape[1], generator=noise.generator("directions")).to(
+        rows.device
+    )
     return ((directions / directions.norm(dim=1, keepdim=True)) @ rows.T).sort(dim=1).values

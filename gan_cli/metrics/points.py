@@ -18,11 +18,14 @@ NEAR = 0.1  # a sample within this distance of a mode is of high quality
 
 @metrics.register("points")
 class PointScores(Scoring):
-    """Exact W1 between samples and held-out points; for mixtures, the modes covered and the share near a mode.
+    """Exact W1 between samples and held-out points; for mixtures, the modes covered and the share
+    near a mode.
 
-    - w1: exact Wasserstein-1 distance of 1500 samples to 1500 held-out points, or of as many as there are, by linear
-      assignment; `w1_floor` is that of as many real training points, which no generator can be expected to beat.
-    - high_quality: share of samples within 0.1 of a mode; `high_quality_3_std` within three of its deviations.
+    - w1: exact Wasserstein-1 distance of 1500 samples to 1500 held-out points, or of as many as
+      there are, by linear assignment; `w1_floor` is that of as many real training points, which no
+      generator can be expected to beat.
+    - high_quality: share of samples within 0.1 of a mode; `high_quality_3_std` within three of its
+      deviations.
     - modes: how many modes get at least a fifth of their fair share of the high-quality samples.
 
     Args:
@@ -53,7 +56,11 @@ class PointScores(Scoring):
 
     def describe(self) -> str:
         """One line on how the figures are made."""
-        others = "" if self.samples == len(self.heldout) else f"; the others are of {self.samples} samples"
+        others = (
+            ""
+            if self.samples == len(self.heldout)
+            else (f"; the others are of {self.samples} samples")
+        )
         matched = f"{len(self.heldout)} samples against as many held-out points"
         return f"w1: exact, {matched}; real: {self.floor:.3f}{others}"
 
@@ -66,7 +73,8 @@ class PointScores(Scoring):
 
 
 def wasserstein_1(a: Tensor, b: Tensor) -> float:
-    """Exact Wasserstein-1 distance between two sets of equally many points, by linear assignment."""
+    """Exact Wasserstein-1 distance between two sets of equally many points, by linear
+    assignment."""
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist
 

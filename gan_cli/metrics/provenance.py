@@ -5,13 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Provenance:
-    """How the figures of a metric came about. Two figures that differ in any of this are not comparable.
+    """How the figures of a metric came about. Two figures that differ in any of this are not
+    comparable.
 
     Args:
         n: samples scored.
         split: what the samples are compared with, and where the real ones of the floor come from.
         resizing: between the files of the data and what is scored.
-        backbone: the network whose features are compared; `none` where samples are compared as they are.
+        backbone: the network whose features are compared; `none` where samples are compared as they
+            are.
         weights: of the backbone.
         method: constants of the estimate.
         n_reference: real samples that they are compared with.

@@ -1,4 +1,5 @@
-"""How a metric is given samples: a part at a time, so that no more of them than a part need be held."""
+"""How a metric is given samples: a part at a time, so that no more of them than a part need be
+held."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -40,7 +41,8 @@ class Scoring:
 
 
 def scored(metrics: Mapping[str, Any], parts: Iterable[Part]) -> dict[str, dict[str, float]]:
-    """The scores by each of several metrics, of its own number of samples, all of them from the same parts."""
+    """The scores by each of several metrics, of its own number of samples, all of them from the
+    same parts."""
     kept: dict[str, list[Any]] = {name: [] for name in metrics}
     start, most = 0, max((metric.samples for metric in metrics.values()), default=0)
     for samples, y in parts:
@@ -48,12 +50,16 @@ def scored(metrics: Mapping[str, Any], parts: Iterable[Part]) -> dict[str, dict[
             n = min(len(samples), metric.samples - start)
             if n > 0:
                 part = samples[:n], None if y is None else y[:n]
-                kept[name].append(metric.seen(*part, start) if isinstance(metric, Scoring) else part)
+                kept[name].append(
+                    metric.seen(*part, start) if isinstance(metric, Scoring) else part
+                )
         start += len(samples)
         if start >= most:
             break
     return {
-        name: metric.judged(kept[name]) if isinstance(metric, Scoring) else metric(*_together(kept[name]))
+        name: metric.judged(kept[name])
+        if isinstance(metric, Scoring)
+        else metric(*_together(kept[name]))
         for name, metric in metrics.items()
     }
 
@@ -64,31 +70,44 @@ def _together(parts: Sequence[Part]) -> Part:
 
 
 def apart(samples: int, reference: int, floor: int, so: str = "") -> str:
-    """How many there are on each side of a comparison, in words; and what follows where the floor is of fewer."""
+    """How many there are on each side of a comparison, in words; and what follows where the floor
+    is of fewer."""
     sides = f"{samples} samples against {reference} training ones; floor: {floor} held-out ones"
     return "; ".join(filter(None, [sides, fewer_than(samples, floor, so)]))
 
 
 def fewer_than(samples: int, floor: int, so: str) -> str:
-    """What follows from a floor of fewer samples than are scored; nothing where it is of as many."""
+    """What follows from a floor of fewer samples than are scored; nothing where it is of as
+    many."""
     return f"{floor} are fewer than {samples}{so and ', so that '}{so}" if floor < samples else ""
 
 
 def counted(dataset: Dataset, n: int) -> tuple[int, int]:
-    """How many training samples n ones are compared with, and of how many held-out ones the floor is: n, or all."""
+    """How many training samples n ones are compared with, and of how many held-out ones the floor
+    is: n, or all."""
     return min(n, len(dataset.train["x"])), min(n, len(dataset.heldout["x"]))
 
 
 def refuse_beyond_memory(metric: str, n: int, needed: float) -> None:
-    """Raises UserError where a metric needs more bytes than half of the memory for so many samples."""
+    """Raises UserError where a metric needs more bytes than half of the memory for so many
+    samples."""
     if needed > memory() / 2:
         raise UserError(
-            f"{metric}: to compare n={n} samples needs {needed / 2**30:.3g} GiB of {memory() / 2**30:.3g}; ask for "
-            "fewer by n=, or evaluate_samples= of a run."
+            f"{metric}: to compare n={n} samples needs {needed / 2**30:.3g} GiB of "
+            f"{memory() / 2**30:.3g}; ask for fewer by n=, or evaluate_samples= of a run."
         )
 
 
-def underdetermined(samples: int, reference: int, floor: int, features: int, what: str, so: str) -> str:
-    """A sentence where a covariance of features is fitted to fewer samples than there are features; else nothing."""
-    least, whose = min((samples, what), (reference, what), (floor, f"{what}'s floor"), key=lambda side: side[0])
-    return f"{whose} is of fewer samples ({least}) than features ({features}): {so}" if least < features else ""
+def underdetermined(
+    samples: int, reference: int, floor: int, features: int, what: str, so: str
+) -> str:
+    """A sentence where a covariance of features is fitted to fewer samples than there are features;
+    else nothing."""
+    least, whose = min(
+        (samples, what), (reference, what), (floor, f"{what}'s floor"), key=lambda side: side[0]
+    )
+    return (
+        f"{whose} is of fewer samples ({least}) than features ({features}): {so}"
+        if least < features
+        else ""
+    )

@@ -14,9 +14,9 @@ from gan_cli.registry import networks
 class Generator(nn.Module):
     """G(z) = shift + scale * z, coordinate by coordinate: (N, latent) -> (N, *shape).
 
-    With scale 0 it makes one point, as in Mescheder et al., 2018, "Which Training Methods for GANs do actually
-    Converge?", arXiv 1801.04406, definition 2.1; with shift (theta, 0) and scale (0, 1) the line of Arjovsky et al.,
-    2017, arXiv 1701.07875, example 1.
+    With scale 0 it makes one point, as in Mescheder et al., 2018, "Which Training Methods for GANs
+    do actually Converge?", arXiv 1801.04406, definition 2.1; with shift (theta, 0) and scale (0, 1)
+    the line of Arjovsky et al., 2017, arXiv 1701.07875, example 1.
 
     Args:
         shift, scale: at the start; one number, or one for each coordinate of a sample.
@@ -36,7 +36,10 @@ class Generator(nn.Module):
         super().__init__()
         size = prod(shape)
         if latent != size:
-            raise UserError(f"model.latent={latent}: network=affine scales each coordinate; take model.latent={size}.")
+            raise UserError(
+                f"model.latent={latent}: network=affine scales each coordinate; take "
+                f"model.latent={size}."
+            )
         self.shift = nn.Parameter(_coordinates(shift, size, "generator.shift"))
         factor = _coordinates(scale, size, "generator.scale")
         if learns == "both":

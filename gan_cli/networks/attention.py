@@ -1,4 +1,5 @@
-"""Self-attention over the pixels of feature maps: what a convolution, which sees its neighbours, cannot relate."""
+"""Self-attention over the pixels of feature maps: what a convolution, which sees its neighbours,
+cannot relate."""
 
 import torch
 from torch import Tensor, nn
@@ -8,11 +9,12 @@ from gan_cli.errors import UserError
 
 
 class SelfAttention(nn.Module):
-    """x + gamma * o: at every pixel o mixes what all the others tell, by how well they match: (N, C, H, W) -> the same.
+    """x + gamma * o: at every pixel o mixes what all the others tell, by how well they match: (N,
+    C, H, W) -> the same.
 
-    Reference: Zhang et al., 2018, "Self-Attention Generative Adversarial Networks", arXiv 1805.08318, equations 1 to 3.
-    As in the authors' code, and not in the paper, keys and values are pooled 2x2 and values have C / 2 channels. gamma
-    starts at 0, where the layer is the identity.
+    Reference: Zhang et al., 2018, "Self-Attention Generative Adversarial Networks", arXiv
+    1805.08318, equations 1 to 3. As in the authors' code, and not in the paper, keys and values are
+    pooled 2x2 and values have C / 2 channels. gamma starts at 0, where the layer is the identity.
 
     Args:
         channels: C.
@@ -28,7 +30,8 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def weights(self, x: Tensor) -> Tensor:
-        """How much each pixel takes of each pooled one, (N, H * W, H * W // 4); every row sums to 1."""
+        """How much each pixel takes of each pooled one, (N, H * W, H * W // 4); every row sums to
+        1."""
         query, key = self.query(x).flatten(2), max_pool2d(self.key(x), 2).flatten(2)
         return (query.transpose(1, 2) @ key).softmax(dim=2)
 
@@ -38,8 +41,11 @@ class SelfAttention(nn.Module):
         return x + self.gamma * self.out(mixed.unflatten(2, x.shape[2:]))
 
 
-def attending(blocks: list[nn.Module], sides: list[int], attention: int, channels: int) -> list[nn.Module]:
-    """The blocks, and self-attention behind the first whose maps are the largest of at most the side `attention`.
+def attending(
+    blocks: list[nn.Module], sides: list[int], attention: int, channels: int
+) -> list[nn.Module]:
+    """The blocks, and self-attention behind the first whose maps are the largest of at most the
+    side `attention`.
 
     Args:
         sides: of the maps that each block gives.
@@ -51,6 +57,9 @@ def attending(blocks: list[nn.Module], sides: list[int], attention: int, channel
     if not attention:
         return blocks
     if attention < min(sides):
-        raise UserError(f"network.attention={attention}: the smallest feature maps have side {min(sides)}; take that.")
+        raise UserError(
+            f"network.attention={attention}: the smallest feature maps have side "
+            f"{min(sides)}; take that."
+        )
     place = 1 + sides.index(max(side for side in sides if side <= attention))
     return [*blocks[:place], SelfAttention(channels), *blocks[place:]]

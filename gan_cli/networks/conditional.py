@@ -7,7 +7,8 @@ from gan_cli.networks.layers import feature_size, one_hot
 
 
 class Concatenated(nn.Module):
-    """network(x with the class as further columns, or as further planes of an image): (N, ...), (N,) -> what it gives.
+    """network(x with the class as further columns, or as further planes of an image): (N, ...),
+    (N,) -> what it gives.
 
     Reference: Mirza and Osindero, 2014, "Conditional Generative Adversarial Nets", arXiv 1411.1784.
 
@@ -27,9 +28,11 @@ class Concatenated(nn.Module):
 
 
 class Projected(nn.Module):
-    """A discriminator's score and the product of its features with a vector of the class: (N, ...), (N,) -> (N,).
+    """A discriminator's score and the product of its features with a vector of the class: (N, ...),
+    (N,) -> (N,).
 
-    Reference: Miyato and Koyama, 2018, "cGANs with Projection Discriminator", arXiv 1802.05637, equation 3.
+    Reference: Miyato and Koyama, 2018, "cGANs with Projection Discriminator", arXiv 1802.05637,
+    equation 3.
 
     Args:
         network: a discriminator with `features`, `score` and `feature_size`.

@@ -15,27 +15,31 @@ WIDEST = 8  # channels stop doubling at 8 * width, the paper's 1024 for a width 
 
 
 def stages(shape: tuple[int, ...], width: int) -> tuple[int, list[int]]:
-    """The side of the smallest feature map, and the channels of each map from the image's side inward.
+    """The side of the smallest feature map, and the channels of each map from the image's side
+    inward.
 
     32x32 at width 64 is (4, [64, 128, 256]); 28x28 is (7, [64, 128]); 8x8 is (2, [64, 128]).
     """
     if len(shape) != 3 or shape[1] != shape[2] or shape[1] not in SIZES:
         known = ", ".join(str(size) for size in SIZES)
         raise UserError(
-            f"network=dcgan: cannot make samples of shape {tuple(shape)}; it takes square images of side {known}. "
-            "Take network=mlp, or set data.image_size where the data has it."
+            f"network=dcgan: cannot make samples of shape {tuple(shape)}; it takes square images "
+            f"of side {known}. Take network=mlp, or set data.image_size where the data has it."
         )
-    base = {28: 7, 8: 2}.get(shape[1], 4)  # 8x8 goes down to 2x2: one stage alone makes a critic too weak to learn from
+    # 8x8 goes down to 2x2: one stage alone makes a critic too weak to learn from
+    base = {28: 7, 8: 2}.get(shape[1], 4)
     count = (shape[1] // base).bit_length() - 1
     return base, [width * min(2**i, WIDEST) for i in range(count)]
 
 
 @networks.register("dcgan.generator")
 class Generator(nn.Module):
-    """(N, latent) -> (N, C, S, S) in [-1, 1]: a linear map to the smallest feature maps, then doublings to the image.
+    """(N, latent) -> (N, C, S, S) in [-1, 1]: a linear map to the smallest feature maps, then
+    doublings to the image.
 
-    Reference: Radford et al., 2015, "Unsupervised Representation Learning with DCGANs", arXiv 1511.06434: transposed
-    convolutions, ReLU, batch norm in all but the output layer, tanh; weights N(0, 0.02).
+    Reference: Radford et al., 2015, "Unsupervised Representation Learning with DCGANs", arXiv
+    1511.06434: transposed convolutions, ReLU, batch norm in all but the output layer, tanh; weights
+    N(0, 0.02).
 
     Args:
         width: channels beside the image; they double with each halving of the side.
@@ -52,7 +56,9 @@ class Generator(nn.Module):
         latent: int,
         width: Count = 32,
         constant: bool = False,
-        activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "gated"] = "relu",
+        activation: Literal[
+            "relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "gated"
+        ] = "relu",
         convolutions: Depth = 1,
         generator_norm: Literal["none", "batch", "layer"] = "batch",
         init: Literal["dcgan", "he"] = "dcgan",
@@ -63,15 +69,27 @@ class Generator(nn.Module):
         units = UNITS.get(activation, 1)
 
         def hidden(features: int) -> list[nn.Module]:
-            return [*norm(generator_norm, units * features, spatial=True), ACTIVATIONS[activation]()]
+            return [
+                *norm(generator_norm, units * features, spatial=True),
+                ACTIVATIONS[activation](),
+            ]
 
         first = units * outward[0]
-        layers: list[nn.Module] = [nn.Linear(latent, first * base**2), nn.Unflatten(1, (first, base, base))]
+        layers: list[nn.Module] = [
+            nn.Linear(latent, first * base**2),
+            nn.Unflatten(1, (first, base, base)),
+        ]
         for i, (inputs, outputs) in enumerate(pairwise(outward)):
             for _ in range(convolutions - 1):
-                layers += [*hidden(inputs), nn.Conv2d(inputs, units * inputs, kernel_size=3, padding=1)]
+                layers += [
+                    *hidden(inputs),
+                    nn.Conv2d(inputs, units * inputs, kernel_size=3, padding=1),
+                ]
             outputs *= units if i < len(outward) - 2 else 1
-            layers += [*hidden(inputs), nn.ConvTranspose2d(inputs, outputs, kernel_size=4, stride=2, padding=1)]
+            layers += [
+                *hidden(inputs),
+                nn.ConvTranspose2d(inputs, outputs, kernel_size=4, stride=2, padding=1),
+            ]
         self.layers = nn.Sequential(*layers, nn.Tanh())
         initialise(self, init)
 
@@ -83,13 +101,15 @@ class Generator(nn.Module):
 class Discriminator(Scored):
     """(N, C, S, S) -> (N,): halvings to the smallest feature maps, then a linear score.
 
-    Reference: Radford et al., 2015, arXiv 1511.06434: strided convolutions, leaky ReLU of slope 0.2, a norm in all
-    but the first layer. (The paper's batch norm couples the samples; WGAN-GP needs `critic_norm` none or layer.)
+    Reference: Radford et al., 2015, arXiv 1511.06434: strided convolutions, leaky ReLU of slope
+    0.2, a norm in all but the first layer. (The paper's batch norm couples the samples; WGAN-GP
+    needs `critic_norm` none or layer.)
 
     Args:
         width, convolutions, init: as the generator's.
         activation: after every convolution.
-        critic_norm: the norm after each convolution but the first; `weight` and `spectral` are norms of the weights.
+        critic_norm: the norm after each convolution but the first; `weight` and `spectral` are
+            norms of the weights.
         minibatch: features of minibatch discrimination before the score; 0 is none.
         squash: `sigmoid` turns the score into a probability; the losses expect the raw score.
     """
@@ -98,7 +118,9 @@ class Discriminator(Scored):
         self,
         shape: tuple[int, ...],
         width: Count = 32,
-        activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "gated"] = "leaky_relu",
+        activation: Literal[
+            "relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "gated"
+        ] = "leaky_relu",
         convolutions: Depth = 1,
         critic_norm: Literal["none", "batch", "layer", "instance", "weight", "spectral"] = "batch",
         minibatch: Annotated[int, Ge(0)] = 0,
@@ -106,20 +128,24 @@ class Discriminator(Scored):
         squash: Literal["none", "sigmoid"] = "none",
     ) -> None:
         super().__init__()
-        self.end_with(*_halvings(shape, width, activation, convolutions, critic_norm), minibatch, squash)
+        self.end_with(
+            *_halvings(shape, width, activation, convolutions, critic_norm), minibatch, squash
+        )
         initialise(self, init)
         constrain(self, critic_norm)
 
 
 @networks.register("dcgan.autoencoder")
 class Autoencoder(nn.Module):
-    """(N, C, S, S) -> (reconstruction in [-1, 1], code (N, code)): the discriminator's layers, then the generator.
+    """(N, C, S, S) -> (reconstruction in [-1, 1], code (N, code)): the discriminator's layers, then
+    the generator.
 
     Args:
         width, init: as the generator's.
         code: width of the code.
         activation: after every convolution of the encoder.
-        critic_norm: the norm after each convolution of the encoder but the first, and before those of the decoder.
+        critic_norm: the norm after each convolution of the encoder but the first, and before those
+            of the decoder.
     """
 
     def __init__(
@@ -127,7 +153,9 @@ class Autoencoder(nn.Module):
         shape: tuple[int, ...],
         width: Count = 32,
         code: Count = 64,
-        activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "gated"] = "leaky_relu",
+        activation: Literal[
+            "relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "gated"
+        ] = "leaky_relu",
         critic_norm: Literal["none", "batch", "layer"] = "batch",
         init: Literal["dcgan", "he"] = "dcgan",
     ) -> None:
@@ -157,7 +185,9 @@ class Encoder(nn.Module):
         shape: tuple[int, ...],
         outputs: int,
         width: Count = 32,
-        activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "gated"] = "leaky_relu",
+        activation: Literal[
+            "relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "gated"
+        ] = "leaky_relu",
         convolutions: Depth = 1,
         encoder_norm: Literal["none", "batch", "layer"] = "batch",
         init: Literal["dcgan", "he"] = "dcgan",
@@ -174,7 +204,8 @@ class Encoder(nn.Module):
 def _halvings(
     shape: tuple[int, ...], width: int, activation: str, convolutions: int, norm_name: str
 ) -> tuple[list[nn.Module], int]:
-    """Layers from an image to its smallest feature maps, flattened; and how many features those are."""
+    """Layers from an image to its smallest feature maps, flattened; and how many features those
+    are."""
     base, channels = stages(shape, width)
     units = UNITS.get(activation, 1)
     layers: list[nn.Module] = []

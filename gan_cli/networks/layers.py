@@ -1,4 +1,5 @@
-"""Layers that several families share: activations by name, norms by name, weight initialisation by name."""
+"""Layers that several families share: activations by name, norms by name, weight initialisation by
+name."""
 
 from collections.abc import Callable
 from math import prod
@@ -12,7 +13,8 @@ from gan_cli import noise
 from gan_cli.errors import UserError
 
 WEIGHTED = (
-    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
 )  # fmt: skip
 """The layers that multiply by a weight: what norms of weights and initialisations are for."""
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -26,7 +28,8 @@ def widened(x: Tensor) -> Tensor:
 
 
 def one_hot(y: Tensor, classes: int) -> Tensor:
-    """(N, ...) -> (N, ..., classes), float32: 1 in the place of each label. torch's own function asks the host."""
+    """(N, ...) -> (N, ..., classes), float32: 1 in the place of each label. torch's own function
+    asks the host."""
     return (y[..., None] == torch.arange(classes, device=y.device)).float()
 
 
@@ -47,8 +50,8 @@ class Maxout(nn.Module):
 class Gated(nn.Module):
     """sigmoid(a) * tanh(b) of the two halves of the features: (N, 2 C, ...) -> (N, C, ...).
 
-    Reference: van den Oord et al., 2016, "Conditional Image Generation with PixelCNN Decoders", arXiv 1606.05328,
-    equation 2.
+    Reference: van den Oord et al., 2016, "Conditional Image Generation with PixelCNN Decoders",
+    arXiv 1606.05328, equation 2.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,7 +60,8 @@ class Gated(nn.Module):
 
 
 class SmoothELU(nn.Module):
-    """softplus(2 x + 2) / 2 - 1: an ELU that can be differentiated twice, which a gradient penalty needs.
+    """softplus(2 x + 2) / 2 - 1: an ELU that can be differentiated twice, which a gradient penalty
+    needs.
 
     Reference: Gulrajani et al., 2017, arXiv 1704.00028, appendix D.
     """
@@ -82,8 +86,9 @@ class GaussianNoise(nn.Module):
 class MinibatchDiscrimination(nn.Module):
     """Tells each sample how near the others of its batch are: (N, A) -> (N, A + features).
 
-    Reference: Salimans et al., 2016, "Improved Techniques for Training GANs", arXiv 1606.03498, section 3.2:
-    o_b(x_i) = sum over j != i of exp(-|M_ib - M_jb|_1), with M = x T of shape (features, inner).
+    Reference: Salimans et al., 2016, "Improved Techniques for Training GANs", arXiv 1606.03498,
+    section 3.2: o_b(x_i) = sum over j != i of exp(-|M_ib - M_jb|_1), with M = x T of shape
+    (features, inner).
     """
 
     def __init__(self, inputs: int, features: int, inner: int = 5) -> None:
@@ -112,17 +117,22 @@ UNITS = {"maxout": 5, "gated": 2}
 
 
 class MinibatchDeviation(nn.Module):
-    """One more map: how much the samples of a group differ, the same at every pixel: (N, C, H, W) -> (N, C + 1, H, W).
+    """One more map: how much the samples of a group differ, the same at every pixel: (N, C, H, W)
+    -> (N, C + 1, H, W).
 
-    Reference: Karras et al., 2018, arXiv 1710.10196, section 3; groups of four as in the authors' code, of three, two
-    or one where a batch cannot be cut so.
+    Reference: Karras et al., 2018, arXiv 1710.10196, section 3; groups of four as in the authors'
+    code, of three, two or one where a batch cannot be cut so.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         count = len(x) // next(size for size in range(GROUP, 0, -1) if len(x) % size == 0)
         groups = x.unflatten(0, (-1, count))
         deviation = (widened(groups).var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
-        told = deviation.to(x.dtype).repeat(len(groups))[:, None, None, None].expand(-1, 1, *x.shape[2:])
+        told = (
+            deviation.to(x.dtype)
+            .repeat(len(groups))[:, None, None, None]
+            .expand(-1, 1, *x.shape[2:])
+        )
         return torch.cat([x, told], dim=1)
 
 
@@ -138,19 +148,30 @@ COUPLING: dict[str, type[nn.Module]] = {
 
 
 def couplings(network: nn.Module) -> list[str]:
-    """Layers whose output for a sample depends on how its batch is cut: by statistics, or by random numbers."""
-    return [name for name, kind in COUPLING.items() if any(isinstance(module, kind) for module in network.modules())]
+    """Layers whose output for a sample depends on how its batch is cut: by statistics, or by random
+    numbers."""
+    return [
+        name
+        for name, kind in COUPLING.items()
+        if any(isinstance(module, kind) for module in network.modules())
+    ]
 
 
 def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     """The layers with running statistics of a batch."""
-    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    return [
+        module
+        for module in network.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    ]
 
 
 def norm(name: str, channels: int, spatial: bool) -> list[nn.Module]:
-    """A norm layer for (N, C) or (N, C, H, W), in a list so that `none` adds no layer; see `constrain` for the others.
+    """A norm layer for (N, C) or (N, C, H, W), in a list so that `none` adds no layer; see
+    `constrain` for the others.
 
-    `layer` of images normalises over (C, H, W) with one scale and offset a channel, as the WGAN-GP authors' code does.
+    `layer` of images normalises over (C, H, W) with one scale and offset a channel, as the WGAN-GP
+    authors' code does.
     """
     if name == "batch":
         return [nn.BatchNorm2d(channels) if spatial else nn.BatchNorm1d(channels)]
@@ -158,13 +179,16 @@ def norm(name: str, channels: int, spatial: bool) -> list[nn.Module]:
         return [nn.GroupNorm(1, channels) if spatial else nn.LayerNorm(channels)]
     if name == "instance":
         if not spatial:
-            raise UserError("critic_norm=instance: normalises over pixels, and points have none; take layer.")
+            raise UserError(
+                "critic_norm=instance: normalises over pixels, and points have none; take layer."
+            )
         return [nn.InstanceNorm2d(channels, affine=True)]
     return []
 
 
 class Scored(nn.Module):
-    """A discriminator, (N, *shape) -> (N,): its `layers` are a trunk and, as their last ones, the score.
+    """A discriminator, (N, *shape) -> (N,): its `layers` are a trunk and, as their last ones, the
+    score.
 
     Attributes:
         feature_size: width of what the trunk gives.
@@ -181,7 +205,8 @@ class Scored(nn.Module):
         squash: str = "none",
         head: nn.Module | None = None,
     ) -> None:
-        """Make the layers: `trunk`, which gives (N, inputs), minibatch discrimination if it has features, the score.
+        """Make the layers: `trunk`, which gives (N, inputs), minibatch discrimination if it has
+        features, the score.
 
         Args:
             head: what gives the score, if not a plain linear layer.
@@ -190,7 +215,9 @@ class Scored(nn.Module):
         self.feature_size = inputs + minibatch
         self._trunk = len(trunk) + len(told)
         squashed = [nn.Sigmoid()] if squash == "sigmoid" else []
-        self.layers = nn.Sequential(*trunk, *told, head or nn.Linear(self.feature_size, 1), nn.Flatten(0), *squashed)
+        self.layers = nn.Sequential(
+            *trunk, *told, head or nn.Linear(self.feature_size, 1), nn.Flatten(0), *squashed
+        )
 
     def features(self, x: Tensor) -> Tensor:
         """What the trunk makes of samples, (N, feature_size)."""
@@ -208,16 +235,20 @@ def feature_size(discriminator: nn.Module) -> int:
     """The width of a discriminator's features. Raises UserError for one that has none."""
     size = getattr(discriminator, "feature_size", None)
     if size is None:
-        raise UserError("network.discriminator: has no features for a second head; take network=mlp, dcgan or resnet.")
+        raise UserError(
+            "network.discriminator: has no features for a second head; take network=mlp, dcgan "
+            "or resnet."
+        )
     return int(size)
 
 
 def constrain(network: nn.Module, name: str) -> None:
-    """Put `weight` or `spectral` norm on every linear and convolutional layer; other names change nothing.
+    """Put `weight` or `spectral` norm on every linear and convolutional layer; other names change
+    nothing.
 
-    Reference: Salimans and Kingma, 2016, arXiv 1602.07868; Miyato et al., 2018, "Spectral Normalization for GANs",
-    arXiv 1802.05957, algorithm 1: one power iteration a forward in training, the matrix of a convolution is
-    (out, in * k * k).
+    Reference: Salimans and Kingma, 2016, arXiv 1602.07868; Miyato et al., 2018, "Spectral
+    Normalization for GANs", arXiv 1802.05957, algorithm 1: one power iteration a forward in
+    training, the matrix of a convolution is (out, in * k * k).
     """
     changes: dict[str, Callable[[nn.Module], nn.Module]] = {
         "weight": parametrizations.weight_norm,
@@ -229,10 +260,14 @@ def constrain(network: nn.Module, name: str) -> None:
 
 
 def tie(network: nn.Module, other: nn.Module, apart: int) -> None:
-    """Let `other` take the layers of `network`, but for its own first (apart 0) or last (-1) linear or convolution."""
+    """Let `other` take the layers of `network`, but for its own first (apart 0) or last (-1) linear
+    or convolution."""
     layers, own = (getattr(each, "layers", None) for each in (network, other))
     if not isinstance(layers, nn.Sequential) or not isinstance(own, nn.Sequential):
-        raise UserError("model.share: this network has no sequence of layers to share; take network=dcgan or mlp.")
+        raise UserError(
+            "model.share: this network has no sequence of layers to share; take "
+            "network=dcgan or mlp."
+        )
     place = [i for i, layer in enumerate(layers) if isinstance(layer, WEIGHTED)][apart]
     for i in range(place) if apart else range(place + 1, len(layers)):
         own[i] = layers[i]
@@ -240,7 +275,8 @@ def tie(network: nn.Module, other: nn.Module, apart: int) -> None:
 
 @torch.no_grad()
 def initialise(network: nn.Module, scheme: str) -> None:
-    """Set every weight by `he` (normal, variance 2 / fan_in) or `dcgan` (N(0, 0.02), batch-norm scales N(1, 0.02))."""
+    """Set every weight by `he` (normal, variance 2 / fan_in) or `dcgan` (N(0, 0.02), batch-norm
+    scales N(1, 0.02))."""
     for module in network.modules():
         if isinstance(module, WEIGHTED):
             std = 0.02 if scheme == "dcgan" else GAIN / _fan_in(module) ** 0.5
@@ -253,6 +289,9 @@ def initialise(network: nn.Module, scheme: str) -> None:
 
 def _fan_in(module: Any) -> float:
     """How many inputs each output of a weighted layer sums over."""
-    if isinstance(module, TRANSPOSED):  # weight (in, out / groups, k, ...); each output sees k / stride taps an axis
-        return module.in_channels / module.groups * module.weight[0, 0].numel() / prod(module.stride)
+    # weight (in, out / groups, k, ...); each output sees k / stride taps an axis
+    if isinstance(module, TRANSPOSED):
+        return (
+            module.in_channels / module.groups * module.weight[0, 0].numel() / prod(module.stride)
+        )
     return module.weight[0].numel()

@@ -13,8 +13,9 @@ from gan_cli.registry import Count, Depth, networks
 class Encoder(nn.Module):
     """(N, V, T) -> (N, outputs): an LSTM reads the string from both ends.
 
-    Reference: Hochreiter and Schmidhuber, 1997, "Long Short-Term Memory"; as the encoder of molecules, Polykovskiy et
-    al., 2020, "Molecular Sets (MOSES)", arXiv 1811.12823, the authors' code.
+    Reference: Hochreiter and Schmidhuber, 1997, "Long Short-Term Memory"; as the encoder of
+    molecules, Polykovskiy et al., 2020, "Molecular Sets (MOSES)", arXiv 1811.12823, the authors'
+    code.
 
     Args:
         width: of the state, each way.
@@ -33,25 +34,30 @@ class Encoder(nn.Module):
 
 @networks.register("lstm.generator")
 class Generator(nn.Module):
-    """(N, latent) -> (N, V, T): an LSTM, told z at every place, writes the likeliest character and reads it again.
+    """(N, latent) -> (N, V, T): an LSTM, told z at every place, writes the likeliest character and
+    reads it again.
 
-    Reference: as the encoder's. The value is the distribution over the V characters at each place. What is read again
-    is the likeliest one, whose gradient is that of the distribution (Bengio et al., 2013, "Estimating or Propagating
-    Gradients Through Stochastic Neurons", arXiv 1308.3432: straight through).
+    Reference: as the encoder's. The value is the distribution over the V characters at each place.
+    What is read again is the likeliest one, whose gradient is that of the distribution (Bengio et
+    al., 2013, "Estimating or Propagating Gradients Through Stochastic Neurons", arXiv 1308.3432:
+    straight through).
 
     Args:
         width: of the state.
         layers: LSTMs above each other.
     """
 
-    def __init__(self, shape: tuple[int, ...], latent: int, width: Count = 256, layers: Depth = 1) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], latent: int, width: Count = 256, layers: Depth = 1
+    ) -> None:
         super().__init__()
         self.characters, self.length = sequence(shape, "lstm")
         self.write = nn.LSTM(self.characters + latent, width, layers, batch_first=True)
         self.scores = nn.Linear(width, self.characters)
 
     def forward(self, z: Tensor) -> Tensor:
-        last, state, written = z.new_zeros(z.shape[0], self.characters), None, []  # not len(z): see `Concatenated`
+        # not len(z): see `Concatenated`
+        last, state, written = z.new_zeros(z.shape[0], self.characters), None, []
         for _ in range(self.length):
             hidden, state = self.write(torch.cat([last, z], dim=1)[:, None], state)
             shares = self.scores(hidden[:, 0]).softmax(dim=1)
@@ -60,7 +66,8 @@ class Generator(nn.Module):
         return torch.stack(written, dim=2)
 
     def log_likelihood(self, z: Tensor, x: Tensor) -> Tensor:
-        """log p(x | z), (N,), of one-hot strings (N, V, T): every character given those before it (teacher forcing)."""
+        """log p(x | z), (N,), of one-hot strings (N, V, T): every character given those before it
+        (teacher forcing)."""
         before = pad(x, (1, 0))[:, :, :-1].movedim(1, 2)
         hidden, _ = self.write(torch.cat([before, z[:, None].expand(-1, self.length, -1)], dim=2))
         return (self.scores(hidden).log_softmax(dim=2) * x.movedim(1, 2)).sum(dim=(1, 2))

@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from gan_cli.networks.layers import ACTIVATIONS, UNITS, GaussianNoise, Scored, constrain, initialise, norm
+from gan_cli.networks.layers import (
+    ACTIVATIONS,
+    UNITS,
+    GaussianNoise,
+    Scored,
+    constrain,
+    initialise,
+    norm,
+)
 from gan_cli.registry import Count, Depth, Fraction, NonNegative, Widths, networks
 
 
@@ -28,7 +36,9 @@ class Generator(nn.Module):
         bounded: bool,
         width: Widths = 256,
         depth: Depth = 3,
-        activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "maxout", "gated"] = "relu",
+        activation: Literal[
+            "relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "maxout", "gated"
+        ] = "relu",
         dropout: Fraction = 0.0,
         generator_norm: Literal["none", "batch", "layer"] = "none",
     ) -> None:
@@ -49,7 +59,8 @@ class Discriminator(Scored):
     Args:
         width, depth, activation: as the generator's.
         dropout, input_dropout: share of hidden, and of input, features that a forward leaves out.
-        critic_norm: a norm after each hidden layer; `weight` and `spectral` are norms of the weights.
+        critic_norm: a norm after each hidden layer; `weight` and `spectral` are norms of the
+            weights.
         minibatch: features of minibatch discrimination before the score; 0 is none.
         squash: `sigmoid` turns the score into a probability; the losses expect the raw score.
     """
@@ -59,7 +70,9 @@ class Discriminator(Scored):
         shape: tuple[int, ...],
         width: Widths = 256,
         depth: Depth = 3,
-        activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "maxout", "gated"] = "relu",
+        activation: Literal[
+            "relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "maxout", "gated"
+        ] = "relu",
         dropout: Fraction = 0.0,
         input_dropout: Fraction = 0.0,
         critic_norm: Literal["none", "batch", "layer", "instance", "weight", "spectral"] = "none",
@@ -67,7 +80,10 @@ class Discriminator(Scored):
         squash: Literal["none", "sigmoid"] = "none",
     ) -> None:
         super().__init__()
-        first: list[nn.Module] = [nn.Flatten(), *([nn.Dropout(input_dropout)] if input_dropout else [])]
+        first: list[nn.Module] = [
+            nn.Flatten(),
+            *([nn.Dropout(input_dropout)] if input_dropout else []),
+        ]
         hidden = _hidden(prod(shape), width, depth, activation, critic_norm, dropout)
         self.end_with([*first, *hidden], _last(width), minibatch, squash)
         initialise(self, "he")
@@ -76,7 +92,8 @@ class Discriminator(Scored):
 
 @networks.register("mlp.autoencoder")
 class Autoencoder(nn.Module):
-    """(N, *shape) -> (reconstruction, code (N, code)), through tanh where the data is bounded to [-1, 1].
+    """(N, *shape) -> (reconstruction, code (N, code)), through tanh where the data is bounded to
+    [-1, 1].
 
     Args:
         width, depth, activation: as the generator's, for both halves.
@@ -91,14 +108,18 @@ class Autoencoder(nn.Module):
         width: Count = 256,
         depth: Depth = 2,
         code: Count = 32,
-        activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "maxout", "gated"] = "relu",
+        activation: Literal[
+            "relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "maxout", "gated"
+        ] = "relu",
         critic_norm: Literal["none", "batch", "layer"] = "none",
     ) -> None:
         super().__init__()
         hidden = _hidden(prod(shape), width, depth, activation, critic_norm, 0.0)
         self.encoder = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width, code))
         initialise(self.encoder, "he")
-        self.decoder = Generator(shape, code, bounded, width, depth, activation, generator_norm=critic_norm)
+        self.decoder = Generator(
+            shape, code, bounded, width, depth, activation, generator_norm=critic_norm
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         code = self.encoder(x)
@@ -120,7 +141,9 @@ class Encoder(nn.Module):
         outputs: int,
         width: Count = 256,
         depth: Depth = 3,
-        activation: Literal["relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "maxout", "gated"] = "relu",
+        activation: Literal[
+            "relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "maxout", "gated"
+        ] = "relu",
         encoder_norm: Literal["none", "batch", "layer"] = "none",
     ) -> None:
         super().__init__()
@@ -140,7 +163,8 @@ class Classifier(nn.Module):
 
     Args:
         width, depth, activation: as the generator's.
-        input_noise: deviation of the noise on samples in [-1, 1] (twice the paper's 0.3, for data in [0, 1]).
+        input_noise: deviation of the noise on samples in [-1, 1] (twice the paper's 0.3, for data
+            in [0, 1]).
         hidden_noise: of the noise on hidden features.
         critic_norm: `weight` in the paper.
     """
@@ -177,11 +201,16 @@ class Classifier(nn.Module):
 def _hidden(
     inputs: int, width: int | list[int], depth: int, activation: str, norm_name: str, dropout: float
 ) -> list[nn.Module]:
-    """`depth` times: linear, norm, activation, dropout. Some activations take several features for each they give."""
+    """`depth` times: linear, norm, activation, dropout. Some activations take several features for
+    each they give."""
     layers: list[nn.Module] = []
     for features in width if isinstance(width, list) else [width] * depth:
         units = UNITS.get(activation, 1) * features
-        layers += [nn.Linear(inputs, units), *norm(norm_name, units, spatial=False), ACTIVATIONS[activation]()]
+        layers += [
+            nn.Linear(inputs, units),
+            *norm(norm_name, units, spatial=False),
+            ACTIVATIONS[activation](),
+        ]
         layers += [nn.Dropout(dropout)] if dropout else []
         inputs = features
     return layers

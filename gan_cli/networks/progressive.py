@@ -16,14 +16,24 @@ TINY = 1e-8
 
 
 class EqualConv(nn.Conv2d):
-    """A convolution that keeps the side, its weights drawn from N(0, 1) and scaled by gain / sqrt(fan_in) at every use.
+    """A convolution that keeps the side, its weights drawn from N(0, 1) and scaled by gain /
+    sqrt(fan_in) at every use.
 
-    Reference: Karras et al., 2018, "Progressive Growing of GANs", arXiv 1710.10196, section 4.1: so Adam, whose steps
-    do not know the scale of a weight, moves all layers at one speed.
+    Reference: Karras et al., 2018, "Progressive Growing of GANs", arXiv 1710.10196, section 4.1: so
+    Adam, whose steps do not know the scale of a weight, moves all layers at one speed.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel_size: int, gain: float = GAIN, padding: int | None = None):
-        super().__init__(inputs, outputs, kernel_size, padding=kernel_size // 2 if padding is None else padding)
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel_size: int,
+        gain: float = GAIN,
+        padding: int | None = None,
+    ):
+        super().__init__(
+            inputs, outputs, kernel_size, padding=kernel_size // 2 if padding is None else padding
+        )
         self.scale = gain / (inputs * kernel_size**2) ** 0.5
         _draw(self)
 
@@ -39,7 +49,9 @@ class EqualLinear(nn.Linear):
         offset: what every output starts with.
     """
 
-    def __init__(self, inputs: int, outputs: int, gain: float = GAIN, rate: float = 1.0, offset: float = 0.0) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, gain: float = GAIN, rate: float = 1.0, offset: float = 0.0
+    ) -> None:
         super().__init__(inputs, outputs)
         self.scale, self.rate = gain / inputs**0.5 * rate, rate
         _draw(self, 1 / rate, offset / rate)
@@ -61,12 +73,16 @@ class PixelNorm(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = (widened(x).square().mean(dim=1, keepdim=True) + TINY).rsqrt()  # which float16 has no number for
+        # which float16 has no number for
+        scale = (widened(x).square().mean(dim=1, keepdim=True) + TINY).rsqrt()
         return x * scale.to(x.dtype)
 
 
-def channels(shape: tuple[int, ...], width: int, family: str = "progressive") -> tuple[int, list[int]]:
-    """The side of the coarsest maps, and the channels of each scale from there: (4, [128, 64, 32, 16]) at 32x32, 16."""
+def channels(
+    shape: tuple[int, ...], width: int, family: str = "progressive"
+) -> tuple[int, list[int]]:
+    """The side of the coarsest maps, and the channels of each scale from there: (4, [128, 64, 32,
+    16]) at 32x32, 16."""
     base, count = doublings(shape, family)
     return base, [min(max(width, WIDEST), width * 2 ** (count - i)) for i in range(count + 1)]
 
@@ -84,8 +100,8 @@ def halved(x: Tensor, times: int = 1) -> Tensor:
 class Growing(nn.Module):
     """A network of several scales, of which those up to `stage` compute.
 
-    Stage 1.25 is scale 1, whose images are mixed with those of scale 0: a quarter of the one, three of the other. A
-    network starts as a whole, at its last stage.
+    Stage 1.25 is scale 1, whose images are mixed with those of scale 0: a quarter of the one, three
+    of the other. A network starts as a whole, at its last stage.
     """
 
     stage: Tensor
@@ -127,7 +143,8 @@ class GrowingGenerator(Growing):
         self.colours = nn.ModuleList(EqualConv(out, shape[0], 1, gain=1.0) for out in features)
 
     def coloured(self, before: Tensor, x: Tensor) -> Tensor:
-        """The image for the features of the finest two scales, at the data's side; cut to [-1, 1] in evaluation."""
+        """The image for the features of the finest two scales, at the data's side; cut to [-1, 1]
+        in evaluation."""
         image = self.colours[self.scale](x)
         if self.fading:
             image = self.mixed(doubled(self.colours[self.scale - 1](before)), image)
@@ -136,7 +153,8 @@ class GrowingGenerator(Growing):
 
 
 def grown(x: Tensor, network: Growing) -> Tensor:
-    """Real images as a network at this stage would make them: no finer than its scale, mixed as its own are."""
+    """Real images as a network at this stage would make them: no finer than its scale, mixed as its
+    own are."""
     coarser = network.scales - 1 - network.scale
     x = halved(x, coarser)
     if network.fading:
@@ -145,7 +163,8 @@ def grown(x: Tensor, network: Growing) -> Tensor:
 
 
 class Blur(nn.Module):
-    """Each map smoothed by [1, 2, 1] / 4 along both sides, so that a change of scale leaves no pattern.
+    """Each map smoothed by [1, 2, 1] / 4 along both sides, so that a change of scale leaves no
+    pattern.
 
     Reference: Karras et al., 2019, arXiv 1812.04948, section 2; Zhang, 2019, arXiv 1904.11486.
     """
@@ -156,7 +175,9 @@ class Blur(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         row = (0.25, 0.5, 0.25)
-        self.register_buffer("kernel", torch.tensor([[[[a * b for a in row] for b in row]]]), persistent=False)
+        self.register_buffer(
+            "kernel", torch.tensor([[[[a * b for a in row] for b in row]]]), persistent=False
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         one_by_one = x.flatten(0, 1)[:, None]
@@ -165,18 +186,22 @@ class Blur(nn.Module):
 
 @networks.register("progressive.generator")
 class Generator(GrowingGenerator):
-    """(N, latent) -> (N, C, S, S): at every scale two convolutions, and a map to colours of its own.
+    """(N, latent) -> (N, C, S, S): at every scale two convolutions, and a map to colours of its
+    own.
 
-    Images of a coarser stage come out with every pixel repeated. While it trains colours are not bounded, as in the
-    paper; in evaluation they are cut to [-1, 1].
+    Images of a coarser stage come out with every pixel repeated. While it trains colours are not
+    bounded, as in the paper; in evaluation they are cut to [-1, 1].
 
-    Reference: Karras et al., 2018, "Progressive Growing of GANs", arXiv 1710.10196, table 2 (width 16 at 1024x1024).
+    Reference: Karras et al., 2018, "Progressive Growing of GANs", arXiv 1710.10196, table 2 (width
+    16 at 1024x1024).
 
     Args:
         width: channels at the image's side; they double with each halving, to 512.
     """
 
-    def __init__(self, shape: tuple[int, ...], latent: int, bounded: bool = True, width: Count = 32) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], latent: int, bounded: bool = True, width: Count = 32
+    ) -> None:
         base, features = channels(shape, width)
         super().__init__(shape, features, bounded)
         self.start = nn.Sequential(
@@ -185,7 +210,10 @@ class Generator(GrowingGenerator):
             nn.Unflatten(1, (features[0], base, base)),
         )
         self.blocks = nn.ModuleList(
-            nn.Sequential(*self._layer(features[max(0, i - 1)], out) if i else self._after(), *self._layer(out, out))
+            nn.Sequential(
+                *self._layer(features[max(0, i - 1)], out) if i else self._after(),
+                *self._layer(out, out),
+            )
             for i, out in enumerate(features)
         )
 
@@ -204,7 +232,8 @@ class Generator(GrowingGenerator):
 
 @networks.register("progressive.discriminator")
 class Discriminator(Growing, Scored):
-    """(N, C, S, S) -> (N,): the generator's scales in the opposite order, then how much the samples differ, the score.
+    """(N, C, S, S) -> (N,): the generator's scales in the opposite order, then how much the samples
+    differ, the score.
 
     Reference: as the generator's.
 

@@ -1,4 +1,5 @@
-"""Residual networks: the small one of the CIFAR-10 experiments, and the 101-layer one of the robustness grid."""
+"""Residual networks: the small one of the CIFAR-10 experiments, and the 101-layer one of the
+robustness grid."""
 
 from typing import Annotated, Literal
 
@@ -16,7 +17,8 @@ SIZES = (8, 16, 28, 32, 64, 128, 256)
 
 
 def doublings(shape: tuple[int, ...], family: str = "resnet") -> tuple[int, int]:
-    """The side of the smallest feature map, and how often it doubles to the image's: (4, 3) for 32, (7, 2) for 28.
+    """The side of the smallest feature map, and how often it doubles to the image's: (4, 3) for 32,
+    (7, 2) for 28.
 
     Raises:
         UserError: the family has no networks for that shape.
@@ -24,7 +26,8 @@ def doublings(shape: tuple[int, ...], family: str = "resnet") -> tuple[int, int]
     if len(shape) != 3 or shape[1] != shape[2] or shape[1] not in SIZES:
         known = ", ".join(str(size) for size in SIZES)
         raise UserError(
-            f"network={family}: cannot make samples of shape {tuple(shape)}; it takes squares of side {known}."
+            f"network={family}: cannot make samples of shape {tuple(shape)}; it takes squares of "
+            f"side {known}."
         )
     base = 7 if shape[1] == 28 else 4
     return base, (shape[1] // base).bit_length() - 1
@@ -34,12 +37,18 @@ class Block(nn.Module):
     """x -> shortcut(x) + residual(x), of two 3x3 convolutions each after a norm and a ReLU.
 
     Args:
-        resize: `up` doubles the side before the first convolution, `down` halves it after the second.
+        resize: `up` doubles the side before the first convolution, `down` halves it after the
+            second.
         first: the block that sees the image: no norm and no ReLU before its first convolution.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, norm_name: str, resize: Literal["up", "down", ""] = "", first: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        norm_name: str,
+        resize: Literal["up", "down", ""] = "",
+        first: bool = False,
     ) -> None:
         super().__init__()
         before = [] if first else [*norm(norm_name, inputs, spatial=True), nn.ReLU()]
@@ -52,7 +61,9 @@ class Block(nn.Module):
         self.resize = resize
 
     def forward(self, x: Tensor) -> Tensor:
-        grown = (lambda h: interpolate(h, scale_factor=2.0)) if self.resize == "up" else (lambda h: h)
+        grown = (
+            (lambda h: interpolate(h, scale_factor=2.0)) if self.resize == "up" else (lambda h: h)
+        )
         halved = (lambda h: avg_pool2d(h, 2)) if self.resize == "down" else (lambda h: h)
         residual = self.second(self.first(grown(self.before(x))))
         return self.shortcut(grown(halved(x))) + halved(residual)
@@ -60,15 +71,17 @@ class Block(nn.Module):
 
 @networks.register("resnet.generator")
 class Generator(nn.Module):
-    """(N, latent) -> (N, C, S, S) in [-1, 1]: a linear map to the smallest maps, then a block for each doubling.
+    """(N, latent) -> (N, C, S, S) in [-1, 1]: a linear map to the smallest maps, then a block for
+    each doubling.
 
-    Reference: Gulrajani et al., 2017, arXiv 1704.00028, appendix F (width 128); Miyato et al., 2018, arXiv 1802.05957,
-    table 4 (width 256).
+    Reference: Gulrajani et al., 2017, arXiv 1704.00028, appendix F (width 128); Miyato et al.,
+    2018, arXiv 1802.05957, table 4 (width 256).
 
     Args:
         width: channels everywhere.
         generator_norm: before every convolution but those of the shortcuts.
-        attention: the largest feature maps of at most this side attend to themselves (SAGAN); 0 is none.
+        attention: the largest feature maps of at most this side attend to themselves (SAGAN); 0 is
+            none.
         spectral: spectral norm on every layer (SAGAN), besides the norm of the features.
     """
 
@@ -102,7 +115,8 @@ class Generator(nn.Module):
 
 @networks.register("resnet.discriminator")
 class Discriminator(nn.Module):
-    """(N, C, S, S) -> (N,): blocks that halve the side down to 8, two more, the features pooled, a linear score.
+    """(N, C, S, S) -> (N,): blocks that halve the side down to 8, two more, the features pooled, a
+    linear score.
 
     Reference: as the generator's.
 
@@ -145,16 +159,19 @@ class Discriminator(nn.Module):
         return self.score(self.features(x))
 
 
-# --- 101 layers -------------------------------------------------------------------------------------------------------
+# --- 101 layers -----------------------------------------------------------------------------------
 
 SCALED = 0.3  # of every residual, so that 33 of them do not drown the input
 FLATTENED = 5.0  # divides what comes before the tanh, and the score
 
 
 class Bottleneck(nn.Module):
-    """x -> shortcut(x) + 0.3 * norm(residual(x)), of 1x1, 3x3 and 1x1 convolutions each after a ReLU."""
+    """x -> shortcut(x) + 0.3 * norm(residual(x)), of 1x1, 3x3 and 1x1 convolutions each after a
+    ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, norm_name: str, resize: Literal["up", "down", ""] = "") -> None:
+    def __init__(
+        self, inputs: int, outputs: int, norm_name: str, resize: Literal["up", "down", ""] = ""
+    ) -> None:
         super().__init__()
         half_in, half_out = max(1, inputs // 2), max(1, outputs // 2)
         middle: dict[str, nn.Module] = {
@@ -180,13 +197,17 @@ class Bottleneck(nn.Module):
 
 
 def scales(shape: tuple[int, ...], width: int, blocks: int) -> tuple[int, list[int], list[int]]:
-    """The side of the coarsest maps, and for each scale from there: its channels, and its blocks that keep the side.
+    """The side of the coarsest maps, and for each scale from there: its channels, and its blocks
+    that keep the side.
 
-    64x64 at width 64 and 33 blocks is (4, [512, 256, 128, 64, 32], [6, 6, 6, 6, 5]), as in the authors' code.
+    64x64 at width 64 and 33 blocks is (4, [512, 256, 128, 64, 32], [6, 6, 6, 6, 5]), as in the
+    authors' code.
     """
     base, count = doublings(shape)
     if blocks < count:
-        raise UserError(f"network.blocks={blocks}: an image of side {shape[1]} needs at least {count}.")
+        raise UserError(
+            f"network.blocks={blocks}: an image of side {shape[1]} needs at least {count}."
+        )
     channels = [max(2, width * 2**i // 2) for i in reversed(range(count + 1))]
     each, extra = divmod(blocks - count, count + 1)
     return base, channels, [each + (i < extra) for i in range(count + 1)]
@@ -194,9 +215,11 @@ def scales(shape: tuple[int, ...], width: int, blocks: int) -> tuple[int, list[i
 
 @networks.register("resnet101.generator")
 class DeepGenerator(nn.Module):
-    """(N, latent) -> (N, C, S, S) in [-1, 1]: a linear map, 33 bottleneck blocks of three convolutions, a convolution.
+    """(N, latent) -> (N, C, S, S) in [-1, 1]: a linear map, 33 bottleneck blocks of three
+    convolutions, a convolution.
 
-    Reference: Gulrajani et al., 2017, arXiv 1704.00028, section 5.1 and the authors' code for 64x64 (width 64).
+    Reference: Gulrajani et al., 2017, arXiv 1704.00028, section 5.1 and the authors' code for 64x64
+    (width 64).
 
     Args:
         width: twice the channels at the image's side; they double with each halving.
@@ -218,8 +241,11 @@ class DeepGenerator(nn.Module):
         for i, (features, count) in enumerate(zip(channels, plain, strict=True)):
             layers += [Bottleneck(channels[i - 1], features, generator_norm, "up")] if i else []
             layers += [Bottleneck(features, features, generator_norm) for _ in range(count)]
-        self.start = nn.Sequential(nn.Linear(latent, channels[0] * base**2), nn.Unflatten(1, (channels[0], base, base)))
-        self.blocks, self.end = nn.Sequential(*layers), nn.Conv2d(channels[-1], shape[0], kernel_size=1)
+        self.start = nn.Sequential(
+            nn.Linear(latent, channels[0] * base**2), nn.Unflatten(1, (channels[0], base, base))
+        )
+        self.blocks = nn.Sequential(*layers)
+        self.end = nn.Conv2d(channels[-1], shape[0], kernel_size=1)
         initialise(self, "he")
 
     def forward(self, z: Tensor) -> Tensor:

@@ -22,10 +22,12 @@ def drawn(layer: L, gain: float = 1.0) -> L:
 
 
 class Block(nn.Module):
-    """x + residual(x), of a 1x1, a grouped 3x3 and a 1x1 convolution, the last of which starts at zero.
+    """x + residual(x), of a 1x1, a grouped 3x3 and a 1x1 convolution, the last of which starts at
+    zero.
 
-    Reference: Huang et al., 2024, "The GAN is dead; long live the GAN! A Modern GAN Baseline", arXiv 2501.05441; Zhang
-    et al., 2019, "Fixup Initialization", arXiv 1901.09321: the first two are drawn smaller, the more blocks there are.
+    Reference: Huang et al., 2024, "The GAN is dead; long live the GAN! A Modern GAN Baseline",
+    arXiv 2501.05441; Zhang et al., 2019, "Fixup Initialization", arXiv 1901.09321: the first two
+    are drawn smaller, the more blocks there are.
 
     Args:
         channels: of x.
@@ -41,7 +43,8 @@ class Block(nn.Module):
         deviation = GAIN * blocks**-0.25
         self.residual = nn.Sequential(
             drawn(nn.Conv2d(channels, hidden, 1), deviation), nn.LeakyReLU(0.2),
-            drawn(nn.Conv2d(hidden, hidden, 3, padding=1, groups=groups), deviation), nn.LeakyReLU(0.2),
+            drawn(nn.Conv2d(hidden, hidden, 3, padding=1, groups=groups), deviation),
+            nn.LeakyReLU(0.2),
             drawn(nn.Conv2d(hidden, channels, 1, bias=False), 0.0),
         )  # fmt: skip
 
@@ -57,7 +60,8 @@ def _point(inputs: int, outputs: int) -> nn.Module:
 
 
 class _Basis(nn.Module):
-    """z -> the coarsest maps, each a learnt picture as strong as z says: (N, latent) -> (N, C, side, side)."""
+    """z -> the coarsest maps, each a learnt picture as strong as z says: (N, latent) -> (N, C,
+    side, side)."""
 
     def __init__(self, latent: int, channels: int, side: int) -> None:
         super().__init__()
@@ -77,7 +81,8 @@ class _Halved(nn.Module):
 
 @networks.register("resnext.generator")
 class Generator(nn.Module):
-    """(N, latent) -> (N, C, S, S): learnt pictures weighed by z, then blocks at every scale. No norm anywhere.
+    """(N, latent) -> (N, C, S, S): learnt pictures weighed by z, then blocks at every scale. No
+    norm anywhere.
 
     As with `progressive`, colours are bounded in evaluation only.
 
@@ -104,7 +109,11 @@ class Generator(nn.Module):
         base, features = channels(shape, width, "resnext")
         layers: list[nn.Module] = [_Basis(latent, features[0], base)]
         for i, out in enumerate(features):
-            layers += [_point(features[i - 1], out), nn.Upsample(scale_factor=2, mode="bilinear")] if i else []
+            layers += (
+                [_point(features[i - 1], out), nn.Upsample(scale_factor=2, mode="bilinear")]
+                if i
+                else []
+            )
             layers += [Block(out, blocks * len(features), expansion, group) for _ in range(blocks)]
         self.layers = nn.Sequential(*layers, drawn(nn.Conv2d(features[-1], shape[0], 1)))
         self.bounded = bounded
@@ -116,7 +125,8 @@ class Generator(nn.Module):
 
 @networks.register("resnext.discriminator")
 class Discriminator(Scored):
-    """(N, C, S, S) -> (N,): the generator's blocks in the opposite order, a weighted sum of each of the coarsest maps.
+    """(N, C, S, S) -> (N,): the generator's blocks in the opposite order, a weighted sum of each of
+    the coarsest maps.
 
     Reference: as the generator's.
 
@@ -125,7 +135,12 @@ class Discriminator(Scored):
     """
 
     def __init__(
-        self, shape: tuple[int, ...], width: Count = 32, blocks: Depth = 2, expansion: Count = 2, group: Count = 16
+        self,
+        shape: tuple[int, ...],
+        width: Count = 32,
+        blocks: Depth = 2,
+        expansion: Count = 2,
+        group: Count = 16,
     ) -> None:
         super().__init__()
         base, features = channels(shape, width, "resnext")
@@ -134,4 +149,6 @@ class Discriminator(Scored):
             layers += [Block(out, blocks * len(features), expansion, group) for _ in range(blocks)]
             layers += [_Halved(), _point(out, features[i - 1])] if i else []
         told = drawn(nn.Conv2d(features[0], features[0], base, groups=features[0], bias=False))
-        self.end_with([*layers, told, nn.Flatten()], features[0], head=drawn(nn.Linear(features[0], 1)))
+        self.end_with(
+            [*layers, told, nn.Flatten()], features[0], head=drawn(nn.Linear(features[0], 1))
+        )

@@ -26,7 +26,8 @@ FOLLOWS = 0.995  # how slowly the average of w follows its batches
 
 
 class Mapping(nn.Module):
-    """z -> w, (N, latent) -> (N, width): a perceptron on the sphere of z, and the average of what it gave.
+    """z -> w, (N, latent) -> (N, width): a perceptron on the sphere of z, and the average of what
+    it gave.
 
     Attributes:
         average: of w, (width,), over the batches of the training so far.
@@ -55,10 +56,11 @@ class Mapping(nn.Module):
 
 
 class AdaIN(nn.Module):
-    """Every map at mean 0 and deviation 1, then at a mean and a deviation that w says: (N, C, H, W) -> the same.
+    """Every map at mean 0 and deviation 1, then at a mean and a deviation that w says: (N, C, H, W)
+    -> the same.
 
-    Reference: Karras et al., 2019, arXiv 1812.04948, equation 1; w says how far the deviation is from 1, as in the
-    authors' code.
+    Reference: Karras et al., 2019, arXiv 1812.04948, equation 1; w says how far the deviation is
+    from 1, as in the authors' code.
     """
 
     def __init__(self, features: int, width: int) -> None:
@@ -73,8 +75,8 @@ class AdaIN(nn.Module):
 
 
 class Noise(nn.Module):
-    """x and a picture of noise, as strong as learnt for each map: other noise each time in training, in evaluation the
-    same.
+    """x and a picture of noise, as strong as learnt for each map: other noise each time in
+    training, in evaluation the same.
 
     Reference: Karras et al., 2019, arXiv 1812.04948, section 3.2.
     """
@@ -88,7 +90,11 @@ class Noise(nn.Module):
         self.register_buffer("same", torch.randn(1, 1, side, side))
 
     def forward(self, x: Tensor) -> Tensor:
-        drawn = noise.rows(torch.randn, len(x), 1, *x.shape[2:], device=x.device) if self.training else self.same
+        drawn = (
+            noise.rows(torch.randn, len(x), 1, *x.shape[2:], device=x.device)
+            if self.training
+            else self.same
+        )
         return x + self.strength * drawn.to(x.dtype)
 
 
@@ -99,11 +105,17 @@ class Layer(nn.Module):
         finer: double the side first; a small blur follows.
     """
 
-    def __init__(self, inputs: int, outputs: int, side: int, width: int, finer: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, side: int, width: int, finer: bool = False
+    ) -> None:
         super().__init__()
         self.finer = finer
-        self.convolution = nn.Sequential(EqualConv(inputs, outputs, 3), *([Blur()] if finer else []))
-        self.noise, self.activation, self.style = Noise(outputs, side), nn.LeakyReLU(0.2), AdaIN(outputs, width)
+        self.convolution = nn.Sequential(
+            EqualConv(inputs, outputs, 3), *([Blur()] if finer else [])
+        )
+        self.noise = Noise(outputs, side)
+        self.activation = nn.LeakyReLU(0.2)
+        self.style = AdaIN(outputs, width)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         x = self.convolution(doubled(x) if self.finer else x)
@@ -116,7 +128,9 @@ class Start(nn.Module):
     def __init__(self, features: int, side: int, width: int) -> None:
         super().__init__()
         self.maps = nn.Parameter(torch.ones(1, features, side, side))
-        self.noise, self.activation, self.style = Noise(features, side), nn.LeakyReLU(0.2), AdaIN(features, width)
+        self.noise = Noise(features, side)
+        self.activation = nn.LeakyReLU(0.2)
+        self.style = AdaIN(features, width)
 
     def forward(self, w: Tensor) -> Tensor:
         return self.style(self.activation(self.noise(self.maps.expand(len(w), -1, -1, -1))), w)
@@ -124,12 +138,13 @@ class Start(nn.Module):
 
 @networks.register("style.generator")
 class Generator(GrowingGenerator):
-    """(N, latent) -> (N, C, S, S): z becomes w, which sets the style of the two layers of every scale.
+    """(N, latent) -> (N, C, S, S): z becomes w, which sets the style of the two layers of every
+    scale.
 
     As with `progressive`, colours are bounded in evaluation only.
 
-    Reference: Karras et al., 2019, "A Style-Based Generator Architecture for Generative Adversarial Networks", arXiv
-    1812.04948 (width 16 at 1024x1024, style 512).
+    Reference: Karras et al., 2019, "A Style-Based Generator Architecture for Generative Adversarial
+    Networks", arXiv 1812.04948 (width 16 at 1024x1024, style 512).
 
     Args:
         width: channels at the image's side; they double with each halving, to 512.
@@ -138,7 +153,8 @@ class Generator(GrowingGenerator):
     """
 
     def __init__(
-        self, shape: tuple[int, ...], latent: int, bounded: bool = True, width: Count = 32, style: Count = 128,
+        self, shape: tuple[int, ...], latent: int, bounded: bool = True, width: Count = 32,
+        style: Count = 128,
         depth: Depth = 8,
     ) -> None:  # fmt: skip
         base, features = channels(shape, width, "style")

@@ -12,7 +12,8 @@ KERNEL, SCALED = 5, 0.3
 
 
 class Block(nn.Module):
-    """x + 0.3 * residual(x), of two convolutions over five characters, each after a ReLU: (N, C, T) -> (N, C, T)."""
+    """x + 0.3 * residual(x), of two convolutions over five characters, each after a ReLU: (N, C, T)
+    -> (N, C, T)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -28,7 +29,10 @@ class Block(nn.Module):
 def sequence(shape: tuple[int, ...], family: str) -> tuple[int, int]:
     """Characters and length of a sample. Raises UserError for what is no sequence."""
     if len(shape) != 2:
-        raise UserError(f"network={family}: makes sequences, not samples of shape {tuple(shape)}; take data=text.")
+        raise UserError(
+            f"network={family}: makes sequences, not samples of shape {tuple(shape)}; take "
+            "data=text."
+        )
     return shape[0], shape[1]
 
 
@@ -36,14 +40,17 @@ def sequence(shape: tuple[int, ...], family: str) -> tuple[int, int]:
 class Generator(nn.Module):
     """(N, latent) -> (N, V, T), a distribution over the V characters at each of T places.
 
-    Reference: Gulrajani et al., 2017, arXiv 1704.00028, section 5.3 and the authors' code (width 512, five blocks).
+    Reference: Gulrajani et al., 2017, arXiv 1704.00028, section 5.3 and the authors' code (width
+    512, five blocks).
 
     Args:
         width: channels.
         blocks: residual blocks of two convolutions.
     """
 
-    def __init__(self, shape: tuple[int, ...], latent: int, width: Count = 64, blocks: Depth = 5) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], latent: int, width: Count = 64, blocks: Depth = 5
+    ) -> None:
         super().__init__()
         characters, length = sequence(shape, "text_resnet")
         self.layers = nn.Sequential(
@@ -63,7 +70,8 @@ class Discriminator(nn.Module):
 
     Args:
         width, blocks: as the generator's.
-        critic_norm: none in the paper; `layer` after the blocks, `weight` and `spectral` are norms of the weights.
+        critic_norm: none in the paper; `layer` after the blocks, `weight` and `spectral` are norms
+            of the weights.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """What the pickle of a checkpoint holds, found out before torch makes anything of it.
 
-torch's `weights_only` runs no code, but it does what it is told: a few bytes ask for a `bytearray` of gigabytes, or
-for a tensor far beyond its storage, which is then made as large. Here the pickle is read with outlines in the place of
-tensors.
+torch's `weights_only` runs no code, but it does what it is told: a few bytes ask for a `bytearray`
+of gigabytes, or for a tensor far beyond its storage, which is then made as large. Here the pickle
+is read with outlines in the place of tensors.
 """
 
 import io
@@ -18,14 +18,18 @@ import torch
 from gan_cli.reading.safe_yaml import refuse_odd
 
 OPCODES = {
-    "PROTO", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT",
-    "BINUNICODE", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "APPEND", "APPENDS",
-    "EMPTY_DICT", "SETITEM", "SETITEMS", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "GLOBAL", "REDUCE",
+    "PROTO", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1",
+    "BINFLOAT",
+    "BINUNICODE", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "APPEND",
+    "APPENDS",
+    "EMPTY_DICT", "SETITEM", "SETITEMS", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "GLOBAL",
+    "REDUCE",
     "BUILD", "BINPERSID",
 }  # fmt: skip
 """What `torch.save` writes of plain types and tensors."""
 STORAGES = {
-    "ByteStorage": 1, "CharStorage": 1, "BoolStorage": 1, "UntypedStorage": 1, "ShortStorage": 2, "HalfStorage": 2,
+    "ByteStorage": 1, "CharStorage": 1, "BoolStorage": 1, "UntypedStorage": 1, "ShortStorage": 2,
+    "HalfStorage": 2,
     "BFloat16Storage": 2, "IntStorage": 4, "FloatStorage": 4, "LongStorage": 8, "DoubleStorage": 8,
     "ComplexFloatStorage": 8, "ComplexDoubleStorage": 16,
 }  # fmt: skip
@@ -68,7 +72,8 @@ class _Reader(pickle.Unpickler):
 
 
 def _tensor(
-    storage: tuple[int, int], offset: int, shape: tuple[int, ...], stride: tuple[int, ...], _grad: bool, hooks: Any,
+    storage: tuple[int, int], offset: int, shape: tuple[int, ...], stride: tuple[int, ...],
+    _grad: bool, hooks: Any,
     *more: Any,
 ) -> Held:  # fmt: skip
     """The outline of a tensor, all of which must lie in its storage."""
@@ -90,15 +95,22 @@ def _parameter(data: Any, _grad: bool, hooks: Any) -> Any:
 
 
 CALLS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": OrderedDict, "collections.Counter": Counter, "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _tensor, "torch._utils._rebuild_parameter": _parameter, "torch.Size": tuple,
-    "torch.device": lambda *named: ":".join(map(str, named)), "builtins.set": set, "__builtin__.set": set,
-}  # fmt: skip
+    "collections.OrderedDict": OrderedDict,
+    "collections.Counter": Counter,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_tensor_v3": _tensor,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch.Size": tuple,
+    "torch.device": lambda *named: ":".join(map(str, named)),
+    "builtins.set": set,
+    "__builtin__.set": set,
+}
 """What the functions that a pickle names are here; the last ones are for the state of plug-ins."""
 
 
 def refuse_bombs(pickled: bytes, size: int) -> None:
-    """Refuse a pickle that holds more than plain types and tensors, or unfolds to more than its file holds.
+    """Refuse a pickle that holds more than plain types and tensors, or unfolds to more than its
+    file holds.
 
     Args:
         size: of the whole file, in bytes.
@@ -120,16 +132,26 @@ def refuse_bombs(pickled: bytes, size: int) -> None:
     refuse_odd(content, NESTED * operations, (Held, set, torch.dtype))
     unfolded = _measured(content)
     if unfolded > 4 * size + SLACK:
-        raise ValueError(f"its tensors unfold to {unfolded / 2**20:,.0f} MiB from a file of {size / 2**20:,.1f} MiB")
+        raise ValueError(
+            f"its tensors unfold to {unfolded / 2**20:,.0f} MiB from a file of "
+            f"{size / 2**20:,.1f} MiB"
+        )
 
 
 def _measured(content: Any) -> int:
-    """Bytes of all tensors. Raises ValueError for a mapping that carries more than torch gives it."""
+    """Bytes of all tensors. Raises ValueError for a mapping that carries more than torch gives
+    it."""
     waiting, total = [content], 0
     while waiting:
         node = waiting.pop()
         total += node.bytes if isinstance(node, Held) else 0
         if getattr(node, "__dict__", {}).keys() - {"_metadata", "bytes"}:
             raise ValueError("one of its mappings is not what it seems")
-        waiting += node.values() if isinstance(node, Mapping) else node if isinstance(node, list | tuple) else ()
+        waiting += (
+            node.values()
+            if isinstance(node, Mapping)
+            else node
+            if isinstance(node, list | tuple)
+            else ()
+        )
     return total

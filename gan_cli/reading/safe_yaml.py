@@ -1,7 +1,8 @@
-"""Plain values that strangers wrote: bounded in number, depth and size before anything goes through them. No torch.
+"""Plain values that strangers wrote: bounded in number, depth and size before anything goes through
+them. No torch.
 
-A few lines of YAML, or a list that holds itself, can stand for more than any memory holds; a number can have more
-digits than Python prints.
+A few lines of YAML, or a list that holds itself, can stand for more than any memory holds; a number
+can have more digits than Python prints.
 """
 
 from collections.abc import Iterable, Mapping
@@ -37,7 +38,8 @@ def read_yaml(text: str, aliases: int = 0) -> Any:
         aliases: how many it may have; each stands for what is written elsewhere.
 
     Raises:
-        ValueError: it is no YAML, it holds something else, or it unfolds to too much. One line says which.
+        ValueError: it is no YAML, it holds something else, or it unfolds to too much. One line says
+            which.
     """
     if len(text) > LONGEST:
         raise ValueError(f"it has {len(text)} characters")
@@ -52,11 +54,14 @@ def read_yaml(text: str, aliases: int = 0) -> Any:
 
 
 def _aliases(text: str) -> int:
-    return sum(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)) if "*" in text else 0
+    return (
+        sum(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)) if "*" in text else 0
+    )
 
 
 def refuse_odd(content: Any, most: int, others: tuple[type, ...] = ()) -> None:
-    """Raise ValueError unless all is numbers, words, lists and mappings, or `others`: at most so many, not too deep."""
+    """Raise ValueError unless all is numbers, words, lists and mappings, or `others`: at most so
+    many, not too deep."""
     waiting, seen = [(content, 0)], 0
     while waiting:
         node, depth = waiting.pop()

@@ -1,4 +1,5 @@
-"""Figures of many runs: curves with bands, and their samples in rows and columns. Nothing here imports torch."""
+"""Figures of many runs: curves with bands, and their samples in rows and columns. Nothing here
+imports torch."""
 
 import io
 import logging
@@ -34,17 +35,23 @@ def colours(count: int) -> list[str]:
 
     few = colormaps["tab10"].colors  # type: ignore[attr-defined]
     return [
-        to_hex(c) for c in (few[:count] if count <= len(few) else colormaps["turbo"](np.linspace(0.1, 0.92, count)))
+        to_hex(c)
+        for c in (
+            few[:count] if count <= len(few) else colormaps["turbo"](np.linspace(0.1, 0.92, count))
+        )
     ]
 
 
 def tags(runs: Sequence[Run], named: Sequence[str]) -> list[str]:
-    """The scalars to draw as curves: those named (`w1` is `metrics/w1`), or the objectives and the usual ones.
+    """The scalars to draw as curves: those named (`w1` is `metrics/w1`), or the objectives and the
+    usual ones.
 
     Raises:
         UserError: no run has logged a scalar that is named.
     """
-    known = dict.fromkeys(tag for run in runs for row in run.rows for tag in row if tag not in ("step", "seconds"))
+    known = dict.fromkeys(
+        tag for run in runs for row in run.rows for tag in row if tag not in ("step", "seconds")
+    )
     for name in named:
         if not {name, f"metrics/{name}"} & known.keys():
             raise UserError(
@@ -57,8 +64,11 @@ def tags(runs: Sequence[Run], named: Sequence[str]) -> list[str]:
     return [tag for tag in usual if tag in known]
 
 
-def curves(groups: Sequence[Group], labels: Sequence[str], drawn: Sequence[str], background: str = "none") -> "Figure":
-    """Scalars over rounds, a panel each: a line for a group's mean, a band of one deviation where it has seeds.
+def curves(
+    groups: Sequence[Group], labels: Sequence[str], drawn: Sequence[str], background: str = "none"
+) -> "Figure":
+    """Scalars over rounds, a panel each: a line for a group's mean, a band of one deviation where
+    it has seeds.
 
     Args:
         labels: what to call each group.
@@ -74,17 +84,31 @@ def curves(groups: Sequence[Group], labels: Sequence[str], drawn: Sequence[str],
         for group, colour, label in zip(groups, colours(len(groups)), labels, strict=True):
             _line(axes, group, tag, color=colour, label=_plain(label))
         _dress(axes, tag)
-    handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    handles = {
+        label: line
+        for axes in panels
+        for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
     if len(groups) > 1 and handles:
         figure.legend(
-            handles.values(), handles, loc="outside lower left", ncols=across, fontsize=7, frameon=False, labelcolor=INK
+            handles.values(),
+            handles,
+            loc="outside lower left",
+            ncols=across,
+            fontsize=7,
+            frameon=False,
+            labelcolor=INK,
         )
     return figure
 
 
 def _line(axes: "Axes", group: Group, tag: str, **style: Any) -> None:
     series = [
-        [(row["step"], row[tag]) for row in run.rows if tag in row and abs(row.get("step", np.inf)) < LARGEST]
+        [
+            (row["step"], row[tag])
+            for row in run.rows
+            if tag in row and abs(row.get("step", np.inf)) < LARGEST
+        ]
         for run in group.runs
     ]
     lines = [np.array(sorted(points)).T for points in series if points]
@@ -93,7 +117,9 @@ def _line(axes: "Axes", group: Group, tag: str, **style: Any) -> None:
     steps, mean, deviation = band(lines)
     axes.plot(steps, mean, lw=1.5, marker="o" if len(steps) <= 20 else None, ms=3, **style)
     if len(lines) > 1:
-        axes.fill_between(steps, mean - deviation, mean + deviation, color=style["color"], alpha=0.18, lw=0)
+        axes.fill_between(
+            steps, mean - deviation, mean + deviation, color=style["color"], alpha=0.18, lw=0
+        )
 
 
 def band(lines: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -103,7 +129,9 @@ def band(lines: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarra
     """
     steps = np.unique(np.concatenate([line[0] for line in lines]))
     steps = steps[np.linspace(0, len(steps) - 1, min(len(steps), POINTS)).round().astype(int)]
-    values = np.array([np.interp(steps, line[0], line[1], left=np.nan, right=np.nan) for line in lines])
+    values = np.array(
+        [np.interp(steps, line[0], line[1], left=np.nan, right=np.nan) for line in lines]
+    )
     values[~(np.abs(values) < LARGEST)] = np.nan
     count = np.isfinite(values).sum(axis=0)
     with np.errstate(all="ignore"), warnings.catch_warnings():
@@ -129,7 +157,8 @@ def _dress(axes: "Axes", tag: str) -> None:
 
 
 def places(runs: Sequence[Run], rows: str, columns: str) -> tuple[list[str], list[str]]:
-    """What the runs have for two keys, in the order met; an empty key has one place. The sides of a picture of grids.
+    """What the runs have for two keys, in the order met; an empty key has one place. The sides of a
+    picture of grids.
 
     Raises:
         UserError: no run has anything for a key.
@@ -140,16 +169,22 @@ def places(runs: Sequence[Run], rows: str, columns: str) -> tuple[list[str], lis
         if key and not any(found):
             known = dict.fromkeys(known for run in runs for known in (*run.typed, *run.config))
             raise UserError(
-                f"{side}={key}: no run has such a key{closest(key, known)}; name what differs between them."
+                f"{side}={key}: no run has such a key{closest(key, known)}; name what differs "
+                "between them."
             )
         sides.append(found)
     return sides[0], sides[1]
 
 
 def picture(
-    runs: Sequence[Run], rows: str, columns: str, latest: Callable[[Run], Sequence[Path]], below: Callable[[Run], str]
+    runs: Sequence[Run],
+    rows: str,
+    columns: str,
+    latest: Callable[[Run], Sequence[Path]],
+    below: Callable[[Run], str],
 ) -> "Figure":
-    """The last picture of the runs in rows and columns of what they have for two keys; the first run of a place.
+    """The last picture of the runs in rows and columns of what they have for two keys; the first
+    run of a place.
 
     Args:
         rows, columns: keys, such as `network` and `optimizer.lr`; one may be empty.
@@ -159,13 +194,18 @@ def picture(
     from matplotlib.figure import Figure
 
     down, across = places(runs, rows, columns)
-    figure = Figure(figsize=(2.2 * len(across) + 0.4, 2.4 * len(down)), dpi=100, layout="constrained")
+    figure = Figure(
+        figsize=(2.2 * len(across) + 0.4, 2.4 * len(down)), dpi=100, layout="constrained"
+    )
     panels = figure.subplots(len(down), len(across), squeeze=False)
     for axes in panels.flat:
         axes.set(xticks=[], yticks=[])
     filled = set()
     for run in runs:
-        place = (down.index(run.setting(rows)) if rows else 0, across.index(run.setting(columns)) if columns else 0)
+        place = (
+            down.index(run.setting(rows)) if rows else 0,
+            across.index(run.setting(columns)) if columns else 0,
+        )
         if place not in filled:
             filled.add(place)
             panels[place].set_xlabel(_plain(below(run)), fontsize=7)
@@ -191,13 +231,18 @@ def _fill(axes: "Axes", path: Path) -> None:
 
 
 def readable(path: Path) -> np.ndarray:
-    """The pixels of a picture, (H, W, 3), a very large one made smaller. Raises UserError for one that is damaged."""
+    """The pixels of a picture, (H, W, 3), a very large one made smaller. Raises UserError for one
+    that is damaged."""
     from gan_cli.reading import images as decoding
 
     try:
         with decoding.opened(path) as image:
             coarse = image.convert("RGB")
-            return np.asarray(coarse.reduce(ceil(max(coarse.size) / WIDEST)) if max(coarse.size) > WIDEST else coarse)
+            return np.asarray(
+                coarse.reduce(ceil(max(coarse.size) / WIDEST))
+                if max(coarse.size) > WIDEST
+                else coarse
+            )
     except Exception as error:  # whatever a decoder makes of it
         raise UserError(f"{path}: cannot be read as a picture ({decoding.why(error)}).") from None
 
@@ -216,9 +261,12 @@ def written(figure: "Figure", kind: str) -> bytes:
 
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no word about fonts
     file = io.BytesIO()
-    with rc_context({"svg.hashsalt": "gan-cli"}), warnings.catch_warnings():  # the same bytes each time
+    # the same bytes each time
+    with rc_context({"svg.hashsalt": "gan-cli"}), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # letters that no font here has
-        figure.savefig(file, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+        figure.savefig(
+            file, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None
+        )
     return file.getvalue()
 
 

@@ -1,6 +1,8 @@
-"""The page of `gan-compare`: one HTML file that opens without a network. Nothing here imports torch.
+"""The page of `gan-compare`: one HTML file that opens without a network. Nothing here imports
+torch.
 
-The template escapes whatever a run brings, and the page's policy lets a browser run the one script that it names.
+The template escapes whatever a run brings, and the page's policy lets a browser run the one script
+that it names.
 """
 
 import base64
@@ -21,7 +23,8 @@ LINES = 24  # of a text's samples
 
 @dataclass(frozen=True)
 class Sample:
-    """What a run drew last: an image as a data URI, or lines of text. Empty if there is nothing that can be read."""
+    """What a run drew last: an image as a data URI, or lines of text. Empty if there is nothing
+    that can be read."""
 
     caption: str
     image: str = ""
@@ -30,7 +33,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Samples in rows and columns, each side named; without sides, a gallery with one for each group."""
+    """Samples in rows and columns, each side named; without sides, a gallery with one for each
+    group."""
 
     rows: list[str]
     columns: list[str]
@@ -59,7 +63,8 @@ def made(table: Table, damaged: Sequence[str], tags: Sequence[str], rows: str, c
     groups = [row.group for row in table.rows]
     names = table.labels
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     script = (TEMPLATES / "compare.js").read_text(encoding="utf-8")
@@ -84,7 +89,9 @@ def made(table: Table, damaged: Sequence[str], tags: Sequence[str], rows: str, c
 
 
 def _curves(groups: Sequence[Group], names: Sequence[str], tags: Sequence[str]) -> str:
-    return _uri(charts.written(charts.curves(groups, names, tags), "svg"), "svg+xml") if tags else ""
+    return (
+        _uri(charts.written(charts.curves(groups, names, tags), "svg"), "svg+xml") if tags else ""
+    )
 
 
 def _uri(content: bytes, kind: str) -> str:
@@ -93,7 +100,11 @@ def _uri(content: bytes, kind: str) -> str:
 
 def _gallery(groups: Sequence[Group], names: Sequence[str]) -> Pictures:
     """For each group that has samples, those of its first run."""
-    drawn = [sample(group.runs[0], name) for group, name in zip(groups, names, strict=True) if group.runs[0].pictures]
+    drawn = [
+        sample(group.runs[0], name)
+        for group, name in zip(groups, names, strict=True)
+        if group.runs[0].pictures
+    ]
     return Pictures([], [], [list(drawn)] if drawn else [])
 
 
@@ -103,13 +114,15 @@ def _arranged(groups: Sequence[Group], rows: str, columns: str) -> Pictures:
     down, across = charts.places(runs, rows, columns)
     cells: list[list[Sample | None]] = [[None] * len(across) for _ in down]
     for run in runs:
-        i, j = (down.index(run.setting(rows)) if rows else 0), (across.index(run.setting(columns)) if columns else 0)
+        i = down.index(run.setting(rows)) if rows else 0
+        j = across.index(run.setting(columns)) if columns else 0
         cells[i][j] = cells[i][j] or sample(run, f"{run.folder.name}, seed {run.seed}")
     return Pictures(down, across, cells)
 
 
 def sample(run: Run, caption: str) -> Sample:
-    """What a run drew last, as the page shows it. A picture that is damaged is told of in its place."""
+    """What a run drew last, as the page shows it. A picture that is damaged is told of in its
+    place."""
     if not run.pictures:
         return Sample(caption, text="no samples yet")
     latest = run.pictures[-1]
@@ -126,7 +139,9 @@ def sample(run: Run, caption: str) -> Sample:
 def _leaves(groups: Sequence[Group]) -> list[Leaf]:
     """Every leaf of the configurations, those that differ first, with what each group has."""
     different = different_leaves(groups)
-    every = sorted({key for group in groups for run in group.runs for key in run.config} - set(different))
+    every = sorted(
+        {key for group in groups for run in group.runs for key in run.config} - set(different)
+    )
     told = [(key, True) for key in different] + [(key, False) for key in every]
     return [Leaf(key, differs, [_value(group, key) for group in groups]) for key, differs in told]
 

@@ -1,4 +1,5 @@
-"""Groups of runs as a table, for a terminal, a spreadsheet, a README, a paper or the page of `gan-compare`."""
+"""Groups of runs as a table, for a terminal, a spreadsheet, a README, a paper or the page of
+`gan-compare`."""
 
 import html
 from collections.abc import Callable, Sequence
@@ -31,7 +32,8 @@ class Score:
 
 @dataclass(frozen=True)
 class Summary:
-    """A score over the seeds of a group. The deviation is that of a sample (n - 1); one seed has none."""
+    """A score over the seeds of a group. The deviation is that of a sample (n - 1); one seed has
+    none."""
 
     mean: float
     deviation: float | None
@@ -43,7 +45,9 @@ class Summary:
 
     def text(self, plus_minus: str = "+-") -> str:
         """`0.0743 +- 0.011`."""
-        return self.mean_text + ("" if self.deviation is None else f" {plus_minus} {self.deviation_text}")
+        return self.mean_text + (
+            "" if self.deviation is None else f" {plus_minus} {self.deviation_text}"
+        )
 
     @property
     def mean_text(self) -> str:
@@ -68,7 +72,8 @@ class Table:
     """What every format is written from.
 
     Args:
-        leading: for each score, the best mean of a group; None where no group can be said to do best.
+        leading: for each score, the best mean of a group; None where no group can be said to do
+            best.
     """
 
     keys: list[str]
@@ -80,21 +85,31 @@ class Table:
     def labels(self) -> list[str]:
         """What to call each group: its settings; the folder of its first run where it has none."""
         pairs = [zip(self.keys, row.settings, strict=True) for row in self.rows]
-        named = [", ".join(f"{key}={value}" for key, value in settings if value != NOTHING) for settings in pairs]
-        names = [name or row.group.runs[0].folder.name for name, row in zip(named, self.rows, strict=True)]
+        named = [
+            ", ".join(f"{key}={value}" for key, value in settings if value != NOTHING)
+            for settings in pairs
+        ]
+        names = [
+            name or row.group.runs[0].folder.name
+            for name, row in zip(named, self.rows, strict=True)
+        ]
         return list(map(on_one_line, names))
 
     @property
     def titles(self) -> list[str]:
-        return [*map(on_one_line, self.keys), "runs", *(on_one_line(score.title) for score in self.scores)]
+        return [
+            *map(on_one_line, self.keys),
+            "runs",
+            *(on_one_line(score.title) for score in self.scores),
+        ]
 
 
 def made(groups: Sequence[Group], named: Sequence[str] = ()) -> Table:
     """The table of these groups.
 
     Args:
-        named: scores, or scalars that the runs have logged. If there are none: those that can get better, and the
-            best value of each run's objective.
+        named: scores, or scalars that the runs have logged. If there are none: those that can get
+            better, and the best value of each run's objective.
 
     Raises:
         UserError: no run has a score that is named.
@@ -102,12 +117,19 @@ def made(groups: Sequence[Group], named: Sequence[str] = ()) -> Table:
     keys = differing(groups)
     scores = _scores([run for group in groups for run in group.runs], named)
     rows = [
-        Row(group, [group.setting(key) or NOTHING for key in keys], [summary(group, score) for score in scores])
+        Row(
+            group,
+            [group.setting(key) or NOTHING for key in keys],
+            [summary(group, score) for score in scores],
+        )
         for group in groups
     ]
     lower = _directions([run for group in groups for run in group.runs])
     columns = [[row.scores[i] for row in rows] for i in range(len(scores))]
-    leading = [_leading(lower.get(score.name), column) for score, column in zip(scores, columns, strict=True)]
+    leading = [
+        _leading(lower.get(score.name), column)
+        for score, column in zip(scores, columns, strict=True)
+    ]
     return Table(keys, scores, rows, leading)
 
 
@@ -120,15 +142,20 @@ def _scores(runs: Sequence[Run], named: Sequence[str]) -> list[Score]:
     known = list(dict.fromkeys(name for run in runs for name in run.scores))
     for name in named:
         if all(run.value(name) is None for run in runs):
-            tags = dict.fromkeys([*known, *(tag for run in runs for row in run.rows for tag in row)])
+            tags = dict.fromkeys(
+                [*known, *(tag for run in runs for row in run.rows for tag in row)]
+            )
             raise UserError(
-                f"scores=[{name}]: no run has such a score{closest(name, tags)}; they have {', '.join(tags) or 'none'}."
+                f"scores=[{name}]: no run has such a score{closest(name, tags)}; they have "
+                f"{', '.join(tags) or 'none'}."
             )
     directions, objectives = _directions(runs), dict.fromkeys(run.objective for run in runs)
     better = [name for name in (*objectives, *directions) if name in known]
     shown = list(named) or list(dict.fromkeys(better)) or known
     best = (set(named) or {*objectives}) & directions.keys()
-    pairs = [[Score(name), Score(name, best=True)] if name in best else [Score(name)] for name in shown]
+    pairs = [
+        [Score(name), Score(name, best=True)] if name in best else [Score(name)] for name in shown
+    ]
     return [score for pair in pairs for score in pair]
 
 
@@ -143,7 +170,8 @@ def summary(group: Group, score: Score) -> Summary | None:
 
 
 def _leading(lower: bool | None, column: Sequence[Summary | None]) -> float | None:
-    """The best mean, if the score is one that can get better (not None) and there is something to win against."""
+    """The best mean, if the score is one that can get better (not None) and there is something to
+    win against."""
     means = {entry.mean for entry in column if entry is not None and np.isfinite(entry.mean)}
     if lower is None or len(means) < 2:
         return None
@@ -155,7 +183,7 @@ def _short(value: float, digits: int) -> str:
     return f"{value:.0f}" if 10**digits <= abs(value) < 1e6 else f"{value:.{digits}g}"
 
 
-# --- formats --------------------------------------------------------------------------------------------------------
+# --- formats --------------------------------------------------------------------------------------
 
 
 def terminal(table: Table) -> str:
@@ -165,7 +193,8 @@ def terminal(table: Table) -> str:
 
 
 def aligned(lines: Sequence[Sequence[str]], left: int) -> str:
-    """Columns under each other: the first few to the left, the others, which are numbers, to the right."""
+    """Columns under each other: the first few to the left, the others, which are numbers, to the
+    right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = [
         [
@@ -181,7 +210,9 @@ def spreadsheet(table: Table) -> str:
     """CSV, with all digits: a column for each mean, and one behind it for the deviation."""
     count = len(table.keys)
     keys, scores = table.titles[:count], table.titles[count + 1 :]
-    rows: list[list[object]] = [[*keys, "runs", *(title for score in scores for title in (score, f"{score} std"))]]
+    rows: list[list[object]] = [
+        [*keys, "runs", *(title for score in scores for title in (score, f"{score} std"))]
+    ]
     for row in table.rows:
         pairs = [(entry.mean, entry.deviation) if entry else (None, None) for entry in row.scores]
         settings = map(on_one_line, row.settings)
@@ -203,7 +234,8 @@ def latex(table: Table) -> str:
     lines = _emphasised(table, r"$\pm$", r"\textbf{{{}}}".format, _latex)
     return "\n".join(
         [
-            rf"\begin{{tabular}}{{{'l' * len(table.keys)}{'r' * (1 + len(table.scores))}}}  % \usepackage{{booktabs}}",
+            rf"\begin{{tabular}}{{{'l' * len(table.keys)}{'r' * (1 + len(table.scores))}}}  % "
+            rf"\usepackage{{booktabs}}",
             r"\toprule",
             " & ".join(titles) + r" \\",
             r"\midrule",
@@ -234,7 +266,9 @@ def _emphasised(
     lines = []
     for row in table.rows:
         texts = zip(_texts(row, plus_minus), row.scores, table.leading, strict=True)
-        scores = [bold(text) if entry and entry.mean == first else text for text, entry, first in texts]
+        scores = [
+            bold(text) if entry and entry.mean == first else text for text, entry, first in texts
+        ]
         lines.append([*map(escape, row.settings), str(len(row.group.runs)), *scores])
     return lines
 
@@ -246,7 +280,13 @@ def _markdown(text: str) -> str:
 
 LATEX = str.maketrans(
     {c: rf"\{c}" for c in "&%$#_{}"}
-    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "<": "$<$", ">": "$>$"}
+    | {
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "\\": r"\textbackslash{}",
+        "<": "$<$",
+        ">": "$>$",
+    }
 )
 
 

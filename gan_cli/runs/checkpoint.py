@@ -1,4 +1,5 @@
-"""One file that holds a run: plain types and tensors only, written atomically, checked before it is believed."""
+"""One file that holds a run: plain types and tensors only, written atomically, checked before it is
+believed."""
 
 import errno
 import logging
@@ -31,7 +32,8 @@ REQUIRED = {"format", "step", "game", "config", "data"}
 
 
 def save(content: dict[str, Any], path: Path) -> None:
-    """Write `content` to `path` so that a kill at any moment leaves the old file or the new one, never a part.
+    """Write `content` to `path` so that a kill at any moment leaves the old file or the new one,
+    never a part.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; the old file is left as it was.
@@ -56,7 +58,8 @@ def load(path: Path, setting: str = "checkpoint") -> dict[str, Any]:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """The content of the file, brought up to this format. Raises UserError with what is wrong with it."""
+    """The content of the file, brought up to this format. Raises UserError with what is wrong with
+    it."""
     content = _unpacked(path)
     if not isinstance(content, dict) or not content.keys() >= REQUIRED:
         raise UserError("not a checkpoint of gan-train.")
@@ -71,12 +74,15 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _unpacked(path: Path) -> Any:
-    """What torch makes of the file, after it was found harmless. Raises UserError with what is wrong with it."""
+    """What torch makes of the file, after it was found harmless. Raises UserError with what is
+    wrong with it."""
     try:
         with files.opened(path) as file:
             size = path.stat().st_size
             if size > files.memory():
-                raise UserError(f"refused, it holds {size / 2**30:,.0f} GiB, more than this machine's memory.")
+                raise UserError(
+                    f"refused, it holds {size / 2**30:,.0f} GiB, more than this machine's memory."
+                )
             refuse_bombs(_pickle_of(file, size), size)
             file.seek(0)
             return torch.load(file, map_location="cpu", weights_only=True)
@@ -84,8 +90,8 @@ def _unpacked(path: Path) -> Any:
         raise
     except ForeignError as error:
         raise UserError(
-            f"refused, it holds more than tensors and plain types and could run code ({error}); only checkpoints "
-            "written by gan-train are read."
+            f"refused, it holds more than tensors and plain types and could run code ({error}); "
+            "only checkpoints written by gan-train are read."
         ) from None
     except OSError as error:
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
@@ -93,13 +99,16 @@ def _unpacked(path: Path) -> Any:
     except Exception as error:  # a pickle, a zip file and torch raise whatever they like
         told = isinstance(error, ValueError | zipfile.BadZipFile | pickle.UnpicklingError)
         reason = str(error).partition("\n")[0] if told else ""
-        raise UserError(f"damaged or not a checkpoint ({reason or type(error).__name__:.200}).") from None
+        raise UserError(
+            f"damaged or not a checkpoint ({reason or type(error).__name__:.200})."
+        ) from None
 
 
 def _pickle_of(file: BufferedReader, size: int) -> bytes:
     """The pickle in a checkpoint, every byte of which is compared with its checksum.
 
-    A file that says to grow when it is unpacked, or that two readers could read differently, is not one of ours.
+    A file that says to grow when it is unpacked, or that two readers could read differently, is not
+    one of ours.
     """
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
@@ -107,9 +116,15 @@ def _pickle_of(file: BufferedReader, size: int) -> bytes:
             raise UserError("refused, its content is compressed, as gan-train never writes it.")
         names = {entry.filename.lower() for entry in entries}
         roots = {name.split("/")[0] for name in names}
-        whole = sum(entry.file_size for entry in entries) <= size and min(e.header_offset for e in entries) == 0
+        whole = (
+            sum(entry.file_size for entry in entries) <= size
+            and min(e.header_offset for e in entries) == 0
+        )
         if len(names) < len(entries) or len(roots) != 1 or archive.comment or not whole:
-            raise UserError("damaged or not a checkpoint (its parts overlap, or are not those that gan-train writes).")
+            raise UserError(
+                "damaged or not a checkpoint (its parts overlap, or are not those that gan-train "
+                "writes)."
+            )
         if damaged := archive.testzip():
             raise UserError(f"damaged ({damaged} fails its checksum).")
         return archive.read(f"{entries[0].filename.split('/')[0]}/data.pkl")
@@ -117,12 +132,20 @@ def _pickle_of(file: BufferedReader, size: int) -> bytes:
 
 NUMBER = int | float
 KINDS: dict[str, Any] = {
-    "step": int, "seconds": NUMBER, "position": int, "rollbacks": int, "best": NUMBER | None, "objective": str | None,
-    "mark": str, "config": str, "game": dict, "data": dict, "ema": dict, "terms": dict, "optimizers": dict,
+    "step": int, "seconds": NUMBER, "position": int, "rollbacks": int, "best": NUMBER | None,
+    "objective": str | None,
+    "mark": str, "config": str, "game": dict, "data": dict, "ema": dict, "terms": dict,
+    "optimizers": dict,
     "scalers": dict, "scores": dict,
 }  # fmt: skip
 """What everything that reads a checkpoint relies on."""
-INSIDE: dict[str, Any] = {"game": Tensor, "ema": dict, "terms": dict, "optimizers": dict, "scores": NUMBER}
+INSIDE: dict[str, Any] = {
+    "game": Tensor,
+    "ema": dict,
+    "terms": dict,
+    "optimizers": dict,
+    "scores": NUMBER,
+}
 """What the named values of these are."""
 
 
@@ -139,7 +162,9 @@ def _refuse_odd_kinds(content: dict[str, Any]) -> None:
     for key, kind in INSIDE.items():
         for name, value in content.get(key, {}).items():
             if not isinstance(name, str) or (not isinstance(value, kind) and not _is_extra(name)):
-                raise UserError(f"damaged: its {key} holds {type(value).__name__} as {str(name)!r:.40}.")
+                raise UserError(
+                    f"damaged: its {key} holds {type(value).__name__} as {str(name)!r:.40}."
+                )
     _refuse_odd_moments(content.get("optimizers", {}))
 
 
@@ -148,15 +173,20 @@ def _refuse_odd_moments(optimizers: Mapping[str, Any]) -> None:
     for name, optimizer in optimizers.items():
         state, groups = optimizer.get("state"), optimizer.get("param_groups")
         kept: list[Any] = list(state.values()) if isinstance(state, dict) else [None]
-        if not isinstance(groups, list) or not all(isinstance(group, dict) for group in [*groups, *kept]):
+        if not isinstance(groups, list) or not all(
+            isinstance(group, dict) for group in [*groups, *kept]
+        ):
             raise UserError(f"damaged: the state of its optimizer {name:.40} is none.")
         for key, value in [item for moments in kept for item in moments.items()]:
             if not isinstance(value, Tensor | NUMBER | None):
-                raise UserError(f"damaged: {key!s:.40} of its optimizer {name:.40} is {type(value).__name__}.")
+                raise UserError(
+                    f"damaged: {key!s:.40} of its optimizer {name:.40} is {type(value).__name__}."
+                )
 
 
 def _is_extra(name: str) -> bool:
-    """What a network of a plug-in keeps beside its tensors, see `torch.nn.Module.get_extra_state`."""
+    """What a network of a plug-in keeps beside its tensors, see
+    `torch.nn.Module.get_extra_state`."""
     return name.endswith("_extra_state")
 
 
@@ -190,7 +220,8 @@ def _instead(path: Path) -> str:
 
 
 def _with_scores(content: dict[str, Any]) -> dict[str, Any]:
-    """Format 1 held no rollbacks and no scores, and its first files neither terms nor scalers nor the data's mark."""
+    """Format 1 held no rollbacks and no scores, and its first files neither terms nor scalers nor
+    the data's mark."""
     return {"terms": {}, "scalers": {}, **content, "rollbacks": 0, "scores": {}, "objective": None}
 
 
@@ -199,7 +230,8 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _with_sc
 
 
 def newest(folder: Path) -> dict[str, Any] | None:
-    """The content of the newest good checkpoint of a run; damaged ones are passed over with a warning."""
+    """The content of the newest good checkpoint of a run; damaged ones are passed over with a
+    warning."""
     for path in [folder / "last.pt", *sorted(folder.glob("step_*.pt"), reverse=True)]:
         if path.is_symlink() or path.exists():
             try:
@@ -213,9 +245,17 @@ def newest(folder: Path) -> dict[str, Any] | None:
 
 
 def _refuse_spoiled(content: Mapping[str, Any], path: Path) -> None:
-    """Raise UserError for weights that are not numbers: nothing can be learnt from there. (A mask may be infinite.)"""
-    networks = {"game": content["game"], **{f"ema.{name}": state for name, state in content.get("ema", {}).items()}}
+    """Raise UserError for weights that are not numbers: nothing can be learnt from there. (A mask
+    may be infinite.)"""
+    networks = {
+        "game": content["game"],
+        **{f"ema.{name}": state for name, state in content.get("ema", {}).items()},
+    }
     for name, state in networks.items():
-        spoiled = [key for key, value in state.items() if isinstance(value, Tensor) and value.isnan().any()]
+        spoiled = [
+            key for key, value in state.items() if isinstance(value, Tensor) and value.isnan().any()
+        ]
         if spoiled:
-            raise UserError(f"{path}: {len(spoiled)} of the tensors of {name} hold NaN; it is passed over.")
+            raise UserError(
+                f"{path}: {len(spoiled)} of the tensors of {name} hold NaN; it is passed over."
+            )

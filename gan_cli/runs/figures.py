@@ -1,7 +1,9 @@
-"""Figures that explain a run: each is a small function that any run can call, by `figures=[name, ...]`.
+"""Figures that explain a run: each is a small function that any run can call, by `figures=[name,
+...]`.
 
-A figure takes the trainer, the data and the rows logged so far, and draws on a matplotlib Figure. It is written as a
-PNG below `figures/` and logged to TensorBoard, every `sample_every` rounds and at the end.
+A figure takes the trainer, the data and the rows logged so far, and draws on a matplotlib Figure.
+It is written as a PNG below `figures/` and logged to TensorBoard, every `sample_every` rounds and
+at the end.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,35 +34,52 @@ def level_sets(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     Reference: Gulrajani et al., 2017, arXiv 1704.00028, figure 1b.
     """
     if dataset.spec.shape != (2,):
-        raise UserError("figures=[level_sets]: draws the plane; it needs points of two coordinates.")
+        raise UserError(
+            "figures=[level_sets]: draws the plane; it needs points of two coordinates."
+        )
     device, game = next(trainer.game.parameters()).device, trainer.game
-    shown = [(dataset.heldout["x"][:500].cpu(), "white"), (_fakes(trainer, dataset)[:500], "tab:orange")]
+    shown = [
+        (dataset.heldout["x"][:500].cpu(), "white"),
+        (_fakes(trainer, dataset)[:500], "tab:orange"),
+    ]
     title = f"critic after {trainer.step} rounds; held out white, samples orange"
-    return pictures.level_sets(lambda x: game.value(x.to(device)), dataset.spec.extent, shown, title)  # type: ignore[operator]
+    return pictures.level_sets(
+        lambda x: game.value(x.to(device)),  # type: ignore[operator]
+        dataset.spec.extent,
+        shown,
+        title,
+    )
 
 
 @figures.register("weights")
 def weights(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """The critic's weights, biases aside: clipping drives them to its bounds, a penalty spreads them.
+    """The critic's weights, biases aside: clipping drives them to its bounds, a penalty spreads
+    them.
 
     Reference: Gulrajani et al., 2017, arXiv 1704.00028, figure 1a, right.
     """
-    layers = [layer for layer in trainer.game.get_submodule("D").modules() if isinstance(layer, WEIGHTED)]
+    layers = [
+        layer for layer in trainer.game.get_submodule("D").modules() if isinstance(layer, WEIGHTED)
+    ]
     values = torch.cat([layer.weight.detach().flatten().cpu() for layer in layers]).numpy()
     figure = Figure(figsize=(5, 3), dpi=100, layout="tight")
     axes = figure.add_subplot(xlabel="weight", yscale="log")
     axes.hist(values, bins=80)
     axes.locator_params(axis="x", nbins=5)
     at_bound = float((np.abs(values) > 0.99 * np.abs(values).max()).mean())
-    axes.set_title(f"{100 * at_bound:.0f} % of the critic's weights within 1 % of the largest", fontsize=8)
+    axes.set_title(
+        f"{100 * at_bound:.0f} % of the critic's weights within 1 % of the largest", fontsize=8
+    )
     return figure
 
 
 @figures.register("layer_gradients")
 def layer_gradients(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """The norm of the gradient of the critic's score at the output of each of its layers, on a logarithmic scale.
+    """The norm of the gradient of the critic's score at the output of each of its layers, on a
+    logarithmic scale.
 
-    Reference: Gulrajani et al., 2017, arXiv 1704.00028, figure 1a, left: exploding and vanishing under clipping.
+    Reference: Gulrajani et al., 2017, arXiv 1704.00028, figure 1a, left: exploding and vanishing
+    under clipping.
     """
     norms = gradients_by_layer(trainer, dataset.few(dataset.train, SEEN))
     figure = Figure(figsize=(5, 3), dpi=100, layout="tight")
@@ -73,10 +92,11 @@ def layer_gradients(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
 
 @figures.register("estimate")
 def estimate(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """The critic's estimate on training and on held-out data over the run, and the objective beside it.
+    """The critic's estimate on training and on held-out data over the run, and the objective beside
+    it.
 
-    Reference: Arjovsky et al., 2017, arXiv 1701.07875, figure 3; Gulrajani et al., 2017, figure 5b, for the gap between
-    the two curves, which opens where the critic learns its data by heart.
+    Reference: Arjovsky et al., 2017, arXiv 1701.07875, figure 3; Gulrajani et al., 2017, figure 5b,
+    for the gap between the two curves, which opens where the critic learns its data by heart.
     """
     train, heldout = trainer.game.estimate_tags  # type: ignore[misc]
     figure = Figure(figsize=(6, 3.5), dpi=100, layout="tight")
@@ -96,14 +116,17 @@ def estimate(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
 
 @figures.register("vanishing_gradient")
 def vanishing_gradient(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """What each objective tells a generator that stands still, while its critics learn: gradient norms, log scale.
+    """What each objective tells a generator that stands still, while its critics learn: gradient
+    norms, log scale.
 
     Reference: Arjovsky and Bottou, 2017, arXiv 1701.04862, figure 2.
     """
     tags = [f"gradient/{name}" for name in ("minimax", "non_saturating", "wasserstein")]
     _must_be_logged(tags, rows, "vanishing_gradient", "model=two_critics")
     figure = Figure(figsize=(6, 3.5), dpi=100, layout="tight")
-    axes = figure.add_subplot(xlabel="turns of the critics", ylabel="gradient norm at G", yscale="log")
+    axes = figure.add_subplot(
+        xlabel="turns of the critics", ylabel="gradient norm at G", yscale="log"
+    )
     for tag in tags:
         axes.plot(*zip(*_curve(tag, rows), strict=True), label=tag.split("/")[1])
     axes.legend(fontsize=7)
@@ -112,12 +135,16 @@ def vanishing_gradient(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure
 
 @figures.register("trajectory")
 def trajectory(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """The path of the first weight of the generator and the first of the discriminator, where these are tiny.
+    """The path of the first weight of the generator and the first of the discriminator, where these
+    are tiny.
 
     Reference: Mescheder et al., 2018, arXiv 1801.04406, figure 2.
     """
     logged = [tag for tag in rows[-1] if tag.startswith("weights/")]
-    pair = [next((tag for tag in logged if tag.startswith(f"weights/{name}.")), f"weights/{name}") for name in "GD"]
+    pair = [
+        next((tag for tag in logged if tag.startswith(f"weights/{name}.")), f"weights/{name}")
+        for name in "GD"
+    ]
     _must_be_logged(pair, rows, "trajectory", "network=affine")
     path = np.array([[row[tag] for tag in pair] for row in rows if pair[0] in row])
     figure = Figure(figsize=(4, 4), dpi=100, layout="tight")
@@ -132,24 +159,32 @@ def trajectory(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
 
 @figures.register("two_gaussians")
 def two_gaussians(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """On the line: the discriminator of 2014 and a Wasserstein critic over real and fake samples, and their slopes.
+    """On the line: the discriminator of 2014 and a Wasserstein critic over real and fake samples,
+    and their slopes.
 
     Reference: Arjovsky et al., 2017, arXiv 1701.07875, figure 2.
     """
     if dataset.spec.shape != (1,) or "J" not in trainer.game.roles:
-        raise UserError("figures=[two_gaussians]: needs model=two_critics and points of one coordinate.")
+        raise UserError(
+            "figures=[two_gaussians]: needs model=two_critics and points of one coordinate."
+        )
     real, fake = dataset.some(dataset.heldout, 500).cpu(), _fakes(trainer, dataset)
     low, high = (float(pick(torch.cat([real, fake]))) for pick in (torch.min, torch.max))
     x = torch.linspace(low - 1, high + 1, 400).unsqueeze(1).requires_grad_()
     curves = {
-        "discriminator": trainer.game.get_submodule("J")(x.to(dataset.train["x"].device)).cpu().sigmoid(),
-        "critic": trainer.game.value(x.to(dataset.train["x"].device)).cpu(),  # type: ignore[operator]
+        "discriminator": trainer.game.get_submodule("J")(x.to(dataset.train["x"].device))
+        .cpu()
+        .sigmoid(),
+        "critic": trainer.game.value(  # type: ignore[operator]
+            x.to(dataset.train["x"].device)
+        ).cpu(),
     }
     figure = Figure(figsize=(6, 5), dpi=100, layout="tight")
     above = figure.add_subplot(2, 1, 1, ylabel="discriminator, densities")
     below = figure.add_subplot(2, 1, 2, xlabel="x", ylabel="|slope|", yscale="log", sharex=above)
     for values, colour, label in ((real, "0.6", "real"), (fake, "tab:orange", "fake")):
-        above.hist(values.flatten().numpy(), bins=60, density=True, histtype="stepfilled", alpha=0.4, color=colour,
+        above.hist(values.flatten().numpy(), bins=60, density=True, histtype="stepfilled",
+        alpha=0.4, color=colour,
                    label=label)  # fmt: skip
     sides = {"discriminator": above, "critic": above.twinx()}
     sides["critic"].set_ylabel("critic")
@@ -181,17 +216,22 @@ def pairs(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
 def reconstructions(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     """Held-out samples, above what comes back of each by way of its code."""
     if not trainer.game.encodes:
-        raise UserError("figures=[reconstructions]: needs a model with an encoder, such as model=bigan or model=aae.")
+        raise UserError(
+            "figures=[reconstructions]: needs a model with an encoder, such as model=bigan or "
+            "model=aae."
+        )
     batch = dataset.few(dataset.heldout, 20)
     with torch.no_grad():
-        again = trainer.rendered.reconstruct(batch["x"], *(batch[name] for name in trainer.game.condition))
+        again = trainer.rendered.reconstruct(
+            batch["x"], *(batch[name] for name in trainer.game.condition)
+        )
     return _strip([batch["x"].cpu(), again.cpu()], dataset.spec)
 
 
 @figures.register("style_mixing")
 def style_mixing(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """Eight samples along the edges; inside, the coarsest scale of the one above with all the finer ones of that at the
-    left.
+    """Eight samples along the edges; inside, the coarsest scale of the one above with all the finer
+    ones of that at the left.
 
     Reference: Karras et al., 2019, arXiv 1812.04948, figure 3.
     """
@@ -200,19 +240,27 @@ def style_mixing(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
         raise UserError("figures=[style_mixing]: needs a generator of styles; take model=stylegan.")
     latents = fixed_latents(game, 8).to(next(game.parameters()).device)
     with torch.no_grad(), at_rest(game):
-        edge, inside = game.render(latents).cpu(), game.mixed(latents, coarse=2).cpu().unflatten(0, (8, 8))
-    lines = [torch.cat([torch.ones_like(edge[:1]), edge]), *(torch.cat([edge[i, None], inside[i]]) for i in range(8))]
+        edge = game.render(latents).cpu()
+        inside = game.mixed(latents, coarse=2).cpu().unflatten(0, (8, 8))
+    lines = [
+        torch.cat([torch.ones_like(edge[:1]), edge]),
+        *(torch.cat([edge[i, None], inside[i]]) for i in range(8)),
+    ]
     return _strip(lines, dataset.spec)
 
 
 @figures.register("latent_space")
 def latent_space(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """The first two numbers of the codes of held-out samples, in the colours of their classes, over the prior.
+    """The first two numbers of the codes of held-out samples, in the colours of their classes, over
+    the prior.
 
     Reference: Makhzani et al., 2016, arXiv 1511.05644, figure 2.
     """
     if not trainer.game.encodes:
-        raise UserError("figures=[latent_space]: needs a model with an encoder, such as model=bigan or model=aae.")
+        raise UserError(
+            "figures=[latent_space]: needs a model with an encoder, such as model=bigan or "
+            "model=aae."
+        )
     batch = dataset.few(dataset.heldout, 2000)
     noise.begin_turn("figure")
     with torch.no_grad():
@@ -221,7 +269,12 @@ def latent_space(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     axes = figure.add_subplot(aspect="equal")
     axes.scatter(z[:, 0], z[:, 1], s=3, c="0.85", linewidths=0)
     axes.scatter(
-        codes[:, 0], codes[:, 1], s=5, c=batch["y"].cpu() if "y" in batch else None, cmap="tab10", linewidths=0
+        codes[:, 0],
+        codes[:, 1],
+        s=5,
+        c=batch["y"].cpu() if "y" in batch else None,
+        cmap="tab10",
+        linewidths=0,
     )
     axes.set_title("codes of held-out samples over the prior (grey)", fontsize=8)
     return figure
@@ -245,22 +298,33 @@ def _curve(tag: str, rows: Rows) -> list[tuple[float, float]]:
 def _must_be_logged(tags: Sequence[str], rows: Rows, figure: str, remedy: str) -> None:
     missing = [tag for tag in tags if not any(tag in row for row in rows)]
     if missing:
-        raise UserError(f"figures=[{figure}]: nothing is logged as {missing[0]}; take {remedy}, and log_every above 0.")
+        raise UserError(
+            f"figures=[{figure}]: nothing is logged as {missing[0]}; take {remedy}, and log_every "
+            "above 0."
+        )
 
 
-LOWER = ("metrics/w1", "metrics/frechet_classifier_distance", "metrics/sliced_wasserstein", "metrics/js_4")
+LOWER = (
+    "metrics/w1",
+    "metrics/frechet_classifier_distance",
+    "metrics/sliced_wasserstein",
+    "metrics/js_4",
+)
 """Scores that fall as samples improve."""
 
 
 def gradients_by_layer(trainer: Trainer, batch: Mapping[str, Tensor]) -> list[float]:
-    """For each linear or convolutional layer of D from the first on, |d mean D(x) / d its output|."""
+    """For each linear or convolutional layer of D from the first on, |d mean D(x) / d its
+    output|."""
     outputs: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
         outputs.append(output)
 
     D = trainer.game.get_submodule("D")
-    hooks = [layer.register_forward_hook(keep) for layer in D.modules() if isinstance(layer, WEIGHTED)]
+    hooks = [
+        layer.register_forward_hook(keep) for layer in D.modules() if isinstance(layer, WEIGHTED)
+    ]
     learns = [weight.requires_grad for weight in D.parameters()]
     try:
         with torch.enable_grad():

@@ -1,7 +1,8 @@
 """Runs read from their folders, and grouped by what they learn. Nothing here imports torch.
 
-Runs may come from strangers: nothing in a folder is run, and nothing unfolds to more than was read. A
-file that is damaged costs its run, not the comparison: the run is left out, and a sentence says so.
+Runs may come from strangers: nothing in a folder is run, and nothing unfolds to more than was read.
+A file that is damaged costs its run, not the comparison: the run is left out, and a sentence says
+so.
 """
 
 import functools
@@ -26,12 +27,14 @@ from gan_cli.runs.rundir import CARD, checked
 
 SEED = "seed"
 EQUAL = HARMLESS - {"steps", "minutes", "evaluate_samples"}
-"""Keys that may differ between the seeds of one group. (Another budget, or fewer samples scored, is another trial.)"""
+"""Keys that may differ between the seeds of one group. (Another budget, or fewer samples scored, is
+another trial.)"""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its card, its configuration as leaves, its rows of scalars, and what was typed for it.
+    """One run: its card, its configuration as leaves, its rows of scalars, and what was typed for
+    it.
 
     Args:
         overrides: as they were typed; None if the folder does not say.
@@ -55,7 +58,8 @@ class Run:
 
     @property
     def objective(self) -> str:
-        """The score that the run's best checkpoint goes by, or nothing before the first evaluation."""
+        """The score that the run's best checkpoint goes by, or nothing before the first
+        evaluation."""
         return str(self.card.get("objective") or "")
 
     @property
@@ -74,15 +78,23 @@ class Run:
 
     @property
     def pictures(self) -> list[Path]:
-        """Its samples, PNG or text, the newest last; neither pipes nor what links bring in from elsewhere."""
-        found = [path for path in (self.folder / "samples").glob("*") if path.suffix in (".png", ".txt")]
+        """Its samples, PNG or text, the newest last; neither pipes nor what links bring in from
+        elsewhere."""
+        found = [
+            path for path in (self.folder / "samples").glob("*") if path.suffix in (".png", ".txt")
+        ]
         return sorted(path for path in found if path.is_file() and not leads_out(path, self.folder))
 
     def setting(self, key: str) -> str:
-        """What the run has for a key: a leaf of its configuration, an option of a group, or what was typed."""
+        """What the run has for a key: a leaf of its configuration, an option of a group, or what
+        was typed."""
         if key in self.config:
             return shown(self.config[key])
-        if key == "model" and not {"model", "experiment"} & self.typed.keys() and self.overrides is not None:
+        if (
+            key == "model"
+            and not {"model", "experiment"} & self.typed.keys()
+            and self.overrides is not None
+        ):
             return _usual_model()
         return shown(self.typed.get(key, self.config.get(f"{key}.name", "")))
 
@@ -90,7 +102,15 @@ class Run:
         """A score of the card, or the last value of a scalar that the run has logged."""
         if name in self.scores:
             return self.scores[name]
-        return next((row[tag] for row in reversed(self.rows) for tag in (name, f"metrics/{name}") if tag in row), None)
+        return next(
+            (
+                row[tag]
+                for row in reversed(self.rows)
+                for tag in (name, f"metrics/{name}")
+                if tag in row
+            ),
+            None,
+        )
 
     def best(self, score: str) -> float | None:
         """The best value that a score ever had; None if it never had one, or cannot get better."""
@@ -98,12 +118,15 @@ class Run:
         if lower is None:
             return None
         logged = [row[f"metrics/{score}"] for row in self.rows if f"metrics/{score}" in row]
-        values = [value for value in logged or [self.scores.get(score, math.nan)] if math.isfinite(value)]
+        values = [
+            value for value in logged or [self.scores.get(score, math.nan)] if math.isfinite(value)
+        ]
         return (min if lower else max)(values, default=None)
 
     @functools.cached_property
     def directions(self) -> dict[str, bool]:
-        """Of every score that can get better, whether lower is; its objective may be that of a plug-in."""
+        """Of every score that can get better, whether lower is; its objective may be that of a
+        plug-in."""
         said = self.card.get("lower_is_better")
         return ({self.objective: said} if isinstance(said, bool) else {}) | lower_is_better()
 
@@ -121,11 +144,14 @@ class Group:
 
 def shown(value: Any) -> str:
     """A value of a configuration as one types it."""
-    return on_one_line(value if isinstance(value, str) else json.dumps(value, default=str, skipkeys=True))
+    return on_one_line(
+        value if isinstance(value, str) else json.dumps(value, default=str, skipkeys=True)
+    )
 
 
 def lower_is_better() -> dict[str, bool]:
-    """Of every score that can get better, whether lower is better. Read from the source of metrics and games."""
+    """Of every score that can get better, whether lower is better. Read from the source of metrics
+    and games."""
     return _directions(tuple(registry.PLUGINS))
 
 
@@ -134,21 +160,29 @@ def _directions(plugins: tuple[str, ...]) -> dict[str, bool]:
     """As `lower_is_better`, with these plug-ins."""
     components = [*registry.metrics.components.values(), *registry.games.components.values()]
     facts = [component.facts for component in components]
-    return {name: name in known["lower_is_better"] for known in facts for name in known.get("objectives", ())}
+    return {
+        name: name in known["lower_is_better"]
+        for known in facts
+        for name in known.get("objectives", ())
+    }
 
 
 @functools.cache
 def _usual_model() -> str:
-    """The option of `model` where neither it nor an experiment is typed; a node names its game only."""
+    """The option of `model` where neither it nor an experiment is typed; a node names its game
+    only."""
     defaults = yaml.safe_load((configs() / "train.yaml").read_text(encoding="utf-8"))["defaults"]
-    return next(str(item["model"]) for item in defaults if isinstance(item, Mapping) and "model" in item)
+    return next(
+        str(item["model"]) for item in defaults if isinstance(item, Mapping) and "model" in item
+    )
 
 
-# --- reading --------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def found(places: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """The runs in these folders, at any depth, and a sentence for each that is left out because it is damaged.
+    """The runs in these folders, at any depth, and a sentence for each that is left out because it
+    is damaged.
 
     Raises:
         UserError: a folder does not exist or has no run in it, or not one run can be read.
@@ -169,10 +203,13 @@ def _cards(place: Path) -> list[Path]:
     if not place.is_dir():
         what = "a file, not a folder" if place.exists() else "no such folder"
         raise UserError(f"{place}: {what}; name the folder of a run, or one with runs in it.")
-    linked = place.glob(f"*/{CARD}")  # a folder of links to runs will do; deeper down none is followed
+    # a folder of links to runs will do; deeper down none is followed
+    linked = place.glob(f"*/{CARD}")
     cards = [place / CARD] if (place / CARD).is_file() else sorted({*place.rglob(CARD), *linked})
     if not cards:
-        raise UserError(f"{place}: no runs in it; a run is a folder with a {CARD}, as gan-train writes it.")
+        raise UserError(
+            f"{place}: no runs in it; a run is a folder with a {CARD}, as gan-train writes it."
+        )
     return cards
 
 
@@ -181,7 +218,8 @@ def read(folder: Path) -> Run:
     with _readable(folder, CARD) as text:
         card = checked(_mapping(json.loads(text)))
     with _readable(folder, ".hydra/config.yaml") as text:
-        config = flatten(DEFAULTS) | flatten(_mapping(read_yaml(text)))  # a key that a later version has added, added
+        # a key that a later version has added, added
+        config = flatten(DEFAULTS) | flatten(_mapping(read_yaml(text)))
     overrides = None
     if os.path.lexists(folder / ".hydra" / "overrides.yaml"):
         with _readable(folder, ".hydra/overrides.yaml") as text:
@@ -207,7 +245,9 @@ def _readable(folder: Path, name: str, most: int = SMALL) -> Iterator[str]:
         yield read_text(path, most)
     except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0]
-        raise UserError(f"{path}: cannot be read ({reason:.200}), so its run is left out.") from None
+        raise UserError(
+            f"{path}: cannot be read ({reason:.200}), so its run is left out."
+        ) from None
 
 
 def _mapping(content: Any) -> dict[str, Any]:
@@ -224,23 +264,27 @@ def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-# --- grouping -------------------------------------------------------------------------------------------------------
+# --- grouping -------------------------------------------------------------------------------------
 
 
 def grouped(runs: Sequence[Run]) -> list[Group]:
     """Runs that differ in nothing but the seed, together; in the order of their first ones."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        telling = {key: value for key, value in run.config.items() if key not in EQUAL and key != SEED}
+        telling = {
+            key: value for key, value in run.config.items() if key not in EQUAL and key != SEED
+        }
         groups.setdefault(repr(sorted(telling.items())), []).append(run)
     return [Group(members) for members in groups.values()]
 
 
 def differing(groups: Sequence[Group]) -> list[str]:
-    """The keys that tell the groups apart: those typed differently, and leaves that do not follow from these.
+    """The keys that tell the groups apart: those typed differently, and leaves that do not follow
+    from these.
 
-    What was typed decides a configuration: `model=wgan` against `model=wgan_gp` is one difference, however many
-    options follow from it. Where a folder does not say what was typed, all leaves that differ are named.
+    What was typed decides a configuration: `model=wgan` against `model=wgan_gp` is one difference,
+    however many options follow from it. Where a folder does not say what was typed, all leaves that
+    differ are named.
     """
     runs = [run for group in groups for run in group.runs]
     typed = [key for key in dict.fromkeys(key for run in runs for key in run.typed) if _counts(key)]
@@ -268,4 +312,6 @@ def _differs(key: str, groups: Sequence[Group]) -> bool:
 def _follows(key: str, named: Sequence[str], groups: Sequence[Group]) -> bool:
     """Whether the value of a leaf is the same wherever the named settings are."""
     settings = {tuple(group.setting(name) for name in named) for group in groups}
-    return len({(*(group.setting(name) for name in named), group.setting(key)) for group in groups}) == len(settings)
+    return len(
+        {(*(group.setting(name) for name in named), group.setting(key)) for group in groups}
+    ) == len(settings)

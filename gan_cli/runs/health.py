@@ -1,6 +1,7 @@
 """A short report on the health of a run, in words that say what to do. Nothing here imports torch.
 
-Advice reads the configuration: nothing is advised that the run has already, or that a guard rail refuses.
+Advice reads the configuration: nothing is advised that the run has already, or that a guard rail
+refuses.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,17 +12,22 @@ from gan_cli import registry
 
 Rows = Sequence[Mapping[str, float]]
 
-WEAK, STEEP = 0.7, 1.4  # times the penalty's target: below, the critic is weak; above, the penalty is
+# times the penalty's target: below, the critic is weak; above, the penalty is
+WEAK, STEEP = 0.7, 1.4
 ALIKE = 0.5  # samples less than this part as far apart as real ones have collapsed
 BY_HEART = 0.5  # the estimate on held-out data less than this part of that on training data
 ENOUGH = 0.75  # of the modes or classes must be there
-FAR = 3.0  # times the distance of held-out samples: samples that are farther away are not yet like the data
+# times the distance of held-out samples: samples that are farther away are not yet like the data
+FAR = 3.0
 EARLY = 200  # rounds before which samples may still be alike because nothing was learnt
 TREND = 0.1  # a change of the estimate by a tenth is one, of what it was at its largest
 
 
-def verdicts(rows: Rows, config: Mapping[str, Any], diversity: float | None = None, classes: int = 0) -> list[str]:
-    """What the logged rows say of the run: one sentence each, the worst first; one for a healthy run.
+def verdicts(
+    rows: Rows, config: Mapping[str, Any], diversity: float | None = None, classes: int = 0
+) -> list[str]:
+    """What the logged rows say of the run: one sentence each, the worst first; one for a healthy
+    run.
 
     Args:
         rows: of `metrics.jsonl`.
@@ -49,7 +55,7 @@ def _last(rows: Rows, tag: str) -> list[float]:
     return values[-max(1, len(values) // 4) :] if values else []
 
 
-# --- advice -----------------------------------------------------------------------------------------------------------
+# --- advice ---------------------------------------------------------------------------------------
 
 
 def _name(config: Mapping[str, Any], group: str) -> str:
@@ -62,11 +68,17 @@ def _penalty(config: Mapping[str, Any]) -> str:
     if "weight" in node:
         return f"more of the penalty (regularizer.weight above {node['weight']:g})"
     coupled = config.get("network", {}).get("discriminator", {}).get("critic_norm") == "batch"
-    return "a penalty (regularizer=gradient_penalty or r1" + (" with model.critic_norm=layer)" if coupled else ")")
+    return "a penalty (regularizer=gradient_penalty or r1" + (
+        " with model.critic_norm=layer)" if coupled else ")"
+    )
 
 
 def _loss(config: Mapping[str, Any]) -> list[str]:
-    return [] if _name(config, "loss") in ("", "own") else [f"a loss other than {_name(config, 'loss')}"]
+    return (
+        []
+        if _name(config, "loss") in ("", "own")
+        else [f"a loss other than {_name(config, 'loss')}"]
+    )
 
 
 def _slower(config: Mapping[str, Any], player: str) -> list[str]:
@@ -85,14 +97,18 @@ def _more_data(config: Mapping[str, Any]) -> list[str]:
 
 
 def _kind(data: str) -> str:
-    return str(registry.datasets.components[data].facts.get("kind")) if data in registry.datasets.components else ""
+    return (
+        str(registry.datasets.components[data].facts.get("kind"))
+        if data in registry.datasets.components
+        else ""
+    )
 
 
 def _any_of(ways: Sequence[str]) -> str:
     return ", ".join(ways[:-1]) + (" or " if ways[1:] else "") + ways[-1]
 
 
-# --- verdicts ---------------------------------------------------------------------------------------------------------
+# --- verdicts -------------------------------------------------------------------------------------
 
 
 def _collapsed(diversity: float | None, rows: Rows, config: Mapping[str, Any]) -> str | None:
@@ -116,7 +132,8 @@ def _missing(rows: Rows, classes: int, config: Mapping[str, Any]) -> str | None:
         found = last.get(f"metrics/{covered}")
         if found is not None and of and found <= ENOUGH * of:
             return (
-                f"{what} are missing: samples are of {found:.0f} of {of:.0f}; train longer, or take {_penalty(config)}"
+                f"{what} are missing: samples are of {found:.0f} of {of:.0f}; train longer, or "
+                f"take {_penalty(config)}"
             )
     return None
 
@@ -129,8 +146,9 @@ def _far(rows: Rows, config: Mapping[str, Any]) -> str | None:
         if tag != name and name in last and last[name] > FAR * floor > 0:
             longer = "minutes" if config.get("minutes") is not None else "steps"
             return (
-                f"not there yet: {name.removeprefix('metrics/')} is {last[name]:.3g} where held-out samples have "
-                f"{floor:.3g}; look at the samples, train longer ({longer}=) or take larger networks (network.width=)"
+                f"not there yet: {name.removeprefix('metrics/')} is {last[name]:.3g} where "
+                f"held-out samples have {floor:.3g}; look at the samples, train longer "
+                f"({longer}=) or take larger networks (network.width=)"
             )
     return None
 
@@ -143,24 +161,30 @@ def _slope(rows: Rows, config: Mapping[str, Any]) -> str | None:
     slope = fmean(slopes) / target
     if slope < WEAK and penalty.get("sides", "two") == "two":
         return (
-            f"weak critic: its gradient norm is {fmean(slopes):.2f} where the penalty asks for {target:g}; give it "
-            "more turns (model.repeat.discriminator) or a higher optimizer.players.discriminator.lr"
+            f"weak critic: its gradient norm is {fmean(slopes):.2f} where the penalty asks for "
+            f"{target:g}; give it more turns (model.repeat.discriminator) or a higher "
+            "optimizer.players.discriminator.lr"
         )
     if slope > STEEP:
         return (
-            f"weak penalty: the critic's gradient norm is {fmean(slopes):.2f} where the penalty asks for {target:g}; "
-            "raise regularizer.weight, or lower the learning rate"
+            f"weak penalty: the critic's gradient norm is {fmean(slopes):.2f} where the penalty "
+            f"asks for {target:g}; raise regularizer.weight, or lower the learning rate"
         )
     return None
 
 
 def _small_weight(config: Mapping[str, Any]) -> str | None:
     penalty = config["regularizer"]
-    if config["loss"]["name"] != "wasserstein" or not penalty.get("target") or penalty.get("weight", 10) >= 5:
+    if (
+        config["loss"]["name"] != "wasserstein"
+        or not penalty.get("target")
+        or penalty.get("weight", 10) >= 5
+    ):
         return None
     return (
-        f"lambda is small: at regularizer.weight={penalty['weight']:g} the estimate exceeds the distance by about "
-        f"W^2/(2 lambda) and more; compare such estimates only with each other, or take regularizer.weight=10"
+        f"lambda is small: at regularizer.weight={penalty['weight']:g} the estimate exceeds the "
+        "distance by about W^2/(2 lambda) and more; compare such estimates only with each other, "
+        "or take regularizer.weight=10"
     )
 
 
@@ -169,8 +193,9 @@ def _by_heart(rows: Rows, config: Mapping[str, Any]) -> str | None:
     if not train or not heldout or fmean(train) <= 0 or fmean(heldout) >= BY_HEART * fmean(train):
         return None
     return (
-        f"overfitting critic: its estimate is {fmean(train):.3g} on training data and {fmean(heldout):.3g} on held-out "
-        f"data; take {_any_of([*_more_data(config), 'a smaller critic (network.discriminator.width=)'])}"
+        f"overfitting critic: its estimate is {fmean(train):.3g} on training data and "
+        f"{fmean(heldout):.3g} on held-out data; take "
+        f"{_any_of([*_more_data(config), 'a smaller critic (network.discriminator.width=)'])}"
     )
 
 
@@ -179,9 +204,12 @@ def _one_sided(rows: Rows, config: Mapping[str, Any]) -> str | None:
     gap = _last(rows, "discriminator/score_gap")
     if not losses or not terms or not gap or fmean(gap) < 10 or abs(fmean(losses)) > 0.05:
         return None
-    noise = [] if _name(config, "augmentation") == "instance_noise" else ["augmentation=instance_noise"]
+    noise = (
+        [] if _name(config, "augmentation") == "instance_noise" else ["augmentation=instance_noise"]
+    )
     return (
-        f"the discriminator wins: its loss is {fmean(losses):.3g} and the generator's {fmean(terms):.3g}; take "
+        f"the discriminator wins: its loss is {fmean(losses):.3g} and the generator's "
+        f"{fmean(terms):.3g}; take "
         f"{_any_of([_penalty(config), *noise, *_slower(config, 'discriminator')])}"
     )
 
@@ -190,11 +218,17 @@ def _trend(rows: Rows, config: Mapping[str, Any]) -> str | None:
     values = [row["wasserstein/heldout"] for row in rows if "wasserstein/heldout" in row]
     if len(values) < 8:
         return None
-    middle, last = fmean(values[len(values) // 2 : -len(values) // 4]), fmean(values[-len(values) // 4 :])
+    middle = fmean(values[len(values) // 2 : -len(values) // 4])
+    last = fmean(values[-len(values) // 4 :])
     if last > (1 + TREND) * middle > 0 and last > TREND * max(values):
-        fall = " or let it fall (schedule=linear)" if _name(config, "schedule") in ("", "constant") else ""
+        fall = (
+            " or let it fall (schedule=linear)"
+            if _name(config, "schedule") in ("", "constant")
+            else ""
+        )
         return (
-            f"the estimate is rising ({middle:.3g} to {last:.3g} over the second half): the critic finds more and more "
-            f"to tell real and fake samples apart; look at the samples, and lower the learning rate{fall}"
+            f"the estimate is rising ({middle:.3g} to {last:.3g} over the second half): the "
+            "critic finds more and more to tell real and fake samples apart; look at the "
+            f"samples, and lower the learning rate{fall}"
         )
     return None

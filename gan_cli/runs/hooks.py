@@ -1,6 +1,8 @@
-"""What happens beside the rounds: EMA, records, pictures, scores, progress, checkpoints; one small class each.
+"""What happens beside the rounds: EMA, records, pictures, scores, progress, checkpoints; one small
+class each.
 
-They run in the order of this file, checkpoints last: what a checkpoint says was done has been written before it.
+They run in the order of this file, checkpoints last: what a checkpoint says was done has been
+written before it.
 """
 
 import logging
@@ -36,13 +38,15 @@ FOLLOWED = 4  # a network of so few weights has them logged, one by one
 
 
 def due(every: int, trainer: Trainer) -> bool:
-    """Whether something that happens `every` so many rounds (0 = never) happens now; it always does at the end."""
+    """Whether something that happens `every` so many rounds (0 = never) happens now; it always does
+    at the end."""
     return every > 0 and (trainer.step % every == 0 or trainer.finished)
 
 
 @contextmanager
 def at_rest(game: Game) -> Iterator[None]:
-    """Evaluation mode for a while: dropout off, batch norm by its running statistics, which stay as they are.
+    """Evaluation mode for a while: dropout off, batch norm by its running statistics, which stay as
+    they are.
 
     Afterwards every module is in the mode in which it was.
     """
@@ -82,7 +86,8 @@ def fixed_latents(game: Game, n: int) -> Tensor:
 
 
 def shown_latents(game: Game, n: int) -> Tensor:
-    """What the picture of about n samples is rendered from: where classes can be asked for, a column for each."""
+    """What the picture of about n samples is rendered from: where classes can be asked for, a
+    column for each."""
     if not game.classes:
         return fixed_latents(game, n)
     rows = fixed_latents(game, max(1, n // game.classes)).repeat_interleave(game.classes, dim=0)
@@ -103,7 +108,8 @@ class Hook:
 
 
 class EMA(Hook):
-    """Once a round, the averaged networks go a little towards the trained ones; see `Game.averaging`.
+    """Once a round, the averaged networks go a little towards the trained ones; see
+    `Game.averaging`.
 
     Their batch norms' statistics go with the weights that they belong to; other buffers are copied.
     """
@@ -111,7 +117,10 @@ class EMA(Hook):
     def after_round(self, trainer: Trainer) -> None:
         if trainer.ema is None or trainer.game.ema is None or not trainer.game.averaged:
             return
-        pairs = [(trainer.game.get_submodule(name), trainer.ema.get_submodule(name)) for name in trainer.game.averaged]
+        pairs = [
+            (trainer.game.get_submodule(name), trainer.ema.get_submodule(name))
+            for name in trainer.game.averaged
+        ]
         weights, rest = {}, []
         for trained, average in pairs:
             followed = {id(value) for value in [*average.parameters(), *_statistics(average)]}
@@ -121,7 +130,9 @@ class EMA(Hook):
                 else:
                     rest.append((kept, new))
         with torch.no_grad():
-            torch._foreach_lerp_(list(weights), list(weights.values()), 1 - trainer.game.averaging(trainer.step))
+            torch._foreach_lerp_(
+                list(weights), list(weights.values()), 1 - trainer.game.averaging(trainer.step)
+            )
             for kept, new in rest:
                 kept.copy_(new)
 
@@ -137,14 +148,27 @@ def _statistics(network: nn.Module) -> list[Tensor]:
 
 
 class Logs(Hook):
-    """Every player's terms and the critic's diagnostics, read from the device once per `every` rounds."""
+    """Every player's terms and the critic's diagnostics, read from the device once per `every`
+    rounds."""
 
     SEEN = 512  # samples of each set that the diagnostics look at, always the same
 
-    def __init__(self, recorder: Recorder, dataset: Dataset, every: int, sample_every: int, notes: Mapping[str, str]):
-        self.recorder, self.every, self.sample_every, self.notes = recorder, every, sample_every, notes
+    def __init__(
+        self,
+        recorder: Recorder,
+        dataset: Dataset,
+        every: int,
+        sample_every: int,
+        notes: Mapping[str, str],
+    ):
+        self.recorder = recorder
+        self.every = every
+        self.sample_every = sample_every
+        self.notes = notes
         count = min(self.SEEN, len(dataset.train["x"]), len(dataset.heldout["x"]))
-        self.seen = [dataset.few(fields, count, "observed") for fields in (dataset.train, dataset.heldout)]
+        self.seen = [
+            dataset.few(fields, count, "observed") for fields in (dataset.train, dataset.heldout)
+        ]
         self.latest: dict[str, float] = {}
 
     def start(self, trainer: Trainer) -> None:
@@ -155,8 +179,12 @@ class Logs(Hook):
         histograms = due(self.sample_every, trainer)
         if not (due(self.every, trainer) or histograms):
             return
-        playing = [who for who in trainer.terms if trainer.played[who] >= trainer.step - max(1, self.every)]
-        terms = {f"{who}/{name}": term for who in playing for name, term in trainer.terms[who].items()}
+        playing = [
+            who for who in trainer.terms if trainer.played[who] >= trainer.step - max(1, self.every)
+        ]
+        terms = {
+            f"{who}/{name}": term for who in playing for name, term in trainer.terms[who].items()
+        }
         noise.begin_turn("observe", trainer.seed, trainer.step)
         with at_rest(trainer.game):
             observed = trainer.game.observe(*self.seen)
@@ -165,7 +193,11 @@ class Logs(Hook):
         read = dict(zip(scalars, torch.stack(list(scalars.values())).tolist(), strict=True))
         self.latest = {tag: value for tag, value in read.items() if isfinite(value)}
         if odd := sorted(read.keys() - self.latest.keys()):
-            log.warning("step %d: %s: not finite on held-out data, not recorded", trainer.step, ", ".join(odd))
+            log.warning(
+                "step %d: %s: not finite on held-out data, not recorded",
+                trainer.step,
+                ", ".join(odd),
+            )
         if due(self.every, trainer):
             self.recorder.scalars(self.latest | _learning_rates(trainer))
         if histograms:
@@ -176,22 +208,29 @@ class Logs(Hook):
 
 def _learning_rates(trainer: Trainer) -> dict[str, float]:
     """Each player's learning rate in the round just played."""
-    return {f"{name}/learning_rate": float(o.param_groups[0]["lr"]) for name, o in trainer.optimizers.items()}
+    return {
+        f"{name}/learning_rate": float(o.param_groups[0]["lr"])
+        for name, o in trainer.optimizers.items()
+    }
 
 
 def _distance(trainer: Trainer) -> dict[str, Tensor]:
-    """How far the averaged weights are from the trained ones, relative to these: |average - trained| / |trained|."""
+    """How far the averaged weights are from the trained ones, relative to these: |average -
+    trained| / |trained|."""
     if trainer.ema is None:
         return {}
     trained, averaged = (
-        torch.cat([weight.detach().flatten() for name in game.averaged for weight in _weights(game, name)])
+        torch.cat(
+            [weight.detach().flatten() for name in game.averaged for weight in _weights(game, name)]
+        )
         for game in (trainer.game, trainer.ema)
     )
     return {"ema/distance": (averaged - trained).norm() / trained.norm()}
 
 
 def _followed(game: Game) -> dict[str, Tensor]:
-    """Every weight of the networks that have at most four: the path of a game that can be followed by eye."""
+    """Every weight of the networks that have at most four: the path of a game that can be followed
+    by eye."""
     networks = {name: list(game.get_submodule(name).named_parameters()) for name in game.roles}
     return {
         f"weights/{name}.{weight}" + (f".{i}" if len(values.flatten()) > 1 else ""): value
@@ -207,7 +246,8 @@ def _weights(game: Game, name: str) -> Iterator[Tensor]:
 
 
 class Pictures(Hook):
-    """The same samples again and again, from the latents of `gan-sample seed=0`: pictures, or lines of text."""
+    """The same samples again and again, from the latents of `gan-sample seed=0`: pictures, or lines
+    of text."""
 
     COUNT: ClassVar[dict[str, int]] = {"image": 64, "points": 2000, "text": 32}
 
@@ -234,14 +274,23 @@ class Pictures(Hook):
     def _write_text(self, samples: list[str], step: int) -> None:
         with tolerated(f"the samples of step {step}"):
             write_text(self.folder / f"step_{step:08d}.txt", "\n".join(samples) + "\n")
-        self.recorder.board("add_text", "samples", "\n".join(f"    {line}" for line in samples), step)  # as code
+        # as code
+        self.recorder.board(
+            "add_text", "samples", "\n".join(f"    {line}" for line in samples), step
+        )
 
 
 class Figures(Hook):
     """Explaining figures, drawn from what has been logged so far."""
 
-    def __init__(self, recorder: Recorder, dataset: Dataset, every: int, names: Sequence[str], folder: Path) -> None:
-        self.recorder, self.dataset, self.every, self.names, self.folder = recorder, dataset, every, names, folder
+    def __init__(
+        self, recorder: Recorder, dataset: Dataset, every: int, names: Sequence[str], folder: Path
+    ) -> None:
+        self.recorder = recorder
+        self.dataset = dataset
+        self.every = every
+        self.names = names
+        self.folder = folder
 
     def after_round(self, trainer: Trainer) -> None:
         if not self.names or not due(self.every, trainer):
@@ -253,16 +302,21 @@ class Figures(Hook):
                 image = pictures.drawn(registry.figures.build({"name": name}, "figures", **seen))
             with tolerated(f"the figure {name} of step {trainer.step}"):
                 pictures.write(self.folder / f"{name}_{trainer.step:08d}.png", image)
-            self.recorder.board("add_image", f"figures/{name}", image, trainer.step, dataformats="HWC")
+            self.recorder.board(
+                "add_image", f"figures/{name}", image, trainer.step, dataformats="HWC"
+            )
 
 
 class Health(Hook):
-    """At the end, what the curves say of the run: to the card, the log's summary and TensorBoard."""
+    """At the end, what the curves say of the run: to the card, the log's summary and
+    TensorBoard."""
 
     SEEN = 256  # samples whose distances are taken
     LEAST = 8  # held-out samples whose distances say how far real ones are apart
 
-    def __init__(self, recorder: Recorder, dataset: Dataset, config: Mapping[str, Any], folder: Path) -> None:
+    def __init__(
+        self, recorder: Recorder, dataset: Dataset, config: Mapping[str, Any], folder: Path
+    ) -> None:
         self.recorder, self.dataset, self.config, self.folder = recorder, dataset, config, folder
 
     def after_round(self, trainer: Trainer) -> None:
@@ -275,14 +329,17 @@ class Health(Hook):
             write_json(self.folder / rundir.CARD, rundir.read_card(self.folder) | {"health": said})
 
     def _diversity(self, trainer: Trainer) -> float | None:
-        """Mean distance of two samples over that of two real ones, for images and points; None if these are too few."""
+        """Mean distance of two samples over that of two real ones, for images and points; None if
+        these are too few."""
         if not (trainer.game.renders and trainer.game.diverse) or self.dataset.spec.kind == "text":
             return None
         real = self.dataset.some(self.dataset.heldout, self.SEEN).cpu()
         if len(real) < self.LEAST:
             return None
         samples = render(trainer.rendered, fixed_latents(trainer.game, len(real)))
-        apart, real_apart = (torch.pdist(values.flatten(1)).mean().item() for values in (samples, real))
+        apart, real_apart = (
+            torch.pdist(values.flatten(1)).mean().item() for values in (samples, real)
+        )
         return apart / real_apart if real_apart else None
 
 
@@ -300,9 +357,15 @@ class Rows(Hook):
         if not self.recorder.row:
             return
         steps, seconds = trainer.step - self.last[0], max(trainer.seconds - self.last[1], 1e-9)
-        images = sum(self.batch_size * len(trainer.game.turns(step)) for step in range(self.last[0], trainer.step))
+        images = sum(
+            self.batch_size * len(trainer.game.turns(step))
+            for step in range(self.last[0], trainer.step)
+        )
         self.recorder.scalars(
-            {"performance/steps_per_second": steps / seconds, "performance/images_per_second": images / seconds}
+            {
+                "performance/steps_per_second": steps / seconds,
+                "performance/images_per_second": images / seconds,
+            }
         )
         self.recorder.flush(trainer.step, trainer.seconds)
         self.last = (trainer.step, trainer.seconds)
@@ -312,14 +375,21 @@ class Rows(Hook):
 
 
 class Checkpoints(Hook):
-    """Saves the run: every so many rounds, at the end, and when a signal asks for it. Keeps the last few and the best.
+    """Saves the run: every so many rounds, at the end, and when a signal asks for it. Keeps the
+    last few and the best.
 
     Args:
         frame: what a checkpoint holds beside the trainer's state: format, configuration, data.
     """
 
-    def __init__(self, folder: Path, every: int, keep: int, scores: "Scores | None", frame: dict[str, Any]) -> None:
-        self.folder, self.every, self.keep, self.scores, self.frame = folder, every, keep, scores, frame
+    def __init__(
+        self, folder: Path, every: int, keep: int, scores: "Scores | None", frame: dict[str, Any]
+    ) -> None:
+        self.folder = folder
+        self.every = every
+        self.keep = keep
+        self.scores = scores
+        self.frame = frame
         self.files = folder / "checkpoints"
 
     def after_round(self, trainer: Trainer) -> None:
@@ -340,10 +410,14 @@ class Checkpoints(Hook):
                 trainer.best = self.scores.previous_best
             if trainer.ending:
                 raise UserError(
-                    f"step {trainer.step} could not be saved ({error}); make room and type the same command again, "
-                    "which goes on from the last checkpoint."
+                    f"step {trainer.step} could not be saved ({error}); make room and type the "
+                    "same command again, which goes on from the last checkpoint."
                 ) from None
-            log.error("step %d could not be saved (%s); training goes on and will try again", trainer.step, error)
+            log.error(
+                "step %d could not be saved (%s); training goes on and will try again",
+                trainer.step,
+                error,
+            )
             return
         forget_old(self.folder, self.keep)
 
@@ -358,12 +432,18 @@ def write_card(folder: Path, trainer: Trainer) -> None:
     if trainer.rollbacks:
         progress["rollbacks"] = trainer.rollbacks
     if trainer.scores:
-        better = lower_is_better().get(trainer.objective or "")  # for those who read it without the run's plug-ins
-        progress |= {"objective": trainer.objective, "lower_is_better": better, "scores": trainer.scores}
+        # for those who read it without the run's plug-ins
+        better = lower_is_better().get(trainer.objective or "")
+        progress |= {
+            "objective": trainer.objective,
+            "lower_is_better": better,
+            "scores": trainer.scores,
+        }
     write_json(folder / rundir.CARD, rundir.read_card(folder) | progress)
 
 
 def forget_old(folder: Path, keep: int) -> None:
-    """Delete all checkpoints of a run but the last few; best.pt and last.pt are files of their own."""
+    """Delete all checkpoints of a run but the last few; best.pt and last.pt are files of their
+    own."""
     for old in sorted((folder / "checkpoints").glob("step_*.pt"))[:-keep]:
         old.unlink()

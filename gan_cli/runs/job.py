@@ -32,7 +32,9 @@ from gan_cli.training.trainer import Trainer
 log = logging.getLogger(__name__)
 
 
-def run(config: dict[str, Any], folder: Path, overrides: list[str], logs: Mapping[str, Any]) -> float | None:
+def run(
+    config: dict[str, Any], folder: Path, overrides: list[str], logs: Mapping[str, Any]
+) -> float | None:
     """Train the checked configuration in its folder, here or in as many processes as it asks for.
 
     Args:
@@ -44,7 +46,8 @@ def run(config: dict[str, Any], folder: Path, overrides: list[str], logs: Mappin
 
     Raises:
         UserError: something the user can mend.
-        SystemExit: a signal stopped the run after it was saved; 130 for Ctrl-C, 143 for SIGTERM, 138 for SIGUSR1.
+        SystemExit: a signal stopped the run after it was saved; 130 for Ctrl-C, 143 for SIGTERM,
+            138 for SIGUSR1.
     """
     hardware = config["hardware"]
     if processes.launched():  # by torchrun, which has given each its device
@@ -55,7 +58,9 @@ def run(config: dict[str, Any], folder: Path, overrides: list[str], logs: Mappin
         choose_device(hardware)  # refuses what this machine does not have
         from gan_cli.devices import launch
 
-        return launch.run(play, (config, folder, overrides, leased), fingerprint(config), hardware, logs)
+        return launch.run(
+            play, (config, folder, overrides, leased), fingerprint(config), hardware, logs
+        )
 
 
 def play(
@@ -74,7 +79,9 @@ def play(
         state = _earlier(config, folder)
         if first:
             _write_down(config, folder, overrides)
-        device = choose_device(config["hardware"], leased[world.local_rank] if leased else world.local_rank)
+        device = choose_device(
+            config["hardware"], leased[world.local_rank] if leased else world.local_rank
+        )
         if device.type == "cuda":
             torch.cuda.set_device(device)  # where streams and recordings go that name none
         with world.first_on_this_machine():
@@ -82,7 +89,8 @@ def play(
         build.prepare(dataset, config)
         _refuse_other_data(dataset, state, config, folder)
         trainer = _begun(config, folder, dataset, state, device, world)
-        if first and state:  # what a process that was killed right after its checkpoint could not do
+        # what a process that was killed right after its checkpoint could not do
+        if first and state:
             hooks.write_card(folder, trainer)
             hooks.forget_old(folder, config["keep_checkpoints"])
         if not trainer.finished:
@@ -93,7 +101,10 @@ def play(
         processes.leave()
         if trainer.interrupted and not trainer.finished:
             if first:
-                log.info("stopped by a signal at step %d and saved; the same command goes on from there", trainer.step)
+                log.info(
+                    "stopped by a signal at step %d and saved; the same command goes on from there",
+                    trainer.step,
+                )
             raise SystemExit(128 + trainer.interrupted)
         return _conclusion(folder) if first else None
 
@@ -108,7 +119,10 @@ def _begun(
 ) -> Trainer:
     """The trainer where its last checkpoint left it, or at its start."""
     if not world.same(state["step"] if state else 0):
-        raise UserError(f"hydra.run.dir={folder}: the processes find different checkpoints; all must see one disk.")
+        raise UserError(
+            f"hydra.run.dir={folder}: the processes find different checkpoints; all must see one "
+            "disk."
+        )
     trainer = build.build_trainer(config, dataset, device, world)
     if state:
         _go_on(trainer, state, config, folder)
@@ -117,8 +131,15 @@ def _begun(
     return trainer
 
 
-def _fit(config: Mapping[str, Any], folder: Path, dataset: Dataset, trainer: Trainer, device: torch.device) -> Trainer:
-    """Play to the end; where something is not finite, go back to the last checkpoint and on with other random numbers.
+def _fit(
+    config: Mapping[str, Any],
+    folder: Path,
+    dataset: Dataset,
+    trainer: Trainer,
+    device: torch.device,
+) -> Trainer:
+    """Play to the end; where something is not finite, go back to the last checkpoint and on with
+    other random numbers.
 
     Raises:
         UserError: it happened more than `max_rollbacks` times.
@@ -131,12 +152,15 @@ def _fit(config: Mapping[str, Any], folder: Path, dataset: Dataset, trainer: Tra
             late = config["minutes"] is not None and seconds >= 60 * config["minutes"]
             if again > config["max_rollbacks"] or late:
                 raise UserError(
-                    f"the run diverged: {cause}, after {again - 1} rollbacks (max_rollbacks); lower optimizer.lr or "
-                    "take a gentler loss or regularizer. The checkpoints written before stay."
+                    f"the run diverged: {cause}, after {again - 1} rollbacks (max_rollbacks); "
+                    "lower optimizer.lr or take a gentler loss or regularizer. The checkpoints "
+                    "written before stay."
                 )
             stopped, stage.trainer, stage.preparing = trainer.interrupted, None, True
             del trainer  # its memory is needed for the next one
-            trainer = _begun(config, folder, dataset, checkpoint.newest(folder / "checkpoints"), device, world)
+            trainer = _begun(
+                config, folder, dataset, checkpoint.newest(folder / "checkpoints"), device, world
+            )
             trainer.seconds = seconds
             trainer.roll_on(again)
             stage.enter(trainer)
@@ -151,7 +175,8 @@ def _fit(config: Mapping[str, Any], folder: Path, dataset: Dataset, trainer: Tra
 
 
 class _Stage:
-    """The trainer that plays, and the signal that has asked it to stop; it stays asked when another one takes over."""
+    """The trainer that plays, and the signal that has asked it to stop; it stays asked when another
+    one takes over."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer: Trainer | None = trainer
@@ -168,7 +193,12 @@ class _Stage:
 
 
 def _diverged(
-    config: Mapping[str, Any], folder: Path, dataset: Dataset, trainer: Trainer, device: torch.device, stage: _Stage
+    config: Mapping[str, Any],
+    folder: Path,
+    dataset: Dataset,
+    trainer: Trainer,
+    device: torch.device,
+    stage: _Stage,
 ) -> str | None:
     """Play to the end; what was not finite, if something was."""
     introduction = _introduction(config, folder, trainer, device)
@@ -193,10 +223,16 @@ def _earlier(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
     found = checkpoint.newest(folder / "checkpoints")
     if found is None:
         if any((folder / "checkpoints").glob("*.pt")):
-            raise UserError(f"hydra.run.dir={folder}: none of its checkpoints can be read; choose another folder.")
+            raise UserError(
+                f"hydra.run.dir={folder}: none of its checkpoints can be read; choose "
+                "another folder."
+            )
         return None
     if config["resume"] == "never":
-        raise UserError(f"resume=never: {folder} already holds a run; choose another hydra.run.dir or resume=auto.")
+        raise UserError(
+            f"resume=never: {folder} already holds a run; choose another hydra.run.dir or "
+            "resume=auto."
+        )
     changed = differences(_completed(yaml.safe_load(found["config"])), config)
     if changed and config["resume"] != "force":
         raise UserError(
@@ -212,8 +248,8 @@ def _refuse_other_data(
     """A run goes on with the data it began with."""
     if state and state.get("mark", dataset.mark) != dataset.mark and config["resume"] != "force":
         raise UserError(
-            f"hydra.run.dir={folder}: the data is not what this run began with; bring it back, choose another folder, "
-            "or resume=force to go on all the same."
+            f"hydra.run.dir={folder}: the data is not what this run began with; bring it back, "
+            "choose another folder, or resume=force to go on all the same."
         )
 
 
@@ -221,29 +257,36 @@ def _completed(config: dict[str, Any]) -> dict[str, Any]:
     """A saved configuration with the defaults of keys and options that it did not know."""
     try:
         defaults = yaml.safe_load(yaml.safe_dump({**DEFAULTS, **config}))
-        hardware = {**DEFAULTS["hardware"], **config["hardware"]}  # as it was: this run may have other processes
+        # as it was: this run may have other processes
+        hardware = {**DEFAULTS["hardware"], **config["hardware"]}
         return {**check({**defaults, "hardware": hardware}), "hardware": hardware}
     except (UserError, KeyError, TypeError, AttributeError):
         return config
 
 
-def _go_on(trainer: Trainer, state: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> None:
+def _go_on(
+    trainer: Trainer, state: Mapping[str, Any], config: Mapping[str, Any], folder: Path
+) -> None:
     """Load the state of the run; under `resume=force` it may be one that does not fit."""
     try:
         trainer.load_state_dict(state)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"resume={config['resume']}: the state in {folder} does not fit this configuration: {reason}"
+            f"resume={config['resume']}: the state in {folder} does not fit this configuration: "
+            f"{reason}"
         ) from None
     if yaml.safe_load(state["config"]).get("objective") != config["objective"]:
         trainer.best = None
 
 
 def _write_down(config: Mapping[str, Any], folder: Path, overrides: list[str]) -> None:
-    """The composed configuration and what was typed, and the card by which the same command finds this run."""
+    """The composed configuration and what was typed, and the card by which the same command finds
+    this run."""
     files.remove_leftovers(folder / "checkpoints")
-    files.write_text(folder / ".hydra" / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+    files.write_text(
+        folder / ".hydra" / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False)
+    )
     files.write_text(folder / ".hydra" / "overrides.yaml", yaml.safe_dump(overrides))
     card = rundir.read_card(folder) | {"fingerprint": fingerprint(config)}
     files.write_json(folder / rundir.CARD, card)
@@ -251,19 +294,27 @@ def _write_down(config: Mapping[str, Any], folder: Path, overrides: list[str]) -
 
 def _start_from(trainer: Trainer, path: Path) -> None:
     """Weights of another run, fresh optimizers."""
-    state = checkpoint.load(path / "checkpoints" / "last.pt" if path.is_dir() else path, "init_from")
+    state = checkpoint.load(
+        path / "checkpoints" / "last.pt" if path.is_dir() else path, "init_from"
+    )
     try:
         trainer.game.load_state_dict(state["game"])
     except (RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"init_from={path}: its networks differ from this configuration's ({reason})") from None
+        raise UserError(
+            f"init_from={path}: its networks differ from this configuration's ({reason})"
+        ) from None
     if trainer.ema:
         for name in trainer.game.averaged:
-            trainer.ema.get_submodule(name).load_state_dict(trainer.game.get_submodule(name).state_dict())
+            trainer.ema.get_submodule(name).load_state_dict(
+                trainer.game.get_submodule(name).state_dict()
+            )
     log.info("starting from the weights of %s (step %d)", path, state["step"])
 
 
-def _introduction(config: Mapping[str, Any], folder: Path, trainer: Trainer, device: torch.device) -> str:
+def _introduction(
+    config: Mapping[str, Any], folder: Path, trainer: Trainer, device: torch.device
+) -> str:
     where, size = str(device), trainer.shards.world.size
     if size > 1:
         where = f"{size} processes of {device.type}"
@@ -272,7 +323,11 @@ def _introduction(config: Mapping[str, Any], folder: Path, trainer: Trainer, dev
     budget = f"{trainer.steps} steps"
     if trainer.minutes is not None:
         budget += f" or {trainer.minutes:g} minutes, whichever comes first"
-    spent = f"going on at step {trainer.step} after {trainer.seconds:.0f} s" if trainer.step else "new run"
+    spent = (
+        f"going on at step {trainer.step} after {trainer.seconds:.0f} s"
+        if trainer.step
+        else "new run"
+    )
     return f"{spent} in {folder}: {budget}, on {where} in {trainer.hardware['precision']}"
 
 
@@ -281,7 +336,8 @@ def hooks_of(
 ) -> list[hooks.Hook]:
     """All that happens beside the rounds of a run, in order."""
     text, reading = yaml.safe_dump(dict(config), sort_keys=False), trainer.game.reading()
-    table = _table(config, dataset, trainer.game)  # refuses an objective that nobody gives, before a file is open
+    # refuses an objective that nobody gives, before a file is open
+    table = _table(config, dataset, trainer.game)
     recorder = Recorder(folder, trainer.step)
     recorder.hparams(*table)
     texts = {"configuration": f"```yaml\n{text}\n```", "reading": reading}
@@ -292,7 +348,12 @@ def hooks_of(
         notes.append(f"scores: {metric.describe()}")
     if config["evaluate_every"] and (metric or type(trainer.game).scores is not Game.scores):
         scores = [Scores(recorder, metric, config["evaluate_every"], config["objective"], dataset)]
-    frame = {"format": checkpoint.FORMAT, "config": text, "data": dataset.spec.plain(), "mark": dataset.mark}
+    frame = {
+        "format": checkpoint.FORMAT,
+        "config": text,
+        "data": dataset.spec.plain(),
+        "mark": dataset.mark,
+    }
     every, keep = config["checkpoint_every"], config["keep_checkpoints"]
     shown = [hooks.Pictures(recorder, dataset, config["sample_every"], folder / "samples")]
     return [
@@ -301,19 +362,30 @@ def hooks_of(
         Progress(logs, introduction, notes),
         *(shown if trainer.game.renders else []),
         *scores,
-        hooks.Figures(recorder, dataset, config["sample_every"], config["figures"], folder / "figures"),
+        hooks.Figures(
+            recorder, dataset, config["sample_every"], config["figures"], folder / "figures"
+        ),
         hooks.Health(recorder, dataset, config, folder),
         hooks.Rows(recorder, config["batch_size"]),
         hooks.Checkpoints(folder, every, keep, scores[0] if scores else None, frame),
     ]
 
 
-def _table(config: Mapping[str, Any], dataset: Dataset, game: Game) -> tuple[dict[str, Any], list[str]]:
-    """What TensorBoard's table of runs shows: the settings that decide what is learnt, and the scores."""
+def _table(
+    config: Mapping[str, Any], dataset: Dataset, game: Game
+) -> tuple[dict[str, Any], list[str]]:
+    """What TensorBoard's table of runs shows: the settings that decide what is learnt, and the
+    scores."""
     scored_by = _scored_by(config["objective"], dataset, game)
     names = [*registry.metrics.components[scored_by].facts["scores"]] if scored_by else []
-    leaves = {key: value for key, value in flatten(config).items() if key.split(".")[0] in (*GROUPS, *TABLE)}
-    settings = {re.sub(rf"^({'|'.join(GROUPS)})\.name$", r"\1", key): value for key, value in leaves.items()}
+    leaves = {
+        key: value
+        for key, value in flatten(config).items()
+        if key.split(".")[0] in (*GROUPS, *TABLE)
+    }
+    settings = {
+        re.sub(rf"^({'|'.join(GROUPS)})\.name$", r"\1", key): value for key, value in leaves.items()
+    }
     return settings, [f"metrics/{name}" for name in dict.fromkeys([*names, *type(game).objectives])]
 
 
@@ -323,12 +395,19 @@ def _metric(config: Mapping[str, Any], dataset: Dataset, game: Game) -> Any:
     if not name:
         return None
     node = {"name": name} | ({"n": n} if n else {})
-    metric = registry.metrics.build(node, "metrics", dataset=dataset, device=dataset.heldout["x"].device)
-    return contracts.metric(metric, name, dataset) if contracts.is_foreign(registry.metrics, name) else metric
+    metric = registry.metrics.build(
+        node, "metrics", dataset=dataset, device=dataset.heldout["x"].device
+    )
+    return (
+        contracts.metric(metric, name, dataset)
+        if contracts.is_foreign(registry.metrics, name)
+        else metric
+    )
 
 
 def _scored_by(objective: str | None, dataset: Dataset, game: Game) -> str:
-    """The metric that gives the objective; the data's first one if none is named, or the game gives it itself.
+    """The metric that gives the objective; the data's first one if none is named, or the game gives
+    it itself.
 
     Raises UserError where neither the data nor the game gives it.
     """
@@ -341,7 +420,8 @@ def _scored_by(objective: str | None, dataset: Dataset, game: Game) -> str:
         return ""
     known = ", ".join([*(score for scores in given.values() for score in scores), *own])
     raise UserError(
-        f"objective={objective}: this data gives no such score; take {f'one of {known}' if known else 'none'}."
+        f"objective={objective}: this data gives no such score; take "
+        f"{f'one of {known}' if known else 'none'}."
     )
 
 
@@ -354,18 +434,21 @@ def _shard_notes(trainer: Trainer) -> list[str]:
     if count == 1 or not couplings:
         return []
     rows = trainer.batches.batch_size // count
-    return [f"{count} shards of {rows} samples learn differently from one of all: {', '.join(couplings)}."]
+    return [
+        f"{count} shards of {rows} samples learn differently from one of all: "
+        f"{', '.join(couplings)}."
+    ]
 
 
 @contextmanager
 def _signals(stage: _Stage, world: World) -> Iterator[None]:
-    """Ctrl-C, SIGTERM, SIGHUP and a notice of pre-emption let the round end and save; a second one acts at once, and so
-    does one before the first round, when there is nothing to save.
+    """Ctrl-C, SIGTERM, SIGHUP and a notice of pre-emption let the round end and save; a second one
+    acts at once, and so does one before the first round, when there is nothing to save.
 
-    Restored afterwards; in another thread than the main one all of them are left to the program. A handler that
-    somebody had put up for a notice (submitit, which asks for another turn of the job) is called when the run is saved.
-    One of several processes may get a Ctrl-C twice, from the terminal and from its launcher: it waits for the end, and
-    ignores what comes while it exits.
+    Restored afterwards; in another thread than the main one all of them are left to the program. A
+    handler that somebody had put up for a notice (submitit, which asks for another turn of the job)
+    is called when the run is saved. One of several processes may get a Ctrl-C twice, from the
+    terminal and from its launcher: it waits for the end, and ignores what comes while it exits.
     """
     alone = world.size == 1
 

@@ -1,4 +1,5 @@
-"""What `checkpoint=` may name: a file, a run's folder, or the newest run. Nothing here imports torch."""
+"""What `checkpoint=` may name: a file, a run's folder, or the newest run. Nothing here imports
+torch."""
 
 import errno
 import os
@@ -30,10 +31,12 @@ def checkpoint_file(typed: Any) -> Path:
     """The file that `checkpoint=` means.
 
     Args:
-        typed: a checkpoint, a run's folder (its last checkpoint), or `latest`: the newest run below outputs/.
+        typed: a checkpoint, a run's folder (its last checkpoint), or `latest`: the newest run below
+            outputs/.
 
     Raises:
-        UserError: there is none, or the folder is not that of one run; then the sentence lists what is there.
+        UserError: there is none, or the folder is not that of one run; then the sentence lists what
+            is there.
     """
     place = run_or_file(typed)
     if not place.is_dir():
@@ -42,11 +45,18 @@ def checkpoint_file(typed: Any) -> Path:
     if found:
         return found[0]
     others = _checkpoints(place)
-    which = f"checkpoint={typed}: {place}, the newest run," if str(typed) == LATEST else f"checkpoint={typed}:"
+    which = (
+        f"checkpoint={typed}: {place}, the newest run,"
+        if str(typed) == LATEST
+        else f"checkpoint={typed}:"
+    )
     if others:
-        raise UserError(f"{which} has no {LAST.name}; name one of its checkpoints: {_listed(others)}.")
+        raise UserError(
+            f"{which} has no {LAST.name}; name one of its checkpoints: {_listed(others)}."
+        )
     raise UserError(
-        f"{which} has no checkpoint yet; gan-train writes one every checkpoint_every= rounds, and one when it ends."
+        f"{which} has no checkpoint yet; gan-train writes one every checkpoint_every= rounds, and "
+        "one when it ends."
     )
 
 
@@ -54,7 +64,9 @@ def run_or_file(typed: Any) -> Path:
     """As `checkpoint_file`, but the folder of a run as it is."""
     if not isinstance(typed, str | Path) or not str(typed):
         shown = on_one_line(repr(typed))[:50] if typed != "" else ""
-        raise UserError(f"checkpoint={shown}: expected the path of a checkpoint or of a run's folder.")
+        raise UserError(
+            f"checkpoint={shown}: expected the path of a checkpoint or of a run's folder."
+        )
     place = expanded(typed)
     mode = _mode(place, typed)
     if mode is None and str(typed) == LATEST:
@@ -69,13 +81,18 @@ def run_or_file(typed: Any) -> Path:
 
 
 def runs_below(folder: Path) -> list[Path]:
-    """The folders of the runs in a folder, at some depth, those last written to first; not what lies in a run."""
+    """The folders of the runs in a folder, at some depth, those last written to first; not what
+    lies in a run."""
     found: list[Path] = []
     for place, names, _ in islice(os.walk(folder), LOOKED_THROUGH):
         runs = [name for name in names if _is_run(Path(place, name))]
         found += [Path(place, name) for name in runs]
         deep = len(Path(place).relative_to(folder).parts) + 1 >= DEPTH
-        names[:] = [] if deep else sorted(name for name in names if name not in runs and not name.startswith("."))
+        names[:] = (
+            []
+            if deep
+            else sorted(name for name in names if name not in runs and not name.startswith("."))
+        )
     return sorted(found, key=_written, reverse=True)
 
 
@@ -84,7 +101,10 @@ def _newest() -> Path:
 
     found = runs_below(OUTPUTS)
     if not found:
-        raise UserError(f"checkpoint={LATEST}: no run below {OUTPUTS.resolve()}; name a checkpoint or a run's folder.")
+        raise UserError(
+            f"checkpoint={LATEST}: no run below {OUTPUTS.resolve()}; name a checkpoint or a run's "
+            "folder."
+        )
     return found[0]
 
 
@@ -118,8 +138,15 @@ def _mode(place: Path, typed: str | Path) -> int | None:
 def _near(place: Path) -> str:
     """The name nearest to one that is not there, of the same kind."""
     try:
-        beside = [path.name for path in islice(place.parent.iterdir(), LOOKED_THROUGH) if path.suffix == place.suffix]
-        return closest(place.name, [name for name in beside if name.startswith(".") == place.name.startswith(".")])
+        beside = [
+            path.name
+            for path in islice(place.parent.iterdir(), LOOKED_THROUGH)
+            if path.suffix == place.suffix
+        ]
+        return closest(
+            place.name,
+            [name for name in beside if name.startswith(".") == place.name.startswith(".")],
+        )
     except (OSError, ValueError):
         return ""
 
@@ -128,7 +155,10 @@ def _instead(folder: Path) -> str:
     """What to name in place of a folder that is not a run's."""
     if not (runs := runs_below(folder)):
         return "no run in that folder, which would hold checkpoints, as gan-train writes them"
-    return f"a folder with {len(runs)} run{'s' * (len(runs) > 1)} in it; name one, the newest first: {_listed(runs)}"
+    return (
+        f"a folder with {len(runs)} run{'s' * (len(runs) > 1)} in it; name one, the newest "
+        f"first: {_listed(runs)}"
+    )
 
 
 def _listed(paths: Sequence[Path]) -> str:

@@ -1,4 +1,5 @@
-"""What a run writes of itself: rows of scalars, and TensorBoard's files. A full disk stops none of it for good."""
+"""What a run writes of itself: rows of scalars, and TensorBoard's files. A full disk stops none of
+it for good."""
 
 import json
 import logging
@@ -17,9 +18,11 @@ log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Scalars of a round to `metrics.jsonl` and TensorBoard alike; pictures, histograms and text to TensorBoard.
+    """Scalars of a round to `metrics.jsonl` and TensorBoard alike; pictures, histograms and text to
+    TensorBoard.
 
-    Rows after `step` are cut off: a resumed run writes them again. Rows that cannot be written wait for the next one.
+    Rows after `step` are cut off: a resumed run writes them again. Rows that cannot be written wait
+    for the next one.
 
     Raises:
         OSError: at the start, if the folder cannot be written at all.
@@ -41,13 +44,21 @@ class Recorder:
             write_bytes(self.path, b"".join(line + b"\n" for line in kept))
 
     def hparams(self, settings: Mapping[str, Any], metrics: Sequence[str]) -> None:
-        """The row of TensorBoard's table of runs: settings, and the last values of these scalars."""
+        """The row of TensorBoard's table of runs: settings, and the last values of these
+        scalars."""
         from torch.utils.tensorboard.summary import hparams
 
-        plain: dict[str, Any] = {key: value for key, value in settings.items() if isinstance(value, bool | int | float)}
-        plain |= {key: on_one_line(value) for key, value in settings.items() if isinstance(value, str)}  # UTF-8
+        plain: dict[str, Any] = {
+            key: value for key, value in settings.items() if isinstance(value, bool | int | float)
+        }
+        # UTF-8
+        plain |= {
+            key: on_one_line(value) for key, value in settings.items() if isinstance(value, str)
+        }
         for summary in hparams(plain, dict.fromkeys(metrics, 0)):
-            self._board.say("_get_file_writer", then=lambda writer, summary=summary: writer.add_summary(summary))
+            self._board.say(
+                "_get_file_writer", then=lambda writer, summary=summary: writer.add_summary(summary)
+            )
 
     def board(self, method: str, *arguments: Any, **options: Any) -> None:
         """Call a method of TensorBoard's writer, such as `add_image`."""
@@ -69,7 +80,8 @@ class Recorder:
         self.row = {}
 
     def _append(self) -> None:
-        """Rows that wait, behind those that are there; what a failed write left is cut off first."""
+        """Rows that wait, behind those that are there; what a failed write left is cut off
+        first."""
         content = self._waiting.encode()
         with tolerated(self.path.name), append_to(self.path) as file:
             self._size = min(self._size, file.seek(0, os.SEEK_END))
@@ -98,7 +110,8 @@ class Recorder:
 
 
 class _Board:
-    """TensorBoard's writer; one that has failed is given up, and another one is opened when there is more to say."""
+    """TensorBoard's writer; one that has failed is given up, and another one is opened when there
+    is more to say."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self._folder = folder
@@ -107,8 +120,11 @@ class _Board:
         self._others, threading.excepthook = threading.excepthook, self._heard
 
     def _heard(self, failure: threading.ExceptHookArgs) -> None:
-        """TensorBoard's thread prints a traceback when the disk is full; the next call to its writer tells of it."""
-        if type(failure.thread).__name__ != "_AsyncWriterThread" or not isinstance(failure.exc_value, OSError):
+        """TensorBoard's thread prints a traceback when the disk is full; the next call to its
+        writer tells of it."""
+        if type(failure.thread).__name__ != "_AsyncWriterThread" or not isinstance(
+            failure.exc_value, OSError
+        ):
             self._others(failure)
 
     def _opened(self) -> Any:
@@ -125,7 +141,10 @@ class _Board:
                 then(value)
         except OSError as error:
             if self._writer:
-                log.error("TensorBoard's file could not be written (%s); training goes on", error.strerror or error)
+                log.error(
+                    "TensorBoard's file could not be written (%s); training goes on",
+                    error.strerror or error,
+                )
             self.close()
             self._writer = self._purge = None
 
@@ -145,7 +164,9 @@ class LogFile(logging.FileHandler):
 
     def _open(self) -> Any:
         try:
-            return TextIOWrapper(BufferedWriter(append_to(Path(self.baseFilename))), "utf-8", "backslashreplace")
+            return TextIOWrapper(
+                BufferedWriter(append_to(Path(self.baseFilename))), "utf-8", "backslashreplace"
+            )
         except OSError as error:
             raise UserError(explain_os(error)) from None
 

@@ -1,4 +1,5 @@
-"""Run folders: named, found again by the same command, held by one process. Nothing here imports torch."""
+"""Run folders: named, found again by the same command, held by one process. Nothing here imports
+torch."""
 
 import fcntl
 import math
@@ -14,7 +15,8 @@ from gan_cli import files
 from gan_cli.errors import UserError, on_one_line
 
 CARD = "run.json"
-"""A small file beside the checkpoints: fingerprint, step, seconds, scores. It is how an unfinished run is found."""
+"""A small file beside the checkpoints: fingerprint, step, seconds, scores. It is how an unfinished
+run is found."""
 
 
 def stamp() -> str:
@@ -28,7 +30,8 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def checked(card: Mapping[str, Any]) -> dict[str, Any]:
-    """A card without what cannot be, as a stranger may have written it; its words are fit for a terminal."""
+    """A card without what cannot be, as a stranger may have written it; its words are fit for a
+    terminal."""
     pairs = [(key, KNOWN[key](value) if key in KNOWN else value) for key, value in card.items()]
     return {key: value for key, value in pairs if value is not None or key not in KNOWN}
 
@@ -57,19 +60,24 @@ def _sentences(value: Any) -> list[str] | None:
 
 def _scores(value: Any) -> dict[str, float] | None:
     pairs = value.items() if isinstance(value, dict) else ()
-    return {on_one_line(name): number for name, score in pairs if (number := _number(score)) is not None}
+    return {
+        on_one_line(name): number for name, score in pairs if (number := _number(score)) is not None
+    }
 
 
 KNOWN: dict[str, Callable[[Any], Any]] = {
-    "step": _count, "rollbacks": _count, "seconds": _seconds, "scores": _scores, "objective": _words,
+    "step": _count, "rollbacks": _count, "seconds": _seconds, "scores": _scores,
+    "objective": _words,
     "fingerprint": _words, "health": _sentences,
-    **dict.fromkeys(("finished", "lower_is_better"), lambda value: value if isinstance(value, bool) else None),
+    **dict.fromkeys(("finished", "lower_is_better"), lambda value: value if isinstance(value,
+    bool) else None),
 }  # fmt: skip
 """What may stand under the keys of a card; None where it cannot be."""
 
 
 def new_folder(parent: Path) -> Path:
-    """A new folder below `parent`: named by the time, with a number if two runs start in one second.
+    """A new folder below `parent`: named by the time, with a number if two runs start in one
+    second.
 
     It is made here, for of two processes that ask at once only one can make it.
     """
@@ -85,11 +93,14 @@ def new_folder(parent: Path) -> Path:
 
 def unfinished(card: Mapping[str, Any], steps: int, minutes: float | None) -> bool:
     """Whether a run has rounds and time left of what is asked for now."""
-    return card.get("step", 0) < steps and (minutes is None or card.get("seconds", 0.0) < 60 * minutes)
+    return card.get("step", 0) < steps and (
+        minutes is None or card.get("seconds", 0.0) < 60 * minutes
+    )
 
 
 def find(parent: Path, fingerprint: str | None, steps: int, minutes: float | None) -> Path | None:
-    """The newest unfinished run below `parent` with this fingerprint (None: any) that no process holds.
+    """The newest unfinished run below `parent` with this fingerprint (None: any) that no process
+    holds.
 
     It is claimed for this process: of two that look at once one goes on with it.
     """
@@ -112,8 +123,8 @@ CLAIMED: dict[Path, FileIO] = {}
 
 
 def claim(folder: Path, lock: str = ".lock") -> bool:
-    """Lock a folder until `hold` takes it over or it is `let_go`. False if a running process has it, or nothing can be
-    written there."""
+    """Lock a folder until `hold` takes it over or it is `let_go`. False if a running process has
+    it, or nothing can be written there."""
     try:
         file = files.append_to(folder / lock)
     except OSError:
@@ -139,11 +150,15 @@ def hold(folder: Path, lock: str = ".lock", wait: bool = False) -> Iterator[None
     """Hold a run folder for this process; the system lets go of it however the process ends.
 
     Raises:
-        UserError: another process holds it, and this one is not to wait; or it has a link to somewhere else.
+        UserError: another process holds it, and this one is not to wait; or it has a link to
+            somewhere else.
         OSError: it cannot be written.
     """
     if str(folder).encode(errors="replace") != os.fsencode(folder):
-        raise UserError(f"{folder}: its name is not UTF-8, which TensorBoard's files need; choose another folder.")
+        raise UserError(
+            f"{folder}: its name is not UTF-8, which TensorBoard's files need; choose "
+            "another folder."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     _refuse_links(folder)
     with CLAIMED.pop((folder / lock).resolve(), None) or files.append_to(folder / lock) as file:
@@ -151,16 +166,18 @@ def hold(folder: Path, lock: str = ".lock", wait: bool = False) -> Iterator[None
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise UserError(
-                f"{folder}: another process is training in this folder; wait for it, or choose another."
+                f"{folder}: another process is training in this folder; wait for it, or choose "
+                "another."
             ) from None
         yield
 
 
 def _refuse_links(folder: Path) -> None:
-    """Raise UserError for a link by which a run would write elsewhere; the folder itself may be one."""
+    """Raise UserError for a link by which a run would write elsewhere; the folder itself may be
+    one."""
     for path in folder.iterdir():
         if path.is_symlink() and files.leads_out(path, folder):
             raise UserError(
-                f"{path}: is a link that leads out of the run's folder, and nothing is written through it; remove it, "
-                "or link the whole folder."
+                f"{path}: is a link that leads out of the run's folder, and nothing is written "
+                "through it; remove it, or link the whole folder."
             )

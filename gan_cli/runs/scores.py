@@ -20,15 +20,17 @@ log = logging.getLogger(__name__)
 
 
 class Scores(Hook):
-    """The data's scores, on the same latents each time, and the game's own; remembers whether the objective is the best
-    so far.
+    """The data's scores, on the same latents each time, and the game's own; remembers whether the
+    objective is the best so far.
 
     Args:
         metric: None where the data has none, or the game makes no samples.
         objective: null takes the metric's, or the game's first one.
     """
 
-    def __init__(self, recorder: Recorder, metric: Any, every: int, objective: str | None, dataset: Dataset) -> None:
+    def __init__(
+        self, recorder: Recorder, metric: Any, every: int, objective: str | None, dataset: Dataset
+    ) -> None:
         self.recorder, self.metric, self.every, self.objective = recorder, metric, every, objective
         self.heldout = heldout_of(dataset)
         self.improved_at = -1
@@ -36,11 +38,14 @@ class Scores(Hook):
         self.latents: Tensor | None = None
 
     def start(self, trainer: Trainer) -> None:
-        """Refuse at once what only some data or models give, and this does not: a few samples tell."""
+        """Refuse at once what only some data or models give, and this does not: a few samples
+        tell."""
         if self.objective and not trainer.finished:
             self._refuse_unless_among(self._scores(trainer.rendered, FEW))
         own = type(trainer.game).objectives
-        self.objective = self.objective or (self.metric.objective if self.metric else next(iter(own), None))
+        self.objective = self.objective or (
+            self.metric.objective if self.metric else next(iter(own), None)
+        )
 
     def after_round(self, trainer: Trainer) -> None:
         if not due(self.every, trainer):
@@ -68,11 +73,14 @@ class Scores(Hook):
     def _improves(self, value: float, trainer: Trainer) -> bool:
         lower = (*getattr(self.metric, "lower_is_better", ()), *type(trainer.game).lower_is_better)
         sign = -1 if self.objective in lower else 1
-        before = trainer.best if trainer.best is not None and isfinite(trainer.best) else -sign * inf
+        before = (
+            trainer.best if trainer.best is not None and isfinite(trainer.best) else -sign * inf
+        )
         return isfinite(value) and sign * value > sign * before
 
     def _refuse_unless_among(self, scores: Mapping[str, float]) -> None:
         if self.objective and self.objective not in scores:
             raise UserError(
-                f"objective={self.objective}: this data and model give no such score; they give {', '.join(scores)}."
+                f"objective={self.objective}: this data and model give no such score; they give "
+                f"{', '.join(scores)}."
             )

@@ -1,4 +1,5 @@
-"""What a run came to, in a few lines for people; `make demo` ends with it. Nothing here imports torch."""
+"""What a run came to, in a few lines for people; `make demo` ends with it. Nothing here imports
+torch."""
 
 import sys
 from pathlib import Path
@@ -28,7 +29,8 @@ def summary(folder: Path) -> str:
 
 
 def agreement(folder: Path, score: str) -> str:
-    """How well the critic's held-out estimate followed a score over the evaluations: Spearman's rank correlation."""
+    """How well the critic's held-out estimate followed a score over the evaluations: Spearman's
+    rank correlation."""
     try:
         rows = read(folder).rows
     except UserError:
@@ -40,7 +42,10 @@ def agreement(folder: Path, score: str) -> str:
     from scipy.stats import spearmanr
 
     value = spearmanr(*zip(*pairs, strict=True)).statistic
-    return f"Spearman correlation of {ESTIMATE} with {score} over {len(pairs)} evaluations: {value:.2f}"
+    return (
+        f"Spearman correlation of {ESTIMATE} with {score} over {len(pairs)} evaluations: "
+        f"{value:.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""A trained generator outside gan-cli: a program of torch.export, or ONNX, and what one must know to feed it."""
+"""A trained generator outside gan-cli: a program of torch.export, or ONNX, and what one must know
+to feed it."""
 
 import io
 import json
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 Render = Callable[[Tensor], Tensor]
 TOLD = "gan"
-"""The name of what a file tells of itself: `gan.json` among the extra files of .pt2, `gan` in the metadata of ONNX."""
+"""The name of what a file tells of itself: `gan.json` among the extra files of .pt2, `gan` in the
+metadata of ONNX."""
 REMEDIES = {
     ".pt2": "the model's `render` must give finite samples that depend on their own rows alone",
     ".onnx": "take a .pt2 file, which has torch's own operations",
@@ -53,7 +55,9 @@ def exported(generator: "Generator", suffix: str) -> bytes:
     """
     writer, text = {".pt2": _pt2, ".onnx": _onnx}[suffix], json.dumps(told(generator))
     model = f"model={_name(generator)}"
-    with _explained(f"{model}: its `render` cannot be exported", "it may ask for no value, nor for len(latents)"):
+    with _explained(
+        f"{model}: its `render` cannot be exported", "it may ask for no value, nor for len(latents)"
+    ):
         program = _program(generator)
     with _explained(f"{model} cannot be written as {suffix}", REMEDIES[suffix]):
         return writer(program, text)
@@ -76,12 +80,14 @@ def told(generator: "Generator") -> dict[str, Any]:
     """What one must know to feed a file, as plain types.
 
     - model, step: what was trained, for how many rounds;
-    - latent: the length of a row; columns: its parts from the first to the last, each a name, width and law (see
-      `gan_cli.game.Columns`), none where the game does not say; classes: how many one may ask for;
-    - chunk: rows at a time that give gan-sample's samples bit for bit (.pt2), the last ones padded by any rows;
+    - latent: the length of a row; columns: its parts from the first to the last, each a name, width
+      and law (see `gan_cli.game.Columns`), none where the game does not say; classes: how many one
+      may ask for;
+    - chunk: rows at a time that give gan-sample's samples bit for bit (.pt2), the last ones padded
+      by any rows;
     - kind, shape: of a sample; range: least and largest value, or null; vocabulary of a text;
-    - units: of a table, name, offset and scale of each number of a sample; table: what its columns are made of them,
-      see `gan_cli.data.columns.Column`.
+    - units: of a table, name, offset and scale of each number of a sample; table: what its columns
+      are made of them, see `gan_cli.data.columns.Column`.
     """
     spec, latent = generator.spec, generator.drawn([0]).shape[1]
     columns = generator.game.columns()
@@ -108,7 +114,8 @@ def _name(generator: "Generator") -> str:
 
 def _program(generator: "Generator") -> ExportedProgram:
     """The graph of rendering, for any number of rows."""
-    # It reads torch's old word for how a GPU multiplies, which must agree with the newer one that training sets.
+    # It reads torch's old word for how a GPU multiplies, which must agree with the newer one that
+    # training sets.
     torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
     rows = generator.drawn(range(CHUNK))
     program = torch.export.export(Rendering(generator.game).eval(), (rows,), dynamic_shapes=ROWS)
@@ -117,7 +124,8 @@ def _program(generator: "Generator") -> ExportedProgram:
 
 
 def _lighten(program: ExportedProgram) -> None:
-    """Drop the weights that no operation reads, such as the critic's, and the lines of source that wrote the graph."""
+    """Drop the weights that no operation reads, such as the critic's, and the lines of source that
+    wrote the graph."""
     nodes = {node.name: node for node in program.graph.nodes}
     for node in nodes.values():
         node.meta.pop("stack_trace", None)
@@ -138,15 +146,22 @@ def _pt2(program: ExportedProgram, text: str) -> bytes:
 
 
 def _onnx(program: ExportedProgram, text: str) -> bytes:
-    names: dict[str, Any] = {"input_names": ["latents"], "output_names": ["samples"], "dynamic_shapes": ROWS}
+    names: dict[str, Any] = {
+        "input_names": ["latents"],
+        "output_names": ["samples"],
+        "dynamic_shapes": ROWS,
+    }
     found: Any = torch.onnx.export(program, **names, dynamo=True, verbose=False)
     found.model.metadata_props[TOLD] = text
     return bytes(found.model_proto.SerializeToString())
 
 
-def distances(generator: "Generator", path: Path, suffix: str, seeds: int) -> tuple[float, list[float]]:
-    """How far what a file renders is from the samples of the first seeds, at most, fed as gan-sample feeds it; and fed
-    all at once, and one alone. Of the largest value, where that is above 1; infinitely, if the shape is another.
+def distances(
+    generator: "Generator", path: Path, suffix: str, seeds: int
+) -> tuple[float, list[float]]:
+    """How far what a file renders is from the samples of the first seeds, at most, fed as
+    gan-sample feeds it; and fed all at once, and one alone. Of the largest value, where that is
+    above 1; infinitely, if the shape is another.
 
     Raises:
         UserError: it renders nothing at all.
@@ -156,7 +171,9 @@ def distances(generator: "Generator", path: Path, suffix: str, seeds: int) -> tu
     with _explained(f"model={_name(generator)}: as {suffix} it does not render", REMEDIES[suffix]):
         render = LOADERS[suffix](path)
         chunked, *others = (in_chunks(render, latents), render(latents), render(latents[:1]))
-    return _apart(chunked, samples) / size, [_apart(other, samples[: len(other)]) / size for other in others]
+    return _apart(chunked, samples) / size, [
+        _apart(other, samples[: len(other)]) / size for other in others
+    ]
 
 
 def _apart(a: Tensor, b: Tensor) -> float:
@@ -188,7 +205,11 @@ def quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

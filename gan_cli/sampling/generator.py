@@ -1,4 +1,5 @@
-"""A trained generator, as notebooks and the commands have it: the same samples whatever is asked for beside them."""
+"""A trained generator, as notebooks and the commands have it: the same samples whatever is asked
+for beside them."""
 
 import math
 import operator
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHUNK = 16
-"""Every forward has this many rows, padded if need be: CPU results differ in the last bits across batch sizes, and
-image i of seed s must be image 0 of seed s + i, bit for bit."""
+"""Every forward has this many rows, padded if need be: CPU results differ in the last bits across
+batch sizes, and image i of seed s must be image 0 of seed s + i, bit for bit."""
 ROW = 1000  # bytes that a drawn row needs beside its numbers
 COPIES = 3  # of the samples, while they are put together and shown
 NAMED = 20  # classes that a sentence lists
@@ -36,7 +37,8 @@ class Generator:
     It is used for nothing but rendering, which changes nothing in it: threads may share it.
 
     Args:
-        path: a checkpoint that gan-train wrote, a run's folder (its last), or `latest`, the newest run below outputs/.
+        path: a checkpoint that gan-train wrote, a run's folder (its last), or `latest`, the newest
+            run below outputs/.
         weights: `ema`, `raw`, or `auto`: the average if there is one.
         plugins: plug-ins that the checkpoint needs and you trust.
 
@@ -50,11 +52,15 @@ class Generator:
         UserError: missing, damaged or hostile file; no average where `ema` is asked for.
     """
 
-    def __init__(self, path: str | Path, weights: str = "auto", plugins: Sequence[str | Path] = ()) -> None:
+    def __init__(
+        self, path: str | Path, weights: str = "auto", plugins: Sequence[str | Path] = ()
+    ) -> None:
         from gan_cli.training.build import load_game
 
         if not isinstance(weights, str) or weights not in Weights.__members__:
-            raise UserError(f"weights={shown(weights)}: expected one of {', '.join(Weights.__members__)}.")
+            raise UserError(
+                f"weights={shown(weights)}: expected one of {', '.join(Weights.__members__)}."
+            )
         named = [plugins] if isinstance(plugins, str | Path) else plugins
         self.path, self.plugins = checkpoint_file(path), [str(plugin) for plugin in named]
         self.game, self.spec, state = load_game(self.path, weights, self.plugins)
@@ -66,17 +72,20 @@ class Generator:
         import yaml
 
         names = {
-            group: node.get("name") for group, node in yaml.safe_load(self.config).items() if isinstance(node, dict)
+            group: node.get("name")
+            for group, node in yaml.safe_load(self.config).items()
+            if isinstance(node, dict)
         }
         shape = "x".join(map(str, self.spec.shape))
         classes = f" of {self.game.classes} classes" if self.game.classes else ""
         return on_one_line(
-            f"<Generator of {self.spec.kind} {shape}{classes}: model={names.get('model')}, data={names.get('data')}, "
-            f"step {self.step}, {self.weights} weights of {self.path}>"
+            f"<Generator of {self.spec.kind} {shape}{classes}: model={names.get('model')}, "
+            f"data={names.get('data')}, step {self.step}, {self.weights} weights of {self.path}>"
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "game": self.game.state_dict()}  # some networks cannot be pickled as they are
+        # some networks cannot be pickled as they are
+        return {**vars(self), "game": self.game.state_dict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         from gan_cli.training.build import rebuilt
@@ -86,12 +95,13 @@ class Generator:
         self.game.load_state_dict(state["game"])
 
     def sample(self, n: int, seed: int = 0, classes: Any = ()) -> "Tensor":
-        """n samples, float32 of shape (n, *spec.shape); images in [-1, 1]. Sample i depends on seed + i alone.
+        """n samples, float32 of shape (n, *spec.shape); images in [-1, 1]. Sample i depends on seed
+        + i alone.
 
         Args:
-            classes: of a conditional game: sample i is of the class i modulo their number, and as many neighbours as
-                there are classes share what else they are drawn from. The game draws the classes if none are given.
-                See the method `classes` for what may be given.
+            classes: of a conditional game: sample i is of the class i modulo their number, and as
+                many neighbours as there are classes share what else they are drawn from. The game
+                draws the classes if none are given. See the method `classes` for what may be given.
 
         Raises:
             UserError: there are no such samples, or they need more memory than this machine has.
@@ -101,17 +111,23 @@ class Generator:
         each = max(1, len(labels))
         self.refuse_more_than_fits(n, f"n={n}")
         return self.render(
-            self.drawn([seed + i // each for i in range(n)], [labels[i % each] for i in range(n)] if labels else [])
+            self.drawn(
+                [seed + i // each for i in range(n)],
+                [labels[i % each] for i in range(n)] if labels else [],
+            )
         )
 
     def drawn(self, seeds: Sequence[int], labels: Sequence[int] = ()) -> "Tensor":
-        """What a sample of each seed is rendered from, (n, latent); with labels, sample i is of the class labels[i]."""
+        """What a sample of each seed is rendered from, (n, latent); with labels, sample i is of the
+        class labels[i]."""
         import torch
 
         from gan_cli import noise
 
         if len(labels) not in (0, len(seeds)):
-            raise UserError(f"labels: {len(labels)} of them for {len(seeds)} seeds; give one for each, or none.")
+            raise UserError(
+                f"labels: {len(labels)} of them for {len(seeds)} seeds; give one for each, or none."
+            )
         latents = torch.stack([self.game.draw(noise.generator("sample", seed)) for seed in seeds])
         return self.game.of_class(latents, torch.tensor(list(labels))) if len(labels) else latents
 
@@ -120,7 +136,11 @@ class Generator:
         named: Any = getattr(self.game, "codes", None)
         codes = list(named.widths) if named else []
         if code not in codes:
-            known = f"; its codes are {', '.join(codes)}" if codes else " at all; model=infogan learns some"
+            known = (
+                f"; its codes are {', '.join(codes)}"
+                if codes
+                else (" at all; model=infogan learns some")
+            )
             raise UserError(f"code={code}: the checkpoint's model has no such code{known}.")
         return self.game.traverse(latents, code)  # type: ignore[operator]
 
@@ -128,16 +148,19 @@ class Generator:
         """Samples for rows of what `game.draw` draws, in chunks of one size.
 
         Raises:
-            UserError: rows of another width; or samples that are no finite numbers, as of a run that has diverged.
+            UserError: rows of another width; or samples that are no finite numbers, as of a run
+                that has diverged.
         """
         width = self.drawn([0]).shape[1]
         if getattr(latents, "ndim", 0) != 2 or latents.shape[1] != width or not len(latents):
-            raise UserError(f"latents: expected rows of {width} numbers, (n, {width}), such as `drawn` gives.")
+            raise UserError(
+                f"latents: expected rows of {width} numbers, (n, {width}), such as `drawn` gives."
+            )
         samples = in_chunks(self.game.render, latents)
         if not samples.isfinite().all():
             raise UserError(
-                f"checkpoint={self.path}: its samples at step {self.step} are not finite numbers; take an earlier "
-                "checkpoint, or train with another learning rate or loss."
+                f"checkpoint={self.path}: its samples at step {self.step} are not finite numbers; "
+                "take an earlier checkpoint, or train with another learning rate or loss."
             )
         return samples
 
@@ -151,8 +174,8 @@ class Generator:
         """The classes that one asks for, by number, from 0.
 
         Args:
-            typed: `all`, a class or several of them. A class is an integer, which is its number, or a text: its name
-                or, unless there are names that are numbers themselves, its number.
+            typed: `all`, a class or several of them. A class is an integer, which is its number, or
+                a text: its name or, unless there are names that are numbers themselves, its number.
 
         Raises:
             UserError: no such class, or the model is not conditional.
@@ -161,7 +184,10 @@ class Generator:
         if not items:
             return []
         if not self.game.classes:
-            raise UserError(f"classes={shown(typed)}: the checkpoint's model is not conditional; leave classes out.")
+            raise UserError(
+                f"classes={shown(typed)}: the checkpoint's model is not conditional; leave "
+                "classes out."
+            )
         if items == ["all"]:
             return list(range(self.game.classes))
         labels = [self._label(item) for item in items]
@@ -173,7 +199,11 @@ class Generator:
         """The number of a class; None if there is none."""
         numbers = range(self.game.classes)
         if isinstance(item, str):
-            spelt = {} if any(name.isdecimal() for name in self.names) else {str(number): number for number in numbers}
+            spelt = (
+                {}
+                if any(name.isdecimal() for name in self.names)
+                else {str(number): number for number in numbers}
+            )
             return {**spelt, **dict(zip(self.names, numbers, strict=False))}.get(item)
         number = _index(item)
         return number if number is not None and number in numbers else None
@@ -183,11 +213,16 @@ class Generator:
         if not self.names:
             return f"expected all, or some of 0 to {last}, such as classes=[0,{last}]"
         more = f" and {len(self.names) - NAMED} more" if len(self.names) > NAMED else ""
-        near = closest(item, self.names) if isinstance(item, str) else f" (classes have the numbers 0 to {last})"
+        near = (
+            closest(item, self.names)
+            if isinstance(item, str)
+            else (f" (classes have the numbers 0 to {last})")
+        )
         return f"expected all, or some of {', '.join(self.names[:NAMED])}{more}{near}"
 
     def refuse_more_than_fits(self, count: int, asked: str, beside: int = 0) -> None:
-        """Raise UserError if so many samples need more than this machine's memory, before anything is allocated.
+        """Raise UserError if so many samples need more than this machine's memory, before anything
+        is allocated.
 
         Args:
             beside: bytes that each sample needs for something else.
@@ -196,13 +231,15 @@ class Generator:
         needed = count * (ROW + 4 * numbers + beside)
         if needed > memory():
             raise UserError(
-                f"{asked}: {count} samples need {needed / 2**30:.3g} GiB of {memory() / 2**30:.3g} GiB of memory; take "
-                "fewer at a time (sample i of seed s is sample 0 of seed s + i)."
+                f"{asked}: {count} samples need {needed / 2**30:.3g} GiB of "
+                f"{memory() / 2**30:.3g} GiB of memory; take fewer at a time (sample i of seed s "
+                "is sample 0 of seed s + i)."
             )
 
 
 def in_chunks(render: "Callable[[Tensor], Tensor]", latents: "Tensor") -> "Tensor":
-    """What `render` makes of rows, CHUNK of them at a time, the last ones padded by the last row."""
+    """What `render` makes of rows, CHUNK of them at a time, the last ones padded by the last
+    row."""
     import torch
 
     n = len(latents)
@@ -213,7 +250,8 @@ def in_chunks(render: "Callable[[Tensor], Tensor]", latents: "Tensor") -> "Tenso
 
 
 def whole(key: str, value: Any, least: int) -> int:
-    """A whole number, of Python, NumPy or torch. Raises UserError for anything else, or a smaller one."""
+    """A whole number, of Python, NumPy or torch. Raises UserError for anything else, or a smaller
+    one."""
     number = _index(value)
     if number is not None and number >= 2**63:
         raise UserError(f"{key}: expected less than 2^63.")
@@ -227,7 +265,9 @@ def whole(key: str, value: Any, least: int) -> int:
 def shown(value: Any) -> str:
     """A value that was not expected, in few characters of one line."""
     text = on_one_line(
-        f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(getattr(value, "value", value))
+        f"[{','.join(map(str, value))}]"
+        if isinstance(value, list)
+        else str(getattr(value, "value", value))
     )
     return text if len(text) <= 50 else f"{text[:49]}…"
 
@@ -240,7 +280,8 @@ def _index(value: Any) -> int | None:
 
 
 def _several(typed: Any) -> list[Any]:
-    """What was given for several things as a list: one of them, or any sequence, array or tensor."""
+    """What was given for several things as a list: one of them, or any sequence, array or
+    tensor."""
     plain = typed.tolist() if hasattr(typed, "tolist") else typed  # of NumPy and torch
     if plain is None or isinstance(plain, str | int | float):
         return [] if plain is None else [plain]

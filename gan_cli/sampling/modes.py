@@ -20,7 +20,9 @@ from gan_cli.runs.places import run_or_file
 from gan_cli.sampling import walks
 
 
-def write_drawn(config: SampleConfig, generator: Generator, dataset: Callable[[], Dataset], output: Path) -> None:
+def write_drawn(
+    config: SampleConfig, generator: Generator, dataset: Callable[[], Dataset], output: Path
+) -> None:
     """Samples of the seeds that are asked for, as the mode shows them.
 
     Args:
@@ -34,23 +36,38 @@ def write_drawn(config: SampleConfig, generator: Generator, dataset: Callable[[]
         return
 
     classes = generator.classes(config.classes)
-    samples, columns, said = made(config, generator, latents, dataset, len(classes) if len(classes) > 1 else 0)
+    samples, columns, said = made(
+        config, generator, latents, dataset, len(classes) if len(classes) > 1 else 0
+    )
     if mode is Mode.images:
         said += write_images(samples, generator, output, seeds, labels)
     else:
         write(samples, generator, mode, output, columns)
     if mode is Mode.grid and len(classes) > 1 and generator.names:
         said += f"; columns: {', '.join(generator.names[label] for label in classes)}"
-    print(on_one_line(f"{len(seeds)} samples of {generator.path} (step {generator.step}) in {output}{said}"))
+    print(
+        on_one_line(
+            f"{len(seeds)} samples of {generator.path} (step {generator.step}) in {output}{said}"
+        )
+    )
 
 
 def made(
-    config: SampleConfig, generator: Generator, latents: Tensor, dataset: Callable[[], Dataset], columns: int
+    config: SampleConfig,
+    generator: Generator,
+    latents: Tensor,
+    dataset: Callable[[], Dataset],
+    columns: int,
 ) -> tuple[Tensor, int, str]:
-    """The samples that a mode shows, the columns of their picture (0: a square), and what is to be said of them."""
+    """The samples that a mode shows, the columns of their picture (0: a square), and what is to be
+    said of them."""
     steps = config.steps
     if config.mode is Mode.interpolate:
-        return generator.render(walks.between(generator.game, latents, steps, config.path.value)), steps, ""
+        return (
+            generator.render(walks.between(generator.game, latents, steps, config.path.value)),
+            steps,
+            "",
+        )
     if config.mode is Mode.truncate:
         return generator.render(walks.inwards(generator.game, latents, steps)), steps, ""
     if config.mode is Mode.traverse and config.dimension is not None:
@@ -59,17 +76,27 @@ def made(
         rows = generator.traversed(latents, config.code)
         return generator.render(rows), len(rows) // len(latents), ""
     samples = generator.render(latents)
-    return _beside_nearest(generator, samples, dataset) if config.mode is Mode.nearest else (samples, columns, "")
+    return (
+        _beside_nearest(generator, samples, dataset)
+        if config.mode is Mode.nearest
+        else (samples, columns, "")
+    )
 
 
-def _beside_nearest(generator: Generator, samples: Tensor, load: Callable[[], Dataset]) -> tuple[Tensor, int, str]:
-    """Each sample, then its nearest training samples; and whether it lies nearer to them than held-out samples do."""
+def _beside_nearest(
+    generator: Generator, samples: Tensor, load: Callable[[], Dataset]
+) -> tuple[Tensor, int, str]:
+    """Each sample, then its nearest training samples; and whether it lies nearer to them than
+    held-out samples do."""
     if generator.spec.kind != "image":
         raise UserError(f"mode=nearest: shows images; the checkpoint makes {generator.spec.kind}.")
     dataset = load()
     found, distances = walks.nearest(samples, dataset)
     _, usual = walks.nearest(dataset.some(dataset.heldout, len(samples)), dataset, 1)
-    said = f"; nearest training sample at {distances[:, 0].median():.3g}, from held-out samples at {usual.median():.3g}"
+    said = (
+        f"; nearest training sample at {distances[:, 0].median():.3g}, from held-out samples "
+        f"at {usual.median():.3g}"
+    )
     return torch.cat([samples[:, None], found], dim=1).flatten(0, 1), 1 + found.shape[1], said
 
 
@@ -83,7 +110,9 @@ def _write_text(samples: Tensor, generator: Generator, output: Path, columns: in
 
 def _write_grid(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
     if output.suffix.lower() == ".gif":
-        pictures.write_gif(output, [pictures.picture(sample[None], generator.spec) for sample in samples])
+        pictures.write_gif(
+            output, [pictures.picture(sample[None], generator.spec) for sample in samples]
+        )
         return
     pictures.write(output, pictures.picture(samples, generator.spec, columns=columns))
 
@@ -91,8 +120,8 @@ def _write_grid(samples: Tensor, generator: Generator, output: Path, columns: in
 def write_images(
     samples: Tensor, generator: Generator, folder: Path, seeds: Sequence[int], labels: Sequence[int]
 ) -> str:
-    """A picture of each sample, named by its seed, and by its class where one was asked for; of points a single one,
-    named by the first seed. What other seeds or classes have made there stays.
+    """A picture of each sample, named by its seed, and by its class where one was asked for; of
+    points a single one, named by the first seed. What other seeds or classes have made there stays.
 
     Returns:
         What is to be said of the pictures that were there before.
@@ -104,15 +133,21 @@ def write_images(
         shown = dict(zip(names, pictures.to_uint8(samples), strict=True))
     before = {path.name for path in folder.glob("*.png")}
     for name, image in shown.items():
-        pictures.write(folder / name, image if isinstance(image, np.ndarray) else pictures.pixels_of(image))
+        pictures.write(
+            folder / name, image if isinstance(image, np.ndarray) else pictures.pixels_of(image)
+        )
     replaced, others = len(before & shown.keys()), len(before - shown.keys())
-    told = [f"{replaced} that were there are replaced"] * bool(replaced) + [f"{others} others lie there"] * bool(others)
+    told = [f"{replaced} that were there are replaced"] * bool(replaced) + [
+        f"{others} others lie there"
+    ] * bool(others)
     return "; ".join(["", *told])
 
 
 def _named(generator: Generator, seed: int, label: Sequence[int]) -> str:
     parts = [f"seed_{seed:08d}", *(f"class_{number:03d}" for number in label)]
-    names = [re.sub(r"[^\w-]+", "_", generator.names[number][:40]) for number in label if generator.names]
+    names = [
+        re.sub(r"[^\w-]+", "_", generator.names[number][:40]) for number in label if generator.names
+    ]
     return "_".join([*parts, *names]) + ".png"
 
 
@@ -124,14 +159,17 @@ def _write_npz(samples: Tensor, generator: Generator, output: Path, columns: int
 
 def _write_csv(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
     if generator.spec.kind != "points":
-        raise UserError(f"mode=csv: writes the rows of a table; the checkpoint makes {generator.spec.kind}.")
+        raise UserError(
+            f"mode=csv: writes the rows of a table; the checkpoint makes {generator.spec.kind}."
+        )
     table = generator.spec.table(samples)
     rows = zip(*(column.texts(numbers) for column, numbers in table), strict=True)
     write_text(output, csv_text([[column.name for column, _ in table], *rows]))
 
 
 def _write_arrays(output: Path, **arrays: Any) -> None:
-    with replacing(output) as temporary, temporary.open("wb") as file:  # by a name it would add its own suffix
+    # by a name it would add its own suffix
+    with replacing(output) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
 
@@ -139,7 +177,10 @@ def _write_points(samples: Tensor, generator: Generator, output: Path, columns: 
     """Samples over the level sets of the critic that is in the checkpoint."""
     value = getattr(generator.game, "value", None)
     if generator.spec.shape != (2,) or value is None:
-        raise UserError("mode=points: draws points of two coordinates and the critic before them; take mode=grid.")
+        raise UserError(
+            "mode=points: draws points of two coordinates and the critic before them; take "
+            "mode=grid."
+        )
     title = f"critic and {len(samples)} samples after {generator.step} rounds"
     figure = pictures.level_sets(value, generator.spec.extent, [(samples, "tab:orange")], title)
     pictures.write(output, pictures.drawn(figure))
@@ -161,15 +202,21 @@ def write_timeline(config: SampleConfig, output: Path) -> None:
     print(f"{len(seeds)} samples by each of {len(frames)} checkpoints of {run} in {output}")
 
 
-def write_through_codes(config: SampleConfig, generator: Generator, load: Callable[[], Dataset], output: Path) -> None:
-    """Held-out samples of the model's own data, or of another: their codes, or what comes back by way of them."""
+def write_through_codes(
+    config: SampleConfig, generator: Generator, load: Callable[[], Dataset], output: Path
+) -> None:
+    """Held-out samples of the model's own data, or of another: their codes, or what comes back by
+    way of them."""
     if not generator.game.encodes:
-        raise UserError(f"mode={config.mode.value}: the checkpoint's model has no encoder; model=bigan or aae has one.")
+        raise UserError(
+            f"mode={config.mode.value}: the checkpoint's model has no encoder; model=bigan or aae "
+            "has one."
+        )
     dataset = load()
     if generator.game.condition and dataset.spec.classes != generator.spec.classes:
         raise UserError(
-            f"mode={config.mode.value}: the data have {dataset.spec.classes} classes, the checkpoint's model "
-            f"{generator.spec.classes}; take data= of the same classes."
+            f"mode={config.mode.value}: the data have {dataset.spec.classes} classes, the "
+            f"checkpoint's model {generator.spec.classes}; take data= of the same classes."
         )
     batch = dataset.few(dataset.heldout, config.n, f"sampled {config.seed}")
     with torch.no_grad():
@@ -177,9 +224,14 @@ def write_through_codes(config: SampleConfig, generator: Generator, load: Callab
             labels = {"y": batch["y"].numpy()} if "y" in batch else {}
             _write_arrays(output, codes=generator.game.encode(batch["x"]).numpy(), **labels)
         else:
-            again = generator.game.reconstruct(batch["x"], *(batch[name] for name in generator.game.condition))
+            again = generator.game.reconstruct(
+                batch["x"], *(batch[name] for name in generator.game.condition)
+            )
             _write_grid(_interleaved(batch["x"], again), generator, output, WIDE)
-    print(f"{len(batch['x'])} held-out samples through {generator.path} (step {generator.step}) in {output}")
+    print(
+        f"{len(batch['x'])} held-out samples through {generator.path} (step {generator.step}) "
+        f"in {output}"
+    )
 
 
 WIDE = 16  # columns of a picture of reconstructions
@@ -192,7 +244,12 @@ def _interleaved(x: Tensor, again: Tensor) -> Tensor:
     return torch.cat([torch.cat([part, blank[: WIDE - len(part)]]) for row in rows for part in row])
 
 
-WRITERS = {Mode.npz: _write_npz, Mode.text: _write_text, Mode.points: _write_points, Mode.csv: _write_csv}
+WRITERS = {
+    Mode.npz: _write_npz,
+    Mode.text: _write_text,
+    Mode.points: _write_points,
+    Mode.csv: _write_csv,
+}
 """How a mode writes; a grid if it is not here."""
 
 

@@ -1,5 +1,5 @@
-"""Ways through the space that samples are drawn from: between samples, along one number, towards the middle; and what
-lies nearest to a sample in the training data.
+"""Ways through the space that samples are drawn from: between samples, along one number, towards
+the middle; and what lies nearest to a sample in the training data.
 """
 
 import functools
@@ -28,10 +28,11 @@ SEEN = 512  # samples whose features tell the principal ones
 
 
 def slerp(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
-    """From a to b on the great circle between their directions, the lengths going from |a| to |b|: (steps, latent).
+    """From a to b on the great circle between their directions, the lengths going from |a| to |b|:
+    (steps, latent).
 
-    Reference: White, 2016, "Sampling Generative Networks", arXiv 1609.04468, section 2: a normal prior has its samples
-    on a shell, through which a straight line leads inside.
+    Reference: White, 2016, "Sampling Generative Networks", arXiv 1609.04468, section 2: a normal
+    prior has its samples on a shell, through which a straight line leads inside.
 
     Args:
         a, b: (latent,).
@@ -42,7 +43,9 @@ def slerp(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
     if angle.sin() < 1e-4 or not a.any() or not b.any():  # there is no circle, or more than one
         return lerp(a, b, shares)
     t = shares[:, None]
-    direction = (torch.sin((1 - t) * angle) * a / a.norm() + torch.sin(t * angle) * b / b.norm()) / angle.sin()
+    direction = (
+        torch.sin((1 - t) * angle) * a / a.norm() + torch.sin(t * angle) * b / b.norm()
+    ) / angle.sin()
     return direction * torch.lerp(a.norm(), b.norm(), t)
 
 
@@ -52,11 +55,14 @@ def lerp(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
 
 
 def between(game: Game, latents: Tensor, steps: int, path: str) -> Tensor:
-    """From each row of latents to the next in so many steps, both ends included: ((n - 1) * steps, latent). What
-    chooses a class or a category changes in the middle of the way.
+    """From each row of latents to the next in so many steps, both ends included: ((n - 1) * steps,
+    latent). What chooses a class or a category changes in the middle of the way.
     """
     if len(latents) < 2:
-        raise UserError(f"n={len(latents)}: mode=interpolate goes from one sample to the next; take n=2 or more.")
+        raise UserError(
+            f"n={len(latents)}: mode=interpolate goes from one sample to the next; take n=2 or "
+            "more."
+        )
     way, shares = {"slerp": slerp, "lerp": lerp}[path], torch.linspace(0, 1, steps)
     choices, second = game.choices(latents.shape[1]), shares[:, None] >= 0.5
 
@@ -71,14 +77,17 @@ def between(game: Game, latents: Tensor, steps: int, path: str) -> Tensor:
 def along(latents: Tensor, dimension: int, steps: int) -> Tensor:
     """Each row with so many values of one of its numbers, side by side: (n * steps, latent)."""
     if not 0 <= dimension < latents.shape[1]:
-        raise UserError(f"dimension={dimension}: the numbers of the latent are 0 to {latents.shape[1] - 1}.")
+        raise UserError(
+            f"dimension={dimension}: the numbers of the latent are 0 to {latents.shape[1] - 1}."
+        )
     rows = latents.repeat_interleave(steps, dim=0)
     rows[:, dimension] = torch.linspace(-REACH, REACH, steps).repeat(len(latents))
     return rows
 
 
 def inwards(game: Game, latents: Tensor, steps: int) -> Tensor:
-    """Each row from the middle of the prior outwards to itself, side by side: (n * steps, latent)."""
+    """Each row from the middle of the prior outwards to itself, side by side: (n * steps,
+    latent)."""
     shares = torch.linspace(0, 1, steps).repeat(len(latents))
     return game.truncated(latents.repeat_interleave(steps, dim=0), shares[:, None])
 
@@ -97,11 +106,12 @@ def shifted(generator: "Generator", latents: Tensor, kind: str, shifts: Sequence
 
 @functools.lru_cache(maxsize=4)
 def directions(generator: "Generator", kind: str, count: int = DIRECTIONS) -> Tensor:
-    """At most so many unit vectors of the latent space, (count, latent), always the same ones for a checkpoint.
+    """At most so many unit vectors of the latent space, (count, latent), always the same ones for a
+    checkpoint.
 
-    `random` ones are orthogonal. `principal` ones move the features of the generator's middle layer the most:
-    Haerkoenen et al., 2020, "GANSpace", arXiv 2004.02546, section 2.1 - principal components of the features, brought
-    back to the latent space by least squares.
+    `random` ones are orthogonal. `principal` ones move the features of the generator's middle layer
+    the most: Haerkoenen et al., 2020, "GANSpace", arXiv 2004.02546, section 2.1 - principal
+    components of the features, brought back to the latent space by least squares.
     """
     latents = generator.drawn(range(SEEN))
     count = min(count, latents.shape[1])
@@ -111,15 +121,22 @@ def directions(generator: "Generator", kind: str, count: int = DIRECTIONS) -> Te
         return torch.linalg.qr(drawn).Q.T.contiguous()
     features = _features(generator, latents)
     features = features - features.mean(dim=0)
-    components = torch.linalg.eigh(features @ features.T).eigenvectors[:, -count:].flip(1)  # of the samples
+    # of the samples
+    components = torch.linalg.eigh(features @ features.T).eigenvectors[:, -count:].flip(1)
     ways = torch.linalg.lstsq(components, latents - latents.mean(dim=0)).solution
-    signs = torch.where(ways.sum(dim=1, keepdim=True) < 0, -1.0, 1.0)  # an eigenvector has none of its own
+    # an eigenvector has none of its own
+    signs = torch.where(ways.sum(dim=1, keepdim=True) < 0, -1.0, 1.0)
     return signs * ways / ways.norm(dim=1, keepdim=True)
 
 
 def _features(generator: "Generator", latents: Tensor) -> Tensor:
-    """What the middle one of the generator's linear and convolutional layers gives, (n, features)."""
-    layers = [layer for layer in generator.game.get_submodule("G").modules() if isinstance(layer, WEIGHTED)]
+    """What the middle one of the generator's linear and convolutional layers gives, (n,
+    features)."""
+    layers = [
+        layer
+        for layer in generator.game.get_submodule("G").modules()
+        if isinstance(layer, WEIGHTED)
+    ]
     seen: list[Tensor] = []
     own = threading.get_ident()
 
@@ -136,8 +153,8 @@ def _features(generator: "Generator", latents: Tensor) -> Tensor:
 
 
 def nearest(samples: Tensor, dataset: Dataset, count: int = NEIGHBOURS) -> tuple[Tensor, Tensor]:
-    """For each sample the nearest training samples, (n, count, *shape), and how far they are, (n, count): Euclidean,
-    over all values of a sample."""
+    """For each sample the nearest training samples, (n, count, *shape), and how far they are, (n,
+    count): Euclidean, over all values of a sample."""
     x, flat = dataset.train["x"], samples.flatten(1)
     parts = (dataset.decode({"x": part})["x"].flatten(1) for part in x.split(10_000))
     distances = torch.cat([torch.cdist(flat, part) for part in parts], dim=1)
@@ -147,14 +164,17 @@ def nearest(samples: Tensor, dataset: Dataset, count: int = NEIGHBOURS) -> tuple
 
 
 def estimate_statistics(generator: "Generator", batches: int = 50, size: int = 100) -> None:
-    """Let the batch norms of a generator average over fresh batches what they have kept from training.
+    """Let the batch norms of a generator average over fresh batches what they have kept from
+    training.
 
     Raises:
         UserError: it has none.
     """
     layers = batch_norms(generator.game)
     if not layers:
-        raise UserError("statistics=batch: the checkpoint's networks have no batch norm; leave it out.")
+        raise UserError(
+            "statistics=batch: the checkpoint's networks have no batch norm; leave it out."
+        )
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # every batch counts the same
@@ -171,7 +191,7 @@ def frames_of(folder: Path) -> list[Path]:
     found = sorted((folder / "checkpoints").glob("step_*.pt")) if folder.is_dir() else []
     if len(found) < 2:
         raise UserError(
-            f"checkpoint={folder}: mode=timeline needs a run's folder with two checkpoints or more; gan-train keeps "
-            "keep_checkpoints= of them."
+            f"checkpoint={folder}: mode=timeline needs a run's folder with two checkpoints or "
+            "more; gan-train keeps keep_checkpoints= of them."
         )
     return found

@@ -30,7 +30,8 @@ def varied(runs: Sequence[Run]) -> list[str]:
 
 
 def table(folder: Path, scores: Sequence[str] = ()) -> str:
-    """Markdown: a row for each setting, a column for each score, the median over seeds and their range.
+    """Markdown: a row for each setting, a column for each score, the median over seeds and their
+    range.
 
     Args:
         scores: which, or scalars of the last row; all scores that some cell has if none are named.
@@ -55,7 +56,9 @@ def _summary(values: list[float]) -> str:
     return f"{middle:.3g}" if low == high else f"{middle:.3g} ({low:.3g} to {high:.3g})"
 
 
-def picture(folder: Path, rows: str, columns: str, pattern: str = "samples/*.png", score: str = "") -> np.ndarray:
+def picture(
+    folder: Path, rows: str, columns: str, pattern: str = "samples/*.png", score: str = ""
+) -> np.ndarray:
     """The last picture of every cell in one grid, (H, W, 3) bytes, with a score under each.
 
     Args:
@@ -69,11 +72,16 @@ def picture(folder: Path, rows: str, columns: str, pattern: str = "samples/*.png
         value = run.value(score)
         return "" if value is None else f"{score} {value:.3g}"
 
-    return drawn(charts.picture(cells(folder), rows, columns, lambda run: sorted(run.folder.glob(pattern)), below))
+    return drawn(
+        charts.picture(
+            cells(folder), rows, columns, lambda run: sorted(run.folder.glob(pattern)), below
+        )
+    )
 
 
 def curves(folder: Path, option: str, scores: Sequence[str]) -> np.ndarray:
-    """Scores, or scalars of the last row, over an option that was typed as a number (or a list: its first).
+    """Scores, or scalars of the last row, over an option that was typed as a number (or a list: its
+    first).
 
     Args:
         scores: each is a curve; median over seeds.
@@ -92,7 +100,10 @@ def curves(folder: Path, option: str, scores: Sequence[str]) -> np.ndarray:
     figure = Figure(figsize=(6, 3.5), dpi=100, layout="tight")
     axes = figure.add_subplot(xlabel=option)
     for score in scores:
-        values = {x: [v for run in runs if (v := run.value(score)) is not None] for x, runs in sorted(cells_at.items())}
+        values = {
+            x: [v for run in runs if (v := run.value(score)) is not None]
+            for x, runs in sorted(cells_at.items())
+        }
         middles = {x: statistics.median(seeds) for x, seeds in values.items() if seeds}
         axes.plot(list(middles), list(middles.values()), "o-", label=score)
     axes.legend(fontsize=7)
@@ -107,44 +118,69 @@ def _typed(text: str) -> Any:
 
 
 def success(folder: Path, option: str, score: str, thresholds: Sequence[float] = ()) -> str:
-    """Markdown: of the seeds, how many reach a threshold under one choice of `option` only, the other only, both, none.
+    """Markdown: of the seeds, how many reach a threshold under one choice of `option` only, the
+    other only, both, none.
 
-    Reference: Gulrajani et al., 2017, arXiv 1704.00028, table 5, where a seed stands for a random architecture.
+    Reference: Gulrajani et al., 2017, arXiv 1704.00028, table 5, where a seed stands for a random
+    architecture.
 
     Args:
-        score: one that rises as samples improve. A cell without it (a run that diverged) has failed.
+        score: one that rises as samples improve. A cell without it (a run that diverged) has
+            failed.
         thresholds: eight between the lowest and the highest score if none are given.
     """
     reached: dict[str, dict[str, float]] = {}
     for run in cells(folder):
         value = run.value(score)
-        reached.setdefault(run.typed.get(option, ""), {})[run.typed.get(SEED, "")] = -np.inf if value is None else value
+        reached.setdefault(run.typed.get(option, ""), {})[run.typed.get(SEED, "")] = (
+            -np.inf if value is None else value
+        )
     if len(reached) != 2:
-        raise UserError(f"{folder}: {option} was typed as {', '.join(reached)}; two choices can be compared.")
+        raise UserError(
+            f"{folder}: {option} was typed as {', '.join(reached)}; two choices can be compared."
+        )
     (a, of_a), (b, of_b) = reached.items()
     seeds = of_a.keys() & of_b.keys()
-    finite = [value for values in reached.values() for value in values.values() if np.isfinite(value)]
+    finite = [
+        value for values in reached.values() for value in values.values() if np.isfinite(value)
+    ]
     if not finite:
         raise UserError(f"{folder}: no run has the score {score}.")
-    lines = [f"| {score} at least | only {a} | only {b} | both | neither |", "|---|---|---|---|---|"]
+    lines = [
+        f"| {score} at least | only {a} | only {b} | both | neither |",
+        "|---|---|---|---|---|",
+    ]
     for threshold in thresholds or np.linspace(min(finite), max(finite), 8):
         pairs = [(of_a[seed] >= threshold, of_b[seed] >= threshold) for seed in seeds]
-        counts = [pairs.count(pair) for pair in ((True, False), (False, True), (True, True), (False, False))]
+        counts = [
+            pairs.count(pair)
+            for pair in ((True, False), (False, True), (True, True), (False, False))
+        ]
         lines.append(f"| {threshold:.3g} | " + " | ".join(map(str, counts)) + " |")
     return "\n".join(map(on_one_line, lines))
 
 
 def main() -> None:
     """`python -m gan_cli.sweeps.analysis FOLDER`: the table; with an option, what that says."""
-    parser = argparse.ArgumentParser(prog="python -m gan_cli.sweeps.analysis", description="What a sweep came to.")
+    parser = argparse.ArgumentParser(
+        prog="python -m gan_cli.sweeps.analysis", description="What a sweep came to."
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("scores", nargs="*", help="scores, or scalars of the last row")
-    parser.add_argument("--cells", action="store_true", help="what has become of each cell, the best first")
-    parser.add_argument("--success", metavar="OPTION", help="seeds that reach thresholds of a score, by this option")
+    parser.add_argument(
+        "--cells", action="store_true", help="what has become of each cell, the best first"
+    )
+    parser.add_argument(
+        "--success", metavar="OPTION", help="seeds that reach thresholds of a score, by this option"
+    )
     parser.add_argument("--at", nargs="*", type=float, default=(), help="these thresholds")
     parser.add_argument("--curves", metavar="OPTION", help="draw the scores over this option")
-    parser.add_argument("--grid", nargs=2, metavar=("ROWS", "COLUMNS"), help="draw the last picture of every cell")
-    parser.add_argument("--pattern", default="samples/*.png", help="which pictures, below a run's folder")
+    parser.add_argument(
+        "--grid", nargs=2, metavar=("ROWS", "COLUMNS"), help="draw the last picture of every cell"
+    )
+    parser.add_argument(
+        "--pattern", default="samples/*.png", help="which pictures, below a run's folder"
+    )
     parser.add_argument("--output", type=Path, default=Path("sweep.png"), help="where to draw")
     typed = parser.parse_intermixed_args()
     if typed.cells:
@@ -158,7 +194,10 @@ def main() -> None:
         _write(typed.output, picture(typed.folder, rows, columns, typed.pattern, *typed.scores[:1]))
     elif typed.success:
         if not typed.scores:
-            raise UserError(f"--success {typed.success}: name the score that is to be reached, after the folder.")
+            raise UserError(
+                f"--success {typed.success}: name the score that is to be reached, after the "
+                "folder."
+            )
         print(success(typed.folder, typed.success, typed.scores[0], typed.at))
     else:
         print(table(typed.folder, typed.scores))

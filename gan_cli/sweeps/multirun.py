@@ -1,7 +1,8 @@
-"""A sweep: its folder, found again by the same line; its cells, of which none is played twice; what they came to.
+"""A sweep: its folder, found again by the same line; its cells, of which none is played twice; what
+they came to.
 
-Nothing here imports torch. Cells tell of themselves through files in their folders, because a launcher may play them in
-other processes or on other machines.
+Nothing here imports torch. Cells tell of themselves through files in their folders, because a
+launcher may play them in other processes or on other machines.
 """
 
 import contextlib
@@ -32,15 +33,18 @@ FAILURE = "failure.json"
 SHOWN = 3  # failed cells that are named at the end; all are in the table
 
 
-# --- the sweep ------------------------------------------------------------------------------------------------------
+# --- the sweep ------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def sweep(arguments: list[str], outputs: Path, chosen: Callable[[list[str]], Mapping[str, Any]]) -> Iterator[list[str]]:
-    """Under `--multirun`: the arguments with a folder, short names for the cells, and a search's direction.
+def sweep(
+    arguments: list[str], outputs: Path, chosen: Callable[[list[str]], Mapping[str, Any]]
+) -> Iterator[list[str]]:
+    """Under `--multirun`: the arguments with a folder, short names for the cells, and a search's
+    direction.
 
-    The same line takes the folder that it took before, unless it says `resume=never`. At the end, however it comes,
-    a table says what has become of the cells.
+    The same line takes the folder that it took before, unless it says `resume=never`. At the end,
+    however it comes, a table says what has become of the cells.
 
     Args:
         chosen: Hydra's own node, as these arguments and the files that they name make it.
@@ -53,7 +57,9 @@ def sweep(arguments: list[str], outputs: Path, chosen: Callable[[list[str]], Map
         yield arguments
         return
     if "RANK" in os.environ:
-        raise UserError("--multirun: torchrun starts one run; sweep without it, by hardware.devices=N.")
+        raise UserError(
+            "--multirun: torchrun starts one run; sweep without it, by hardware.devices=N."
+        )
     plain = [argument.lstrip("+") for argument in arguments]
     typed = [
         item for item, name in zip(arguments, plain, strict=True)
@@ -61,7 +67,9 @@ def sweep(arguments: list[str], outputs: Path, chosen: Callable[[list[str]], Map
     ]  # fmt: skip
     hydra = chosen(arguments)
     complete = [*_short_names(typed), *_search(arguments, hydra["sweeper"]), *arguments]
-    named = [item.partition("=")[2].strip("'\"") for item in plain if item.startswith("hydra.sweep.dir=")]
+    named = [
+        item.partition("=")[2].strip("'\"") for item in plain if item.startswith("hydra.sweep.dir=")
+    ]
     named = named or [str(folder) for folder in (hydra["sweep"]["dir"],) if folder != UNNAMED]
     if any("$" in name for name in named):  # which Hydra will fill in
         yield complete
@@ -71,18 +79,23 @@ def sweep(arguments: list[str], outputs: Path, chosen: Callable[[list[str]], Map
     folder = found or rundir.new_folder(outputs)
     patience = stopping.patience() if pooled(hydra["launcher"]) else contextlib.nullcontext()
     if not new and "resume=never" in typed:
-        raise UserError(f"resume=never: {folder} already holds a sweep; choose another hydra.sweep.dir or resume=auto.")
+        raise UserError(
+            f"resume=never: {folder} already holds a sweep; choose another hydra.sweep.dir or "
+            "resume=auto."
+        )
     with rundir.hold(folder, LOCK), _accounted(folder, new), patience:
         files.write_json(folder / LEDGER, {"overrides": typed})
         yield complete if named else [f"hydra.sweep.dir={folder}", *complete]
 
 
 UNNAMED = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
-"""What `hydra.sweep.dir` is by Hydra's default: nobody has named a folder, so one is found or made here."""
+"""What `hydra.sweep.dir` is by Hydra's default: nobody has named a folder, so one is found or made
+here."""
 
 
 def pooled(launcher: Mapping[str, Any]) -> bool:
-    """Whether this launcher plays the cells in processes of this machine that play one after the other."""
+    """Whether this launcher plays the cells in processes of this machine that play one after the
+    other."""
     return "joblib" in str(launcher.get("_target_"))
 
 
@@ -90,7 +103,9 @@ def _short_names(typed: list[str]) -> list[str]:
     """Cells are named by what differs between them alone."""
     parsed = OverridesParser.create().parse_overrides(typed)
     swept = {str(item.key_or_group) for item in parsed if item.is_sweep_override()}
-    constant = ",".join({str(item.key_or_group): "" for item in parsed if str(item.key_or_group) not in swept})
+    constant = ",".join(
+        {str(item.key_or_group): "" for item in parsed if str(item.key_or_group) not in swept}
+    )
     return [f"hydra.job.config.override_dirname.exclude_keys=[{constant}]"]
 
 
@@ -99,12 +114,15 @@ def _earlier(typed: list[str], outputs: Path) -> Path | None:
     if "resume=never" in typed:
         return None
     folders = [path.parent for path in sorted(outputs.glob(f"*/{LEDGER}"), reverse=True)]
-    return next((path for path in folders if files.read_json(path / LEDGER).get("overrides") == typed), None)
+    return next(
+        (path for path in folders if files.read_json(path / LEDGER).get("overrides") == typed), None
+    )
 
 
 @contextlib.contextmanager
 def _accounted(folder: Path, new: bool) -> Iterator[None]:
-    """Tell what has become of the cells, and fail if one has failed. A new one that never began leaves no folder."""
+    """Tell what has become of the cells, and fail if one has failed. A new one that never began
+    leaves no folder."""
     before = _failures(folder)
     try:
         yield
@@ -112,9 +130,11 @@ def _accounted(folder: Path, new: bool) -> Iterator[None]:
         lost = LOST.get(type(error).__name__)
         if cells(folder):
             print(summary(folder))
-        elif new and {path.name for path in folder.iterdir()} <= {LEDGER, LOCK, "multirun.yaml"}:  # no job is out
+        elif new and {path.name for path in folder.iterdir()} <= {LEDGER, LOCK, "multirun.yaml"}:
+            # no job is out
             shutil.rmtree(folder, ignore_errors=True)
-            for above in folder.parents[:2] if folder.parent.name == "sweeps" else ():  # made for it, if they are empty
+            # made for it, if they are empty
+            for above in folder.parents[:2] if folder.parent.name == "sweeps" else ():
                 with contextlib.suppress(OSError):
                     above.rmdir()
         if isinstance(error, Exception):
@@ -127,7 +147,8 @@ def _accounted(folder: Path, new: bool) -> Iterator[None]:
 
 
 LOST = {
-    "TerminatedWorkerError": "a process that played a cell was killed (out of memory? play fewer at once, with "
+    "TerminatedWorkerError": "a process that played a cell was killed (out of memory? play fewer "
+    "at once, with "
     "hydra.launcher.n_jobs)",  # joblib
     "BrokenProcessPool": "a process that played a cell has ended",  # joblib, after Ctrl-C
     "WorkerCrashedError": "a process that played a cell was killed (out of memory?)",  # Ray
@@ -140,7 +161,10 @@ LOST = {
 
 def _failures(folder: Path) -> dict[str, int]:
     """The cells that have failed, and when."""
-    return {str(path.parent.relative_to(folder)): path.stat().st_mtime_ns for path in sorted(folder.rglob(FAILURE))}
+    return {
+        str(path.parent.relative_to(folder)): path.stat().st_mtime_ns
+        for path in sorted(folder.rglob(FAILURE))
+    }
 
 
 def _refuse_failed(folder: Path, before: Mapping[str, int]) -> None:
@@ -148,36 +172,48 @@ def _refuse_failed(folder: Path, before: Mapping[str, int]) -> None:
     failed = [name for name, when in _failures(folder).items() if before.get(name) != when]
     if failed:
         named = ", ".join(failed[:SHOWN]) + (", ..." if len(failed) > SHOWN else "")
-        raise UserError(f"{len(failed)} of {len(cells(folder))} cells failed: {named}; the same line tries them again.")
+        raise UserError(
+            f"{len(failed)} of {len(cells(folder))} cells failed: {named}; the same line tries "
+            "them again."
+        )
 
 
-# --- searches -------------------------------------------------------------------------------------------------------
+# --- searches -------------------------------------------------------------------------------------
 
 
 def _search(arguments: list[str], sweeper: Mapping[str, Any]) -> list[str]:
     """What a search by Optuna needs beside what was typed.
 
-    Its direction is that of the objective. Its sampler is seeded, so that the same line asks for the same cells again:
-    those that were played give their objective at once, and the search goes on where it was. A cell that fails
-    does not end it. What is typed or stands in a file is left alone.
+    Its direction is that of the objective. Its sampler is seeded, so that the same line asks for
+    the same cells again: those that were played give their objective at once, and the search goes
+    on where it was. A cell that fails does not end it. What is typed or stands in a file is left
+    alone.
     """
     if "Optuna" not in str(sweeper.get("_target_")):
         return []
     needed = {}
-    if str(getattr(sweeper["direction"], "name", sweeper["direction"])) == "minimize":  # which is what it is unsaid
+    # which is what it is unsaid
+    if str(getattr(sweeper["direction"], "name", sweeper["direction"])) == "minimize":
         needed["direction"] = "${gan.direction:}"
     if not sweeper["max_failure_rate"]:
         needed["max_failure_rate"] = "1.0"
     if "seed" in sweeper["sampler"] and sweeper["sampler"]["seed"] is None:
         needed["sampler.seed"] = "0"
     typed = {argument.partition("=")[0].lstrip("+") for argument in arguments}
-    return [f"hydra.sweeper.{key}={value}" for key, value in needed.items() if f"hydra.sweeper.{key}" not in typed]
+    return [
+        f"hydra.sweeper.{key}={value}"
+        for key, value in needed.items()
+        if f"hydra.sweeper.{key}" not in typed
+    ]
 
 
 def direction(objective: str) -> str:
-    """Which way a score gets better, as Optuna calls it. Raises UserError for data that gives no score."""
+    """Which way a score gets better, as Optuna calls it. Raises UserError for data that gives no
+    score."""
     if not objective:
-        raise UserError("hydra/sweeper=optuna: this data gives no score to search by; take other data.")
+        raise UserError(
+            "hydra/sweeper=optuna: this data gives no score to search by; take other data."
+        )
     return "minimize" if lower_is_better()[objective] else "maximize"
 
 
@@ -195,10 +231,13 @@ def check_search(sweeper: Mapping[str, Any], config: Mapping[str, Any], objectiv
     right = direction(objective)
     said = getattr(sweeper.get("direction"), "name", sweeper.get("direction"))
     if said != right and not str(said).startswith("${"):
-        raise UserError(f"hydra.sweeper.direction={said}: {objective} gets better the other way; set it to {right}.")
+        raise UserError(
+            f"hydra.sweeper.direction={said}: {objective} gets better the other way; set it to "
+            f"{right}."
+        )
 
 
-# --- cells ----------------------------------------------------------------------------------------------------------
+# --- cells ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -246,7 +285,8 @@ def finished(folder: Path, fingerprint: str, steps: int, minutes: float | None) 
 
 def write_failure(folder: Path, told: str) -> None:
     """Say in a cell's folder why it failed. A disk that is full costs the table its sentence."""
-    if rundir.read_card(folder).get("finished"):  # it is another line that does not fit what was played
+    # it is another line that does not fit what was played
+    if rundir.read_card(folder).get("finished"):
         return
     with contextlib.suppress(OSError):
         files.write_json(folder / FAILURE, {"told": on_one_line(told.strip())})
@@ -258,19 +298,36 @@ def forget_failure(folder: Path) -> None:
 
 
 def summary(folder: Path) -> str:
-    """All cells, the best first: state, rounds, time, the score that searches go by; and why some failed."""
+    """All cells, the best first: state, rounds, time, the score that searches go by; and why some
+    failed."""
     found = sorted(cells(folder), key=_rank)
     names = dict.fromkeys(cell.objective[0] for cell in found if cell.objective)
-    rows = [["cell", "state", "rounds", "seconds", *names], *(_row(cell, list(names)) for cell in found)]
+    rows = [
+        ["cell", "state", "rounds", "seconds", *names],
+        *(_row(cell, list(names)) for cell in found),
+    ]
     counts = Counter(cell.state for cell in found)
-    counted = ", ".join(f"{counts[state]} {state}" for state in ("finished", "failed", "not finished") if counts[state])
+    counted = ", ".join(
+        f"{counts[state]} {state}"
+        for state in ("finished", "failed", "not finished")
+        if counts[state]
+    )
     reasons = [f"  {cell.name}: {cell.failure}" for cell in found if cell.failure]
     return "\n".join([aligned(rows, 2), f"{folder}: {counted}", *reasons])
 
 
 def _row(cell: Cell, names: list[str]) -> list[str]:
-    scores = [f"{cell.objective[1]:.4g}" if cell.objective and cell.objective[0] == n else NOTHING for n in names]
-    return [cell.name, cell.state, str(cell.card.get("step", 0)), f"{cell.card.get('seconds', 0.0):.0f}", *scores]
+    scores = [
+        f"{cell.objective[1]:.4g}" if cell.objective and cell.objective[0] == n else NOTHING
+        for n in names
+    ]
+    return [
+        cell.name,
+        cell.state,
+        str(cell.card.get("step", 0)),
+        f"{cell.card.get('seconds', 0.0):.0f}",
+        *scores,
+    ]
 
 
 def _rank(cell: Cell) -> tuple[bool, bool, str, float, str]:

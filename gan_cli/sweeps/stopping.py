@@ -1,7 +1,9 @@
-"""Ctrl-C while other processes play the cells of a sweep: each saves what it plays, then the sweep ends.
+"""Ctrl-C while other processes play the cells of a sweep: each saves what it plays, then the sweep
+ends.
 
-A terminal sends it to all of them. Left alone, the first process that has saved would exit, the pool would be broken,
-and the others would be killed while they still save; and so would one that has nothing to do yet.
+A terminal sends it to all of them. Left alone, the first process that has saved would exit, the
+pool would be broken, and the others would be killed while they still save; and so would one that
+has nothing to do yet.
 """
 
 import contextlib
@@ -17,20 +19,22 @@ STOPPED = 128 + signal.SIGINT
 
 
 class StoppedError(Exception):
-    """A cell was stopped after it was saved; the argument is the exit code that says by which signal."""
+    """A cell was stopped after it was saved; the argument is the exit code that says by which
+    signal."""
 
 
 @contextlib.contextmanager
 def patience() -> Iterator[None]:
     """For the command: wait until the cells are saved, then exit; a second Ctrl-C acts at once.
 
-    The signal is blocked in this thread, and so in the processes that it starts, until they play. A thread that does
-    nothing else takes it; Python calls the handler in this one.
+    The signal is blocked in this thread, and so in the processes that it starts, until they play. A
+    thread that does nothing else takes it; Python calls the handler in this one.
     """
     if threading.current_thread() is not threading.main_thread():  # which no signal reaches
         yield
         return
-    for helper in ("multiprocessing", "joblib.externals.loky.backend"):  # to start them later would unblock it
+    # to start them later would unblock it
+    for helper in ("multiprocessing", "joblib.externals.loky.backend"):
         with contextlib.suppress(ImportError, AttributeError):
             import_module(f"{helper}.resource_tracker").ensure_running()
     usual, asked, done = signal.getsignal(signal.SIGINT), threading.Event(), threading.Event()
@@ -60,7 +64,8 @@ _stopped: list[int] = []  # the exit codes of what this process was stopped in
 
 @contextlib.contextmanager
 def surviving() -> Iterator[None]:
-    """For a process that plays cells: what stops a cell does not end the process, and keeps it from playing another.
+    """For a process that plays cells: what stops a cell does not end the process, and keeps it from
+    playing another.
 
     Raises:
         StoppedError: in place of the exit.
@@ -72,7 +77,9 @@ def surviving() -> Iterator[None]:
     try:
         yield
     except (SystemExit, KeyboardInterrupt) as error:
-        _stopped.append(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else STOPPED)
+        _stopped.append(
+            error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else STOPPED
+        )
         raise StoppedError(_stopped[0]) from None
     finally:
         signal.pthread_sigmask(signal.SIG_BLOCK, CTRL_C)  # as it was before the cell was played

@@ -1,4 +1,5 @@
-"""From a checked configuration to what is trained: the game, its optimizers, its trainer. And from a file to a game."""
+"""From a checked configuration to what is trained: the game, its optimizers, its trainer. And from
+a file to a game."""
 
 import copy
 import math
@@ -73,8 +74,13 @@ def role_networks(config: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, A
 
 
 def refuse_absurd_sizes(config: Mapping[str, Any], spec: Spec) -> None:
-    """Raise UserError for networks or a batch that the memory cannot hold, before anything is allocated."""
-    sizes = {f"network.{key}": value for key, value in flatten(config["network"]).items() if key.endswith("width")}
+    """Raise UserError for networks or a batch that the memory cannot hold, before anything is
+    allocated."""
+    sizes = {
+        f"network.{key}": value
+        for key, value in flatten(config["network"]).items()
+        if key.endswith("width")
+    }
     if len({str(size) for size in sizes.values()}) == 1:
         sizes = {"network.width": next(iter(sizes.values()))}
     sizes["model.latent"] = config["model"].get("latent")
@@ -83,22 +89,31 @@ def refuse_absurd_sizes(config: Mapping[str, Any], spec: Spec) -> None:
     try:
         with torch.device("meta"), _Unfilled():
             networks = _networks(config, spec)
-        needed = BYTES * sum(weight.numel() for network in networks.values() for weight in network.parameters())
+        needed = BYTES * sum(
+            weight.numel() for network in networks.values() for weight in network.parameters()
+        )
     except (RuntimeError, OverflowError, TypeError) as error:
         if "overflow" not in str(error).lower() and "too large" not in str(error).lower():
-            return  # a network that cannot be built without its numbers: what it needs is found out when it is built
+            # a network that cannot be built without its numbers: what it needs is found out when it
+            # is built
+            return
         needed = math.inf
     if needed > memory():
-        raise UserError(f"{named}: the weights need {_gib(needed)} of {_gib(memory())}; make one of them smaller.")
+        raise UserError(
+            f"{named}: the weights need {_gib(needed)} of {_gib(memory())}; make one of them "
+            "smaller."
+        )
     batch = BYTES * config["batch_size"] * math.prod(spec.shape)
     if batch > memory():
         raise UserError(
-            f"batch_size={config['batch_size']}: a batch needs {_gib(batch)} of {_gib(memory())}; make it smaller."
+            f"batch_size={config['batch_size']}: a batch needs {_gib(batch)} of {_gib(memory())}; "
+            "make it smaller."
         )
 
 
 class _Unfilled(TorchFunctionMode):
-    """Weights are not drawn: where they have no memory, torch would load its compiler for that, for two seconds."""
+    """Weights are not drawn: where they have no memory, torch would load its compiler for that, for
+    two seconds."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in ("normal_", "uniform_"):
@@ -128,7 +143,9 @@ def load_game(
     state = checkpoint.load(path)
     averaged = state.get("ema") or {}
     if weights == "ema" and not averaged:
-        raise UserError(f"weights=ema: {path} holds no average (model.ema was null); take weights=raw.")
+        raise UserError(
+            f"weights=ema: {path} holds no average (model.ema was null); take weights=raw."
+        )
     try:
         spec = Spec.restore(state["data"])
         with _as_large_as(state["game"]):
@@ -146,8 +163,8 @@ def load_game(
 
 
 def rebuilt(text: str, spec: Spec, plugins: Sequence[str], renders: bool = True) -> Game:
-    """The game of a configuration, ready to render but for its weights, which are drawn. Raises UserError if it makes
-    no samples where it must, or needs other plug-ins."""
+    """The game of a configuration, ready to render but for its weights, which are drawn. Raises
+    UserError if it makes no samples where it must, or needs other plug-ins."""
     config = yaml.safe_load(text)
     _trust(config.get("plugins") or [], plugins)
     game = build_game(config, spec)
@@ -159,7 +176,8 @@ def rebuilt(text: str, spec: Spec, plugins: Sequence[str], renders: bool = True)
 
 @contextmanager
 def _as_large_as(weights: Mapping[str, Any]) -> Iterator[None]:
-    """While this lasts, networks that are far larger than the weights for them are refused while they are built."""
+    """While this lasts, networks that are far larger than the weights for them are refused while
+    they are built."""
     held = sum(weight.nbytes for weight in weights.values() if isinstance(weight, torch.Tensor))
     most, built = (SPARE * (len(weights) + 100), SPARE * (held + 2**20)), [0, 0]
 
@@ -179,7 +197,8 @@ SPARE = 8  # networks are built twice, and a weight may be replaced by others th
 
 
 def _fill(module: nn.Module, weights: Mapping[str, Any]) -> None:
-    """Load weights, none of them of another kind of number: torch would make real ones of complex ones."""
+    """Load weights, none of them of another kind of number: torch would make real ones of complex
+    ones."""
     for name, own in module.state_dict().items():
         found = weights.get(name)
         if isinstance(found, torch.Tensor) and found.is_floating_point() != own.is_floating_point():
@@ -191,12 +210,14 @@ def _refuse_spoiled(game: Game, path: Path, averaged: bool) -> None:
     """Weights that are not finite make no samples. (A buffer, such as a mask, may be infinite.)"""
     for name, network in game.named_children():
         weights, buffers = list(network.parameters()), list(network.buffers())
-        spoiled = sum(not weight.isfinite().all() for weight in weights) + sum(map(_has_nan, buffers))
+        spoiled = sum(not weight.isfinite().all() for weight in weights) + sum(
+            map(_has_nan, buffers)
+        )
         if spoiled:
             raise UserError(
-                f"checkpoint={path}: {spoiled} of the {len(weights) + len(buffers)} tensors of {name} are not finite "
-                f"numbers, so there is nothing to sample; take {'weights=raw, or ' if averaged else ''}an older "
-                "checkpoint of the run."
+                f"checkpoint={path}: {spoiled} of the {len(weights) + len(buffers)} tensors of "
+                f"{name} are not finite numbers, so there is nothing to sample; take "
+                f"{'weights=raw, or ' if averaged else ''}an older checkpoint of the run."
             )
 
 
@@ -208,9 +229,14 @@ def _trust(needed: Sequence[str], named: Sequence[str]) -> None:
     """Let the named plug-ins be found; a plug-in that a checkpoint needs must be among them."""
     for plugin in named:
         registry.add_plugin(plugin)
-    missing = [plugin for plugin in needed if Path(plugin).stem not in {Path(item).stem for item in named}]
+    missing = [
+        plugin for plugin in needed if Path(plugin).stem not in {Path(item).stem for item in named}
+    ]
     if missing:
-        raise UserError(f"it needs plug-ins, which run code: if you trust them, add plugins=[{','.join(missing)}].")
+        raise UserError(
+            "it needs plug-ins, which run code: if you trust them, add "
+            f"plugins=[{','.join(missing)}]."
+        )
 
 
 def prepare(dataset: Dataset, config: Mapping[str, Any]) -> None:
@@ -232,10 +258,14 @@ def build_trainer(
         game.to(memory_format=torch.channels_last)
     for name in game.roles:
         with_precision(game.get_submodule(name), device, hardware["precision"])
-    moves = {name: [game.get_submodule(part) for part in player.moves] for name, player in game.players.items()}
+    moves = {
+        name: [game.get_submodule(part) for part in player.moves]
+        for name, player in game.players.items()
+    }
     optimizers = {
         name: contracts.optimizer(
-            registry.optimizers.build(node, "optimizer", parameters=_distinct(moves[name])), node["name"]
+            registry.optimizers.build(node, "optimizer", parameters=_distinct(moves[name])),
+            node["name"],
         )
         for name, node in players(config["optimizer"], game.players).items()
     }
@@ -243,7 +273,10 @@ def build_trainer(
     batches = Batches(dataset, config["batch_size"], config["seed"], dataset.flip, device)
     rate = Rate(dict(config["schedule"]))
     if game.ema is not None and not game.averaged:
-        raise UserError(f"model.ema={game.ema}: model={config['model']['name']} averages no network; set it to null.")
+        raise UserError(
+            f"model.ema={game.ema}: model={config['model']['name']} averages no network; set it "
+            "to null."
+        )
     shards = Shards(hardware["shards"], world, hardware["reduce"])
     shards.check(game)
     game.at_once = _at_once(game, config)
@@ -251,7 +284,8 @@ def build_trainer(
     scaled = hardware["precision"] == "fp16"
     looks = [config[f"{what}_every"] for what in ("log", "sample", "evaluate", "checkpoint")]
     trainer = Trainer(
-        game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema, shards, scaled, looks,
+        game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema,
+        shards, scaled, looks,
         _timed(config),
     )  # fmt: skip
     trainer.hardware, trainer.choices = hardware, choices
@@ -262,30 +296,38 @@ def build_trainer(
 
 
 def _timed(config: Mapping[str, Any]) -> list[str]:
-    """What of a run spans all its rounds, and so follows the time where `minutes` ends it: see `Trainer.position`.
+    """What of a run spans all its rounds, and so follows the time where `minutes` ends it: see
+    `Trainer.position`.
 
     Raises:
         UserError: the game and its augmentation count differently.
     """
-    spans = {part: config.get(part, {}).get("total") for part in ("schedule", "model", "augmentation")}
+    spans = {
+        part: config.get(part, {}).get("total") for part in ("schedule", "model", "augmentation")
+    }
     whole = {part: total == config["steps"] for part, total in spans.items() if total is not None}
-    if config["minutes"] is not None and len({whole[part] for part in ("model", "augmentation") if part in whole}) > 1:
+    if (
+        config["minutes"] is not None
+        and len({whole[part] for part in ("model", "augmentation") if part in whole}) > 1
+    ):
         raise UserError(
-            f"model.total={spans['model']}, augmentation.total={spans['augmentation']}: under minutes= both follow the "
-            "time or neither does; type both, or none."
+            f"model.total={spans['model']}, augmentation.total={spans['augmentation']}: under "
+            "minutes= both follow the time or neither does; type both, or none."
         )
     parts = {"schedule": "schedule", "model": "game", "augmentation": "game"}
     return sorted({parts[part] for part, spanning in whole.items() if spanning})
 
 
 def _at_once(game: Game, config: Mapping[str, Any]) -> int:
-    """How many samples to compute at a time beside the turns: no more than one of these does, in a run and after it."""
+    """How many samples to compute at a time beside the turns: no more than one of these does, in a
+    run and after it."""
     shards = max(1, config["hardware"].get("shards", 1))
     return min(game.at_once, max(16, config["batch_size"] // shards))
 
 
 def _hold_to_contracts(trainer: Trainer, spec: Spec, config: Mapping[str, Any]) -> None:
-    """Let what plug-ins give be looked at: samples now, the terms of turns and the outputs of networks as they come."""
+    """Let what plug-ins give be looked at: samples now, the terms of turns and the outputs of
+    networks as they come."""
     game, name = trainer.game, config["model"]["name"]
     shapes = type(game).shapes(spec, config["model"])
     for attribute, (role, node) in role_networks(config).items():
@@ -314,7 +356,9 @@ def _hasten(trainer: Trainer) -> None:
         trainer.choices.append(f"hardware.cuda_graph=false: {obstacle}")
     else:
         trainer.playing = capture.Recorded(trainer)
-        trainer.choices += [] if wanted is True else ["hardware.cuda_graph=true: a turn is one launch"]
+        trainer.choices += (
+            [] if wanted is True else ["hardware.cuda_graph=true: a turn is one launch"]
+        )
     trainer.hardware["cuda_graph"] = not obstacle
 
 
@@ -325,10 +369,15 @@ def _refuse_missing_fields(game: Game, dataset: Dataset, config: Mapping[str, An
     if missing:
         needed = {field.removesuffix("_labelled") for field in missing}
         known = registry.datasets.components
-        able = [name for name, found in known.items() if needed <= set(found.facts.get("fields", ()))]
+        able = [
+            name for name, found in known.items() if needed <= set(found.facts.get("fields", ()))
+        ]
         takes = f"take data={', data='.join(sorted(able))}" if able else "take data that has them"
         model, data = config["model"]["name"], config["data"]["name"]
-        raise UserError(f"model={model}: its turns look at {', '.join(missing)}, which data={data} lacks; {takes}.")
+        raise UserError(
+            f"model={model}: its turns look at {', '.join(missing)}, which data={data} lacks; "
+            f"{takes}."
+        )
 
 
 def _distinct(networks: Sequence[nn.Module]) -> list[nn.Parameter]:

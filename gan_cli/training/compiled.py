@@ -1,8 +1,8 @@
 """Turns compiled: what a player computes, its penalty's second derivatives included, as one graph.
 
-A compiled turn draws the same random numbers and gives the same terms and gradients to rounding. That is not taken on
-trust: the first turn of each kind is played both ways and compared. A kind that cannot be compiled, or comes out
-differently, is played as it is written, and the log says so.
+A compiled turn draws the same random numbers and gives the same terms and gradients to rounding.
+That is not taken on trust: the first turn of each kind is played both ways and compared. A kind
+that cannot be compiled, or comes out differently, is played as it is written, and the log says so.
 """
 
 import logging
@@ -19,10 +19,11 @@ log = logging.getLogger(__name__)
 
 Play = Callable[[Turn, Fields], Terms]
 MOST = 2000
-"""Operations of a turn that is compiled: a compiler takes about 50 ms each. The zoo's turns have at most some 500,
-a turn of hundreds of steps on the host has thousands."""
+"""Operations of a turn that is compiled: a compiler takes about 50 ms each. The zoo's turns have at
+most some 500, a turn of hundreds of steps on the host has thousands."""
 CLOSE = {"fp32": 1e-4, "bf16": 0.1, "fp16": 0.1}
-"""How far terms, gradients and buffers may be apart, relative to their length: rounding, and no more."""
+"""How far terms, gradients and buffers may be apart, relative to their length: rounding, and no
+more."""
 
 
 class Compiled:
@@ -48,7 +49,11 @@ class Compiled:
         written, who = self.game.play, turn.player.name
         count = _calls(self.game, written, turn, batch)
         if count > MOST:
-            log.warning("hardware.compile: the turns of the %s are played as written (%d operations)", who, count)
+            log.warning(
+                "hardware.compile: the turns of the %s are played as written (%d operations)",
+                who,
+                count,
+            )
             return written
         log.info("compiling the turns of the %s (%d operations)", who, count)
         try:
@@ -56,14 +61,16 @@ class Compiled:
             apart = self._apart(written, compiled, turn, batch)
             reason = f"compiled, they are {apart:.1g} of their length off"
         except Exception as error:  # whatever a compiler may raise
-            apart, reason = float("inf"), next(iter(str(error).split("\n")), "") or type(error).__name__
+            apart = float("inf")
+            reason = next(iter(str(error).split("\n")), "") or type(error).__name__
         if apart <= self.close:
             return compiled
         log.warning("hardware.compile: the turns of the %s are played as written (%s)", who, reason)
         return written
 
     def _apart(self, written: Play, compiled: Play, turn: Turn, batch: Fields) -> float:
-        """How far what the two give is apart, relative to its length, at most. Leaves nothing changed."""
+        """How far what the two give is apart, relative to its length, at most. Leaves nothing
+        changed."""
         first, second = (_outcome(self.game, play, turn, batch) for play in (written, compiled))
         return max(_distance(a, b) for a, b in zip(first, second, strict=True))
 
@@ -97,11 +104,16 @@ def _outcome(game: nn.Module, play: Play, turn: Turn, batch: Fields) -> list[Ten
     before = [buffer.clone() for buffer in game.buffers()]
     with torch.random.fork_rng([weights[0].device] if weights[0].is_cuda else []):
         terms = play(turn, batch)
-    gradients = torch.autograd.grad(torch.stack([*terms.values()]).sum(), weights, allow_unused=True)
+    gradients = torch.autograd.grad(
+        torch.stack([*terms.values()]).sum(), weights, allow_unused=True
+    )
     seen = [*(term.detach() for term in terms.values()), *(buffer.clone() for buffer in buffers)]
     for buffer, start in zip(game.buffers(), before, strict=True):
         buffer.copy_(start)
-    return [torch.cat([x.flatten() for x in seen]), torch.cat([g.flatten() for g in gradients if g is not None])]
+    return [
+        torch.cat([x.flatten() for x in seen]),
+        torch.cat([g.flatten() for g in gradients if g is not None]),
+    ]
 
 
 def _distance(a: Tensor, b: Tensor) -> float:

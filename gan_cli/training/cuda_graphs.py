@@ -1,8 +1,10 @@
-"""Turns recorded as CUDA graphs: one launch for a whole turn instead of hundreds, and the same results.
+"""Turns recorded as CUDA graphs: one launch for a whole turn instead of hundreds, and the same
+results.
 
-A graph replays the same operations on the same memory. So what differs from turn to turn lies in tensors that stay
-where they are: the rows of the batch, the learning rate, the weights. Random numbers follow the default generator,
-whose seed is set before every replay as it is before every turn that is played as written.
+A graph replays the same operations on the same memory. So what differs from turn to turn lies in
+tensors that stay where they are: the rows of the batch, the learning rate, the weights. Random
+numbers follow the default generator, whose seed is set before every replay as it is before every
+turn that is played as written.
 """
 
 import logging
@@ -18,7 +20,8 @@ from gan_cli.training.trainer import Trainer
 log = logging.getLogger(__name__)
 
 WARM_UP = 3
-"""Turns of a kind that are played before one is recorded: libraries choose their algorithms and take their memory."""
+"""Turns of a kind that are played before one is recorded: libraries choose their algorithms and
+take their memory."""
 
 
 def obstacle(trainer: Trainer) -> str:
@@ -34,15 +37,21 @@ def obstacle(trainer: Trainer) -> str:
         return "float16 scales its losses on the host"
     if not trainer.game.capturable:
         return f"turns of {type(trainer.game).__name__} branch on the host"
-    fixed = [name for name, o in trainer.optimizers.items() if "capturable" not in o.param_groups[0]]
+    fixed = [
+        name for name, o in trainer.optimizers.items() if "capturable" not in o.param_groups[0]
+    ]
     if fixed and not trainer.rate.constant:
-        return f"torch records no changing learning rate of {type(trainer.optimizers[fixed[0]]).__name__}"
+        return (
+            "torch records no changing learning rate of "
+            f"{type(trainer.optimizers[fixed[0]]).__name__}"
+        )
     return ""
 
 
 @dataclass
 class Tape:
-    """A recorded kind of turn: its graph, where it reads the rows of its batch, and where it leaves its terms."""
+    """A recorded kind of turn: its graph, where it reads the rows of its batch, and where it leaves
+    its terms."""
 
     graph: torch.cuda.CUDAGraph
     rows: Tensor
@@ -51,12 +60,14 @@ class Tape:
 
 
 def keep_on_device(trainer: Trainer) -> None:
-    """Let every optimizer keep its learning rates and counts on the device, where a recorded step reads them."""
+    """Let every optimizer keep its learning rates and counts on the device, where a recorded step
+    reads them."""
     device = next(trainer.game.parameters()).device
     for optimizer in trainer.optimizers.values():
         for group in optimizer.param_groups:
             if "capturable" in group:
-                group["capturable"], group["lr"] = True, torch.tensor(float(group["lr"]), device=device)
+                group["capturable"] = True
+                group["lr"] = torch.tensor(float(group["lr"]), device=device)
 
 
 class Recorded:
@@ -86,7 +97,8 @@ class Recorded:
             return self._as_written(turn, rows)
         tape.rows.copy_(rows)
         tape.graph.replay()
-        return dict(zip(tape.names, tape.terms.clone().unbind(), strict=True))  # the next replay writes over them
+        # the next replay writes over them
+        return dict(zip(tape.names, tape.terms.clone().unbind(), strict=True))
 
     def _as_written(self, turn: Turn, rows: Tensor) -> Terms:
         """Play a turn on a stream of its own, which is what a recording must be warmed up by."""
@@ -106,6 +118,10 @@ class Recorded:
         except RuntimeError as error:
             torch.cuda.synchronize(self.device)
             reason = str(error).strip().split("\n")[0]
-            log.warning("hardware.cuda_graph: turns of the %s are played as written (%s)", turn.player.name, reason)
+            log.warning(
+                "hardware.cuda_graph: turns of the %s are played as written (%s)",
+                turn.player.name,
+                reason,
+            )
             return None
         return Tape(graph, kept, tuple(terms), together)

@@ -1,4 +1,5 @@
-"""Whether what a run computes is finite: kept on the device in every turn, read by the host now and then."""
+"""Whether what a run computes is finite: kept on the device in every turn, read by the host now and
+then."""
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,9 @@ class DivergedError(Exception):
 
 
 class Watch:
-    """The terms of all turns since the last look, in one table: thousands of small tensors that outlive their turns
-    would leave gaps all over the heap, and a run would hold ever more memory."""
+    """The terms of all turns since the last look, in one table: thousands of small tensors that
+    outlive their turns would leave gaps all over the heap, and a run would hold ever more
+    memory."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[str, tuple[str, ...], int]] = []
@@ -39,7 +41,9 @@ class Watch:
         self._values.zero_()  # rows are used again
         row, column = spoiled.nonzero()[0].tolist()
         player, names, step = kept[row]
-        raise DivergedError(f"{player}/{names[column]} was the first that was not finite, in round {step + 1}")
+        raise DivergedError(
+            f"{player}/{names[column]} was the first that was not finite, in round {step + 1}"
+        )
 
     def read(self, game: nn.Module) -> None:
         """Wait for all that was noted since the last look, and for the weights.

@@ -1,11 +1,11 @@
 """A batch in equal parts: a large batch in little memory, or a part for each of several processes.
 
-What a turn computes over a batch is the mean of what it computes over its shards: gradients, terms, and how far each
-averaged buffer moved. Every shard starts from the same weights, and draws its own rows of the numbers that the whole
-batch draws, so that with per-sample means, and without batch statistics or dropout, S shards give the turn of one
-(law B).
-Two processes give, bit for bit, what one process gives that plays the shards of both (law A), where each has a power of
-two of them; other numbers add in another order, which rounding shows.
+What a turn computes over a batch is the mean of what it computes over its shards: gradients, terms,
+and how far each averaged buffer moved. Every shard starts from the same weights, and draws its own
+rows of the numbers that the whole batch draws, so that with per-sample means, and without batch
+statistics or dropout, S shards give the turn of one (law B). Two processes give, bit for bit, what
+one process gives that plays the shards of both (law A), where each has a power of two of them;
+other numbers add in another order, which rounding shows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +20,14 @@ from gan_cli.errors import UserError
 Terms = dict[str, Tensor]
 
 RULES = ("averaged", "same", "shard")
-"""What becomes of a buffer that a turn changes: the mean over the shards of how far it moved (statistics); what every
-shard makes of it alike (counters, functions of the round); a buffer of its own for each shard (pools of samples)."""
+"""What becomes of a buffer that a turn changes: the mean over the shards of how far it moved
+(statistics); what every shard makes of it alike (counters, functions of the round); a buffer of its
+own for each shard (pools of samples)."""
 TORCH: dict[type[nn.Module], str] = {
     nn.modules.batchnorm._NormBase: "averaged", parametrizations._SpectralNorm: "averaged",
 }  # fmt: skip
-"""The rules of torch's own layers; another module says its own: `sharding = {"average": "averaged"}`."""
+"""The rules of torch's own layers; another module says its own: `sharding = {"average":
+"averaged"}`."""
 
 
 def rules(network: nn.Module) -> dict[str, str]:
@@ -41,10 +43,13 @@ def rules(network: nn.Module) -> dict[str, str]:
             rule = getattr(module, "sharding", {}).get(name, usual)
             if rule not in RULES:
                 raise UserError(
-                    f"hardware.shards: {type(module).__name__} does not say how shards keep its buffer {name}; write "
-                    f'sharding = {{"{name}": "averaged"}} into the class, or one of {", ".join(RULES[1:])}.'
+                    f"hardware.shards: {type(module).__name__} does not say how shards keep its "
+                    f"buffer {name}; write "
+                    f'sharding = {{"{name}": "averaged"}} into the class, or one of '
+                    f"{', '.join(RULES[1:])}."
                 )
-            counts = rule == "averaged" and not buffer.is_floating_point()  # every shard counts alike
+            # every shard counts alike
+            counts = rule == "averaged" and not buffer.is_floating_point()
             found[f"{path}.{name}".lstrip(".")] = "same" if counts else rule
     return found
 
@@ -58,7 +63,8 @@ class Shards:
         travels: `bf16` sends the gradients to the other processes in half the bytes, rounded.
 
     Attributes:
-        state: of every buffer that each shard has for itself, what each has, (count, *shape); part of a checkpoint.
+        state: of every buffer that each shard has for itself, what each has, (count, *shape); part
+            of a checkpoint.
     """
 
     def __init__(self, count: int = 1, world: World | None = None, travels: str = "fp32") -> None:
@@ -73,12 +79,15 @@ class Shards:
         self._rules = {} if self.count == 1 else rules(network)
         return self._rules
 
-    def play(self, network: nn.Module, weights: Sequence[Tensor], part: Callable[[int], Terms]) -> Terms:
-        """Play this process's shards; leave the means over all shards in the gradients and in the averaged buffers.
+    def play(
+        self, network: nn.Module, weights: Sequence[Tensor], part: Callable[[int], Terms]
+    ) -> Terms:
+        """Play this process's shards; leave the means over all shards in the gradients and in the
+        averaged buffers.
 
         Args:
-            network: holds the buffers that a turn may change. One that each shard has for itself is left as that of
-                the first shard.
+            network: holds the buffers that a turn may change. One that each shard has for itself is
+                left as that of the first shard.
             weights: those that learn; their gradients must be empty.
             part: plays one shard, backward included, and returns its terms.
 
@@ -109,8 +118,13 @@ class Shards:
                 states[name][shard] = buffer
             drift = [buffer - start for buffer, start in drifting]
             total.add(_flat([*_gradients(weights), *terms.values(), *drift]))
-        mean = self._over_all(total.value(), sum(gradient.numel() for gradient in _gradients(weights))) / self.count
-        pieces = _cut(mean, [*_gradients(weights), *terms.values(), *(start for _, start in drifting)])
+        mean = (
+            self._over_all(total.value(), sum(gradient.numel() for gradient in _gradients(weights)))
+            / self.count
+        )
+        pieces = _cut(
+            mean, [*_gradients(weights), *terms.values(), *(start for _, start in drifting)]
+        )
         for weight in weights:
             weight.grad = None if weight.grad is None else next(pieces)
         averaged = {name: next(pieces) for name in terms}
@@ -122,7 +136,8 @@ class Shards:
         return averaged
 
     def _states(self, name: str, buffer: Tensor) -> Tensor:
-        """What every shard has of a buffer, (count, *shape), to be written to; all have the same at the start."""
+        """What every shard has of a buffer, (count, *shape), to be written to; all have the same at
+        the start."""
         if name not in self.state:
             return buffer.expand(self.count, *buffer.shape).clone()
         return self.state[name].clone()
@@ -131,7 +146,9 @@ class Shards:
         """The rows of this process's shards, and those of the others from the other processes."""
         if self.world.size == 1:
             return states
-        rows = torch.zeros_like(states, dtype=torch.uint8 if states.dtype is torch.bool else states.dtype)
+        rows = torch.zeros_like(
+            states, dtype=torch.uint8 if states.dtype is torch.bool else states.dtype
+        )
         rows[list(self.own)] = states[list(self.own)].to(rows.dtype)
         return self.world.sum(rows).to(states.dtype)
 
@@ -144,10 +161,12 @@ class Shards:
 
 
 class PairwiseSum:
-    """A sum in the order of a binary tree, whose halves are the sums of two processes that hold half of it each."""
+    """A sum in the order of a binary tree, whose halves are the sums of two processes that hold
+    half of it each."""
 
     def __init__(self) -> None:
-        self._by_level: dict[int, Tensor] = {}  # the sum of 2**level values each, at most one a level
+        # the sum of 2**level values each, at most one a level
+        self._by_level: dict[int, Tensor] = {}
 
     def add(self, value: Tensor) -> None:
         """One more value."""

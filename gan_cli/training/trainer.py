@@ -1,4 +1,5 @@
-"""The loop: rounds of turns. It never knows which game it plays; what is beside the mathematics is a hook."""
+"""The loop: rounds of turns. It never knows which game it plays; what is beside the mathematics is
+a hook."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -41,13 +42,15 @@ class Trainer:
         seed: of everything random in a turn.
         steps: rounds to play in all.
         minutes: time to play in all, restarts included; None sets no limit.
-        ema: a copy of the game whose averaged networks follow an exponential moving average, if the model wants one.
-        shards: the equal parts of a batch, and those that this process plays; one part if not given.
-        scaled: scale every loss before it goes backward, as float16 needs it (Micikevicius et al., 2018, arXiv
-            1710.03740); a turn whose gradients overflow does not step.
+        ema: a copy of the game whose averaged networks follow an exponential moving average, if the
+            model wants one.
+        shards: the equal parts of a batch, and those that this process plays; one part if not
+            given.
+        scaled: scale every loss before it goes backward, as float16 needs it (Micikevicius et al.,
+            2018, arXiv 1710.03740); a turn whose gradients overflow does not step.
         looks: after so many rounds each, and at the end, what was computed must have been finite.
-        timed: which of `schedule` and `game` span the whole run, and so follow the time where that ends it; see
-            `position`.
+        timed: which of `schedule` and `game` span the whole run, and so follow the time where that
+            ends it; see `position`.
     """
 
     def __init__(
@@ -65,7 +68,11 @@ class Trainer:
         looks: Sequence[int] = (),
         timed: Collection[str] = (),
     ) -> None:
-        self.game, self.optimizers, self.rate, self.batches, self.ema = game, optimizers, rate, batches, ema
+        self.game = game
+        self.optimizers = optimizers
+        self.rate = rate
+        self.batches = batches
+        self.ema = ema
         self.seed, self.steps, self.minutes, self.timed = seed, steps, minutes, timed
         self.shards = shards or Shards()
         device = next(game.parameters()).device.type
@@ -77,7 +84,8 @@ class Trainer:
         self.signalled: int | None = None  # the signal that asked this process to stop
         self.interrupted: int | None = None  # the signal that stops the run, in all its processes
         self.ending = False  # the round just played is the last
-        self.terms: dict[str, dict[str, Tensor]] = {}  # each player's terms in its last turn, on the device
+        # each player's terms in its last turn, on the device
+        self.terms: dict[str, dict[str, Tensor]] = {}
         self.played: dict[str, int] = {}  # the round of each player's last turn
         self.scores: dict[str, float] = {}  # of the last evaluation
         self.objective: str | None = None  # which of them counts
@@ -85,7 +93,9 @@ class Trainer:
         self._factor: float | None = None  # of the learning rates, as they stand in the optimizers
         self.hardware: dict[str, Any] = {}  # where it computes, all `auto` decided
         self.choices: list[str] = []  # what was decided, in words
-        self._base_rates = {name: [group["lr"] for group in o.param_groups] for name, o in optimizers.items()}
+        self._base_rates = {
+            name: [group["lr"] for group in o.param_groups] for name, o in optimizers.items()
+        }
         self._weights = {name: _weights(optimizer) for name, optimizer in optimizers.items()}
         self._all_weights = list(game.parameters())
         self._moving: Player | None = None
@@ -94,18 +104,23 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether the rounds or the time are used up."""
-        return self.step >= self.steps or (self.minutes is not None and self.seconds >= 60 * self.minutes)
+        return self.step >= self.steps or (
+            self.minutes is not None and self.seconds >= 60 * self.minutes
+        )
 
     @property
     def luck(self) -> int:
-        """What all that is random in a turn follows from: the seed, and another number after every rollback."""
+        """What all that is random in a turn follows from: the seed, and another number after every
+        rollback."""
         return noise.mix(self.seed, "rollback", self.rollbacks) if self.rollbacks else self.seed
 
     def position(self, part: str) -> int:
-        """The round that a part of the run is at: this one; or, if it is `timed`, the one that the time has come to.
+        """The round that a part of the run is at: this one; or, if it is `timed`, the one that the
+        time has come to.
 
-        So a schedule or a growth over all `steps` comes to its end where `minutes` ends the run. The time is that of
-        the last round's end, which a checkpoint holds: a resumed run goes on from it.
+        So a schedule or a growth over all `steps` comes to its end where `minutes` ends the run.
+        The time is that of the last round's end, which a checkpoint holds: a resumed run goes on
+        from it.
 
         Args:
             part: `schedule` or `game`.
@@ -120,7 +135,8 @@ class Trainer:
         return self.ema or self.game
 
     def fit(self, hooks: Sequence[Hook]) -> None:
-        """Play until the rounds or the time are used up, or a signal has set `signalled` in any process.
+        """Play until the rounds or the time are used up, or a signal has set `signalled` in any
+        process.
 
         Raises:
             DivergedError: something was not finite; it is in no row, score or checkpoint.
@@ -139,14 +155,16 @@ class Trainer:
                 hook.close()
 
     def attend(self, started: float, hooks: Sequence[Hook]) -> None:
-        """What is beside a round that was just played: time, signals, a look at what is finite, the hooks.
+        """What is beside a round that was just played: time, signals, a look at what is finite, the
+        hooks.
 
         Args:
             started: when the clock would have stood at zero.
         """
         elapsed = time.monotonic() - started
         self.seconds, self.interrupted = self.shards.world.latest(elapsed, self.signalled)
-        self.ending = self.finished or self.interrupted is not None  # once a round: the hooks must see the same
+        # once a round: the hooks must see the same
+        self.ending = self.finished or self.interrupted is not None
         if self.ending or any(self.step % every == 0 for every in self.looks):
             self.watch.read(self.game)
         for hook in hooks:
@@ -155,7 +173,8 @@ class Trainer:
     def play_round(self) -> None:
         """One step: every player's turns, in order of play."""
         factor = self.rate(self.position("schedule"))
-        if factor != self._factor:  # constant rates, which may be tensors on the device, are left alone
+        # constant rates, which may be tensors on the device, are left alone
+        if factor != self._factor:
             self._factor = factor
             for name, optimizer in self.optimizers.items():
                 for group, base in zip(optimizer.param_groups, self._base_rates[name], strict=True):
@@ -164,7 +183,8 @@ class Trainer:
             noise.begin_turn("round", self.luck, self.step)
             game.begin_round(self.position("game"))
         for i, turn in enumerate(self.game.turns(self.step)):
-            if turn.fresh_batch or i == 0:  # also where a game leaves out the turn that would have drawn it
+            # also where a game leaves out the turn that would have drawn it
+            if turn.fresh_batch or i == 0:
                 self._rows = self.batches.next_rows()
             self.take_turn(turn, self._rows)
         self.step += 1
@@ -188,10 +208,15 @@ class Trainer:
 
     def seed_turn(self, turn: Turn, shard: int = 0) -> None:
         """Let all random numbers of a turn, of one of its shards, follow from where the run is."""
-        noise.begin_turn("turn", self.luck, self.step, turn.index, shard=shard, shards=self.shards.count)
+        noise.begin_turn(
+            "turn", self.luck, self.step, turn.index, shard=shard, shards=self.shards.count
+        )
 
-    def compute(self, turn: Turn, rows: Tensor, seed: Callable[[Turn, int], None] = lambda turn, shard: None) -> Terms:
-        """What the device computes in a turn, from the rows of its batch to the weights after it. No host waits."""
+    def compute(
+        self, turn: Turn, rows: Tensor, seed: Callable[[Turn, int], None] = lambda turn, shard: None
+    ) -> Terms:
+        """What the device computes in a turn, from the rows of its batch to the weights after it.
+        No host waits."""
         optimizer, scaler = self.optimizers[turn.player.name], self.scalers[turn.player.name]
         weights, parts = self._weights[turn.player.name], rows.chunk(self.shards.count)
         for weight in weights:
@@ -212,7 +237,8 @@ class Trainer:
         return terms
 
     def _let_move(self, player: Player) -> None:
-        """Freeze the networks that stay: no gradient is computed for them, and none is left in them."""
+        """Freeze the networks that stay: no gradient is computed for them, and none is left in
+        them."""
         if player is not self._moving:
             moves = {id(weight) for weight in self._weights[player.name]}
             for weight in self._all_weights:
@@ -221,7 +247,9 @@ class Trainer:
 
     def _averages(self) -> dict[str, nn.Module]:
         """The networks that follow the average, by name."""
-        return {name: self.ema.get_submodule(name) for name in self.game.averaged} if self.ema else {}
+        return (
+            {name: self.ema.get_submodule(name) for name in self.game.averaged} if self.ema else {}
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """All that a run must remember; plain types and tensors."""
@@ -238,7 +266,9 @@ class Trainer:
             "shards": self.shards.state,
             "game": self.game.state_dict(),
             "ema": {name: network.state_dict() for name, network in self._averages().items()},
-            "optimizers": {name: _plain(optimizer.state_dict()) for name, optimizer in self.optimizers.items()},
+            "optimizers": {
+                name: _plain(optimizer.state_dict()) for name, optimizer in self.optimizers.items()
+            },
             "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items()},
         }
 
@@ -255,12 +285,19 @@ class Trainer:
         self.scores, self.objective = state["scores"], state["objective"]
         device = next(self.game.parameters()).device
         saved = state.get("terms", {})
-        self.terms = {who: {name: term.to(device) for name, term in terms.items()} for who, terms in saved.items()}
+        self.terms = {
+            who: {name: term.to(device) for name, term in terms.items()}
+            for who, terms in saved.items()
+        }
         self.played = dict(state.get("played") or dict.fromkeys(saved, self.step - 1))
-        self.shards.state = {name: value.to(device) for name, value in state.get("shards", {}).items()}
+        self.shards.state = {
+            name: value.to(device) for name, value in state.get("shards", {}).items()
+        }
         self.game.load_state_dict(state["game"])
         for name, network in self._averages().items():
-            network.load_state_dict(state["ema"].get(name, self.game.get_submodule(name).state_dict()))
+            network.load_state_dict(
+                state["ema"].get(name, self.game.get_submodule(name).state_dict())
+            )
         for name, optimizer in self.optimizers.items():
             _restore(optimizer, state["optimizers"][name])
             if saved := state.get("scalers", {}).get(name):
@@ -269,7 +306,10 @@ class Trainer:
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
     """An optimizer's state with its learning rates as numbers, wherever they are kept."""
-    return {**state, "param_groups": [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]}
+    return {
+        **state,
+        "param_groups": [{**group, "lr": float(group["lr"])} for group in state["param_groups"]],
+    }
 
 
 def _set_rate(group: dict[str, Any], rate: float) -> None:
@@ -281,12 +321,18 @@ def _set_rate(group: dict[str, Any], rate: float) -> None:
 
 
 def _restore(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Load an optimizer's state, but keep the settings it was built with: torch would take the saved ones."""
-    settings = [{key: group[key] for key in group if key != "params"} for group in optimizer.param_groups]
+    """Load an optimizer's state, but keep the settings it was built with: torch would take the
+    saved ones."""
+    settings = [
+        {key: group[key] for key in group if key != "params"} for group in optimizer.param_groups
+    ]
     for saved, own in zip(state["param_groups"], settings, strict=True):
         if saved.keys() - own.keys() - {"params"}:
             raise ValueError(f"it is not the state of {type(optimizer).__name__}")
-    groups = [{**own, "params": saved["params"]} for own, saved in zip(settings, state["param_groups"], strict=True)]
+    groups = [
+        {**own, "params": saved["params"]}
+        for own, saved in zip(settings, state["param_groups"], strict=True)
+    ]
     optimizer.load_state_dict({**state, "param_groups": groups})
     for group, own in zip(optimizer.param_groups, settings, strict=True):
         group.update(own)
