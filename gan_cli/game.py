@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gan_cli.data.dataset import Spec
 from gan_cli.errors import UserError
-from gan_cli.networks.layers import couplings
+from gan_cli.networks.layers import batch_dependencies
 from gan_cli.registry import Count, Fraction, Share
 
 Terms = dict[str, Tensor]
@@ -64,6 +64,18 @@ class Columns(NamedTuple):
 
 CHOICES = ("one-hot", "class", "psi")
 """Laws of columns that say which or how much: one does not walk through them."""
+
+
+FORMER_NAMES = {
+    "after_step": "moved",
+    "batch_dependencies": "couplings",
+    "chunk_size": "at_once",
+    "diagnostics": "observe",
+    "how_to_read": "reading",
+    "real_and_fake": "shown",
+    "sample_fakes": "fakes",
+}
+"""Names of members, and how the first versions called them; see `accept_former_names`."""
 
 
 def player(moves: str) -> Callable[[Callable[..., Terms]], Callable[..., Terms]]:
@@ -122,7 +134,7 @@ class Game(nn.Module):
     augments: ClassVar[bool] = True
     classes: int = 0  # how many classes of samples one may ask for
     # samples that pictures and diagnoses compute at a time, so that they need no more than a turn
-    at_once: int = 64
+    chunk_size: int = 64
     own_objective: ClassVar[bool] = False  # whether it takes no loss of the group `loss`
     # scores of its own that best.pt and searches may go by
     objectives: ClassVar[tuple[str, ...]] = ()
@@ -161,6 +173,10 @@ class Game(nn.Module):
         self.every: dict[str, int] = {}  # players whose lazy terms are due in every so many-th turn
         self.due = True  # whether they are in the turn being played
         self._rounds: dict[tuple[tuple[int, int], ...], tuple[Turn, ...]] = {}
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        accept_former_names(cls, FORMER_NAMES)
 
     def turns(self, step: int) -> tuple[Turn, ...]:
         """The turns of round `step`, in order of play; steps count from 0."""
@@ -222,19 +238,19 @@ class Game(nn.Module):
         turns.
         """
 
-    def moved(self, turn: Turn) -> None:
+    def after_step(self, turn: Turn) -> None:
         """Called after the step of a turn: the place for projections such as weight clipping."""
 
-    def couplings(self) -> list[str]:
+    def batch_dependencies(self) -> list[str]:
         """What makes a turn depend on how its batch is cut into shards, such as `batch norm in D`;
         mostly nothing."""
         return [
             f"{what} in {name}"
             for name in self.roles
-            for what in couplings(self.get_submodule(name))
+            for what in batch_dependencies(self.get_submodule(name))
         ]
 
-    def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
+    def diagnostics(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
         """Diagnostics to log, in evaluation mode: scalars, and vectors for histograms. Tags are
         complete names.
 
@@ -252,7 +268,7 @@ class Game(nn.Module):
         """
         return {}
 
-    def reading(self) -> str:
+    def how_to_read(self) -> str:
         """How the curves of `observe` must be read, in a sentence or two."""
         raise NotImplementedError
 
@@ -296,6 +312,22 @@ class Game(nn.Module):
     def of_class(self, latents: Tensor, y: Tensor) -> Tensor:
         """The same rows, asking for the classes `y`, (n,)."""
         raise NotImplementedError
+
+
+def accept_former_names(cls: type, names: Mapping[str, str]) -> None:
+    """Let a class that was written for an earlier version define and call members by former names.
+
+    Args:
+        names: present names, with the former one of each.
+    """
+    for present, former in names.items():
+        if present in vars(cls):
+            setattr(cls, former, vars(cls)[present])
+        elif former in vars(cls):
+            setattr(cls, present, vars(cls)[former])
+
+
+accept_former_names(Game, FORMER_NAMES)
 
 
 def in_parts(call: Callable[..., Tensor], *fields: Tensor, rows: int) -> Tensor:

@@ -83,7 +83,9 @@ def _open_streams() -> None:
     shown as its code."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            stream = Path(os.devnull).open("w" if number else "r", encoding="utf-8")  # noqa: SIM115 - for good
+            stream = Path(os.devnull).open(  # noqa: SIM115 - it stays open
+                "w" if number else "r", encoding="utf-8"
+            )
             if not _is_open(number):  # else the first file that is opened would be taken for it
                 os.dup2(stream.fileno(), number)
             setattr(sys, name, stream)

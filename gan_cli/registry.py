@@ -45,8 +45,8 @@ class Component:
     name: str
     module: str
     arguments: dict[str, tuple[Any, Any]]  # name -> (hint, default or REQUIRED)
-    facts: dict[str, Any] = field(default_factory=dict)
-    told: str = ""  # what it is, in a paragraph
+    attributes: dict[str, Any] = field(default_factory=dict)
+    summary: str = ""  # what it is, in a paragraph
     docs: dict[str, str] = field(default_factory=dict)  # and its arguments, in a sentence each
 
 
@@ -107,7 +107,7 @@ class Registry:
                 name,
                 module,
                 source.arguments(module, node),
-                source.facts(module, node),
+                source.attributes(module, node),
                 first_paragraph(node),
                 source.docs(module, node),
             )
@@ -125,10 +125,10 @@ class Registry:
             )
         return self.components[name]
 
-    def facts(self, name: str, path: str) -> dict[str, Any]:
+    def attributes(self, name: str, path: str) -> dict[str, Any]:
         """What the class of component `name` says as literals. Raises UserError where it lacks what
         others read."""
-        facts = self.component(name, path).facts
+        facts = self.component(name, path).attributes
         for fact, kind in self.needs.items():
             if not isinstance(facts.get(fact), kind):
                 said = f"{fact} = {facts[fact]!r}" if fact in facts else f"no {fact}"
@@ -139,10 +139,10 @@ class Registry:
                 )
         return facts
 
-    def settable(self, name: str, path: str) -> dict[str, tuple[Any, Any]]:
+    def options(self, name: str, path: str) -> dict[str, tuple[Any, Any]]:
         """The arguments of component `name` that the configuration may set."""
         component = self.component(name, path)
-        offered = {*self.offers, *component.facts.get("networks", ())}
+        offered = {*self.offers, *component.attributes.get("networks", ())}
         return {key: spec for key, spec in component.arguments.items() if key not in offered}
 
     def check(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
@@ -152,17 +152,17 @@ class Registry:
         if not isinstance(name, str):
             raise UserError(f"{path}: needs `name:`, one of {', '.join(sorted(self.components))}.")
         settings = {key: value for key, value in node.items() if key != "name"}
-        return validate(settings, self.settable(name, path), path, f"{self.group}={name}")
+        return validate(settings, self.options(name, path), path, f"{self.group}={name}")
 
-    def settle(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
+    def with_defaults(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
         """The checked node with every default written out: what is run and saved does not hang on
         this version."""
         checked = self.check(node, path)
-        return {"name": node["name"], **self.usual(node["name"]), **_plain(checked)}
+        return {"name": node["name"], **self.defaults(node["name"]), **_plain(checked)}
 
-    def usual(self, name: str) -> dict[str, Any]:
+    def defaults(self, name: str) -> dict[str, Any]:
         """The defaults of component `name`, where its options have one."""
-        arguments = self.settable(name, self.group)
+        arguments = self.options(name, self.group)
         return _plain(
             {
                 key: value

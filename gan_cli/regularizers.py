@@ -43,11 +43,11 @@ def input_gradient(D: Critic, x: Tensor, create_graph: bool = True) -> Tensor:
 
 
 def _sum_of_scores(D: Critic, x: Tensor) -> Tensor:
-    with _Kinked():
+    with _NoZeroSecondDerivatives():
         return D(x).sum()
 
 
-class _Kinked(TorchFunctionMode):
+class _NoZeroSecondDerivatives(TorchFunctionMode):
     """Inside, the second derivatives of ReLU, leaky ReLU and average pooling are nothing, not
     tensors of zeros.
 

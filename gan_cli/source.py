@@ -242,19 +242,19 @@ def _is_turn(method: ast.FunctionDef) -> bool:
     return any(ast.unparse(function).split(".")[-1] == "player" for function in calls)
 
 
-def facts(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, Any]:
+def attributes(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, Any]:
     """Literal class attributes, inherited ones included: what guards and `auto` may know before
     torch loads."""
     if isinstance(node, ast.FunctionDef):
         return {}
     seen |= {(module, node.name)}
-    facts_: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for base_module, base in _bases(module, node, seen):
-        facts_ |= facts(base_module, base, seen)
+        found |= attributes(base_module, base, seen)
     methods = {item.name: _is_turn(item) for item in node.body if isinstance(item, ast.FunctionDef)}
     # a plain method takes a turn out
-    kept = [name for name in facts_.get("players", []) if methods.get(name, True)]
-    facts_["players"] = [
+    kept = [name for name in found.get("players", []) if methods.get(name, True)]
+    found["players"] = [
         *kept,
         *(name for name, turn in methods.items() if turn and name not in kept),
     ]
@@ -266,9 +266,7 @@ def facts(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, 
             and isinstance(value, ast.expr)
             and (told := _literal(value)) is not COMPUTED
         ):
-            facts_[target.id] = told
+            found[target.id] = told
     # bases' ones too
-    facts_["networks"] = list(
-        dict.fromkeys([*facts_.get("networks", []), *facts_.get("roles", [])])
-    )
-    return facts_
+    found["networks"] = list(dict.fromkeys([*found.get("networks", []), *found.get("roles", [])]))
+    return found

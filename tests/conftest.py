@@ -100,7 +100,7 @@ def make_trainer(*overrides: str, world: World | None = None) -> Trainer:
     """A trainer of tiny networks on the CPU."""
     config = compose(*overrides)
     dataset = registry.datasets.build(config["data"], "data")
-    build.prepare(dataset, config)
+    build.keep_few_labels(dataset, config)
     return build.build_trainer(config, dataset, torch.device("cpu"), world)
 
 

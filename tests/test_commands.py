@@ -92,7 +92,7 @@ def test_integers_are_taken_for_floats() -> None:
     from gan_cli.registry import optimizers, validate
 
     checked = validate(
-        {"lr": 1, "betas": [0, 0.9]}, optimizers.settable("adam", "optimizer"), "optimizer", "adam"
+        {"lr": 1, "betas": [0, 0.9]}, optimizers.options("adam", "optimizer"), "optimizer", "adam"
     )
     assert [type(value) for value in (checked["lr"], *checked["betas"])] == [float, float, float]
 

@@ -99,7 +99,7 @@ def sweep(tmp_path: Path) -> Path:
 
 
 def table(*places: Path, scores: tuple[str, ...] = ()) -> tables.Table:
-    return tables.made(runs.grouped(runs.found(places)[0]), scores)
+    return tables.build_table(runs.grouped(runs.found(places)[0]), scores)
 
 
 # --- grouping and columns -------------------------------------------------------------------------

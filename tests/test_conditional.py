@@ -135,7 +135,7 @@ def test_a_split_is_the_same_for_the_same_seed() -> None:
         splits[0]["x"], splits[2]["x"]
     )
     trainer = make_trainer("model=sgan", "data=digits", "model.labels_per_class=1", "seed=5", *TINY)
-    batch = trainer.batches.take(torch.arange(50))
+    batch = trainer.batches.gather(torch.arange(50))
     assert len(batch["x_labelled"].unique(dim=0)) == 10 and len(batch["y_labelled"].unique()) == 10
     with pytest.raises(
         UserError,

@@ -447,9 +447,9 @@ def test_mirror_images_double_an_epoch() -> None:
     plain, batches = Batches(data, 100, seed=0), Batches(data, 100, seed=0, mirrored=True)
     count = len(data.train["x"])
     assert (plain.size, batches.size) == (count, 2 * count)
-    both = batches.take(torch.tensor([5, count + 5]))
+    both = batches.gather(torch.tensor([5, count + 5]))
     assert torch.equal(both["x"][0].flip(-1), both["x"][1]) and both["y"][0] == both["y"][1]
-    assert torch.equal(both["x"][0], plain.take(torch.tensor([5]))["x"][0])
+    assert torch.equal(both["x"][0], plain.gather(torch.tensor([5]))["x"][0])
     assert make_trainer("data=digits").batches.mirrored is False
 
 
@@ -464,7 +464,7 @@ def test_the_real_mnist() -> None:
 
 def test_every_data_set_names_registered_metrics() -> None:
     for component in registry.datasets.components.values():
-        assert set(component.facts["metrics"]) <= registry.metrics.components.keys()
+        assert set(component.attributes["metrics"]) <= registry.metrics.components.keys()
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -479,14 +479,14 @@ def test_batches_that_are_sent_ahead_are_the_same(mirrored: bool) -> None:
         assert torch.equal(a, b)
         for part, other in zip(a.chunk(4), b.chunk(4), strict=True):
             assert all(
-                torch.equal(plain.take(part)[name], values)
-                for name, values in sent.take(other).items()
+                torch.equal(plain.gather(part)[name], values)
+                for name, values in sent.gather(other).items()
             )
     plain.position = sent.position = 3  # as after a resume
     plain.seed = sent.seed = 5  # as after a rollback
     for _ in range(3):
         assert torch.equal(plain.next()["x"], sent.next()["x"])
-    assert torch.equal(plain.take(torch.arange(7))["x"], sent.take(torch.arange(7))["x"])
+    assert torch.equal(plain.gather(torch.arange(7))["x"], sent.gather(torch.arange(7))["x"])
 
 
 def test_data_stays_on_the_host_where_the_device_has_no_room(

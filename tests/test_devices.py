@@ -66,9 +66,11 @@ def fake(*options: str) -> Trainer:
     config = compose(*options, *TINY, "hardware.cuda_graph=false")
     with unset_fake_temporarily():
         dataset = registry.datasets.build(config["data"], "data")
-        build.prepare(dataset, config)
+        build.keep_few_labels(dataset, config)
     trainer = build.build_trainer(config, dataset.to(GPU), GPU)
-    trainer.seen = [dataset.few(part, 8, "observed") for part in (dataset.train, dataset.heldout)]  # type: ignore
+    trainer.seen = [
+        dataset.sample(part, 8, "observed") for part in (dataset.train, dataset.heldout)
+    ]  # type: ignore
     return trainer
 
 
@@ -78,14 +80,14 @@ def test_all_of_a_turn_lies_on_the_device(model: str, on_a_gpu: None) -> None:
     for _ in range(2):
         trainer.play_round()
     with hooks.at_rest(trainer.game):
-        observed = trainer.game.observe(*trainer.seen)  # type: ignore[attr-defined]
+        observed = trainer.game.diagnostics(*trainer.seen)  # type: ignore[attr-defined]
     told = [
         *observed.values(),
         *(term for terms in trainer.terms.values() for term in terms.values()),
     ]
     assert {x.device for x in [*told, *trainer.game.state_dict().values()]} == {GPU}
     if trainer.game.renders:
-        samples = hooks.render(trainer.rendered, hooks.fixed_latents(trainer.game, 20))
+        samples = hooks.render(trainer.eval_game, hooks.fixed_latents(trainer.game, 20))
         assert samples.device.type == "cpu" and len(samples) == 20
 
 

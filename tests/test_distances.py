@@ -277,7 +277,7 @@ def test_nearest_neighbours_agree_with_a_second_implementation() -> None:
 def test_real_digits_and_noise() -> None:
     data = Digits()
     neighbours, kernels = NeighbourhoodScores(data, CPU), KernelScores(data, CPU)
-    heldout = data.some(data.heldout, neighbours.samples)
+    heldout = data.sample_x(data.heldout, neighbours.samples)
     real = neighbours(heldout)
     for name in ("precision", "recall", "density", "coverage"):
         assert real[name] == real[f"{name}_real"] and real[name] > 0.7
@@ -295,12 +295,12 @@ def test_real_digits_and_noise() -> None:
 @pytest.mark.parametrize("data", ["digits", "points"])
 def test_metrics_return_what_they_name_and_say_how(name: str, data: str) -> None:
     dataset = Digits() if data == "digits" else Points("eight_gaussians", size=2000)
-    if name not in dataset.measured_by:
+    if name not in dataset.available_metrics:
         assert (name, data) == ("patches", "points")
         return
     metric = registry.metrics.build({"name": name, "n": 60}, name, dataset=dataset, device=CPU)
-    scores = metric(dataset.some(dataset.heldout, 60))
-    assert tuple(scores) == registry.metrics.components[name].facts["scores"]
+    scores = metric(dataset.sample_x(dataset.heldout, 60))
+    assert tuple(scores) == registry.metrics.components[name].attributes["scores"]
     told = metric.provenance
     assert (
         told.n == metric.samples == 60 and "held-out" in told.split and "60 " in metric.describe()
@@ -309,8 +309,10 @@ def test_metrics_return_what_they_name_and_say_how(name: str, data: str) -> None
 
 
 def test_runs_do_not_log_the_metrics_of_gan_evaluate() -> None:
-    assert Digits().scored_by == ["classifier"] and Points(size=100).scored_by == ["points"]
-    assert {"prdc", "mmd", "memorisation", "patches"} < set(Digits().measured_by)
+    assert Digits().default_metrics == ["classifier"] and Points(size=100).default_metrics == [
+        "points"
+    ]
+    assert {"prdc", "mmd", "memorisation", "patches"} < set(Digits().available_metrics)
 
 
 # --- Inception ------------------------------------------------------------------------------------
@@ -319,8 +321,8 @@ def test_runs_do_not_log_the_metrics_of_gan_evaluate() -> None:
 def test_inception_with_random_weights(random_weights: Path) -> None:
     data = Digits()
     metric = InceptionScores(data, n=8, reference=10, weights_file=str(random_weights))
-    scores = metric(data.some(data.heldout, 8))
-    assert tuple(scores) == registry.metrics.components["inception"].facts["scores"]
+    scores = metric(data.sample_x(data.heldout, 8))
+    assert tuple(scores) == registry.metrics.components["inception"].attributes["scores"]
     assert np.isfinite(list(scores.values())).all() and 1 < scores["inception_score"] < 8
     assert scores["fid"] == pytest.approx(scores["fid_floor"], rel=1e-4)
     assert scores["kid"] == pytest.approx(scores["kid_floor"], rel=1e-4, abs=1e-6)

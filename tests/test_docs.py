@@ -389,7 +389,7 @@ def fitting(words: list[str]) -> Callable[[dict[str, Any]], bool]:
     mode, plugins = options.get("mode"), options.get("plugins", "[]")[1:-1].split(",")
 
     def fits(node: dict[str, Any]) -> bool:
-        kind = registry.datasets.component(node["data"]["name"], "data").facts["kind"]
+        kind = registry.datasets.component(node["data"]["name"], "data").attributes["kind"]
         wanted = {"points": "points", "csv": "points", "text": "text"}.get(str(mode), "image")
         if "code" in options:
             return options["code"] in (node["model"].get("codes") or {})
@@ -508,11 +508,11 @@ def known(key: str) -> bool:
         return rest in [item.name for item in fields(owners[group])]
     if group in BUILT:
         names = {
-            name for one in BUILT[group].components for name in BUILT[group].settable(one, group)
+            name for one in BUILT[group].components for name in BUILT[group].options(one, group)
         }
         return rest.split(".")[0] in {*names, *PARTS}
     if group in registry.metrics.components:
-        return rest in registry.metrics.settable(group, group)
+        return rest in registry.metrics.options(group, group)
     return group == "hydra"
 
 

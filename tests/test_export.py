@@ -18,7 +18,14 @@ from torch import Tensor
 
 import gan_cli
 from gan_cli.commands import export
-from gan_cli.commands.sample import CHUNK, SampleConfig, Statistics, Weights, in_chunks, prepared
+from gan_cli.commands.sample import (
+    CHUNK,
+    SampleConfig,
+    Statistics,
+    Weights,
+    in_chunks,
+    load_generator,
+)
 from gan_cli.game import Game
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.runs import checkpoint
@@ -191,7 +198,7 @@ def test_the_weights_and_the_statistics_are_those_asked_for(command: Command, sa
             "output=a.pt2",
         )
         assert command("gan-export", *typed)[0] == 0
-        generator = prepared(
+        generator = load_generator(
             SampleConfig(path, weights=Weights(weights), statistics=Statistics(statistics)),
             Path(path),
         )

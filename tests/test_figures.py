@@ -110,9 +110,9 @@ def test_a_critic_alone_plays_and_makes_no_samples(command: Command, tmp_path: P
     assert code == 2 and "model=fixed_generator makes no samples" in printed
     game = make_trainer("model=fixed_generator", "data=points", *TINY).game
     assert list(game.players) == ["discriminator"]
-    assert registry.games.components["fixed_generator"].facts["players"] == ["discriminator"]
+    assert registry.games.components["fixed_generator"].attributes["players"] == ["discriminator"]
     x = torch.zeros(3000, 2)
-    assert game.fakes(x).std().item() == pytest.approx(1, rel=0.05)  # type: ignore[operator]
+    assert game.sample_fakes(x).std().item() == pytest.approx(1, rel=0.05)  # type: ignore[operator]
 
 
 # --- two critics before a frozen generator, and the smallest game ---------------------------------
@@ -171,7 +171,7 @@ def test_what_two_critics_tell_a_generator_of_one_number() -> None:
     )
     game = trainer.game
     nn.init.constant_(game.get_parameter("J.weight"), 0.5)
-    seen = game.observe({"x": torch.zeros(4, 1)}, {"x": torch.zeros(4, 1)})
+    seen = game.diagnostics({"x": torch.zeros(4, 1)}, {"x": torch.zeros(4, 1)})
     sigmoid = torch.tensor(1.0).sigmoid().item()
     assert seen["gradient/minimax"].item() == pytest.approx(0.5 * sigmoid)
     assert seen["gradient/non_saturating"].item() == pytest.approx(0.5 * (1 - sigmoid))
@@ -191,7 +191,7 @@ def test_on_parallel_lines_the_divergence_is_log_2_and_the_distance_theta() -> N
     for _ in range(trainer.steps):
         trainer.play_round()
     data = trainer.batches.dataset
-    seen = trainer.game.observe(data.few(data.train, 512), data.few(data.heldout, 512))
+    seen = trainer.game.diagnostics(data.sample(data.train, 512), data.sample(data.heldout, 512))
     assert seen["jensen_shannon/heldout"].item() == pytest.approx(np.log(2), abs=0.01)
     assert seen["gradient/minimax"].item() < 1e-4
     # papers' bias
@@ -242,7 +242,7 @@ def test_the_estimate_of_a_lone_critic_is_the_distance_and_a_little(
     for _ in range(trainer.steps):
         trainer.play_round()
     data = trainer.batches.dataset
-    x = data.some(data.heldout, 20_000)
+    x = data.sample_x(data.heldout, 20_000)
     torch.manual_seed(0)
     with torch.no_grad():
         gap = trainer.game.value(x).mean() - trainer.game.value(x + torch.randn_like(x)).mean()  # type: ignore[operator]

@@ -14,7 +14,7 @@ import torch
 from conftest import compose, make_trainer, mostly_slow, start
 from test_resume import RUN, rows, until
 
-from gan_cli.devices.hardware import in_words
+from gan_cli.devices.hardware import explain_torch_errors
 from gan_cli.errors import UserError
 from gan_cli.losses import Wasserstein
 from gan_cli.runs import checkpoint, rundir
@@ -169,9 +169,12 @@ def test_a_run_whose_time_is_up_when_it_diverges_has_failed(command: Command) ->
 
 def test_the_count_of_rollbacks_is_kept_and_changes_what_is_drawn(tmp_path: Path) -> None:
     first, second, third = (make_trainer(*RUN[:4]) for _ in range(3))
-    second.roll_on(1)
+    second.reseed(1)
     third.load_state_dict(second.state_dict())
-    assert first.luck == first.seed and len({trainer.luck for trainer in (first, second)}) == 2
+    assert (
+        first.luck == first.seed
+        and len({trainer.effective_seed for trainer in (first, second)}) == 2
+    )
     assert third.rollbacks == 1 and third.luck == second.luck
     orders = [trainer.batches.next_rows() for trainer in (first, second, third)]
     assert not torch.equal(orders[0], orders[1]) and torch.equal(orders[1], orders[2])
@@ -186,7 +189,7 @@ def test_a_diagnostic_that_is_not_finite_is_left_out_of_the_row(
 ) -> None:
     from gan_cli.games.two_player import TwoPlayer
 
-    observe = TwoPlayer.observe
+    observe = TwoPlayer.diagnostics
     monkeypatch.setattr(
         TwoPlayer, "observe", lambda self, *sets: {**observe(self, *sets), "odd": -ONE / 0}
     )
@@ -272,7 +275,7 @@ def test_counting_weights_loads_no_compiler() -> None:
 def test_an_allocation_that_fails_is_one_sentence(error: Exception) -> None:
     with (
         pytest.raises(UserError, match=r"batch_size=8 network\.width=4: not enough memory"),
-        in_words(compose(*SMALL)),
+        explain_torch_errors(compose(*SMALL)),
     ):
         raise error
 
@@ -286,7 +289,7 @@ def test_an_allocation_that_fails_is_one_sentence(error: Exception) -> None:
     ],
 )
 def test_another_error_that_speaks_of_memory_is_not_hidden(said: str) -> None:
-    with pytest.raises(RuntimeError, match=said), in_words(compose(*SMALL)):
+    with pytest.raises(RuntimeError, match=said), explain_torch_errors(compose(*SMALL)):
         raise RuntimeError(said)
 
 

@@ -43,8 +43,8 @@ def test_every_option_says_what_it_is_in_a_sentence(group: str, option: str) -> 
 @pytest.mark.parametrize("known", help.REGISTRIES.values(), ids=lambda known: known.group)
 def test_every_setting_has_a_sentence(known: registry.Registry) -> None:
     for name, component in known.components.items():
-        assert component.told, f"{known.group} {name}"
-        missing = set(known.settable(name, known.group)) - component.docs.keys()
+        assert component.summary, f"{known.group} {name}"
+        missing = set(known.options(name, known.group)) - component.docs.keys()
         assert not missing, (
             f"{known.group} {name}: {', '.join(sorted(missing))} are not told in `Args:`"
         )

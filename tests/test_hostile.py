@@ -341,7 +341,7 @@ def test_a_card_says_nothing_that_cannot_be(tmp_path: Path) -> None:
         printed = (
             report.summary(folder)
             + sweeps.table(folder)
-            + tables.terminal(tables.made(runs.grouped(runs.found([folder])[0])))
+            + tables.terminal(tables.build_table(runs.grouped(runs.found([folder])[0])))
         )
         assert not set(EVIL) & set(printed) - set("]0;owned<b>"), odd
 

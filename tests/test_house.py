@@ -177,7 +177,7 @@ def test_a_registry_builds_only_what_is_registered() -> None:
 def test_arguments_of_base_classes_are_seen() -> None:
     arguments = registry.games.components["two_player"].arguments
     assert {"latent", "prior", "repeat", "warm_up", "fresh_batch", "ema"} <= arguments.keys()
-    assert registry.games.components["two_player"].facts["players"] == [
+    assert registry.games.components["two_player"].attributes["players"] == [
         "discriminator",
         "generator",
     ]

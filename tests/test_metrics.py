@@ -152,9 +152,9 @@ def test_every_metric_returns_the_scores_it_names(digits: ClassifierScores) -> N
     points = PointScores(Points())
     assert (
         tuple(points(Points().heldout["x"][:2000]))
-        == registry.metrics.components["points"].facts["scores"]
+        == registry.metrics.components["points"].attributes["scores"]
     )
     assert (
         tuple(digits(torch.zeros(20, 1, 8, 8)))
-        == registry.metrics.components["classifier"].facts["scores"]
+        == registry.metrics.components["classifier"].attributes["scores"]
     )

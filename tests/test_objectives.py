@@ -170,7 +170,7 @@ def test_the_margin_of_ebgan_by_hand() -> None:
     terms = game.discriminator(x)  # type: ignore[operator]
     torch.testing.assert_close(terms["energy"], energy[0].mean())
     torch.testing.assert_close(terms["margin"], (3 - energy[1]).relu().mean())
-    assert game.couplings() == ["the pulling-away term"]
+    assert game.batch_dependencies() == ["the pulling-away term"]
     assert game.generator(x).keys() == {"energy", "pulling_away"}  # type: ignore[operator]
 
 
@@ -248,7 +248,7 @@ def test_minibatch_discrimination_by_hand() -> None:
 def test_a_critic_that_compares_samples_scores_real_and_fake_apart() -> None:
     game = make_trainer("model=gan", "data=digits", "network.discriminator.minibatch=3", *TINY).game
     assert game.score.__name__ == "score_apart"  # type: ignore[union-attr]
-    assert game.couplings() == ["minibatch discrimination in D"]
+    assert game.batch_dependencies() == ["minibatch discrimination in D"]
 
 
 def test_activations_by_hand() -> None:

@@ -84,7 +84,7 @@ def test_every_kind_of_image_becomes_the_same_bytes(tmp_path: Path) -> None:
     for path, image in zip(listed.paths(0, 14), images, strict=True):
         expected = torch.tensor(EXPECTED.get(path.name, (200, 100, 50)))[:, None, None]
         assert (image.float() - expected)[:, 2:-2, 2:-2].abs().max() <= 8, path.name
-    assert data.spec.classes == 0 and data.scored_by == ["patches"]
+    assert data.spec.classes == 0 and data.default_metrics == ["patches"]
     grey = ImageFolder(str(tmp_path), image_size=16, channels=1)
     assert grey.spec.shape == (1, 16, 16)
 
@@ -104,10 +104,10 @@ def test_folders_are_classes(tmp_path: Path) -> None:
     data = ImageFolder(str(tmp_path), image_size=8)
     assert (
         data.spec.classes == 3
-        and data.scored_by == ["patches"]
+        and data.default_metrics == ["patches"]
         and "too few for the scores" in data.note
     )
-    assert ImageFolder(str(tmp_path), image_size=8, heldout=0.7).scored_by == [
+    assert ImageFolder(str(tmp_path), image_size=8, heldout=0.7).default_metrics == [
         "classifier",
         "patches",
     ]

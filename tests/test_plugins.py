@@ -111,7 +111,7 @@ def test_two_plugins_of_one_name_and_a_computed_default(tmp_path: Path) -> None:
         registry.add_plugin(str(tmp_path / folder / "same.py"))
     try:
         assert {"mine_a", "mine_b"} <= registry.losses.components.keys()
-        assert registry.losses.settle({"name": "mine_b"}, "loss") == {"name": "mine_b"}
+        assert registry.losses.with_defaults({"name": "mine_b"}, "loss") == {"name": "mine_b"}
     finally:
         registry.PLUGINS.clear()
 
@@ -157,7 +157,7 @@ def test_a_hint_is_read_and_not_run(
     )
     Path("odd.py").write_text(source)
     registry.add_plugin("odd.py")
-    assert registry.losses.settable("odd", "loss")["b"] == (int, 2)
+    assert registry.losses.options("odd", "loss")["b"] == (int, 2)
     assert not Path("ran").exists()
 
 
@@ -215,7 +215,7 @@ def test_a_base_class_in_another_file(line: str, base: str, named: bool, tmp_pat
     component = registry.losses.components["mine"]
     assert (
         component.arguments == {"margin": (float, 1.0)}
-        and component.facts["needs_lipschitz_critic"]
+        and component.attributes["needs_lipschitz_critic"]
     )
     assert registry.losses.build({"name": "mine", "margin": 3}, "loss").margin == 3
 
@@ -297,7 +297,7 @@ class Mine:
     def describe(self): return ""
 """
 PLAIN = 'objective = "a"; lower_is_better = ("a",)'
-TERMS, FAKES = '{"adversarial": self.D(self.fakes(x)).mean()}', "self.G(latents)"
+TERMS, FAKES = '{"adversarial": self.D(self.sample_fakes(x)).mean()}', "self.G(latents)"
 BREACHES = [
     (
         "loss",
@@ -367,13 +367,13 @@ BREACHES = [
     (
         "model",
         GAME,
-        ("self.D(self.fakes(x))", FAKES),
+        ("self.D(self.sample_fakes(x))", FAKES),
         "model=mine: the turn `generator` gives a tensor of shape (4,)",
     ),
     (
         "model",
         GAME,
-        ('{"a": self.D(self.fakes(x))}', FAKES),
+        ('{"a": self.D(self.sample_fakes(x))}', FAKES),
         "gives a tensor of shape (4,) as `a`; each term must be",
     ),
     ("model", GAME, ('{"a": self.D(x).mean()}', FAKES), "no term that depends on the weights of G"),
@@ -528,7 +528,7 @@ def test_a_field_that_the_data_lacks_is_named_with_the_data_that_has_it(
 @pytest.mark.parametrize("name", ["digits", "two_domains"])
 def test_the_fields_that_a_data_set_says_it_has_are_there(name: str) -> None:
     assert (
-        set(registry.datasets.facts(name, "data")["fields"])
+        set(registry.datasets.attributes(name, "data")["fields"])
         <= registry.datasets.build({"name": name}, "data").train.keys()
     )
 
@@ -546,5 +546,5 @@ def test_the_packages_own_games_and_networks_keep_their_word(model: str) -> None
             trainer.game.get_submodule(attribute), node["name"], role, shapes[attribute]
         )
     contracts.rendered(trainer.game, spec, model)
-    trainer.forward = contracts.turns(trainer.forward, model)
+    trainer.terms_fn = contracts.turns(trainer.terms_fn, model)
     trainer.play_round()

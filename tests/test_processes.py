@@ -91,13 +91,13 @@ def rows_seen(world: processes.World) -> list[int]:
     """Which rows of the training data a process takes in 20 rounds."""
     trainer = make_trainer("model=gan", "data=digits", *TINY, world=world)
     seen: list[int] = []
-    take = trainer.batches.take
+    take = trainer.batches.gather
 
     def watched(part: torch.Tensor) -> dict[str, torch.Tensor]:
         seen.extend(part.tolist())
         return take(part)
 
-    trainer.batches.take = watched  # type: ignore[method-assign]
+    trainer.batches.gather = watched  # type: ignore[method-assign]
     for _ in range(20):
         trainer.play_round()
     return seen
@@ -150,7 +150,7 @@ def test_law_a_two_processes_are_one_with_their_shards_bit_for_bit(by_two: Path,
 @pytest.mark.parametrize("case", some(CLOSE))
 def test_law_b_two_processes_are_one_with_the_whole_batch(by_two: Path, case: int) -> None:
     trainer = make_trainer(*CLOSE[case])
-    assert trainer.game.couplings() == []
+    assert trainer.game.batch_dependencies() == []
     expected, state = played(CLOSE[case], 20), torch.load(by_two / "states_0.pt")["b", case]
     for name, value in expected["game"].items():
         torch.testing.assert_close(state["game"][name], value, rtol=1e-5, atol=1e-5)
@@ -178,12 +178,12 @@ def test_a_sum_of_halves_is_the_sum() -> None:
 
 
 def test_games_that_couple_samples_say_so() -> None:
-    assert make_trainer("model=dcgan", "data=digits", *TINY).game.couplings() == [
+    assert make_trainer("model=dcgan", "data=digits", *TINY).game.batch_dependencies() == [
         "batch norm in G",
         "batch norm in D",
     ]
     maxout = make_trainer("model=gan", "data=points", "network=mlp_maxout")
-    assert maxout.game.couplings() == ["dropout in D"]
+    assert maxout.game.batch_dependencies() == ["dropout in D"]
 
 
 def workers(parent: "subprocess.Popen[str]") -> list[int]:
@@ -357,9 +357,9 @@ def test_a_process_that_still_saves_is_waited_for(tmp_path: Path) -> None:
         "from gan_cli.registry import games\n\n\n"
         "@games.register('slow')\n"
         "class Slow(TwoPlayer):\n"
-        "    def observe(self, seen, unseen):\n"
+        "    def diagnostics(self, seen, unseen):\n"
         "        time.sleep(6)\n"
-        "        return super().observe(seen, unseen)\n"
+        "        return super().diagnostics(seen, unseen)\n"
     )
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "slow.yaml").write_text(

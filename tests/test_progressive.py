@@ -344,7 +344,7 @@ def test_styles_are_mixed_from_some_layer_on(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(game.G, "drawn", lambda w: seen.append(w) or torch.zeros(len(w), 1, 16, 16))
     x = torch.zeros(2000, 1, 16, 16)
     torch.manual_seed(0)
-    game.train().fakes(x)
+    game.train().sample_fakes(x)
     changes = (seen[0][:, 1:] != seen[0][:, :-1]).any(dim=2)
     assert set(changes.sum(dim=1).tolist()) == {0, 1}
     assert changes.any(dim=1).float().mean().item() == pytest.approx(0.9, abs=0.03)
@@ -352,7 +352,7 @@ def test_styles_are_mixed_from_some_layer_on(monkeypatch: pytest.MonkeyPatch) ->
     torch.testing.assert_close(
         first, torch.full((5,), 0.2), rtol=0, atol=0.04
     )  # six layers: after any of the first five
-    game.eval().fakes(x)
+    game.eval().sample_fakes(x)
     assert not (seen[1].shape[1] - game.G.styles) and torch.equal(seen[1][:, 0], seen[1][:, -1])
 
 

@@ -418,7 +418,7 @@ def test_an_option_that_a_later_version_adds_does_not_change_the_fingerprint(
     """Neither a component's, nor a network's, as long as its default is taken."""
     new = compose("data=points", "model=wgan_gp")
     before, other = fingerprint(new), fingerprint({**new, "loss": {**new["loss"], "later": 1}})
-    arguments = Registry.settable
+    arguments = Registry.options
 
     def with_later(registry: Registry, name: str, path: str) -> dict[str, Any]:
         return {**arguments(registry, name, path), "later": (int, 0)}

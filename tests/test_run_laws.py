@@ -233,7 +233,7 @@ def test_every_buffer_is_kept_by_its_rule() -> None:
     batches = []
     for _ in range(3):
         trainer.play_round()
-        batches.append(trainer.batches.take(trainer.batches._rows(2 * len(batches)))["x"])
+        batches.append(trainer.batches.gather(trainer.batches._rows(2 * len(batches)))["x"])
     halves = torch.stack([x.unflatten(0, (2, 4)).mean(dim=1) for x in batches])  # (round, shard, 2)
     assert torch.allclose(trainer.game.mean, halves[-1].mean(dim=0), atol=1e-6)
     assert trainer.game.rounds.tolist() == [3, 3]

@@ -165,7 +165,7 @@ def test_inception_compares_with_all_training_images(
     assert told.note == (
         "fid's floor is of fewer samples (2) than features (2048): it is far too high"
     )
-    same = data.some(data.train, 6)
+    same = data.sample_x(data.train, 6)
     found = scored({"it": metric}, [(same[:4], None), (same[4:], None)])["it"]
     assert abs(found["fid"]) < 1e-3 * found["fid_floor"]
     with pytest.raises(
@@ -182,7 +182,7 @@ def test_inception_compares_with_all_training_images(
 @pytest.mark.parametrize("name", OFFLINE)
 def test_scores_do_not_depend_on_the_parts(name: str) -> None:
     metric, dataset = built(name, 150)
-    samples = dataset.some(dataset.train, 150, "parts")
+    samples = dataset.sample_x(dataset.train, 150, "parts")
     y = torch.arange(150) % 10 if name == "classifier" else None
     parts = [(part, None if y is None else y[at]) for part, at in
              zip(samples.split(40), torch.arange(150).split(40), strict=True)]  # fmt: skip
@@ -250,7 +250,7 @@ def test_a_decoded_split_is_the_split() -> None:
         assert torch.equal(
             torch.cat([part[name] for part in decoded.parts(whole, 70)]), whole[name]
         )
-    assert torch.equal(decoded.Decoded(data, data.train, 30)["x"], data.some(data.train, 30))
+    assert torch.equal(decoded.Decoded(data, data.train, 30)["x"], data.sample_x(data.train, 30))
     assert (
         decoded.part_of(Spec("image", (3, 64, 64)))
         == 1000
@@ -283,7 +283,7 @@ class Wide(Dataset):
 def test_images_that_are_not_squares(shape: tuple[int, int], name: str) -> None:
     data = Wide(*shape)
     metric = registry.metrics.build({"name": name, "n": 80}, name, dataset=data, device=CPU)
-    assert np.isfinite([*metric(data.some(data.heldout, 80)).values()]).all()
+    assert np.isfinite([*metric(data.sample_x(data.heldout, 80)).values()]).all()
 
 
 @pytest.mark.parametrize("shape", [(20, 60), (60, 20)])
@@ -291,7 +291,7 @@ def test_patches_look_everywhere(shape: tuple[int, int]) -> None:
     """What is wrong in the last 20 pixels of the longer side is seen."""
     data, wrong = Wide(*shape), Wide(*shape, dark=True)
     metric = PatchScores(data, CPU, n=80)
-    assert metric(wrong.some(wrong.heldout, 80))["sliced_wasserstein"] > 1.5 * metric.floor
+    assert metric(wrong.sample_x(wrong.heldout, 80))["sliced_wasserstein"] > 1.5 * metric.floor
 
 
 # --- which scores a run may go by -----------------------------------------------------------------
@@ -372,7 +372,7 @@ def test_without_samples_and_scores_there_is_nothing_to_evaluate(command: Comman
 def test_every_objective_of_a_game_may_be_the_runs(command: Command, model: str) -> None:
     """It is logged, best.pt goes by it in its direction, gan-compare shows it and a search would
     know its direction."""
-    own = registry.games.components[{"sgan": "semi_supervised", "aae": "aae"}[model]].facts
+    own = registry.games.components[{"sgan": "semi_supervised", "aae": "aae"}[model]].attributes
     name = own["objectives"][0]
     lower = name in own["lower_is_better"]
     typed = (

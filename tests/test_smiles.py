@@ -146,9 +146,9 @@ def test_molecules_of_every_encoding_are_the_same(
     ):
         (tmp_path / f"{i}.csv").write_bytes(ends.join(lines).encode(encoding))
         found.append(Smiles(str(tmp_path / f"{i}.csv")))
-    assert all(data.mark == found[0].mark for data in found) and not caplog.text
+    assert all(data.digest == found[0].digest for data in found) and not caplog.text
     (tmp_path / "b.csv").write_text("\n".join([*lines, *("a," for _ in range(20))]))
-    assert Smiles(str(tmp_path / "b.csv")).mark == found[0].mark
+    assert Smiles(str(tmp_path / "b.csv")).digest == found[0].digest
     assert "20 of its 59 lines hold no molecule" in caplog.text
 
 
@@ -158,7 +158,7 @@ def test_alike_molecules_of_other_letters_are_other_data(tmp_path: Path) -> None
         path = tmp_path / f"{letter}.smi"
         path.write_text("\n".join("C" * n + letter for n in range(1, 40)))
         data = Smiles(str(path))
-        metrics.append((data.mark, MoleculeScores(data).known))
+        metrics.append((data.digest, MoleculeScores(data).known))
     assert metrics[0][0] != metrics[1][0] and not metrics[0][1] & metrics[1][1]
 
 
@@ -174,7 +174,7 @@ def test_scores_of_samples_that_are_known(tmp_path: Path) -> None:
     assert scores["novel"] == pytest.approx(2 / 3)
     assert scores["usable"] == pytest.approx(2 / 6)
     assert [scores[f"{name}_of"] for name in ("valid", "unique", "novel")] == [6, 5, 3]
-    assert tuple(scores) == registry.metrics.components["molecules"].facts["scores"]
+    assert tuple(scores) == registry.metrics.components["molecules"].attributes["scores"]
     again = MoleculeScores(data, n=10)  # from the cache
     assert again.known == metric.known and again.fixed == metric.fixed
     assert (

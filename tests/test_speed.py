@@ -69,8 +69,10 @@ def test_no_turn_waits_for_the_device(model: str) -> None:
 
 def test_a_turn_that_waits_is_found() -> None:
     trainer = tiny("gan", "points")
-    forward = trainer.forward
-    trainer.forward = lambda turn, batch: {k: v + float(v) for k, v in forward(turn, batch).items()}
+    forward = trainer.terms_fn
+    trainer.terms_fn = lambda turn, batch: {
+        k: v + float(v) for k, v in forward(turn, batch).items()
+    }
     with _Waits(), pytest.raises(AssertionError, match="a turn waits for"):
         trainer.play_round()
 
@@ -177,14 +179,14 @@ def compared(caplog: pytest.LogCaptureFixture, *overrides: str) -> dict[str, flo
     """For each player of a game, how far the compiled turn is from the written one."""
     trainer = make_trainer(*overrides, "hardware.compile=true")
     apart: dict[str, float] = {}
-    assert isinstance(trainer.forward, compiled.Compiled)
-    measure = trainer.forward._apart
+    assert isinstance(trainer.terms_fn, compiled.Compiled)
+    measure = trainer.terms_fn._apart
 
     def watched(written: Any, other: Any, turn: Any, batch: Any) -> float:
         apart[turn.player.name] = measure(written, other, turn, batch)
         return apart[turn.player.name]
 
-    trainer.forward._apart = watched  # type: ignore[method-assign]
+    trainer.terms_fn._apart = watched  # type: ignore[method-assign]
     with caplog.at_level(logging.WARNING):
         trainer.play_round()
     return apart
@@ -262,7 +264,7 @@ def on_the_gpu(model: str, *more: str) -> Trainer:
     )
     device = hardware.choose_device(config["hardware"])
     dataset = registry.datasets.build(config["data"], "data").to(device)
-    build.prepare(dataset, config)
+    build.keep_few_labels(dataset, config)
     return build.build_trainer(config, dataset, device)
 
 
@@ -430,7 +432,7 @@ def test_the_hand_written_loops_play_the_same_game(kind: str, options: tuple[str
     dataset = registry.datasets.build(config["data"], "data")
     loop: Any = bench._loop(kind, config, dataset, CPU)
     rows = torch.arange(config["batch_size"])
-    loop.batch = lambda: trainer.batches.take(rows)["x"]
+    loop.batch = lambda: trainer.batches.gather(rows)["x"]
     loop.batches = iter(loop.batch, None)
     loop.critic_turns = 1
     seeds = iter([1, 2])

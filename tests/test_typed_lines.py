@@ -199,7 +199,7 @@ def settable() -> list[str]:
             f"{group}.{key}"
             for group in GROUPS
             for name in known[group].components
-            for key in known[group].settable(name, group)
+            for key in known[group].options(name, group)
         },
         "optimizer.players.generator.lr",
         "model.repeat.discriminator",

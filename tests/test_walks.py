@@ -78,7 +78,7 @@ def test_walks_begin_and_end_where_they_should() -> None:
         way = walks.between(game, latents, 5, path)
         assert way.shape == (10, 4)
         torch.testing.assert_close(way[[0, 4, 5, 9]], latents[[0, 1, 1, 2]])
-    inwards = walks.inwards(game, latents, 3)
+    inwards = walks.truncation_sweep(game, latents, 3)
     torch.testing.assert_close(
         inwards, torch.cat([torch.stack([0 * z, z / 2, z]) for z in latents])
     )
@@ -96,7 +96,7 @@ def test_classes_are_neither_walked_through_nor_truncated() -> None:
         way[:, :2], walks.slerp(rows[0, :2], rows[1, :2], torch.linspace(0, 1, 4))
     )
     assert game.truncated(rows, 0.5).tolist() == [[1, 0, 7], [0, 1, 3]]
-    assert walks.inwards(game, rows, 3)[:3].tolist() == [[0, 0, 7], [1, 0, 7], [2, 0, 7]]
+    assert walks.truncation_sweep(game, rows, 3)[:3].tolist() == [[0, 0, 7], [1, 0, 7], [2, 0, 7]]
 
 
 def test_the_nearest_training_sample_of_a_training_sample_is_itself() -> None:

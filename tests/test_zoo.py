@@ -189,10 +189,10 @@ def test_looking_does_not_disturb(model: str, data: str) -> None:
     for trainer in (looked, blind):
         trainer.game.train()
         trainer.play_round()
-    batch = looked.batches.take(torch.arange(5))
+    batch = looked.batches.gather(torch.arange(5))
     noise.begin_turn("observe")
     with hooks.at_rest(looked.game):
-        observed = looked.game.observe(batch, batch)
+        observed = looked.game.diagnostics(batch, batch)
         scores = looked.game.scores(looked.batches.dataset.decode(looked.batches.dataset.heldout))
     assert (
         all(value.isfinite().all() for value in observed.values())
@@ -261,9 +261,9 @@ def test_shards_give_the_turn_of_the_whole_batch(model: str) -> None:
     whole = tiny(model, "digits", *no_statistics)
     parts = tiny(model, "digits", *no_statistics, "hardware.shards=3")
     if told := COUPLED.get(model):
-        assert whole.game.couplings() == [told]
+        assert whole.game.batch_dependencies() == [told]
         return
-    assert not whole.game.couplings()
+    assert not whole.game.batch_dependencies()
     for trainer in (whole, parts):
         trainer.game.train()
         for _ in range(5):
@@ -668,7 +668,7 @@ def test_losses_are_float32_in_any_precision(precision: str) -> None:
     assert all(term.dtype == torch.float32 and term.isfinite() for term in terms)
     assert all(weight.dtype == torch.float32 for weight in trainer.game.parameters())
     assert (
-        hooks.render(trainer.rendered, hooks.fixed_latents(trainer.game, 3)).dtype == torch.float32
+        hooks.render(trainer.eval_game, hooks.fixed_latents(trainer.game, 3)).dtype == torch.float32
     )
 
 

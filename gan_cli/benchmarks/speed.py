@@ -192,7 +192,7 @@ def floor(trainer: Trainer, device: torch.device, dtype: torch.dtype) -> dict[st
     """What a round needs at least: its matrix arithmetic at the measured matrix rate; and the bytes
     that its operations read and write over the measured bandwidth, which caches and fused
     operations undercut."""
-    written = patch.multiple(trainer, forward=trainer.game.play, playing=trainer.play_turn)
+    written = patch.multiple(trainer, terms_fn=trainer.game.play, turn_fn=trainer.play_turn)
     # torch's own counter follows modules by hooks, which a penalty's inner gradient trips over
     with written, _Work() as work:
         trainer.play_round()

@@ -118,7 +118,7 @@ def measured(config: Mapping[str, Any], bench: BenchConfig) -> dict[str, Any]:
         torch.set_num_threads(config["hardware"]["threads"])
     device = choose_device(config["hardware"])
     dataset = registry.datasets.build(config["data"], "data").to(device)
-    build.prepare(dataset, config)
+    build.keep_few_labels(dataset, config)
     trainer = build.build_trainer(config, dataset, device)
     with ExitStack() as stack:
         ours = trainer.hardware["precision"]
@@ -155,10 +155,10 @@ def _play(trainer: "Trainer", rounds: int) -> None:
 def _set(play: "Play", precision: str, kept: bool = True) -> "Play":
     """A contestant that sets how a GPU multiplies and whether memory is kept before it plays: the
     one before it may have set it otherwise."""
-    from gan_cli.devices.hardware import keep_memory, multiply
+    from gan_cli.devices.hardware import keep_memory, set_tf32
 
     def own(rounds: int) -> None:
-        multiply(precision)
+        set_tf32(precision)
         keep_memory(kept)
         play(rounds)
 
@@ -229,7 +229,7 @@ def _hooked(trainer: "Trainer", config: Mapping[str, Any], dataset: "Dataset") -
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "checkpoints").mkdir()
         hooks = job.hooks_of({**config, **HOOKED}, Path(folder), trainer, dataset, "")
-        trainer.looks = [HOOKED["log_every"]]
+        trainer.nan_check_every = [HOOKED["log_every"]]
         for hook in hooks:
             hook.start(trainer)
 
@@ -237,7 +237,7 @@ def _hooked(trainer: "Trainer", config: Mapping[str, Any], dataset: "Dataset") -
             began = time.monotonic() - trainer.seconds
             for _ in range(rounds):
                 trainer.play_round()
-                trainer.attend(began, hooks)
+                trainer.after_round(began, hooks)
 
         yield play
         for hook in reversed(hooks):
@@ -370,12 +370,12 @@ def _seconds_a_round(config: Mapping[str, Any], rounds: int) -> float:
     _play(trainer, 3)
     best = float("inf")
     for _ in range(3):
-        world.meet()
+        world.barrier()
         speed.synchronise(device)
         began = time.perf_counter()
         _play(trainer, rounds)
         speed.synchronise(device)
-        world.meet()
+        world.barrier()
         best = min(best, (time.perf_counter() - began) / rounds)
     processes.leave()
     return best

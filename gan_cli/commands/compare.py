@@ -105,12 +105,12 @@ def _content(
     kind: str, config: CompareConfig, runs: Sequence[Run], damaged: Sequence[str]
 ) -> bytes:
     groups = grouped(runs)
-    table = tables.made(groups, config.scores)
+    table = tables.build_table(groups, config.scores)
     rows, columns = config.rows or "", config.columns or ""
     if kind == "page":
-        return page.made(table, damaged, charts.tags(runs, config.curves), rows, columns).encode(
-            errors="replace"
-        )
+        return page.render_page(
+            table, damaged, charts.tags(runs, config.curves), rows, columns
+        ).encode(errors="replace")
     if kind == "picture" and (rows or columns):
         return charts.written(
             charts.picture(runs, rows, columns, lambda run: run.pictures, _below), "png"

@@ -87,10 +87,10 @@ def run(arguments: Sequence[str]) -> None:
 def measure(config: Mapping[str, Any], seconds: float) -> Measured:
     """Build a configuration and play it, from the middle of its schedule, for so many seconds, at
     least one round."""
-    from gan_cli.devices.hardware import in_words, settings
+    from gan_cli.devices.hardware import explain_torch_errors, settings
     from gan_cli.devices.processes import World
 
-    with settings(config, World()), in_words(config):
+    with settings(config, World()), explain_torch_errors(config):
         return _measured(config, seconds)
 
 
@@ -102,7 +102,7 @@ def _measured(config: Mapping[str, Any], seconds: float) -> Measured:
 
     device = choose_device({**config["hardware"], "devices": 1})
     dataset = registry.datasets.build(config["data"], "data").to(device)
-    build.prepare(dataset, config)
+    build.keep_few_labels(dataset, config)
     trainer = build.build_trainer(config, dataset, device)
     trainer.game.train()
     trainer.step = config["steps"] // 2  # behind a warm-up

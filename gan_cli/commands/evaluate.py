@@ -139,7 +139,9 @@ def _of_checkpoint(
     heldout = heldout_of(dataset)
     with _of_fields(heldout):
         own = hooks.own_scores(game, heldout)
-    metrics = _metrics(config, settings, dataset, dataset.measured_by if game.renders else [], own)
+    metrics = _metrics(
+        config, settings, dataset, dataset.available_metrics if game.renders else [], own
+    )
     if not metrics and not own:
         raise UserError(
             f"checkpoint={config.checkpoint}: its model makes no samples and has no scores of its "
@@ -199,7 +201,7 @@ def own_or_other_data(
         registry.datasets.check(node, "data")
         _refuse_moved(node, dict(changes))
     dataset = registry.datasets.build(node, "data")
-    dataset.in_terms_of(spec)
+    dataset.rescale_like(spec)
     if dataset.spec.shape != spec.shape:
         raise UserError(
             f"data={node['name']}: its samples are {dataset.spec.shape}, the checkpoint's "
@@ -264,7 +266,7 @@ def _of_folders(
         dataset = registry.datasets.build(node, "data")
     folder.compare(scored, dataset)
     fields = {"x": torch.cat([scored.train["x"], scored.heldout["x"]])}
-    metrics = _metrics(config, settings, dataset, dataset.measured_by, most=len(fields["x"]))
+    metrics = _metrics(config, settings, dataset, dataset.available_metrics, most=len(fields["x"]))
     images = parts(Decoded(scored, fields, len(fields["x"]), "samples"), part_of(scored.spec))
     found = _scores(metrics, ((part["x"], None) for part in images))
     return {"samples": config.samples, "real": config.real, "data": node, **found}
@@ -325,7 +327,7 @@ def _node(
     """The options of a metric. Raises UserError for a number of samples that cannot be had."""
     n = {"n": config.n} if config.n is not None else {}
     checked = registry.metrics.check({"name": name, **n, **typed}, name)
-    node, key = {**registry.metrics.usual(name), **checked}, f"{name}.n" if "n" in typed else "n"
+    node, key = {**registry.metrics.defaults(name), **checked}, f"{name}.n" if "n" in typed else "n"
     if "n" not in node:
         return node
     if node["n"] < 2:
@@ -341,7 +343,7 @@ def _node(
 def _named_metrics(named: Sequence[str], known: Sequence[str], own: Collection[str]) -> list[str]:
     """The metrics that are meant by names of metrics or of their scores; by no name, all that need
     no download."""
-    facts = {name: component.facts for name, component in registry.metrics.components.items()}
+    facts = {name: component.attributes for name, component in registry.metrics.components.items()}
     given = {
         name: {score for kind in GIVEN for score in facts[name].get(kind, ())}
         for name in (*known, *facts)

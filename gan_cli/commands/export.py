@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gan_cli.commands.sample import SampleConfig, Statistics, Weights, file_to_write, prepared
+from gan_cli.commands.sample import SampleConfig, Statistics, Weights, file_to_write, load_generator
 from gan_cli.errors import UserError
 from gan_cli.files import replacing
 
@@ -56,7 +56,7 @@ def run(config: ExportConfig) -> None:
     same = {
         name: getattr(config, name) for name in ("checkpoint", "weights", "statistics", "plugins")
     }
-    generator = prepared(SampleConfig(**same), config.checkpoint)
+    generator = load_generator(SampleConfig(**same), config.checkpoint)
     from gan_cli.sampling import formats
 
     with formats.quiet(), replacing(output) as temporary:

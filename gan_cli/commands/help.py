@@ -204,10 +204,10 @@ def _settings(group: str, node: Mapping[str, Any]) -> Iterator[list[str]]:
         component, own = components[found], node
         if role := found.removeprefix(name).lstrip("."):
             own = {**node, **(node.get(role) or {})}
-            yield [f"network.{role}: {component.told}".rstrip(": ")]
-        elif component.told:
-            yield textwrap.wrap(component.told, 110)
-        for key, (hint, default) in REGISTRIES[group].settable(found, group).items():
+            yield [f"network.{role}: {component.summary}".rstrip(": ")]
+        elif component.summary:
+            yield textwrap.wrap(component.summary, 110)
+        for key, (hint, default) in REGISTRIES[group].options(found, group).items():
             value = own.get(key, default)
             said = "" if value in (registry.REQUIRED, registry.COMPUTED) else shown(value)
             choices = (

@@ -26,7 +26,7 @@ __all__ = [
     "Statistics",
     "Weights",
     "in_chunks",
-    "prepared",
+    "load_generator",
     "run",
 ]
 
@@ -176,7 +176,7 @@ def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
     if mode is Mode.timeline:
         modes.write_timeline(config, output)
         return
-    generator = prepared(config, config.checkpoint)
+    generator = load_generator(config, config.checkpoint)
     dataset = partial(
         own_or_other_data,
         generator.config,
@@ -197,7 +197,7 @@ def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
     )
 
 
-def prepared(config: SampleConfig, path: str | Path) -> Generator:
+def load_generator(config: SampleConfig, path: str | Path) -> Generator:
     """The generator in a file, with the statistics that the configuration asks for."""
     generator = Generator(path, config.weights.value, config.plugins)
     if config.statistics is Statistics.batch:

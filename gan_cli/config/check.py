@@ -261,11 +261,11 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
             raise UserError(
                 f"{group}={config[group]}: choose an option of the group, such as {group}=NAME."
             )
-    settled = {group: known.settle(config[group], group) for group, known in SIMPLE.items()}
+    settled = {group: known.with_defaults(config[group], group) for group, known in SIMPLE.items()}
     _check_kind(config)
-    facts = {group: known.facts(config[group]["name"], group) for group, known in SIMPLE.items()}[
-        "model"
-    ]
+    facts = {
+        group: known.attributes(config[group]["name"], group) for group, known in SIMPLE.items()
+    }["model"]
     players(config["optimizer"], facts["players"])
     family = {**config["network"], "name": _family(config)}
     networks = role_nodes(family, facts["roles"].values())
@@ -279,7 +279,7 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
     return {
         **config,
         **settled,
-        "hardware": sharing.settled(config["hardware"], config["batch_size"]),
+        "hardware": sharing.resolve_world(config["hardware"], config["batch_size"]),
     }
 
 
@@ -299,9 +299,11 @@ def objective(config: Mapping[str, Any]) -> str:
 
     Nothing where there is none. Raises UserError for another one.
     """
-    game = registry.games.facts(config["model"]["name"], "model")
-    names = registry.datasets.facts(config["data"]["name"], "data")["metrics"]
-    found = [registry.metrics.facts(name, "metrics") for name in names if game.get("renders", True)]
+    game = registry.games.attributes(config["model"]["name"], "model")
+    names = registry.datasets.attributes(config["data"]["name"], "data")["metrics"]
+    found = [
+        registry.metrics.attributes(name, "metrics") for name in names if game.get("renders", True)
+    ]
     known = [
         *(score for facts in found for score in facts["objectives"]),
         *game.get("objectives", ()),
@@ -335,13 +337,13 @@ def _family(config: Mapping[str, Any]) -> str:
     """The family of networks; `auto` is the one that fits the data's kind."""
     if config["network"].get("name") != "auto":
         return str(config["network"].get("name"))
-    kind = registry.datasets.component(config["data"]["name"], "data").facts["kind"]
+    kind = registry.datasets.component(config["data"]["name"], "data").attributes["kind"]
     return FITS[kind]
 
 
 def _check_kind(config: Mapping[str, Any]) -> None:
     """Pictures, scores and networks go by the kind of data."""
-    kind = registry.datasets.facts(config["data"]["name"], "data")["kind"]
+    kind = registry.datasets.attributes(config["data"]["name"], "data")["kind"]
     if kind not in FITS:
         raise UserError(
             f"data={config['data']['name']}: its class says kind = {kind!r}{closest(kind, FITS)}; "
@@ -376,7 +378,7 @@ def role_nodes(network: Mapping[str, Any], roles: Any) -> dict[str, dict[str, An
     # for any game's role
     relatives = [name for name in registry.networks.components if name.startswith(f"{family}.")]
     known = sorted(
-        {option for name in relatives for option in registry.networks.settable(name, "network")}
+        {option for name in relatives for option in registry.networks.options(name, "network")}
     )
     for key in shared:
         if key not in known:
@@ -407,12 +409,12 @@ def _role_node(family: Any, role: str, shared: Mapping[str, Any], own: Any) -> d
         )
     _check_role(family_of_role, role)
     name = f"{family_of_role}.{role}"
-    options = registry.networks.settable(name, f"network.{role}")
+    options = registry.networks.options(name, f"network.{role}")
     inherited = {
         key: value for key, value in shared.items() if key in options and name == f"{family}.{role}"
     }
     registry.networks.check({"name": name, **own}, f"network.{role}")
-    return registry.networks.settle({"name": name, **inherited, **own}, "network")
+    return registry.networks.with_defaults({"name": name, **inherited, **own}, "network")
 
 
 def _mapping(value: Any, path: str) -> dict[str, Any]:
@@ -435,7 +437,7 @@ def players(optimizer: Mapping[str, Any], names: Any) -> dict[str, dict[str, Any
             )
     paths = {player: f"optimizer.players.{player}" for player in names}
     return {
-        player: registry.optimizers.settle(
+        player: registry.optimizers.with_defaults(
             {**shared, **_mapping(own.get(player), path)}, path if own.get(player) else "optimizer"
         )
         for player, path in paths.items()
@@ -480,7 +482,7 @@ def _component_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for path, (known, name) in nodes.items()
-        for key, value in flatten(known.usual(name), path).items()
+        for key, value in flatten(known.defaults(name), path).items()
     }
 
 

@@ -24,16 +24,16 @@ def _facts(config: Config, group: str) -> dict[str, Any]:
         "regularizer": registry.regularizers,
         "model": registry.games,
     }[group]
-    return known.component(config[group]["name"], group).facts
+    return known.component(config[group]["name"], group).attributes
 
 
 def useless_augmentation(config: Config) -> str | None:
     """An augmentation that the game does not know, or that cannot change this kind of data."""
     name = config["augmentation"]["name"]
     game = registry.games.component(config["model"]["name"], "model")
-    kind = registry.datasets.component(config["data"]["name"], "data").facts.get("kind")
-    kinds = registry.augmentations.component(name, "augmentation").facts["kinds"]
-    used = "augmentation" in game.arguments and game.facts["augments"]
+    kind = registry.datasets.component(config["data"]["name"], "data").attributes.get("kind")
+    kinds = registry.augmentations.component(name, "augmentation").attributes["kinds"]
+    used = "augmentation" in game.arguments and game.attributes["augments"]
     if name == "none" or (used and kind in kinds):
         return None
     if not used:
@@ -60,7 +60,7 @@ def _norms(config: Config, *wanted: str) -> list[str]:
     name = f"{critic.get('name', network['name'])}.discriminator"
     own = "name" in critic or critic.get("critic_norm") != config["model"].get("critic_norm")
     key = "network.discriminator.critic_norm" if own else "model.critic_norm"
-    hint = registry.networks.settable(name, "network").get("critic_norm", (None, None))[0]
+    hint = registry.networks.options(name, "network").get("critic_norm", (None, None))[0]
     return [f"{key}={norm}" for norm in wanted if norm in get_args(hint)]
 
 
@@ -126,7 +126,7 @@ def unconstrained_critic(config: Config) -> str | None:
 
 
 def _critics_optimizer(config: Config) -> dict[str, Any]:
-    names = registry.games.component(config["model"]["name"], "model").facts["players"]
+    names = registry.games.component(config["model"]["name"], "model").attributes["players"]
     return players(config["optimizer"], names).get("discriminator", {})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from gan_cli.errors import UserError
 
 
-def settled(hardware: Mapping[str, Any], batch_size: int) -> dict[str, Any]:
+def resolve_world(hardware: Mapping[str, Any], batch_size: int) -> dict[str, Any]:
     """The hardware with its processes counted, and with a shard for each of them at least."""
     # of torchrun, if that started this process
     devices = os.environ.get("LOCAL_WORLD_SIZE", hardware["devices"])

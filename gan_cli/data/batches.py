@@ -11,7 +11,7 @@ from gan_cli.data.dataset import Dataset, Fields
 
 
 @dataclass(frozen=True)
-class _Coming:
+class _Prefetched:
     """A batch that is cut ahead: (seed, position), its rows, and its fields, if they are on their
     way."""
 
@@ -51,18 +51,21 @@ class Batches:
         self.mirrored = mirrored
         self.samples = len(dataset.train["x"])
         self.size = 2 * self.samples if mirrored else self.samples
-        self.home = dataset.train["x"].device
-        self.device = device or self.home
-        self._now, self._next = _Coming(), _Coming()  # what is cut ahead, where that is done
-        self._thread = ThreadPoolExecutor(1) if self.device != self.home else None
+        self.storage_device = dataset.train["x"].device
+        self.device = device or self.storage_device
+        self._now, self._next = (
+            _Prefetched(),
+            _Prefetched(),
+        )  # what is cut ahead, where that is done
+        self._thread = ThreadPoolExecutor(1) if self.device != self.storage_device else None
         self.position = 0
         self._drawn_for, self._order = (-1, -1), torch.empty(0)
 
     def next(self) -> Fields:
         """The next batch, decoded."""
-        return self.take(self.next_rows())
+        return self.gather(self.next_rows())
 
-    def take(self, rows: Tensor) -> Fields:
+    def gather(self, rows: Tensor) -> Fields:
         """These rows of the training data, decoded."""
         return {**self._drawn(rows), **self._labelled(rows)}
 
@@ -79,7 +82,7 @@ class Batches:
         return {f"{name}_labelled": values for name, values in batch.items()}
 
     def _drawn(self, rows: Tensor) -> Fields:
-        stored = self._cut(rows) if self.device == self.home else self._sent(rows)
+        stored = self._cut(rows) if self.device == self.storage_device else self._sent(rows)
         if self.mirrored:
             turned = (rows >= self.samples).view(-1, 1, 1, 1).to(self.device)
             # of a sample all, or none
@@ -119,10 +122,10 @@ class Batches:
             self._now = (
                 self._next
                 if self._next.place == place
-                else _Coming(place, self._rows(self.position))
+                else _Prefetched(place, self._rows(self.position))
             )
             rows = self._rows(self.position + 1)
-            self._next = _Coming(
+            self._next = _Prefetched(
                 (self.seed, self.position + 1), rows, self._thread.submit(self._send, rows)
             )
         rows = self._now.rows if self._thread else self._rows(self.position)
@@ -142,5 +145,5 @@ class Batches:
     def _permutation(self, epoch: int) -> Tensor:
         if (self.seed, epoch) != self._drawn_for:
             order = torch.randperm(self.size, generator=noise.generator("order", self.seed, epoch))
-            self._drawn_for, self._order = (self.seed, epoch), order.to(self.home)
+            self._drawn_for, self._order = (self.seed, epoch), order.to(self.storage_device)
         return self._order

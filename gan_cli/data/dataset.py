@@ -94,7 +94,7 @@ class Spec:
                 f"its data has {place}={first['input']!s:.40} ({first['msg']})."
             ) from None
         if spec.kind not in {
-            component.facts.get("kind") for component in datasets.components.values()
+            component.attributes.get("kind") for component in datasets.components.values()
         }:
             raise ValueError(
                 f"its data is of kind {spec.kind:.40}, which no data set of this gan-cli is."
@@ -231,19 +231,19 @@ class Dataset:
     labelled: Fields | None = None
 
     @property
-    def scored_by(self) -> list[str]:
+    def default_metrics(self) -> list[str]:
         """The metrics that this data and the packages allow: without classes, or with few held-out
         samples, those without labels."""
         return self._allowed(self.metrics)
 
     @property
-    def measured_by(self) -> list[str]:
+    def available_metrics(self) -> list[str]:
         """Those, and the metrics that are for any data of this kind with more than a few held-out
         samples."""
         others = [
             name
             for name, found in metrics.components.items()
-            if self.kind in found.facts.get("kinds", ())
+            if self.kind in found.attributes.get("kinds", ())
         ]
         enough = len(self.heldout["x"]) >= FEW
         return self._allowed(list(dict.fromkeys([*self.metrics, *(others if enough else [])])))
@@ -255,7 +255,7 @@ class Dataset:
         return self.spec.classes > 1 and len(self.heldout["x"]) >= FEW
 
     def _allowed(self, names: Sequence[str]) -> list[str]:
-        facts = {name: metrics.component(name, "metrics").facts for name in names}
+        facts = {name: metrics.component(name, "metrics").attributes for name in names}
         able = [name for name in names if installed(facts[name].get("needs_package"))]
         return [name for name in able if self.classifiable or not facts[name].get("needs_labels")]
 
@@ -264,11 +264,11 @@ class Dataset:
         x = stored["x"]
         return {**stored, "x": x.float().div_(127.5).sub_(1) if x.dtype == torch.uint8 else x}
 
-    def some(self, fields: Fields, n: int, purpose: str = "scored") -> Tensor:
+    def sample_x(self, fields: Fields, n: int, purpose: str = "scored") -> Tensor:
         """At most n samples of a split, decoded; always the same ones for a purpose."""
-        return self.few({"x": fields["x"]}, n, purpose)["x"]
+        return self.sample({"x": fields["x"]}, n, purpose)["x"]
 
-    def few(self, fields: Fields, n: int, purpose: str = "scored") -> Fields:
+    def sample(self, fields: Fields, n: int, purpose: str = "scored") -> Fields:
         """As `some`, with all fields of the samples."""
         rows = self.rows(fields, n, purpose)
         return self.decode({name: values[rows] for name, values in fields.items()})
@@ -279,7 +279,7 @@ class Dataset:
         return order[:n].to(fields["x"].device)
 
     @cached_property
-    def mark(self) -> str:
+    def digest(self) -> str:
         """A short name for the data itself: how many samples there are, and the bytes of a thousand
         of them."""
         digest = hashlib.sha256(self.spec.vocabulary.encode())
@@ -291,7 +291,7 @@ class Dataset:
                 )
         return digest.hexdigest()[:16]
 
-    def in_terms_of(self, spec: Spec) -> None:
+    def rescale_like(self, spec: Spec) -> None:
         """Bring a table to the columns and units of another, so that the samples of a checkpoint
         can be compared with it. Raises UserError where it has not what the other has."""
         if (

@@ -35,7 +35,7 @@ class Listing:
         classes: the names of the classes.
         labels: the class of each file, (n,) int64.
         heldout: whether it is held out, (n,) bool.
-        mark: changes with every file that is added, changed or removed.
+        digest: changes with every file that is added, changed or removed.
         names: paths below the folder, end to end, in the order in which they were found.
         ends: where each of them ends, (n + 1,), from 0.
         order: the place of each file among the names, (n,).
@@ -46,7 +46,7 @@ class Listing:
     classes: list[str]
     labels: Any
     heldout: Any
-    mark: str
+    digest: str
     names: bytes
     ends: Any
     order: Any
@@ -99,7 +99,15 @@ def listing(folder: Path, classes: bool, share: float) -> Listing:
     order = np.argsort(heldout, kind="stable")
     names, ends = bytes(files.names), np.array(files.ends)
     return Listing(
-        folder, known, labels[order], heldout[order], files.mark(), names, ends, order, files.passed
+        folder,
+        known,
+        labels[order],
+        heldout[order],
+        files.digest(),
+        names,
+        ends,
+        order,
+        files.passed,
     )
 
 
@@ -142,7 +150,7 @@ class _Files:
         self.held.append(held)
         self.digests.append(int.from_bytes(hashlib.sha256(name).digest()[:8]))
 
-    def mark(self) -> str:
+    def digest(self) -> str:
         return self._digest.hexdigest()
 
 
@@ -244,7 +252,9 @@ def _images(root: Path, passed: "Counter[str]") -> Iterator[tuple[str, str]]:
         for name in sorted(files):
             if name.startswith("."):
                 continue
-            suffix, path = os.path.splitext(name)[1].lower(), os.path.join(place, name)  # noqa: PTH118, PTH122
+            # a million names: `Path` would take most of the time
+            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+            path = os.path.join(place, name)  # noqa: PTH118
             if suffix in SUFFIXES or (not suffix and is_image(Path(path))):
                 empty.discard(top)
                 yield top, path

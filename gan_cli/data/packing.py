@@ -84,7 +84,8 @@ def packed(
         UserError: not one can be read, or the disk is full.
     """
     key = hashlib.sha256(
-        f"{FORMAT} {shape} {black_to_white} {files.mark} ".encode() + os.fsencode(folder.resolve())
+        f"{FORMAT} {shape} {black_to_white} {files.digest} ".encode()
+        + os.fsencode(folder.resolve())
     )
     key.update(np.packbits(files.heldout).tobytes())
     target = cache_folder() / "packed" / key.hexdigest()[:16]

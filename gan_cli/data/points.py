@@ -18,8 +18,10 @@ class Points(Dataset):
     """Points in the plane, as the WGAN-GP authors' toy script defines them (moons by
     scikit-learn's).
 
-    - eight_gaussians: centres on a circle of radius 2, deviation 0.02, all divided by 1.414;
-    - twenty_five_gaussians: a 5 x 5 grid of spacing 2, deviation 0.05, all divided by 2.828;
+    - eight_gaussians: centres on a circle of radius 2, standard deviation 0.02, all divided by
+      1.414;
+    - twenty_five_gaussians: a 5 x 5 grid of spacing 2, standard deviation 0.05, all divided by
+      2.828;
     - swiss_roll: noise 0.25, first and third coordinate, divided by 7.5;
     - moons: noise 0.05, centred;
     - line: first coordinate 0, second uniform on [-1, 1) (Arjovsky et al., 2017, arXiv 1701.07875,
@@ -48,9 +50,9 @@ class Points(Dataset):
         size: Count = 100_000,
     ) -> None:
         self.centres: Tensor | None = None
-        self.deviation = 0.0
+        self.std = 0.0
         if distribution in MIXTURES:
-            self.centres, self.deviation = MIXTURES[distribution]()
+            self.centres, self.std = MIXTURES[distribution]()
         self.train = {"x": self._draw(distribution, size, seed=1)}
         self.heldout = {"x": self._draw(distribution, 20_000, seed=2)}
         spread = 4.0 if distribution == "gaussian" else 2.0
@@ -61,7 +63,7 @@ class Points(Dataset):
             return CURVES[distribution](n, seed)
         random = noise.generator("points", seed)
         which = torch.randint(len(self.centres), (n,), generator=random)
-        return self.centres[which] + self.deviation * torch.randn(n, 2, generator=random)
+        return self.centres[which] + self.std * torch.randn(n, 2, generator=random)
 
 
 def _eight_gaussians() -> tuple[Tensor, float]:

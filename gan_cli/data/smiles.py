@@ -95,7 +95,7 @@ class Smiles(Dataset):
         rdkit = "; RDKit would say which samples are molecules: pip install 'gan-cli[molecules]'"
         return (
             f"{kept} different molecules of at most {longest} characters{told}; a tenth is held out"
-            f"{'' if 'molecules' in self.scored_by else rdkit}"
+            f"{'' if 'molecules' in self.default_metrics else rdkit}"
         )
 
     def decode(self, stored: Fields) -> Fields:

@@ -31,9 +31,9 @@ FAR = 10
 class Table(Dataset):
     """Rows of numbers, dates and words as points; samples come out in their own units.
 
-    Each column is brought to mean 0 and deviation 1; a column of few words is one-hot, with a
-    deviation of 1 in all. The file may be compressed (.gz). Rows that lack a value are left out,
-    and the run says how many.
+    Each column is brought to mean 0 and standard deviation 1; a column of few words is one-hot,
+    with a standard deviation of 1 in all. The file may be compressed (.gz). Rows that lack a value
+    are left out, and the run says how many.
 
     Args:
         file: comma-separated values or the like, with or without a line of names.
@@ -205,7 +205,7 @@ def _features(path: Path, columns: Sequence[Column], numbers: Sequence[np.ndarra
 
 
 def _scales(path: Path, columns: Sequence[Column], values: torch.Tensor) -> torch.Tensor:
-    """The deviation of each place; those of a category share what they have in all.
+    """The standard deviation of each column; those of a category share what they have in all.
 
     Raises:
         UserError: a column is constant, or too large.
@@ -213,18 +213,18 @@ def _scales(path: Path, columns: Sequence[Column], values: torch.Tensor) -> torc
     parts = values.std(dim=0).split([len(column.features) for column in columns])
     scales = []
     for column, part in zip(columns, parts, strict=True):
-        deviation = float(part.norm()) if len(part) > 1 else float(part)
-        if not 0 <= deviation < float("inf"):
+        std = float(part.norm()) if len(part) > 1 else float(part)
+        if not 0 <= std < float("inf"):
             raise UserError(
                 f"data.file={path}: the numbers of column {column.name} are too large to be "
                 "averaged."
             )
-        if deviation == 0:
+        if std == 0:
             raise UserError(
                 f"data.file={path}: column {column.name} holds one value only, or numbers that "
                 "float64 does not tell apart; leave it out of data.columns."
             )
-        scales.append(torch.full_like(part, deviation))
+        scales.append(torch.full_like(part, std))
     return torch.cat(scales)
 
 

@@ -51,7 +51,7 @@ def choose_device(hardware: Mapping[str, Any], index: int = 0) -> torch.device:
 
 
 @contextmanager
-def in_words(config: Mapping[str, Any]) -> Iterator[None]:
+def explain_torch_errors(config: Mapping[str, Any]) -> Iterator[None]:
     """What of torch's errors the user can mend: an allocation that fails, an operation that is not
     deterministic."""
     try:
@@ -106,7 +106,9 @@ def settings(config: Mapping[str, Any], world: World) -> Iterator[None]:
             torch.use_deterministic_algorithms(exact)
 
 
-def settled(hardware: Mapping[str, Any], device: torch.device) -> tuple[dict[str, Any], list[str]]:
+def resolve_auto(
+    hardware: Mapping[str, Any], device: torch.device
+) -> tuple[dict[str, Any], list[str]]:
     """The hardware with `auto` decided for this device, and what was decided, in words.
 
     Raises:
@@ -134,7 +136,7 @@ def settled(hardware: Mapping[str, Any], device: torch.device) -> tuple[dict[str
     return chosen, said
 
 
-def multiply(precision: str) -> None:
+def set_tf32(precision: str) -> None:
     """Let a GPU multiply float32 as it is, or rounded to TF32's ten bits (`tf32`), from now on in
     this process."""
     rule = "tf32" if precision == "tf32" else "ieee"

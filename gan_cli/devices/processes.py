@@ -100,7 +100,7 @@ class World:
         """The sum over all processes, in place. Raises PeerLostError."""
         return self._reduce(values, dist.ReduceOp.SUM)
 
-    def latest(self, seconds: float, signalled: int | None) -> tuple[float, int | None]:
+    def agree_on_stop(self, seconds: float, signalled: int | None) -> tuple[float, int | None]:
         """The longest time and the highest signal number that any process has seen, so that all
         stop at one step.
 
@@ -113,12 +113,12 @@ class World:
         )
         return float(seen[0]), int(seen[1]) or None
 
-    def same(self, number: int) -> bool:
+    def all_equal(self, number: int) -> bool:
         """Whether all processes name the same number. Raises PeerLostError."""
         ends = self._reduce(torch.tensor([number, -number]), dist.ReduceOp.MAX)
         return int(ends[0]) == -int(ends[1])
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait for all processes. Raises PeerLostError."""
         if self.size > 1:
             _heard(dist.barrier)
@@ -133,10 +133,10 @@ class World:
         """The first process of a machine goes first, the others after it: one downloads, the others
         find the files."""
         if self.local_rank:
-            self.meet()
+            self.barrier()
         yield
         if not self.local_rank:
-            self.meet()
+            self.barrier()
 
 
 def _heard(word: Callable[[], Any]) -> None:

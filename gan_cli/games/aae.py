@@ -83,7 +83,7 @@ class AAE(Encoding):
     def _constraint(self, z: Tensor, codes: Tensor) -> Terms:
         return self.regularizer(self.D, z, codes) if self.due else {}
 
-    def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
+    def diagnostics(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
         """How D tells codes from the prior, and how codes lie."""
         with torch.no_grad():
             z = self.prior(len(seen["x"]))
@@ -101,7 +101,7 @@ class AAE(Encoding):
             "scores/fake": fake,
         }
 
-    def reading(self) -> str:
+    def how_to_read(self) -> str:
         return (
             "discriminator/score_gap: how D tells the prior from codes, about 0 where it cannot; "
             "reconstruction/heldout: mean squared error, of strings nats a character; codes/mean "
@@ -112,7 +112,7 @@ class AAE(Encoding):
     def scores(self, heldout: Fields) -> dict[str, float]:
         """Those of an encoder; latent_accuracy: how a classifier tells held-out codes from the
         prior, 0.5 is best."""
-        codes = in_parts(self.encode, scored(heldout)["x"], rows=self.at_once)
+        codes = in_parts(self.encode, scored(heldout)["x"], rows=self.chunk_size)
         random = noise.generator("latent accuracy")
         z = self.prior.draw(len(codes), random).to(codes)
         return {**super().scores(heldout), "latent_accuracy": told_apart(z, codes)}

@@ -48,7 +48,7 @@ class ACGAN(Labelled):
     @player(moves="D C")
     def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
         (y,) = given
-        x, x_fake = self.shown(x, y)
+        x, x_fake = self.real_and_fake(x, y)
         (real, class_real), (fake, class_fake) = self.judge(x), self.judge(x_fake)
         return {
             "adversarial": self.loss.discriminator(real, fake),
@@ -60,7 +60,7 @@ class ACGAN(Labelled):
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
         (y,) = given
-        fake, classes = self.judge(self.T(self.fakes(x, y)))
+        fake, classes = self.judge(self.T(self.sample_fakes(x, y)))
         real = self.value(self.T(x)) if self.loss.uses_real else None
         return {
             "adversarial": self.loss.generator(fake, real),
@@ -75,16 +75,16 @@ class ACGAN(Labelled):
     def value(self, x: Tensor, *given: Tensor) -> Tensor:
         return self.D(x)
 
-    def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
+    def diagnostics(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
         with torch.no_grad(), batch_statistics(self.D):
             right = {
                 "class/accuracy_heldout": (self.judge(self.T(unseen["x"]))[1], unseen["y"]),
                 "class/accuracy_fake": (
-                    self.judge(self.T(self.fakes(seen["x"], seen["y"])))[1],
+                    self.judge(self.T(self.sample_fakes(seen["x"], seen["y"])))[1],
                     seen["y"],
                 ),
             }
         told = {
             tag: (logits.argmax(dim=1) == y).float().mean() for tag, (logits, y) in right.items()
         }
-        return {**super().observe(seen, unseen), **told}
+        return {**super().diagnostics(seen, unseen), **told}

@@ -97,7 +97,7 @@ class CoGAN(TwoPlayer):
             terms[f"adversarial_{name}"] = self.loss.generator(D(self.T(G(z))), real)
         return terms
 
-    def moved(self, turn: Turn) -> None:
+    def after_step(self, turn: Turn) -> None:
         for critic in (self.D, self.D_b):
             self.regularizer.project(critic)
 
@@ -128,7 +128,7 @@ class CoGAN(TwoPlayer):
         told = {}
         if self.domain in MAPS:
             z = self.prior(SCORED)
-            a, b = (in_parts(G, z, rows=self.at_once) for G in (self.G, self.G_b))
+            a, b = (in_parts(G, z, rows=self.chunk_size) for G in (self.G, self.G_b))
             shown = MAPS[self.domain](a) > 0
             related, unrelated = (
                 float((shown == (other > 0)).float().mean()) for other in (b, b.roll(1, dims=0))
@@ -145,7 +145,7 @@ class CoGAN(TwoPlayer):
                 "source_only": (self.D, "_b"),
             }
             right: dict[str, list[Tensor]] = {name: [] for name in judged}
-            for part in parts(heldout, self.at_once):
+            for part in parts(heldout, self.chunk_size):
                 for name, (D, domain) in judged.items():
                     guessed = self.C(D.features(part[f"x{domain}"])).argmax(dim=1)  # type: ignore[operator]
                     right[name].append(guessed == part[f"y{domain}"])

@@ -55,8 +55,8 @@ class Encoding(TwoPlayer):
         """
         seen = scored(heldout)
         x, given = seen["x"], [seen[name] for name in self.condition]
-        codes = in_parts(self.encode, x, rows=self.at_once)
-        again = in_parts(self.reconstruct, x, *given, rows=self.at_once)
+        codes = in_parts(self.encode, x, rows=self.chunk_size)
+        again = in_parts(self.reconstruct, x, *given, rows=self.chunk_size)
         error = _distance(x, again)
         told = {
             "reconstruction_error": error.item(),

@@ -52,7 +52,7 @@ class EBGAN(EnergyGame):
 
     @player(moves="D")
     def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
-        x, x_fake = self.shown(x, *given)
+        x, x_fake = self.real_and_fake(x, *given)
         real, fake = self.score(self.value, x, x_fake, *given)
         return {
             "energy": -real.mean(),
@@ -62,15 +62,17 @@ class EBGAN(EnergyGame):
 
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
-        x_fake = self.T(self.fakes(x, *given))
+        x_fake = self.T(self.sample_fakes(x, *given))
         if not self.pulling_away:
             return {"energy": self.energy(x_fake).mean()}
         reconstruction, code = self.D(x_fake)
         energy = torch.linalg.vector_norm((reconstruction - x_fake).flatten(1), dim=1)
         return {"energy": energy.mean(), "pulling_away": self.pulling_away * pulling_away(code)}
 
-    def couplings(self) -> list[str]:
-        return super().couplings() + (["the pulling-away term"] if self.pulling_away else [])
+    def batch_dependencies(self) -> list[str]:
+        return super().batch_dependencies() + (
+            ["the pulling-away term"] if self.pulling_away else []
+        )
 
 
 def pulling_away(code: Tensor) -> Tensor:
@@ -113,7 +115,7 @@ class BEGAN(EnergyGame):
 
     @player(moves="D")
     def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
-        x, x_fake = self.shown(x, *given)
+        x, x_fake = self.real_and_fake(x, *given)
         real, fake = self.score(self.value, x, x_fake, *given)
         self.real.copy_(-real.mean().detach())
         return {
@@ -124,12 +126,12 @@ class BEGAN(EnergyGame):
 
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
-        energy = self.energy(self.T(self.fakes(x, *given))).mean()
+        energy = self.energy(self.T(self.sample_fakes(x, *given))).mean()
         self.k.add_(self.gain * (self.balance * self.real - energy.detach())).clamp_(0, 1)
         return {"energy": energy}
 
-    def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
-        told = super().observe(seen, unseen)
+    def diagnostics(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
+        told = super().diagnostics(seen, unseen)
         real, fake = -told["scores/real"].mean(), -told["scores/fake"].mean()
         measure = real + (self.balance * real - fake).abs()
         return {

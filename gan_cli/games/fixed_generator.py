@@ -41,7 +41,7 @@ class FixedGenerator(TwoPlayer):
         super().__init__(nothing, D, loss, regularizer, augmentation, **two_player)
         self.deviation = deviation
 
-    def fakes(self, x: Tensor, *given: Tensor) -> Tensor:
+    def sample_fakes(self, x: Tensor, *given: Tensor) -> Tensor:
         return x + self.deviation * noise.rows(torch.randn, *x.shape, device=x.device)
 
     def generator(self, x: Tensor, *given: Tensor) -> Terms:

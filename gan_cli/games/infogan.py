@@ -72,9 +72,10 @@ class InfoGAN(TwoPlayer):
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
         z = self.coded(len(x))
         features = self.D.features(self.T(self.G(z)))  # type: ignore[operator]
+        fake = self.D.score(features)  # type: ignore[operator]
         real = self.value(self.T(x)) if self.loss.uses_real else None
         return {
-            "adversarial": self.loss.generator(self.D.score(features), real),  # type: ignore[operator]
+            "adversarial": self.loss.generator(fake, real),
             "information": -self.information * self.told(features, z).sum(),
         }
 
@@ -83,7 +84,7 @@ class InfoGAN(TwoPlayer):
         z = self.prior(n)
         return torch.cat([z, self.codes.draw(n, z.device)], dim=1)
 
-    def fakes(self, x: Tensor, *given: Tensor) -> Tensor:
+    def sample_fakes(self, x: Tensor, *given: Tensor) -> Tensor:
         return self.G(self.coded(len(x)))
 
     def told(self, features: Tensor, z: Tensor) -> Tensor:
@@ -91,7 +92,7 @@ class InfoGAN(TwoPlayer):
         (codes,)."""
         return self.codes.information(self.Q(features), z)
 
-    def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
+    def diagnostics(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
         with torch.no_grad():
             z = self.coded(len(seen["x"]))
             told = self.told(self.D.features(self.T(self.G(z))), z)  # type: ignore[operator]
@@ -99,7 +100,7 @@ class InfoGAN(TwoPlayer):
             f"information/{name}": value
             for name, value in zip(self.codes.widths, told, strict=True)
         }
-        return {**super().observe(seen, unseen), **information}
+        return {**super().diagnostics(seen, unseen), **information}
 
     def draw(self, generator: torch.Generator) -> Tensor:
         return torch.cat(

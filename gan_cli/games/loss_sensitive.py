@@ -38,7 +38,7 @@ class LossSensitive(TwoPlayer):
 
     @player(moves="D")
     def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
-        x, x_fake = self.shown(x, *given)
+        x, x_fake = self.real_and_fake(x, *given)
         real, fake = self.score(self.value, x, x_fake, *given)
         margin = self.scale * (x - x_fake).abs().flatten(1).sum(dim=1)
         return {
@@ -48,4 +48,4 @@ class LossSensitive(TwoPlayer):
 
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
-        return {"score": -self.value(self.T(self.fakes(x, *given))).mean()}
+        return {"score": -self.value(self.T(self.sample_fakes(x, *given))).mean()}

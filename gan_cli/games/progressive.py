@@ -69,7 +69,7 @@ class Progressive(TwoPlayer):
 
     @player(moves="D")
     def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
-        x, x_fake = self.shown(self.like_fakes(x), *given)
+        x, x_fake = self.real_and_fake(self.like_fakes(x), *given)
         real, fake = self.score(self.value, x, x_fake, *given)
         drift = {"drift": self.drift * real.square().mean()} if self.drift else {}
         return {
@@ -82,9 +82,9 @@ class Progressive(TwoPlayer):
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
         return super().generator(self.like_fakes(x) if self.loss.uses_real else x, *given)
 
-    def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
+    def diagnostics(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
         coarse = [{**fields, "x": self.like_fakes(fields["x"])} for fields in (seen, unseen)]
         stage = (
             {"growth/stage": self.G.stage} if isinstance(self.G, Growing) and self.growth else {}
         )
-        return {**super().observe(coarse[0], coarse[1]), **stage}
+        return {**super().diagnostics(coarse[0], coarse[1]), **stage}

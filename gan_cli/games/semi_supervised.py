@@ -53,7 +53,7 @@ class SemiSupervised(TwoPlayer):
 
     @player(moves="D")
     def discriminator(self, x: Tensor, x_labelled: Tensor, y_labelled: Tensor) -> Terms:
-        x, x_fake = self.shown(x)
+        x, x_fake = self.real_and_fake(x)
         real, fake = self.score(self.value, x, x_fake)
         return {
             "labelled": cross_entropy(self.D(self.T(x_labelled)), y_labelled),
@@ -63,12 +63,12 @@ class SemiSupervised(TwoPlayer):
 
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
-        fake = self.D.features(self.T(self.fakes(x))).mean(dim=0)  # type: ignore[operator]
+        fake = self.D.features(self.T(self.sample_fakes(x))).mean(dim=0)  # type: ignore[operator]
         real = self.D.features(self.T(x)).mean(dim=0)  # type: ignore[operator]
         return {"features": (fake - real).square().mean()}
 
-    def couplings(self) -> list[str]:
-        return [*super().couplings(), "the means of features"]
+    def batch_dependencies(self) -> list[str]:
+        return [*super().batch_dependencies(), "the means of features"]
 
     def value(self, x: Tensor, *given: Tensor) -> Tensor:
         """The logit of being real: logsumexp of the logits of the K classes, against the 0 of
@@ -80,6 +80,9 @@ class SemiSupervised(TwoPlayer):
         """test_error: share of the held-out samples whose class D gets wrong; scored_heldout: how
         many there are."""
         wrong = torch.cat(
-            [self.D(part["x"]).argmax(dim=1) != part["y"] for part in parts(heldout, self.at_once)]
+            [
+                self.D(part["x"]).argmax(dim=1) != part["y"]
+                for part in parts(heldout, self.chunk_size)
+            ]
         )
         return {"test_error": float(wrong.float().mean()), "scored_heldout": float(len(wrong))}

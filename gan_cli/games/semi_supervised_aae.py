@@ -106,7 +106,7 @@ class SemiSupervisedAAE(AAE):
     def reconstruct(self, x: Tensor, *given: Tensor) -> Tensor:
         return self.G(torch.cat(self.named(x), dim=1))
 
-    def fakes(self, x: Tensor, *given: Tensor) -> Tensor:
+    def sample_fakes(self, x: Tensor, *given: Tensor) -> Tensor:
         return self.G(torch.cat([self.categories(len(x)), self.prior(len(x))], dim=1))
 
     def draw(self, generator: torch.Generator) -> Tensor:
@@ -122,6 +122,6 @@ class SemiSupervisedAAE(AAE):
         over all samples."""
         wrong = [
             self.named(part["x"])[0].argmax(dim=1) != part["y"]
-            for part in parts(heldout, self.at_once)
+            for part in parts(heldout, self.chunk_size)
         ]
         return {**super().scores(heldout), "test_error": float(torch.cat(wrong).float().mean())}

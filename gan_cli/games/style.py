@@ -36,9 +36,9 @@ class Style(Progressive):
         super().__init__(G=G, growth=growth, **others)
         self.mixing = mixing
 
-    def fakes(self, x: Tensor, *given: Tensor) -> Tensor:
+    def sample_fakes(self, x: Tensor, *given: Tensor) -> Tensor:
         if not self.G.training or not self.mixing:
-            return super().fakes(x, *given)
+            return super().sample_fakes(x, *given)
         mapping, layers, n = self.G.mapping, self.G.styles, len(x)
         coarse, fine = mapping(torch.cat([self.prior(n), self.prior(n)])).split(n)
         uniform = noise.rows(torch.rand, n, 2, device=x.device)

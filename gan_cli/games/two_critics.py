@@ -52,7 +52,7 @@ class TwoCritics(TwoPlayer):
 
     @player(moves="J")
     def rival(self, x: Tensor) -> Terms:
-        x, x_fake = self.shown(x)
+        x, x_fake = self.real_and_fake(x)
         real, fake = self.score(self.J, x, x_fake)
         return {"adversarial": self.minimax.discriminator(real, fake)}
 
@@ -60,10 +60,10 @@ class TwoCritics(TwoPlayer):
         """Not a turn: the generator stands still."""
         raise NotImplementedError
 
-    def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
-        told = super().observe(seen, unseen)
+    def diagnostics(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
+        told = super().diagnostics(seen, unseen)
         with torch.no_grad():
-            fake = self.J(self.T(self.fakes(seen["x"])))
+            fake = self.J(self.T(self.sample_fakes(seen["x"])))
             for name, fields in (("train", seen), ("heldout", unseen)):
                 value = -self.minimax.discriminator(self.J(self.T(fields["x"])), fake)
                 told[f"jensen_shannon/{name}"] = math.log(2) + value / 2

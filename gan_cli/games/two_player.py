@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gan_cli.augmentations import Augmentation
 from gan_cli.game import Columns, Fields, Game, Terms, Turn, in_parts, player
-from gan_cli.networks.layers import batch_norms, couplings
+from gan_cli.networks.layers import batch_dependencies, batch_norms
 from gan_cli.priors import Prior
 from gan_cli.registry import Count, games
 from gan_cli.regularizers import input_gradient, on_the_line
@@ -60,7 +60,7 @@ class TwoPlayer(Game):
 
     @player(moves="D")
     def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
-        x, x_fake = self.shown(x, *given)
+        x, x_fake = self.real_and_fake(x, *given)
         real, fake = self.score(self.value, x, x_fake, *given)
         return {
             "adversarial": self.loss.discriminator(real, fake),
@@ -69,19 +69,19 @@ class TwoPlayer(Game):
 
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
-        x_fake = self.T(self.fakes(x, *given))
+        x_fake = self.T(self.sample_fakes(x, *given))
         real = self.value(self.T(x), *given) if self.loss.uses_real else None
         return {"adversarial": self.loss.generator(self.value(x_fake, *given), real)}
 
-    def fakes(self, x: Tensor, *given: Tensor) -> Tensor:
+    def sample_fakes(self, x: Tensor, *given: Tensor) -> Tensor:
         """As many fake samples as there are real ones in `x`."""
         return self.G(self.prior(len(x)), *given)
 
-    def shown(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+    def real_and_fake(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         """Real samples and as many fake ones as D sees them in its turn; G does not learn from
         it."""
         with torch.no_grad():
-            x_fake = self.fakes(x, *given)
+            x_fake = self.sample_fakes(x, *given)
         return self.T(x), self.T(x_fake)
 
     def value(self, x: Tensor, *given: Tensor) -> Tensor:
@@ -92,31 +92,31 @@ class TwoPlayer(Game):
         """What constrains D, in the turns in which it is due."""
         return self.regularizer(lambda at: self.value(at, *given), x, x_fake) if self.due else {}
 
-    def couplings(self) -> list[str]:
-        return [*super().couplings(), *filter(None, [self.regularizer.coupling])]
+    def batch_dependencies(self) -> list[str]:
+        return [*super().batch_dependencies(), *filter(None, [self.regularizer.coupling])]
 
     def begin_round(self, step: int) -> None:
         self.T.begin_round(step)
 
-    def moved(self, turn: Turn) -> None:
+    def after_step(self, turn: Turn) -> None:
         self.regularizer.project(self.D)
 
-    def observe(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
+    def diagnostics(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
         given, given_unseen = (
             [fields[name] for name in self.condition] for fields in (seen, unseen)
         )
         value = (
             self.value
             if couples_samples(self.D)
-            else partial(in_parts, self.value, rows=self.at_once)
+            else partial(in_parts, self.value, rows=self.chunk_size)
         )
         with torch.no_grad(), batch_statistics(self.D):
-            x_fake = self.T(in_parts(self.fakes, seen["x"], *given, rows=self.at_once))
+            x_fake = self.T(in_parts(self.sample_fakes, seen["x"], *given, rows=self.chunk_size))
             x, x_unseen = self.T(seen["x"]), self.T(unseen["x"])
             real = value(x, *given)
             heldout = value(x_unseen, *given_unseen)
             fake = value(x_fake, *given)
-        slope = in_parts(self.steepness, on_the_line(x, x_fake), *given, rows=self.at_once)
+        slope = in_parts(self.steepness, on_the_line(x, x_fake), *given, rows=self.chunk_size)
         train, held_out = self.estimate_tags
         return {
             train: real.mean() - fake.mean(),
@@ -144,7 +144,7 @@ class TwoPlayer(Game):
             return "wasserstein/train", "wasserstein/heldout"
         return "discriminator/score_gap", "discriminator/score_gap_heldout"
 
-    def reading(self) -> str:
+    def how_to_read(self) -> str:
         train, heldout = self.estimate_tags
         text = (
             f"{train} and {heldout} are E[D(x)] - E[D(G(z))] without any penalty, on training "
@@ -171,7 +171,8 @@ def couples_samples(D: nn.Module) -> bool:
     """Whether the score of a sample depends on the others in its batch, so that real and fake must
     come apart."""
     return bool(
-        {"batch norm", "minibatch discrimination", "minibatch deviation"} & set(couplings(D))
+        {"batch norm", "minibatch discrimination", "minibatch deviation"}
+        & set(batch_dependencies(D))
     )
 
 

@@ -63,7 +63,7 @@ class VAEGAN(Encoding):
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
         with torch.no_grad():
             codes = self.drawn(*self.posterior(x))
-        again, new = self.G(codes), self.fakes(x)
+        again, new = self.G(codes), self.sample_fakes(x)
         real = self.value(self.T(x)) if self.loss.uses_real else None
         told = [self.loss.generator(self.value(self.T(fake)), real) for fake in (again, new)]
         return {
@@ -74,7 +74,7 @@ class VAEGAN(Encoding):
     @player(moves="D")
     def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
         with torch.no_grad():
-            again, new = self.G(self.drawn(*self.posterior(x))), self.fakes(x)
+            again, new = self.G(self.drawn(*self.posterior(x))), self.sample_fakes(x)
         x, again, new = self.T(x), self.T(again), self.T(new)
         told = [self.loss.discriminator(*self.score(self.value, x, fake)) for fake in (again, new)]
         return {"adversarial": 0.5 * (told[0] + told[1]), **self.penalty(x, new)}
@@ -105,10 +105,10 @@ class VAEGAN(Encoding):
         seen = scored(heldout)
         x, given = seen["x"], [seen[name] for name in self.condition]
         mean, logvar = in_parts(
-            lambda part: torch.cat(self.posterior(part), dim=1), x, rows=self.at_once
+            lambda part: torch.cat(self.posterior(part), dim=1), x, rows=self.chunk_size
         ).chunk(2, 1)
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(dim=1).mean()
-        again = in_parts(self.reconstruct, x, *given, rows=self.at_once)
+        again = in_parts(self.reconstruct, x, *given, rows=self.chunk_size)
         sharp = _edges(again) / _edges(x) if x.dim() == 4 else torch.ones(())
         return {**super().scores(heldout), "kl": kl.item(), "sharpness": sharp.item()}
 

@@ -86,7 +86,7 @@ class ClassifierScores(Scoring):
         self.heldout = len(heldout)
         self.floor = frechet_distance(heldout, self.reference)
         self.real_score = float(self._score(heldout))
-        real = dataset.few(dataset.heldout, PAIRED)
+        real = dataset.sample(dataset.heldout, PAIRED)
         self.apart = _apart(real["x"], real["y"], self.classes)
 
     def seen(

@@ -27,7 +27,7 @@ class View:
     backbone: str
     weights: str
 
-    def some(self, dataset: Dataset, fields: Fields, n: int) -> Tensor:
+    def sample_x(self, dataset: Dataset, fields: Fields, n: int) -> Tensor:
         """The features of at most n samples of a split, decoded a part at a time; always the same
         ones."""
         found = parts(Decoded(dataset, fields, n), part_of(dataset.spec))

@@ -51,10 +51,10 @@ class KernelScores(Scoring):
     ) -> None:
         self.samples, (reference, self.heldout) = n, counted(dataset, n)
         self.view, self.resizing = view_of(dataset, device), dataset.resizing
-        self.reference = self.view.some(dataset, dataset.train, reference)
+        self.reference = self.view.sample_x(dataset, dataset.train, reference)
         refuse_beyond_memory("mmd", n, 2 * 8 * n * self.reference.shape[1])
         self.kernel, self.method = KERNELS[kernel](self.reference)
-        heldout = self.view.some(dataset, dataset.heldout, self.heldout)
+        heldout = self.view.sample_x(dataset, dataset.heldout, self.heldout)
         self.floor = mmd_squared(heldout, self.reference, self.kernel)
 
     def seen(self, samples: Tensor, y: Tensor | None, start: int) -> Tensor:

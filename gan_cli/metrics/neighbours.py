@@ -56,9 +56,9 @@ class NeighbourhoodScores(Scoring):
         self.samples, (reference, self.heldout) = n, counted(dataset, n)
         self.k, self.asked = min(k, max(1, min(n, reference, self.heldout) - 1)), k
         self.view, self.resizing = view_of(dataset, device), dataset.resizing
-        self.reference = self.view.some(dataset, dataset.train, reference)
+        self.reference = self.view.sample_x(dataset, dataset.train, reference)
         refuse_beyond_memory("prdc", n, 2 * 8 * n * self.reference.shape[1])
-        heldout = self.view.some(dataset, dataset.heldout, self.heldout)
+        heldout = self.view.sample_x(dataset, dataset.heldout, self.heldout)
         self.real = {
             f"{name}_real": value for name, value in prdc(self.reference, heldout, self.k).items()
         }
@@ -155,7 +155,7 @@ class MemorisationScores(Scoring):
     def __init__(self, dataset: Dataset, n: Count = 1000) -> None:
         self.dataset, self.samples = dataset, n
         self.half = max(1, min(n, len(dataset.heldout["x"]) // 2))
-        heldout = dataset.some(dataset.heldout, 2 * self.half, "memorisation")
+        heldout = dataset.sample_x(dataset.heldout, 2 * self.half, "memorisation")
         self.usual = self._nearest(heldout[: self.half])
         floor = self._figures(self._nearest(heldout[self.half :]))
         self.floor = {f"{name}_floor": value for name, value in floor.items()}

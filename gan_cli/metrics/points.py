@@ -51,7 +51,7 @@ class PointScores(Scoring):
         samples = torch.cat([*kept])
         scores = {"w1": wasserstein_1(samples, self.heldout), "w1_floor": self.floor}
         if isinstance(self.dataset, Points) and self.dataset.centres is not None:
-            scores |= _modes(samples, self.dataset.centres, self.dataset.deviation)
+            scores |= _modes(samples, self.dataset.centres, self.dataset.std)
         return scores
 
     def describe(self) -> str:
@@ -86,7 +86,7 @@ def wasserstein_1(a: Tensor, b: Tensor) -> float:
     return float(cost[linear_sum_assignment(cost)].mean())
 
 
-def _modes(samples: Tensor, centres: Tensor, deviation: float) -> dict[str, float]:
+def _modes(samples: Tensor, centres: Tensor, std: float) -> dict[str, float]:
     distance, nearest = torch.cdist(samples, centres).min(dim=1)
     good = distance < NEAR
     hits = torch.bincount(nearest[good], minlength=len(centres))
@@ -95,5 +95,5 @@ def _modes(samples: Tensor, centres: Tensor, deviation: float) -> dict[str, floa
         "modes": float((hits >= 0.2 * fair).sum()),
         "modes_of": float(len(centres)),
         "high_quality": float(good.float().mean()),
-        "high_quality_3_std": float((distance < 3 * deviation).float().mean()),
+        "high_quality_3_std": float((distance < 3 * std).float().mean()),
     }

@@ -71,16 +71,16 @@ class SmoothELU(nn.Module):
 
 
 class GaussianNoise(nn.Module):
-    """x + deviation * N(0, I) in training; nothing in evaluation."""
+    """x + std * N(0, I) in training; nothing in evaluation."""
 
-    def __init__(self, deviation: float) -> None:
+    def __init__(self, std: float) -> None:
         super().__init__()
-        self.deviation = deviation
+        self.std = std
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or not self.deviation:
+        if not self.training or not self.std:
             return x
-        return x + self.deviation * noise.rows(torch.randn, *x.shape, device=x.device)
+        return x + self.std * noise.rows(torch.randn, *x.shape, device=x.device)
 
 
 class MinibatchDiscrimination(nn.Module):
@@ -127,16 +127,12 @@ class MinibatchDeviation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         count = len(x) // next(size for size in range(GROUP, 0, -1) if len(x) % size == 0)
         groups = x.unflatten(0, (-1, count))
-        deviation = (widened(groups).var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
-        told = (
-            deviation.to(x.dtype)
-            .repeat(len(groups))[:, None, None, None]
-            .expand(-1, 1, *x.shape[2:])
-        )
+        std = (widened(groups).var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+        told = std.to(x.dtype).repeat(len(groups))[:, None, None, None].expand(-1, 1, *x.shape[2:])
         return torch.cat([x, told], dim=1)
 
 
-GROUP = 4  # samples whose deviation is told to the discriminator
+GROUP = 4  # samples whose standard deviation the discriminator sees
 
 COUPLING: dict[str, type[nn.Module]] = {
     "batch norm": nn.modules.batchnorm._BatchNorm,
@@ -147,7 +143,7 @@ COUPLING: dict[str, type[nn.Module]] = {
 }
 
 
-def couplings(network: nn.Module) -> list[str]:
+def batch_dependencies(network: nn.Module) -> list[str]:
     """Layers whose output for a sample depends on how its batch is cut: by statistics, or by random
     numbers."""
     return [

@@ -163,8 +163,8 @@ class Classifier(nn.Module):
 
     Args:
         width, depth, activation: as the generator's.
-        input_noise: deviation of the noise on samples in [-1, 1] (twice the paper's 0.3, for data
-            in [0, 1]).
+        input_noise: standard deviation of the noise on samples in [-1, 1] (twice the paper's 0.3,
+            for data in [0, 1]).
         hidden_noise: of the noise on hidden features.
         critic_norm: `weight` in the paper.
     """

@@ -60,8 +60,8 @@ class EqualLinear(nn.Linear):
         return linear(x, self.weight * self.scale, self.bias * self.rate)
 
 
-def _draw(layer: nn.Conv2d | nn.Linear, deviation: float = 1.0, offset: float = 0.0) -> None:
-    nn.init.normal_(layer.weight, 0.0, deviation)
+def _draw(layer: nn.Conv2d | nn.Linear, std: float = 1.0, offset: float = 0.0) -> None:
+    nn.init.normal_(layer.weight, 0.0, std)
     if layer.bias is not None:
         nn.init.constant_(layer.bias, offset)
 

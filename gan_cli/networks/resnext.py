@@ -14,7 +14,8 @@ L = TypeVar("L", nn.Conv2d, nn.Linear)
 
 
 def drawn(layer: L, gain: float = 1.0) -> L:
-    """The layer, its weights drawn with deviation gain / sqrt(fan_in), its offsets at zero."""
+    """The layer, its weights drawn with standard deviation gain / sqrt(fan_in), its offsets at
+    zero."""
     nn.init.normal_(layer.weight, 0.0, gain / layer.weight[0].numel() ** 0.5)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -40,10 +41,10 @@ class Block(nn.Module):
         super().__init__()
         hidden = channels * expansion
         groups = hidden // group if hidden % group == 0 else 1
-        deviation = GAIN * blocks**-0.25
+        std = GAIN * blocks**-0.25
         self.residual = nn.Sequential(
-            drawn(nn.Conv2d(channels, hidden, 1), deviation), nn.LeakyReLU(0.2),
-            drawn(nn.Conv2d(hidden, hidden, 3, padding=1, groups=groups), deviation),
+            drawn(nn.Conv2d(channels, hidden, 1), std), nn.LeakyReLU(0.2),
+            drawn(nn.Conv2d(hidden, hidden, 3, padding=1, groups=groups), std),
             nn.LeakyReLU(0.2),
             drawn(nn.Conv2d(hidden, channels, 1, bias=False), 0.0),
         )  # fmt: skip

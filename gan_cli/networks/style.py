@@ -56,7 +56,7 @@ class Mapping(nn.Module):
 
 
 class AdaIN(nn.Module):
-    """Every map at mean 0 and deviation 1, then at a mean and a deviation that w says: (N, C, H, W)
+    """Every map at mean 0 and standard deviation 1, then at those that w says: (N, C, H, W)
     -> the same.
 
     Reference: Karras et al., 2019, arXiv 1812.04948, equation 1; w says how far the deviation is

@@ -67,8 +67,8 @@ def tags(runs: Sequence[Run], named: Sequence[str]) -> list[str]:
 def curves(
     groups: Sequence[Group], labels: Sequence[str], drawn: Sequence[str], background: str = "none"
 ) -> "Figure":
-    """Scalars over rounds, a panel each: a line for a group's mean, a band of one deviation where
-    it has seeds.
+    """Scalars over rounds, a panel each: a line for a group's mean, a band of one standard
+    deviation where it has seeds.
 
     Args:
         labels: what to call each group.
@@ -114,16 +114,15 @@ def _line(axes: "Axes", group: Group, tag: str, **style: Any) -> None:
     lines = [np.array(sorted(points)).T for points in series if points]
     if not lines:
         return
-    steps, mean, deviation = band(lines)
+    steps, mean, std = band(lines)
     axes.plot(steps, mean, lw=1.5, marker="o" if len(steps) <= 20 else None, ms=3, **style)
     if len(lines) > 1:
-        axes.fill_between(
-            steps, mean - deviation, mean + deviation, color=style["color"], alpha=0.18, lw=0
-        )
+        axes.fill_between(steps, mean - std, mean + std, color=style["color"], alpha=0.18, lw=0)
 
 
 def band(lines: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rounds, mean and deviation of several curves, each (2, n) and counted only as far as it goes.
+    """Rounds, mean and standard deviation of several curves, each (2, n) and counted only as far as
+    it goes.
 
     The deviation is that of a sample, and zero where a single curve is left.
     """
@@ -137,8 +136,8 @@ def band(lines: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarra
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # nowhere a finite value: a gap in the line
         mean = np.nanmean(values, axis=0)
-        deviation = np.where(count > 1, np.nanstd(values, axis=0, ddof=1), 0.0)
-    return steps, mean, deviation
+        std = np.where(count > 1, np.nanstd(values, axis=0, ddof=1), 0.0)
+    return steps, mean, std
 
 
 def _dress(axes: "Axes", tag: str) -> None:

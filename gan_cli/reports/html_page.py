@@ -50,7 +50,9 @@ class Leaf:
     values: list[str]
 
 
-def made(table: Table, damaged: Sequence[str], tags: Sequence[str], rows: str, columns: str) -> str:
+def render_page(
+    table: Table, damaged: Sequence[str], tags: Sequence[str], rows: str, columns: str
+) -> str:
     """The whole page.
 
     Args:

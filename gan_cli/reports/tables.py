@@ -32,11 +32,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Summary:
-    """A score over the seeds of a group. The deviation is that of a sample (n - 1); one seed has
+    """A score over the seeds of a group. The std is that of a sample (n - 1); one seed has
     none."""
 
     mean: float
-    deviation: float | None
+    std: float | None
 
     @property
     def sortable(self) -> str:
@@ -45,17 +45,15 @@ class Summary:
 
     def text(self, plus_minus: str = "+-") -> str:
         """`0.0743 +- 0.011`."""
-        return self.mean_text + (
-            "" if self.deviation is None else f" {plus_minus} {self.deviation_text}"
-        )
+        return self.mean_text + ("" if self.std is None else f" {plus_minus} {self.std_text}")
 
     @property
     def mean_text(self) -> str:
         return _short(self.mean, 4)
 
     @property
-    def deviation_text(self) -> str:
-        return "" if self.deviation is None else _short(self.deviation, 2)
+    def std_text(self) -> str:
+        return "" if self.std is None else _short(self.std, 2)
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ class Table:
         ]
 
 
-def made(groups: Sequence[Group], named: Sequence[str] = ()) -> Table:
+def build_table(groups: Sequence[Group], named: Sequence[str] = ()) -> Table:
     """The table of these groups.
 
     Args:
@@ -160,13 +158,13 @@ def _scores(runs: Sequence[Run], named: Sequence[str]) -> list[Score]:
 
 
 def summary(group: Group, score: Score) -> Summary | None:
-    """Mean and deviation over a group's runs that have the score."""
+    """Mean and std over a group's runs that have the score."""
     values = [value for run in group.runs if (value := score.of(run)) is not None]
     if not values:
         return None
     with np.errstate(all="ignore"):  # a run that diverged may have scored infinity
-        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        return Summary(float(np.mean(values)), deviation)
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        return Summary(float(np.mean(values)), std)
 
 
 def _leading(lower: bool | None, column: Sequence[Summary | None]) -> float | None:
@@ -207,14 +205,14 @@ def aligned(lines: Sequence[Sequence[str]], left: int) -> str:
 
 
 def spreadsheet(table: Table) -> str:
-    """CSV, with all digits: a column for each mean, and one behind it for the deviation."""
+    """CSV, with all digits: a column for each mean, and one behind it for the std."""
     count = len(table.keys)
     keys, scores = table.titles[:count], table.titles[count + 1 :]
     rows: list[list[object]] = [
         [*keys, "runs", *(title for score in scores for title in (score, f"{score} std"))]
     ]
     for row in table.rows:
-        pairs = [(entry.mean, entry.deviation) if entry else (None, None) for entry in row.scores]
+        pairs = [(entry.mean, entry.std) if entry else (None, None) for entry in row.scores]
         settings = map(on_one_line, row.settings)
         rows.append([*settings, len(row.group.runs), *(value for pair in pairs for value in pair)])
     return csv_text(rows).rstrip("\n")

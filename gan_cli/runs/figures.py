@@ -81,7 +81,7 @@ def layer_gradients(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     Reference: Gulrajani et al., 2017, arXiv 1704.00028, figure 1a, left: exploding and vanishing
     under clipping.
     """
-    norms = gradients_by_layer(trainer, dataset.few(dataset.train, SEEN))
+    norms = gradients_by_layer(trainer, dataset.sample(dataset.train, SEEN))
     figure = Figure(figsize=(5, 3), dpi=100, layout="tight")
     axes = figure.add_subplot(xlabel="layer of the critic", ylabel="log10 of the gradient norm")
     decades = np.log10(np.maximum(norms, SMALLEST))
@@ -168,7 +168,7 @@ def two_gaussians(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
         raise UserError(
             "figures=[two_gaussians]: needs model=two_critics and points of one coordinate."
         )
-    real, fake = dataset.some(dataset.heldout, 500).cpu(), _fakes(trainer, dataset)
+    real, fake = dataset.sample_x(dataset.heldout, 500).cpu(), _fakes(trainer, dataset)
     low, high = (float(pick(torch.cat([real, fake]))) for pick in (torch.min, torch.max))
     x = torch.linspace(low - 1, high + 1, 400).unsqueeze(1).requires_grad_()
     curves = {
@@ -220,9 +220,9 @@ def reconstructions(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
             "figures=[reconstructions]: needs a model with an encoder, such as model=bigan or "
             "model=aae."
         )
-    batch = dataset.few(dataset.heldout, 20)
+    batch = dataset.sample(dataset.heldout, 20)
     with torch.no_grad():
-        again = trainer.rendered.reconstruct(
+        again = trainer.eval_game.reconstruct(
             batch["x"], *(batch[name] for name in trainer.game.condition)
         )
     return _strip([batch["x"].cpu(), again.cpu()], dataset.spec)
@@ -235,7 +235,7 @@ def style_mixing(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
 
     Reference: Karras et al., 2019, arXiv 1812.04948, figure 3.
     """
-    game: Any = trainer.rendered
+    game: Any = trainer.eval_game
     if not hasattr(game, "mixed"):
         raise UserError("figures=[style_mixing]: needs a generator of styles; take model=stylegan.")
     latents = fixed_latents(game, 8).to(next(game.parameters()).device)
@@ -261,10 +261,10 @@ def latent_space(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
             "figures=[latent_space]: needs a model with an encoder, such as model=bigan or "
             "model=aae."
         )
-    batch = dataset.few(dataset.heldout, 2000)
+    batch = dataset.sample(dataset.heldout, 2000)
     noise.begin_turn("figure")
     with torch.no_grad():
-        codes, z = trainer.rendered.encode(batch["x"]).cpu(), trainer.game.prior(2000).cpu()  # type: ignore[operator]
+        codes, z = trainer.eval_game.encode(batch["x"]).cpu(), trainer.game.prior(2000).cpu()  # type: ignore[operator]
     figure = Figure(figsize=(5, 5), dpi=100, layout="tight")
     axes = figure.add_subplot(aspect="equal")
     axes.scatter(z[:, 0], z[:, 1], s=3, c="0.85", linewidths=0)
@@ -343,6 +343,6 @@ def gradients_by_layer(trainer: Trainer, batch: Mapping[str, Tensor]) -> list[fl
 @torch.no_grad()
 def _fakes(trainer: Trainer, dataset: Dataset) -> Tensor:
     noise.begin_turn("figure")
-    batch = dataset.few(dataset.train, 500)
+    batch = dataset.sample(dataset.train, 500)
     given = [batch[name] for name in trainer.game.condition]
-    return trainer.game.fakes(batch["x"], *given).cpu()  # type: ignore[operator]
+    return trainer.game.sample_fakes(batch["x"], *given).cpu()  # type: ignore[operator]

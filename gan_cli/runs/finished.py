@@ -159,7 +159,7 @@ def lower_is_better() -> dict[str, bool]:
 def _directions(plugins: tuple[str, ...]) -> dict[str, bool]:
     """As `lower_is_better`, with these plug-ins."""
     components = [*registry.metrics.components.values(), *registry.games.components.values()]
-    facts = [component.facts for component in components]
+    facts = [component.attributes for component in components]
     return {
         name: name in known["lower_is_better"]
         for known in facts

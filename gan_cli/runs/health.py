@@ -98,7 +98,7 @@ def _more_data(config: Mapping[str, Any]) -> list[str]:
 
 def _kind(data: str) -> str:
     return (
-        str(registry.datasets.components[data].facts.get("kind"))
+        str(registry.datasets.components[data].attributes.get("kind"))
         if data in registry.datasets.components
         else ""
     )

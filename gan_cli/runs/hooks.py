@@ -64,7 +64,9 @@ def render(game: Game, latents: Tensor) -> Tensor:
     """Samples of a game, on the CPU."""
     device = next(game.parameters()).device
     with at_rest(game):
-        return in_parts(lambda part: game.render(part.to(device)).cpu(), latents, rows=game.at_once)
+        return in_parts(
+            lambda part: game.render(part.to(device)).cpu(), latents, rows=game.chunk_size
+        )
 
 
 def own_scores(game: Game, heldout: Mapping[str, Tensor]) -> dict[str, float]:
@@ -167,7 +169,7 @@ class Logs(Hook):
         self.notes = notes
         count = min(self.SEEN, len(dataset.train["x"]), len(dataset.heldout["x"]))
         self.seen = [
-            dataset.few(fields, count, "observed") for fields in (dataset.train, dataset.heldout)
+            dataset.sample(fields, count, "observed") for fields in (dataset.train, dataset.heldout)
         ]
         self.latest: dict[str, float] = {}
 
@@ -187,7 +189,7 @@ class Logs(Hook):
         }
         noise.begin_turn("observe", trainer.seed, trainer.step)
         with at_rest(trainer.game):
-            observed = trainer.game.observe(*self.seen)
+            observed = trainer.game.diagnostics(*self.seen)
         scalars = terms | {tag: value for tag, value in observed.items() if value.dim() == 0}
         scalars |= _distance(trainer) | _followed(trainer.game)
         read = dict(zip(scalars, torch.stack(list(scalars.values())).tolist(), strict=True))
@@ -261,7 +263,7 @@ class Pictures(Hook):
         spec = self.dataset.spec
         if self.latents is None:
             self.latents = shown_latents(trainer.game, self.COUNT[spec.kind])
-        samples = render(trainer.rendered, self.latents)
+        samples = render(trainer.eval_game, self.latents)
         if spec.kind == "text":
             self._write_text(lines(samples, spec.vocabulary), trainer.step)
             return
@@ -333,10 +335,10 @@ class Health(Hook):
         these are too few."""
         if not (trainer.game.renders and trainer.game.diverse) or self.dataset.spec.kind == "text":
             return None
-        real = self.dataset.some(self.dataset.heldout, self.SEEN).cpu()
+        real = self.dataset.sample_x(self.dataset.heldout, self.SEEN).cpu()
         if len(real) < self.LEAST:
             return None
-        samples = render(trainer.rendered, fixed_latents(trainer.game, len(real)))
+        samples = render(trainer.eval_game, fixed_latents(trainer.game, len(real)))
         apart, real_apart = (
             torch.pdist(values.flatten(1)).mean().item() for values in (samples, real)
         )

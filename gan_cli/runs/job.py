@@ -16,7 +16,7 @@ from gan_cli import files, registry
 from gan_cli.config.check import DEFAULTS, GROUPS, check, differences, fingerprint, flatten
 from gan_cli.data.dataset import Dataset
 from gan_cli.devices import lease, processes
-from gan_cli.devices.hardware import choose_device, in_words, settings
+from gan_cli.devices.hardware import choose_device, explain_torch_errors, settings
 from gan_cli.devices.processes import World
 from gan_cli.errors import UserError
 from gan_cli.game import Game
@@ -75,7 +75,11 @@ def play(
         registry.add_plugin(plugin)
     world = processes.join()
     first = world.rank == 0
-    with rundir.hold(folder) if first else nullcontext(), settings(config, world), in_words(config):
+    with (
+        rundir.hold(folder) if first else nullcontext(),
+        settings(config, world),
+        explain_torch_errors(config),
+    ):
         state = _earlier(config, folder)
         if first:
             _write_down(config, folder, overrides)
@@ -86,7 +90,7 @@ def play(
             torch.cuda.set_device(device)  # where streams and recordings go that name none
         with world.first_on_this_machine():
             dataset = registry.datasets.build(config["data"], "data").to(device)
-        build.prepare(dataset, config)
+        build.keep_few_labels(dataset, config)
         _refuse_other_data(dataset, state, config, folder)
         trainer = _begun(config, folder, dataset, state, device, world)
         # what a process that was killed right after its checkpoint could not do
@@ -97,7 +101,7 @@ def play(
             trainer = _fit(config, folder, dataset, trainer, device)
         elif first:
             log.info("%s; nothing is left to do", _introduction(config, folder, trainer, device))
-        world.meet()  # so that none is taken for dead while another still saves
+        world.barrier()  # so that none is taken for dead while another still saves
         processes.leave()
         if trainer.interrupted and not trainer.finished:
             if first:
@@ -118,7 +122,7 @@ def _begun(
     world: World,
 ) -> Trainer:
     """The trainer where its last checkpoint left it, or at its start."""
-    if not world.same(state["step"] if state else 0):
+    if not world.all_equal(state["step"] if state else 0):
         raise UserError(
             f"hydra.run.dir={folder}: the processes find different checkpoints; all must see one "
             "disk."
@@ -162,7 +166,7 @@ def _fit(
                 config, folder, dataset, checkpoint.newest(folder / "checkpoints"), device, world
             )
             trainer.seconds = seconds
-            trainer.roll_on(again)
+            trainer.reseed(again)
             stage.enter(trainer)
             log.warning(
                 "%s; going back to step %d with other random numbers (%d of max_rollbacks=%d)",
@@ -246,7 +250,11 @@ def _refuse_other_data(
     dataset: Dataset, state: Mapping[str, Any] | None, config: Mapping[str, Any], folder: Path
 ) -> None:
     """A run goes on with the data it began with."""
-    if state and state.get("mark", dataset.mark) != dataset.mark and config["resume"] != "force":
+    if (
+        state
+        and state.get("mark", dataset.digest) != dataset.digest
+        and config["resume"] != "force"
+    ):
         raise UserError(
             f"hydra.run.dir={folder}: the data is not what this run began with; bring it back, "
             "choose another folder, or resume=force to go on all the same."
@@ -335,7 +343,7 @@ def hooks_of(
     config: Mapping[str, Any], folder: Path, trainer: Trainer, dataset: Dataset, introduction: str
 ) -> list[hooks.Hook]:
     """All that happens beside the rounds of a run, in order."""
-    text, reading = yaml.safe_dump(dict(config), sort_keys=False), trainer.game.reading()
+    text, reading = yaml.safe_dump(dict(config), sort_keys=False), trainer.game.how_to_read()
     # refuses an objective that nobody gives, before a file is open
     table = _table(config, dataset, trainer.game)
     recorder = Recorder(folder, trainer.step)
@@ -352,7 +360,7 @@ def hooks_of(
         "format": checkpoint.FORMAT,
         "config": text,
         "data": dataset.spec.plain(),
-        "mark": dataset.mark,
+        "mark": dataset.digest,
     }
     every, keep = config["checkpoint_every"], config["keep_checkpoints"]
     shown = [hooks.Pictures(recorder, dataset, config["sample_every"], folder / "samples")]
@@ -377,7 +385,7 @@ def _table(
     """What TensorBoard's table of runs shows: the settings that decide what is learnt, and the
     scores."""
     scored_by = _scored_by(config["objective"], dataset, game)
-    names = [*registry.metrics.components[scored_by].facts["scores"]] if scored_by else []
+    names = [*registry.metrics.components[scored_by].attributes["scores"]] if scored_by else []
     leaves = {
         key: value
         for key, value in flatten(config).items()
@@ -411,8 +419,8 @@ def _scored_by(objective: str | None, dataset: Dataset, game: Game) -> str:
 
     Raises UserError where neither the data nor the game gives it.
     """
-    names, own = dataset.scored_by if game.renders else [], type(game).objectives
-    given = {name: registry.metrics.components[name].facts["objectives"] for name in names}
+    names, own = dataset.default_metrics if game.renders else [], type(game).objectives
+    given = {name: registry.metrics.components[name].attributes["objectives"] for name in names}
     for name, scores in given.items():
         if objective is None or objective in (*scores, *own):
             return name
@@ -430,7 +438,7 @@ TABLE = ("seed", "batch_size", "steps")  # the root's keys in the table, beside 
 
 def _shard_notes(trainer: Trainer) -> list[str]:
     """What a run whose batches are cut must say, if its game is not the same for it."""
-    count, couplings = trainer.shards.count, trainer.game.couplings()
+    count, couplings = trainer.shards.count, trainer.game.batch_dependencies()
     if count == 1 or not couplings:
         return []
     rows = trainer.batches.batch_size // count

@@ -41,7 +41,7 @@ class Scores(Hook):
         """Refuse at once what only some data or models give, and this does not: a few samples
         tell."""
         if self.objective and not trainer.finished:
-            self._refuse_unless_among(self._scores(trainer.rendered, FEW))
+            self._refuse_unless_among(self._scores(trainer.eval_game, FEW))
         own = type(trainer.game).objectives
         self.objective = self.objective or (
             self.metric.objective if self.metric else next(iter(own), None)
@@ -51,7 +51,7 @@ class Scores(Hook):
         if not due(self.every, trainer):
             return
         trainer.objective = self.objective
-        trainer.scores = self._scores(trainer.rendered, None)
+        trainer.scores = self._scores(trainer.eval_game, None)
         self._refuse_unless_among(trainer.scores)
         self.recorder.scalars({f"metrics/{name}": value for name, value in trainer.scores.items()})
         self.previous_best = trainer.best

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from gan_cli import pictures
-from gan_cli.commands.sample import Generator, Mode, SampleConfig, latents_of, prepared, rows_of
+from gan_cli.commands.sample import (
+    Generator,
+    Mode,
+    SampleConfig,
+    latents_of,
+    load_generator,
+    rows_of,
+)
 from gan_cli.data import text
 from gan_cli.data.columns import structured
 from gan_cli.data.dataset import Dataset
@@ -36,7 +43,7 @@ def write_drawn(
         return
 
     classes = generator.classes(config.classes)
-    samples, columns, said = made(
+    samples, columns, said = render_mode(
         config, generator, latents, dataset, len(classes) if len(classes) > 1 else 0
     )
     if mode is Mode.images:
@@ -52,7 +59,7 @@ def write_drawn(
     )
 
 
-def made(
+def render_mode(
     config: SampleConfig,
     generator: Generator,
     latents: Tensor,
@@ -69,7 +76,7 @@ def made(
             "",
         )
     if config.mode is Mode.truncate:
-        return generator.render(walks.inwards(generator.game, latents, steps)), steps, ""
+        return generator.render(walks.truncation_sweep(generator.game, latents, steps)), steps, ""
     if config.mode is Mode.traverse and config.dimension is not None:
         return generator.render(walks.along(latents, config.dimension, steps)), steps, ""
     if config.mode is Mode.traverse:
@@ -92,7 +99,7 @@ def _beside_nearest(
         raise UserError(f"mode=nearest: shows images; the checkpoint makes {generator.spec.kind}.")
     dataset = load()
     found, distances = walks.nearest(samples, dataset)
-    _, usual = walks.nearest(dataset.some(dataset.heldout, len(samples)), dataset, 1)
+    _, usual = walks.nearest(dataset.sample_x(dataset.heldout, len(samples)), dataset, 1)
     said = (
         f"; nearest training sample at {distances[:, 0].median():.3g}, from held-out samples "
         f"at {usual.median():.3g}"
@@ -190,7 +197,7 @@ def write_timeline(config: SampleConfig, output: Path) -> None:
     """The same samples by each checkpoint of a run, a frame each."""
     frames, run = [], run_or_file(config.checkpoint)
     for path in walks.frames_of(run):
-        generator = prepared(config, path)
+        generator = load_generator(config, path)
         if generator.spec.kind == "text":
             raise UserError("mode=timeline: shows pictures; the checkpoint makes text.")
         seeds, labels = rows_of(config, generator)
@@ -218,7 +225,7 @@ def write_through_codes(
             f"mode={config.mode.value}: the data have {dataset.spec.classes} classes, the "
             f"checkpoint's model {generator.spec.classes}; take data= of the same classes."
         )
-    batch = dataset.few(dataset.heldout, config.n, f"sampled {config.seed}")
+    batch = dataset.sample(dataset.heldout, config.n, f"sampled {config.seed}")
     with torch.no_grad():
         if config.mode is Mode.encode:
             labels = {"y": batch["y"].numpy()} if "y" in batch else {}

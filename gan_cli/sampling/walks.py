@@ -85,7 +85,7 @@ def along(latents: Tensor, dimension: int, steps: int) -> Tensor:
     return rows
 
 
-def inwards(game: Game, latents: Tensor, steps: int) -> Tensor:
+def truncation_sweep(game: Game, latents: Tensor, steps: int) -> Tensor:
     """Each row from the middle of the prior outwards to itself, side by side: (n * steps,
     latent)."""
     shares = torch.linspace(0, 1, steps).repeat(len(latents))

@@ -18,7 +18,7 @@ from gan_cli import noise, registry
 from gan_cli.config.check import DEFAULTS, flatten, players, role_nodes
 from gan_cli.data.batches import Batches
 from gan_cli.data.dataset import Dataset, Spec
-from gan_cli.devices.hardware import keep_memory, multiply, settled, with_precision
+from gan_cli.devices.hardware import keep_memory, resolve_auto, set_tf32, with_precision
 from gan_cli.devices.processes import World
 from gan_cli.errors import UserError
 from gan_cli.files import memory
@@ -68,7 +68,7 @@ def _networks(config: Mapping[str, Any], spec: Spec) -> dict[str, nn.Module]:
 
 def role_networks(config: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
     """Role and node of each of a game's networks, by attribute."""
-    roles = registry.games.component(config["model"]["name"], "model").facts["roles"]
+    roles = registry.games.component(config["model"]["name"], "model").attributes["roles"]
     nodes = role_nodes(config["network"], roles.values())
     return {name: (role, nodes[role]) for name, role in roles.items()}
 
@@ -168,7 +168,7 @@ def rebuilt(text: str, spec: Spec, plugins: Sequence[str], renders: bool = True)
     config = yaml.safe_load(text)
     _trust(config.get("plugins") or [], plugins)
     game = build_game(config, spec)
-    game.at_once = _at_once(game, config)
+    game.chunk_size = _chunk_size(game, config)
     if renders and not game.renders:
         raise UserError(f"model={config['model']['name']} makes no samples.")
     return game.eval().requires_grad_(False)
@@ -239,7 +239,7 @@ def _trust(needed: Sequence[str], named: Sequence[str]) -> None:
         )
 
 
-def prepare(dataset: Dataset, config: Mapping[str, Any]) -> None:
+def keep_few_labels(dataset: Dataset, config: Mapping[str, Any]) -> None:
     """Keep the labels of a few samples, for a game that learns from those."""
     if (per_class := config["model"].get("labels_per_class")) and dataset.spec.classes:
         dataset.keep_labels(per_class, config["seed"])
@@ -250,8 +250,8 @@ def build_trainer(
 ) -> Trainer:
     """The trainer of a checked configuration, before its first round."""
     noise.begin_turn("weights", config["seed"])
-    hardware, choices = settled(config["hardware"], device)
-    multiply(hardware["precision"])
+    hardware, choices = resolve_auto(config["hardware"], device)
+    set_tf32(hardware["precision"])
     keep_memory()
     game = build_game(config, dataset.spec).to(device)
     if hardware["channels_last"]:
@@ -279,13 +279,15 @@ def build_trainer(
         )
     shards = Shards(hardware["shards"], world, hardware["reduce"])
     shards.check(game)
-    game.at_once = _at_once(game, config)
+    game.chunk_size = _chunk_size(game, config)
     ema = None if game.ema is None else _averaged_copy(game)
     scaled = hardware["precision"] == "fp16"
-    looks = [config[f"{what}_every"] for what in ("log", "sample", "evaluate", "checkpoint")]
+    nan_check_every = [
+        config[f"{what}_every"] for what in ("log", "sample", "evaluate", "checkpoint")
+    ]
     trainer = Trainer(
         game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema,
-        shards, scaled, looks,
+        shards, scaled, nan_check_every,
         _timed(config),
     )  # fmt: skip
     trainer.hardware, trainer.choices = hardware, choices
@@ -318,11 +320,11 @@ def _timed(config: Mapping[str, Any]) -> list[str]:
     return sorted({parts[part] for part, spanning in whole.items() if spanning})
 
 
-def _at_once(game: Game, config: Mapping[str, Any]) -> int:
+def _chunk_size(game: Game, config: Mapping[str, Any]) -> int:
     """How many samples to compute at a time beside the turns: no more than one of these does, in a
     run and after it."""
     shards = max(1, config["hardware"].get("shards", 1))
-    return min(game.at_once, max(16, config["batch_size"] // shards))
+    return min(game.chunk_size, max(16, config["batch_size"] // shards))
 
 
 def _hold_to_contracts(trainer: Trainer, spec: Spec, config: Mapping[str, Any]) -> None:
@@ -335,7 +337,7 @@ def _hold_to_contracts(trainer: Trainer, spec: Spec, config: Mapping[str, Any]) 
             said = f"network={node['name'].partition('.')[0]} ({role})"
             contracts.network(game.get_submodule(attribute), said, role, shapes[attribute])
     contracts.rendered(game, spec, f"model={name}")
-    trainer.forward = contracts.turns(trainer.forward, f"model={name}")
+    trainer.terms_fn = contracts.turns(trainer.terms_fn, f"model={name}")
 
 
 def _hasten(trainer: Trainer) -> None:
@@ -343,7 +345,7 @@ def _hasten(trainer: Trainer) -> None:
     if trainer.hardware["compile"]:
         from gan_cli.training.compiled import Compiled
 
-        trainer.forward = Compiled(trainer.game, trainer.hardware["precision"])
+        trainer.terms_fn = Compiled(trainer.game, trainer.hardware["precision"])
     wanted = trainer.hardware["cuda_graph"]
     if not wanted or (wanted == "auto" and next(trainer.game.parameters()).device.type != "cuda"):
         trainer.hardware["cuda_graph"] = False
@@ -355,7 +357,7 @@ def _hasten(trainer: Trainer) -> None:
             raise UserError(f"hardware.cuda_graph=true: {obstacle}; set it to auto or false.")
         trainer.choices.append(f"hardware.cuda_graph=false: {obstacle}")
     else:
-        trainer.playing = capture.Recorded(trainer)
+        trainer.turn_fn = capture.Recorded(trainer)
         trainer.choices += (
             [] if wanted is True else ["hardware.cuda_graph=true: a turn is one launch"]
         )
@@ -370,7 +372,9 @@ def _refuse_missing_fields(game: Game, dataset: Dataset, config: Mapping[str, An
         needed = {field.removesuffix("_labelled") for field in missing}
         known = registry.datasets.components
         able = [
-            name for name, found in known.items() if needed <= set(found.facts.get("fields", ()))
+            name
+            for name, found in known.items()
+            if needed <= set(found.attributes.get("fields", ()))
         ]
         takes = f"take data={', data='.join(sorted(able))}" if able else "take data that has them"
         model, data = config["model"]["name"], config["data"]["name"]

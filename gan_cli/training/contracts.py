@@ -164,7 +164,7 @@ def metric(component: Any, name: str, dataset: Dataset) -> Any:
         return f"it gives no `{absent[0]}`, which it names as an objective." if absent else None
 
     held(component, f"metrics={name}", __call__=check)
-    few = dataset.few(dataset.heldout, FEW)
+    few = dataset.sample(dataset.heldout, FEW)
     try:
         component(few["x"].cpu(), few["y"].cpu() if "y" in few else None)
     except UserError:

@@ -29,7 +29,7 @@ def obstacle(trainer: Trainer) -> str:
     device = next(trainer.game.parameters()).device
     if device.type != "cuda":
         return f"a graph needs a CUDA device, not {device.type}"
-    if trainer.batches.home != device:
+    if trainer.batches.storage_device != device:
         return "the data stays on the host"
     if trainer.shards.count > 1:
         return f"a batch is played in {trainer.shards.count} shards"

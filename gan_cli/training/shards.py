@@ -60,15 +60,17 @@ class Shards:
     Args:
         count: how many there are, over all processes; a multiple of their number.
         world: the processes.
-        travels: `bf16` sends the gradients to the other processes in half the bytes, rounded.
+        reduce_dtype: `bf16` sends the gradients to the other processes in half the bytes, rounded.
 
     Attributes:
         state: of every buffer that each shard has for itself, what each has, (count, *shape); part
             of a checkpoint.
     """
 
-    def __init__(self, count: int = 1, world: World | None = None, travels: str = "fp32") -> None:
-        self.count, self.world, self.travels = count, world or World(), travels
+    def __init__(
+        self, count: int = 1, world: World | None = None, reduce_dtype: str = "fp32"
+    ) -> None:
+        self.count, self.world, self.reduce_dtype = count, world or World(), reduce_dtype
         each = count // self.world.size
         self.own = range(self.world.rank * each, (self.world.rank + 1) * each)
         self.state: dict[str, Tensor] = {}
@@ -154,7 +156,7 @@ class Shards:
 
     def _over_all(self, own: Tensor, gradients: int) -> Tensor:
         """The sum over all processes; the first so many numbers are gradients."""
-        if self.travels == "fp32" or self.world.size == 1:
+        if self.reduce_dtype == "fp32" or self.world.size == 1:
             return self.world.sum(own)
         rounded, rest = own[:gradients].bfloat16(), own[gradients:].clone()
         return torch.cat([self.world.sum(rounded).float(), self.world.sum(rest)])

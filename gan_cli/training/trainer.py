@@ -48,7 +48,8 @@ class Trainer:
             given.
         scaled: scale every loss before it goes backward, as float16 needs it (Micikevicius et al.,
             2018, arXiv 1710.03740); a turn whose gradients overflow does not step.
-        looks: after so many rounds each, and at the end, what was computed must have been finite.
+        nan_check_every: intervals in rounds at which terms and weights are checked for NaN and
+            infinity; they always are at the end.
         timed: which of `schedule` and `game` span the whole run, and so follow the time where that
             ends it; see `position`.
     """
@@ -65,7 +66,7 @@ class Trainer:
         ema: Game | None = None,
         shards: Shards | None = None,
         scaled: bool = False,
-        looks: Sequence[int] = (),
+        nan_check_every: Sequence[int] = (),
         timed: Collection[str] = (),
     ) -> None:
         self.game = game
@@ -77,9 +78,10 @@ class Trainer:
         self.shards = shards or Shards()
         device = next(game.parameters()).device.type
         self.scalers = {name: GradScaler(device, enabled=scaled) for name in optimizers}
-        self.looks, self.watch = [every for every in looks if every], Watch()
-        self.forward: Callable[[Turn, Fields], Terms] = game.play  # or the same compiled
-        self.playing: Callable[[Turn, Tensor], Terms] = self.play_turn  # or the same recorded
+        self.nan_check_every = [every for every in nan_check_every if every]
+        self.watch = Watch()
+        self.terms_fn: Callable[[Turn, Fields], Terms] = game.play  # or the same compiled
+        self.turn_fn: Callable[[Turn, Tensor], Terms] = self.play_turn  # or the same recorded
         self.step, self.seconds, self.rollbacks = 0, 0.0, 0
         self.signalled: int | None = None  # the signal that asked this process to stop
         self.interrupted: int | None = None  # the signal that stops the run, in all its processes
@@ -109,7 +111,7 @@ class Trainer:
         )
 
     @property
-    def luck(self) -> int:
+    def effective_seed(self) -> int:
         """What all that is random in a turn follows from: the seed, and another number after every
         rollback."""
         return noise.mix(self.seed, "rollback", self.rollbacks) if self.rollbacks else self.seed
@@ -130,7 +132,7 @@ class Trainer:
         return max(self.step, int(self.steps * min(1.0, self.seconds / (60 * self.minutes))))
 
     @property
-    def rendered(self) -> Game:
+    def eval_game(self) -> Game:
         """The game whose samples are shown and scored: the average if there is one."""
         return self.ema or self.game
 
@@ -149,12 +151,12 @@ class Trainer:
             self.ending = self.finished
             while not self.ending:
                 self.play_round()
-                self.attend(started, hooks)
+                self.after_round(started, hooks)
         finally:
             for hook in reversed(hooks):
                 hook.close()
 
-    def attend(self, started: float, hooks: Sequence[Hook]) -> None:
+    def after_round(self, started: float, hooks: Sequence[Hook]) -> None:
         """What is beside a round that was just played: time, signals, a look at what is finite, the
         hooks.
 
@@ -162,10 +164,10 @@ class Trainer:
             started: when the clock would have stood at zero.
         """
         elapsed = time.monotonic() - started
-        self.seconds, self.interrupted = self.shards.world.latest(elapsed, self.signalled)
+        self.seconds, self.interrupted = self.shards.world.agree_on_stop(elapsed, self.signalled)
         # once a round: the hooks must see the same
         self.ending = self.finished or self.interrupted is not None
-        if self.ending or any(self.step % every == 0 for every in self.looks):
+        if self.ending or any(self.step % every == 0 for every in self.nan_check_every):
             self.watch.read(self.game)
         for hook in hooks:
             hook.after_round(self)
@@ -180,7 +182,7 @@ class Trainer:
                 for group, base in zip(optimizer.param_groups, self._base_rates[name], strict=True):
                     _set_rate(group, base * factor)
         for game in filter(None, [self.game, self.ema]):
-            noise.begin_turn("round", self.luck, self.step)
+            noise.begin_turn("round", self.effective_seed, self.step)
             game.begin_round(self.position("game"))
         for i, turn in enumerate(self.game.turns(self.step)):
             # also where a game leaves out the turn that would have drawn it
@@ -197,7 +199,7 @@ class Trainer:
         """
         name = turn.player.name
         self._let_move(turn.player)
-        terms = self.playing(turn, rows)
+        terms = self.turn_fn(turn, rows)
         self.watch.note(name, terms, self.step)
         self.terms[name] = {**self.terms.get(name, {}), **terms}  # lazy terms: their last value
         self.played[name] = self.step
@@ -209,7 +211,12 @@ class Trainer:
     def seed_turn(self, turn: Turn, shard: int = 0) -> None:
         """Let all random numbers of a turn, of one of its shards, follow from where the run is."""
         noise.begin_turn(
-            "turn", self.luck, self.step, turn.index, shard=shard, shards=self.shards.count
+            "turn",
+            self.effective_seed,
+            self.step,
+            turn.index,
+            shard=shard,
+            shards=self.shards.count,
         )
 
     def compute(
@@ -224,7 +231,7 @@ class Trainer:
 
         def part(shard: int) -> Terms:
             seed(turn, shard)
-            terms = self.forward(turn, self.batches.take(parts[shard]))
+            terms = self.terms_fn(turn, self.batches.gather(parts[shard]))
             first, *others = terms.values()
             # backward to the weights and nowhere else: a penalty's points are leaves too
             scaler.scale(sum(others, first)).backward(inputs=weights)
@@ -233,7 +240,7 @@ class Trainer:
         terms = self.shards.play(self.game, weights, part)
         scaler.step(optimizer)
         scaler.update()
-        self.game.moved(turn)
+        self.game.after_step(turn)
         return terms
 
     def _let_move(self, player: Player) -> None:
@@ -272,16 +279,16 @@ class Trainer:
             "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items()},
         }
 
-    def roll_on(self, rollbacks: int) -> None:
+    def reseed(self, rollbacks: int) -> None:
         """Draw other noise, and the data in another order, than before this many rollbacks."""
         self.rollbacks = rollbacks
-        self.batches.seed = self.luck
+        self.batches.seed = self.effective_seed
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken, bit for bit."""
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         self.batches.position = state["position"]
-        self.roll_on(state["rollbacks"])
+        self.reseed(state["rollbacks"])
         self.scores, self.objective = state["scores"], state["objective"]
         device = next(self.game.parameters()).device
         saved = state.get("terms", {})
