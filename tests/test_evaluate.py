@@ -10,6 +10,7 @@ from conftest import MODELS, TINY, fitting, mostly_slow, write_mnist
 from torch import nn
 
 from gan_cli.runs import hooks, scores
+from gan_cli.training import rendering
 
 Command = Callable[..., tuple[int, str]]
 QUICK = (
@@ -107,7 +108,7 @@ def test_nothing_is_scored_or_drawn_in_training_mode(
 
 def test_rest_ends_in_the_mode_in_which_it_began() -> None:
     game = nn.ModuleDict({"resting": nn.Dropout().eval(), "playing": nn.Sequential(nn.Dropout())})
-    with hooks.at_rest(game):  # type: ignore[arg-type]
+    with rendering.at_rest(game):  # type: ignore[arg-type]
         assert not any(module.training for module in game.modules())
     assert [module.training for module in game.modules()] == [True, False, True, True]
 

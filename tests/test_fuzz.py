@@ -21,7 +21,7 @@ from gan_cli.commands import mistakes
 from gan_cli.config.check import GROUPS, options
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.runs import checkpoint
-from gan_cli.training.build import load_game
+from gan_cli.runs.restore import load_game
 
 FIXTURE = Path(__file__).parent / "fixtures" / "format_1.pt"
 GOOD = FIXTURE.read_bytes()

@@ -193,8 +193,8 @@ def test_submitit_puts_a_noticed_run_into_the_queue_again(tmp_path: Path) -> Non
 
 def test_a_second_ctrl_c_quits_at_once_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     code = (
-        "import time\nfrom gan_cli import hooks\nfrom gan_cli.main import train\n"
-        "hooks.EMA.after_round = lambda self, trainer: time.sleep(0 if trainer.step < 3 else "
+        "import time\nfrom gan_cli.training.ema import EMA\nfrom gan_cli.main import train\n"
+        "EMA.after_round = lambda self, trainer: time.sleep(0 if trainer.step < 3 else "
         "60)\ntrain()"
     )
     typed = [*RUN, "steps=1000", "checkpoint_every=1", "hydra.run.dir=run"]

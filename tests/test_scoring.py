@@ -28,6 +28,7 @@ from gan_cli.metrics.scoring import scored
 from gan_cli.runs import hooks
 from gan_cli.runs.scores import Scores
 from gan_cli.sweeps import multirun
+from gan_cli.training import rendering
 
 Command = Callable[..., tuple[int, str]]
 CPU = torch.device("cpu")
@@ -236,7 +237,7 @@ def test_no_more_of_the_data_is_decoded_than_is_looked_at(
     metric = registry.metrics.build(
         {"name": "classifier", "n": 450}, "metrics", dataset=dataset, device=CPU
     )
-    hooks.own_scores(trainer.game, decoded.heldout_of(dataset))
+    rendering.own_scores(trainer.game, decoded.heldout_of(dataset))
     assert metric.samples == 450 and most and max(most) <= 100
 
 
@@ -301,6 +302,7 @@ from typing import ClassVar
 from gan_cli.data.decoded import parts
 from gan_cli.games.fixed_generator import FixedGenerator
 from gan_cli.registry import games
+from gan_cli.training import rendering
 
 @games.register("judge")
 class Judge(FixedGenerator):

@@ -10,8 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gan_cli.runs.hooks import Hook, Logs
-from gan_cli.training.trainer import Trainer
+from gan_cli.runs.hooks import Logs
+from gan_cli.training.trainer import Hook, Trainer
 
 log = logging.getLogger(__name__)
 

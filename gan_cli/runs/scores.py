@@ -12,9 +12,10 @@ from gan_cli.data.decoded import heldout_of
 from gan_cli.errors import UserError
 from gan_cli.game import Game
 from gan_cli.metrics.scoring import scored
-from gan_cli.runs.hooks import Hook, due, fixed_latents, own_scores, rendered
+from gan_cli.runs.hooks import due
 from gan_cli.runs.recorder import Recorder
-from gan_cli.training.trainer import Trainer
+from gan_cli.training.rendering import fixed_latents, own_scores, rendered_parts
+from gan_cli.training.trainer import Hook, Trainer
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Scores(Hook):
             return own
         if self.latents is None:
             self.latents = fixed_latents(game, self.metric.samples)
-        samples = rendered(game, self.latents[:few], self.heldout.dataset.spec)
+        samples = rendered_parts(game, self.latents[:few], self.heldout.dataset.spec)
         return {**scored({"data": self.metric}, samples)["data"], **own}
 
     def _improves(self, value: float, trainer: Trainer) -> bool:

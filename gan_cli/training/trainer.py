@@ -3,7 +3,7 @@ a hook."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,11 @@ from gan_cli.training.nan_check import Watch
 from gan_cli.training.shards import Shards
 
 
-class Hook(Protocol):
-    """Something that happens beside the rounds. Hooks run in their order; checkpoints come last."""
+class Hook:
+    """Something that happens beside the rounds; this one does nothing and is the base of all.
+
+    Hooks run in their order; checkpoints come last.
+    """
 
     def start(self, trainer: "Trainer") -> None:
         """Before the first round."""
@@ -28,7 +31,7 @@ class Hook(Protocol):
         """After each round; `trainer.step` counts the rounds played."""
 
     def close(self) -> None:
-        """In any case, at the end."""
+        """At the end, in any case."""
 
 
 class Trainer:
