@@ -302,7 +302,6 @@ from typing import ClassVar
 from gan_cli.data.decoded import parts
 from gan_cli.games.fixed_generator import FixedGenerator
 from gan_cli.registry import games
-from gan_cli.training import rendering
 
 @games.register("judge")
 class Judge(FixedGenerator):
