@@ -89,7 +89,7 @@ def test_nothing_is_scored_or_drawn_in_training_mode(
 
         monkeypatch.setattr(module, name, call)
 
-    for module, name in ((hooks, "render"), (hooks, "own_scores"), (scores, "own_scores")):
+    for module, name in ((rendering, "render"), (hooks, "render"), (scores, "own_scores")):
         watched(module, name)
     handle = torch.nn.modules.module.register_module_forward_pre_hook(note)
     try:

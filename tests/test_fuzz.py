@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from gan_cli.commands import mistakes
-from gan_cli.config.check import GROUPS, options
+from gan_cli.config.options import options
+from gan_cli.config.schema import GROUPS
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.runs import checkpoint
 from gan_cli.runs.restore import load_game

@@ -21,7 +21,7 @@ import yaml
 from conftest import compose, mostly_slow, start
 from test_zoo import assert_same_state
 
-from gan_cli.config.check import fingerprint
+from gan_cli.config.identity import fingerprint
 from gan_cli.errors import UserError
 from gan_cli.registry import Registry
 from gan_cli.runs import checkpoint, hooks, rundir

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gan_cli import registry
 from gan_cli.benchmarks import loops, speed
 from gan_cli.commands import bench
-from gan_cli.config.check import differences, fingerprint
+from gan_cli.config.identity import differences, fingerprint
 from gan_cli.devices import hardware
 from gan_cli.errors import UserError
 from gan_cli.networks import dcgan, layers, mlp, resnet

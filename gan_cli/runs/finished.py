@@ -18,8 +18,10 @@ from typing import Any
 
 import yaml
 
-from gan_cli import registry
-from gan_cli.config.check import DEFAULTS, HARMLESS, configs, flatten
+from gan_cli.config.identity import HARMLESS, flatten
+from gan_cli.config.objectives import lower_is_better
+from gan_cli.config.options import configs
+from gan_cli.config.schema import DEFAULTS
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.files import SMALL, leads_out, read_text
 from gan_cli.reading.safe_yaml import read_yaml
@@ -147,24 +149,6 @@ def shown(value: Any) -> str:
     return on_one_line(
         value if isinstance(value, str) else json.dumps(value, default=str, skipkeys=True)
     )
-
-
-def lower_is_better() -> dict[str, bool]:
-    """Of every score that can get better, whether lower is better. Read from the source of metrics
-    and games."""
-    return _directions(tuple(registry.PLUGINS))
-
-
-@functools.cache
-def _directions(plugins: tuple[str, ...]) -> dict[str, bool]:
-    """As `lower_is_better`, with these plug-ins."""
-    components = [*registry.metrics.components.values(), *registry.games.components.values()]
-    facts = [component.attributes for component in components]
-    return {
-        name: name in known["lower_is_better"]
-        for known in facts
-        for name in known.get("objectives", ())
-    }
 
 
 @functools.cache

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from gan_cli import noise, pictures, registry
+from gan_cli.config.objectives import lower_is_better
 from gan_cli.data.dataset import Dataset
 from gan_cli.data.text import lines
 from gan_cli.errors import UserError
 from gan_cli.files import link, tolerated, write_json, write_text
 from gan_cli.game import Game
 from gan_cli.runs import checkpoint, health, rundir
-from gan_cli.runs.finished import lower_is_better
 from gan_cli.runs.recorder import Recorder
 from gan_cli.training.rendering import at_rest, fixed_latents, render, shown_latents
 from gan_cli.training.trainer import Hook, Trainer

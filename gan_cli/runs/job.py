@@ -11,7 +11,9 @@ import yaml
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gan_cli import files, registry
-from gan_cli.config.check import DEFAULTS, check, differences, fingerprint
+from gan_cli.config.check import check
+from gan_cli.config.identity import differences, fingerprint
+from gan_cli.config.schema import DEFAULTS
 from gan_cli.data.dataset import Dataset
 from gan_cli.devices import lease, processes
 from gan_cli.devices.hardware import choose_device, explain_torch_errors, settings

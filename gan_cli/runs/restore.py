@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from gan_cli import registry
-from gan_cli.config.check import option, options
+from gan_cli.config.options import option, options
+from gan_cli.config.roles import with_role_networks
 from gan_cli.data.dataset import Spec
 from gan_cli.errors import UserError
 from gan_cli.game import Game
@@ -59,7 +60,7 @@ def rebuilt(text: str, spec: Spec, plugins: Sequence[str], renders: bool = True)
     UserError if it makes no samples where it must, or needs other plug-ins."""
     config = yaml.safe_load(text)
     _trust(config.get("plugins") or [], plugins)
-    game = build_game(config, spec)
+    game = build_game({**config, "network": with_role_networks(config)}, spec)
     game.chunk_size = chunk_size(game, config)
     if renders and not game.renders:
         raise UserError(f"model={config['model']['name']} makes no samples.")

@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 
 from gan_cli import registry
-from gan_cli.config.check import GROUPS, flatten
+from gan_cli.config.identity import flatten
+from gan_cli.config.schema import GROUPS
 from gan_cli.data.dataset import Dataset
 from gan_cli.errors import UserError
 from gan_cli.game import Game

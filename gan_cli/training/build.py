@@ -11,7 +11,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from gan_cli import noise, registry
-from gan_cli.config.check import DEFAULTS, flatten, players, role_nodes
+from gan_cli.config.identity import flatten
+from gan_cli.config.roles import players, role_networks
+from gan_cli.config.schema import DEFAULTS
 from gan_cli.data.batches import Batches
 from gan_cli.data.dataset import Dataset, Spec
 from gan_cli.devices.hardware import keep_memory, resolve_auto, set_tf32, with_precision
@@ -58,13 +60,6 @@ def _networks(config: Mapping[str, Any], spec: Spec) -> dict[str, nn.Module]:
         name: registry.networks.build(node, f"network.{role}", **shapes[name])
         for name, (role, node) in role_networks(config).items()
     }
-
-
-def role_networks(config: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Role and node of each of a game's networks, by attribute."""
-    roles = registry.games.component(config["model"]["name"], "model").attributes["roles"]
-    nodes = role_nodes(config["network"], roles.values())
-    return {name: (role, nodes[role]) for name, role in roles.items()}
 
 
 def refuse_absurd_sizes(config: Mapping[str, Any], spec: Spec) -> None:
