@@ -169,7 +169,7 @@ def test_a_run_whose_time_is_up_when_it_diverges_has_failed(command: Command) ->
 
 def test_the_count_of_rollbacks_is_kept_and_changes_what_is_drawn(tmp_path: Path) -> None:
     first, second, third = (make_trainer(*RUN[:4]) for _ in range(3))
-    second.reseed(1)
+    second.roll_back(1, 0.0)
     third.load_state_dict(second.state_dict())
     assert (
         first.luck == first.seed

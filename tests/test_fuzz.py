@@ -445,6 +445,6 @@ def test_a_file_of_every_past_format_is_read(version: int, tmp_path: Path) -> No
         "data.size=200",
     )
     trainer.load_state_dict(state)
-    assert trainer.step == 3 and trainer.rollbacks == 0 and trainer.scores == {}
+    assert trainer.step == 3 and trainer.rollbacks == 0 and trainer.scoreboard.scores == {}
     trainer.play_round()
     assert read(path.read_bytes(), Path("bad.pt")) == "good"

@@ -507,5 +507,5 @@ def test_a_score_that_is_no_number_is_never_the_best(monkeypatch: pytest.MonkeyP
     bests = []
     for trainer.step in range(1, 6):
         hook.after_round(trainer)
-        bests.append((trainer.best, hook.improved_at))
+        bests.append((trainer.scoreboard.best, trainer.scoreboard.improved_at))
     assert bests == [(None, -1), (3.0, 2), (3.0, 2), (2.0, 4), (2.0, 4)]

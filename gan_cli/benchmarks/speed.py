@@ -117,8 +117,8 @@ class Stopwatch:
         trainer = self.trainer
         with ExitStack() as patches:
             for part, owner, name in (
-                ("data", trainer.batches, "take"),
-                ("forward", trainer, "forward"),
+                ("data", trainer.batches, "gather"),
+                ("forward", trainer, "terms_fn"),
                 ("backward", torch.Tensor, "backward"),
                 ("reduce", World, "sum"),
                 *(("optimizer", optimizer, "step") for optimizer in trainer.optimizers.values()),
@@ -127,7 +127,7 @@ class Stopwatch:
                     patch.object(owner, name, self._timed(part, getattr(owner, name)))
                 )
             patches.enter_context(patch.object(trainer, "take_turn", self._turn(trainer.take_turn)))
-            patches.enter_context(patch.object(trainer, "playing", trainer.play_turn))
+            patches.enter_context(patch.object(trainer, "turn_fn", trainer.play_turn))
             yield
 
     def _timed(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:

@@ -105,7 +105,7 @@ def _measured(config: Mapping[str, Any], seconds: float) -> Measured:
     build.keep_few_labels(dataset, config)
     trainer = build.build_trainer(config, dataset, device)
     trainer.game.train()
-    trainer.step = config["steps"] // 2  # behind a warm-up
+    trainer.go_to(config["steps"] // 2)  # behind a warm-up
 
     def play(rounds: int) -> None:
         for _ in range(rounds):

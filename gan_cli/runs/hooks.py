@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,9 +25,6 @@ from gan_cli.runs import checkpoint, health, rundir
 from gan_cli.runs.recorder import Recorder
 from gan_cli.training.rendering import at_rest, fixed_latents, render, shown_latents
 from gan_cli.training.trainer import Hook, Trainer
-
-if TYPE_CHECKING:
-    from gan_cli.runs.scores import Scores
 
 log = logging.getLogger(__name__)
 
@@ -275,18 +272,15 @@ class Checkpoints(Hook):
         frame: what a checkpoint holds beside the trainer's state: format, configuration, data.
     """
 
-    def __init__(
-        self, folder: Path, every: int, keep: int, scores: "Scores | None", frame: dict[str, Any]
-    ) -> None:
+    def __init__(self, folder: Path, every: int, keep: int, frame: dict[str, Any]) -> None:
         self.folder = folder
         self.every = every
         self.keep = keep
-        self.scores = scores
         self.frame = frame
         self.files = folder / "checkpoints"
 
     def after_round(self, trainer: Trainer) -> None:
-        improved = self.scores is not None and self.scores.improved_at == trainer.step
+        improved = trainer.scoreboard.improved_at == trainer.step
         if due(self.every, trainer) or trainer.ending or improved:
             self._save(trainer, improved)
 
@@ -299,8 +293,8 @@ class Checkpoints(Hook):
             link(path, self.files / "last.pt")
             write_card(self.folder, trainer)
         except OSError as error:
-            if improved and self.scores:
-                trainer.best = self.scores.previous_best
+            if improved:
+                trainer.scoreboard.withdraw()
             if trainer.ending:
                 raise UserError(
                     f"step {trainer.step} could not be saved ({error}); make room and type the "
@@ -324,13 +318,13 @@ def write_card(folder: Path, trainer: Trainer) -> None:
     }
     if trainer.rollbacks:
         progress["rollbacks"] = trainer.rollbacks
-    if trainer.scores:
-        # for those who read it without the run's plug-ins
-        better = lower_is_better().get(trainer.objective or "")
+    board = trainer.scoreboard
+    if board.scores:
         progress |= {
-            "objective": trainer.objective,
-            "lower_is_better": better,
-            "scores": trainer.scores,
+            "objective": board.objective,
+            # for those who read it without the run's plug-ins
+            "lower_is_better": lower_is_better().get(board.objective or ""),
+            "scores": board.scores,
         }
     write_json(folder / rundir.CARD, rundir.read_card(folder) | progress)
 

@@ -163,15 +163,14 @@ def _fit(
             trainer = _begun(
                 config, folder, dataset, checkpoint.newest(folder / "checkpoints"), device, world
             )
-            trainer.seconds = seconds
-            trainer.reseed(again)
+            trainer.roll_back(again, seconds)
             stage.enter(trainer)
             log.warning(
                 "%s; going back to step %d with other random numbers (%d of max_rollbacks=%d)",
                 cause, trainer.step, again, config["max_rollbacks"],
             )  # fmt: skip
             if stopped:  # all processes know; what there is to keep is in the checkpoint
-                trainer.interrupted = stopped
+                trainer.mark_interrupted(stopped)
                 break
     return trainer
 
@@ -265,7 +264,7 @@ def _go_on(
             f"{reason}"
         ) from None
     if yaml.safe_load(state["config"]).get("objective") != config["objective"]:
-        trainer.best = None
+        trainer.scoreboard.forget_best()
 
 
 def _write_down(config: Mapping[str, Any], folder: Path, overrides: list[str]) -> None:

@@ -25,10 +25,11 @@ class Stage:
     def ask(self, number: int) -> None:
         self.asked = number
         if self.trainer:
-            self.trainer.signalled = number
+            self.trainer.ask_to_stop(number)
 
     def enter(self, trainer: Trainer) -> None:
-        self.trainer, trainer.signalled = trainer, self.asked
+        self.trainer = trainer
+        trainer.ask_to_stop(self.asked)
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def hooks_of(
         ),
         hooks.Health(recorder, dataset, config, folder),
         hooks.Rows(recorder, config["batch_size"]),
-        hooks.Checkpoints(folder, every, keep, scores[0] if scores else None, frame),
+        hooks.Checkpoints(folder, every, keep, frame),
     ]
 
 

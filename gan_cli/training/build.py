@@ -165,10 +165,8 @@ def build_trainer(
     ]
     trainer = Trainer(
         game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema,
-        shards, scaled, nan_check_every,
-        _timed(config),
+        shards, scaled, nan_check_every, _timed(config), hardware, choices,
     )  # fmt: skip
-    trainer.hardware, trainer.choices = hardware, choices
     _hasten(trainer)
     if registry.PLUGINS:
         _hold_to_contracts(trainer, dataset.spec, config)
