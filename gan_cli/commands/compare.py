@@ -192,8 +192,16 @@ def _refuse(config: CompareConfig, names: Sequence[str], reason: str) -> None:
     for name in names:
         value, default = getattr(config, name), getattr(CompareConfig(), name)
         if value != default:
-            text = f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
-            raise UserError(f"{name}={text.lower() if value is False else text}: {reason}.")
+            raise UserError(f"{name}={_format_value(value)}: {reason}.")
+
+
+def _format_value(value: Any) -> str:
+    """Value of a key as one types it."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_format_value, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 # --- reports --------------------------------------------------------------------------------------

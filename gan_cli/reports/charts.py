@@ -178,7 +178,8 @@ def draw_panels(
     from matplotlib.figure import Figure
 
     labels = {line.label for lines in panels.values() for line in lines}
-    across, down = min(len(panels), PANELS_PER_ROW), ceil(len(panels) / PANELS_PER_ROW)
+    down = ceil(len(panels) / PANELS_PER_ROW)
+    across = ceil(len(panels) / down)  # four panels are two rows of two
     size = (4.8 * across, 3 * down + 0.2 + 0.12 * ceil(len(labels) / across))
     figure = Figure(figsize=size, layout="constrained", facecolor=background)
 

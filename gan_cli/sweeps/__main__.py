@@ -62,7 +62,7 @@ def _build_parser() -> _Parser:
     parser.add_argument("--curves")
     parser.add_argument("--grid", nargs=2)
     parser.add_argument("--pattern", default=PATTERN)
-    parser.add_argument("--output", type="output={}".format, default="output=sweep.png")
+    parser.add_argument("--output", type="output={}".format, default="sweep.png")
     return parser
 
 
