@@ -101,7 +101,9 @@ def at_half_of_its_time(*overrides: str) -> Any:
 def test_schedules_growth_and_annealing_follow_the_time_that_ends_a_run() -> None:
     trainer = at_half_of_its_time("schedule=linear", "model=wgan_gp", "augmentation=instance_noise")
     for name, optimizer in trainer.optimizers.items():
-        assert optimizer.param_groups[0]["lr"] == pytest.approx(trainer._learning_rates._base[name][0] / 2)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(
+            trainer._learning_rates._base[name][0] / 2
+        )
     assert trainer.game.T.sigma.item() == pytest.approx(0.05)
     grown = at_half_of_its_time("model=progan", "model.growth=0.5")
     assert grown.game.G.stage.item() == grown.game.G.scales - 1

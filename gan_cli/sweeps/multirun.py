@@ -20,7 +20,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from gan_cli import files
 from gan_cli.config.objectives import lower_is_better
 from gan_cli.errors import UserError, on_one_line
-from gan_cli.reports.tables import NOTHING, aligned
+from gan_cli.reports.formats import MISSING, align_columns
 from gan_cli.runs import rundir
 from gan_cli.sweeps import stopping
 
@@ -313,12 +313,12 @@ def summary(folder: Path) -> str:
         if counts[state]
     )
     reasons = [f"  {cell.name}: {cell.failure}" for cell in found if cell.failure]
-    return "\n".join([aligned(rows, 2), f"{folder}: {counted}", *reasons])
+    return "\n".join([align_columns(rows, 2), f"{folder}: {counted}", *reasons])
 
 
 def _row(cell: Cell, names: list[str]) -> list[str]:
     scores = [
-        f"{cell.objective[1]:.4g}" if cell.objective and cell.objective[0] == n else NOTHING
+        f"{cell.objective[1]:.4g}" if cell.objective and cell.objective[0] == n else MISSING
         for n in names
     ]
     return [
