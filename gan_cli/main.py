@@ -151,7 +151,7 @@ def _train(arguments: list[str]) -> None:
 
     typed = commandline.flags_last(commandline.overrides(arguments))
     own.check(typed, configs(), GROUPS)
-    if dry_run.asked(arguments):
+    if dry_run.requested(arguments):
         dry_run.run(arguments)
         return
     showing = [flag for flag in typed if flag in commandline.SHOWING]

@@ -522,6 +522,20 @@ def test_a_race_compares_within_its_heats(monkeypatch: pytest.MonkeyPatch) -> No
     assert race.rounds("ours") == 10 and race.seconds_a_round("other") == pytest.approx(0.3)
 
 
+def test_replaced_attributes_are_restored() -> None:
+    class Base:
+        value = 1
+
+    class Derived(Base):
+        other = 2
+
+    instance = Derived()
+    with speed.replaced(instance, value=3), speed.replaced(Derived, value=4, other=5):
+        assert (instance.value, Derived.value, Derived.other) == (3, 4, 5)
+    assert (instance.value, Derived.other) == (1, 2)
+    assert not vars(instance) and "value" not in vars(Derived)
+
+
 def test_the_floor_counts_the_arithmetic_of_a_round() -> None:
     """One linear map of 8 numbers to one: forward, and back to its weights."""
     sizes = ("batch_size=4", "network.width=3", "network.depth=1", "model.latent=5")
