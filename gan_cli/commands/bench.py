@@ -109,7 +109,6 @@ def measured(config: Mapping[str, Any], bench: BenchConfig) -> dict[str, Any]:
     """The race against the other loops, the split of a turn and the floor, in this process."""
     import torch
 
-    from gan_cli import registry
     from gan_cli.benchmarks import speed
     from gan_cli.devices.hardware import choose_device
     from gan_cli.training import build
@@ -117,8 +116,7 @@ def measured(config: Mapping[str, Any], bench: BenchConfig) -> dict[str, Any]:
     if config["hardware"]["threads"]:
         torch.set_num_threads(config["hardware"]["threads"])
     device = choose_device(config["hardware"])
-    dataset = registry.datasets.build(config["data"], "data").to(device)
-    build.keep_few_labels(dataset, config)
+    dataset = build.build_dataset(config, device)
     trainer = build.build_trainer(config, dataset, device)
     with ExitStack() as stack:
         ours = trainer.hardware["precision"]
@@ -296,11 +294,11 @@ def _whole_run(config: dict[str, Any]) -> None:
 
 
 def _bare_run(config: dict[str, Any]) -> None:
-    from gan_cli import registry
     from gan_cli.devices.hardware import choose_device
+    from gan_cli.training.build import build_dataset
 
     device = choose_device(config["hardware"])
-    dataset = registry.datasets.build(config["data"], "data").to(device)
+    dataset = build_dataset(config, device)
     _loop("bare", config, dataset, device).play(ROUNDS_HELD)
 
 
@@ -355,7 +353,6 @@ def _seconds_a_round(config: Mapping[str, Any], rounds: int) -> float:
     """In one of the processes: so many rounds with all the others, the best of three times."""
     import torch
 
-    from gan_cli import registry
     from gan_cli.benchmarks import speed
     from gan_cli.devices import processes
     from gan_cli.devices.hardware import choose_device
@@ -364,9 +361,7 @@ def _seconds_a_round(config: Mapping[str, Any], rounds: int) -> float:
     torch.set_num_threads(config["hardware"]["threads"])
     world = processes.join()
     device = choose_device(config["hardware"], world.local_rank)
-    trainer = build.build_trainer(
-        config, registry.datasets.build(config["data"], "data").to(device), device, world
-    )
+    trainer = build.build_trainer(config, build.build_dataset(config, device), device, world)
     _play(trainer, 3)
     best = float("inf")
     for _ in range(3):

@@ -101,14 +101,12 @@ def measure(config: Mapping[str, Any], seconds: float) -> Measured:
 
 
 def _measured(config: Mapping[str, Any], seconds: float) -> Measured:
-    from gan_cli import registry
     from gan_cli.benchmarks import speed
     from gan_cli.devices.hardware import choose_device
     from gan_cli.training import build
 
     device = choose_device({**config["hardware"], "devices": 1})
-    dataset = registry.datasets.build(config["data"], "data").to(device)
-    build.keep_few_labels(dataset, config)
+    dataset = build.build_dataset(config, device)
     trainer = build.build_trainer(config, dataset, device)
     trainer.game.train()
     trainer.go_to(config["steps"] // 2)  # after any warm-up

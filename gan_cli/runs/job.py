@@ -87,8 +87,7 @@ def play(
         if device.type == "cuda":
             torch.cuda.set_device(device)  # where streams and recordings go that name none
         with world.first_on_this_machine():
-            dataset = registry.datasets.build(config["data"], "data").to(device)
-        build.keep_few_labels(dataset, config)
+            dataset = build.build_dataset(config, device)
         _refuse_other_data(dataset, state, config, folder)
         trainer = _begun(config, folder, dataset, state, device, world)
         # what a process that was killed right after its checkpoint could not do

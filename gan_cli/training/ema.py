@@ -8,33 +8,33 @@ from gan_cli.training.trainer import Hook, Trainer
 
 
 class EMA(Hook):
-    """Once a round, the averaged networks go a little towards the trained ones; see
-    `Game.averaging`.
+    """Moves the averaged networks towards the trained ones, once a round; see `Game.averaging`.
 
-    Their batch norms' statistics go with the weights that they belong to; other buffers are copied.
+    The running statistics of batch norm are averaged like weights; other buffers are copied.
     """
 
     def after_round(self, trainer: Trainer) -> None:
-        if trainer.ema is None or trainer.game.ema is None or not trainer.game.averaged:
+        game, ema = trainer.game, trainer.ema
+        if ema is None or game.ema is None or not game.averaged:
             return
-        pairs = [
-            (trainer.game.get_submodule(name), trainer.ema.get_submodule(name))
-            for name in trainer.game.averaged
-        ]
-        weights, rest = {}, []
-        for trained, average in pairs:
+
+        averaged: dict[Tensor, Tensor] = {}  # networks may share weights, which are averaged once
+        copied: list[tuple[Tensor, Tensor]] = []
+        for name in game.averaged:
+            trained, average = game.get_submodule(name), ema.get_submodule(name)
             followed = {id(value) for value in [*average.parameters(), *_statistics(average)]}
-            for kept, new in zip(_values(average), _values(trained), strict=True):
-                if id(kept) in followed:
-                    weights[kept] = new  # networks may share weights, which are averaged once
+            for mean, new in zip(_values(average), _values(trained), strict=True):
+                if id(mean) in followed:
+                    averaged[mean] = new
                 else:
-                    rest.append((kept, new))
+                    copied.append((mean, new))
+
         with torch.no_grad():
-            torch._foreach_lerp_(
-                list(weights), list(weights.values()), 1 - trainer.game.averaging(trainer.step)
-            )
-            for kept, new in rest:
-                kept.copy_(new)
+            share = 1 - game.averaging(trainer.step)
+            # one call for all weights; torch has no public function for it
+            torch._foreach_lerp_(list(averaged), list(averaged.values()), share)
+            for mean, new in copied:
+                mean.copy_(new)
 
 
 def _values(network: nn.Module) -> list[Tensor]:
@@ -42,6 +42,6 @@ def _values(network: nn.Module) -> list[Tensor]:
 
 
 def _statistics(network: nn.Module) -> list[Tensor]:
-    """The running means and variances of a network's batch norms."""
-    kept = [(layer.running_mean, layer.running_var) for layer in batch_norms(network)]
-    return [value for pair in kept for value in pair if value is not None]
+    """Running means and variances of the batch norms of a network."""
+    pairs = [(layer.running_mean, layer.running_var) for layer in batch_norms(network)]
+    return [value for pair in pairs for value in pair if value is not None]

@@ -1,4 +1,4 @@
-"""Samples of a game while it trains and afterwards, and the rows that they are rendered from."""
+"""Samples of a game, in training and after it, and the latents that they are rendered from."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,10 +15,9 @@ from gan_cli.metrics.scoring import Part
 
 @contextmanager
 def at_rest(game: Game) -> Iterator[None]:
-    """Evaluation mode for a while: dropout off, batch norm by its running statistics, which stay as
-    they are.
+    """Evaluation mode while this lasts: no dropout, batch norm by its running statistics.
 
-    Afterwards every module is in the mode in which it was.
+    Afterwards every module has the mode that it had before.
     """
     before = {module: module.training for module in game.modules()}
     game.eval()
@@ -40,26 +39,25 @@ def render(game: Game, latents: Tensor) -> Tensor:
 
 
 def own_scores(game: Game, heldout: Mapping[str, Tensor]) -> dict[str, float]:
-    """What a game says of itself, at rest and with the same random numbers each time."""
+    """The scores that a game gives itself, in evaluation mode, always with the same seed."""
     noise.begin_turn("scores")
     with at_rest(game):
         return game.scores(heldout)
 
 
 def rendered_parts(game: Game, latents: Tensor, spec: Spec) -> Iterator[Part]:
-    """Samples of a game, a part at a time, and the classes that they were asked for."""
+    """Samples of a game in parts that fit into memory, each with the classes it was to have."""
     for part in latents.split(part_of(spec)):
         yield render(game, part), game.labels_of(part)
 
 
 def fixed_latents(game: Game, n: int) -> Tensor:
-    """What the first n samples of `gan-sample seed=0` are rendered from."""
+    """Latents of the first n samples of `gan-sample seed=0`, (n, latent)."""
     return torch.stack([game.draw(noise.generator("sample", i)) for i in range(n)])
 
 
 def shown_latents(game: Game, n: int) -> Tensor:
-    """What the picture of about n samples is rendered from: where classes can be asked for, a
-    column for each."""
+    """Latents of a picture of about n samples; of a conditional game, a column for each class."""
     if not game.classes:
         return fixed_latents(game, n)
     rows = fixed_latents(game, max(1, n // game.classes)).repeat_interleave(game.classes, dim=0)
@@ -67,13 +65,12 @@ def shown_latents(game: Game, n: int) -> Tensor:
 
 
 CHUNK = 16
-"""Every forward has this many rows, padded if need be: CPU results differ in the last bits across
-batch sizes, and image i of seed s must be image 0 of seed s + i, bit for bit."""
+"""Rows of every forward, padded where fewer are left: on a CPU the last bits depend on the batch
+size, and sample i of seed s must be sample 0 of seed s + i, bit for bit."""
 
 
 def in_chunks(render: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:
-    """What `render` makes of rows, CHUNK of them at a time, the last ones padded by the last
-    row."""
+    """Apply `render` to chunks of CHUNK rows and join the results; the last chunk is padded."""
     n = len(latents)
     padding = latents[-1:].expand(-n % CHUNK, *latents.shape[1:])
     with torch.no_grad():
