@@ -321,6 +321,7 @@ def summary(folder: Path) -> str:
         ["cell", "state", "rounds", "seconds", *names],
         *(_build_row(cell, list(names)) for cell in found),
     ]
+
     counts = Counter(cell.state for cell in found)
     counted = ", ".join(
         f"{counts[state]} {state}"
@@ -328,13 +329,14 @@ def summary(folder: Path) -> str:
         if counts[state]
     )
     reasons = [f"  {cell.name}: {cell.failure}" for cell in found if cell.failure]
-    return "\n".join([align_columns(rows, 2), f"{folder}: {counted}", *reasons])
+    return "\n".join([align_columns(rows, 2), f"{on_one_line(str(folder))}: {counted}", *reasons])
 
 
 def _build_row(cell: Cell, names: list[str]) -> list[str]:
+    """Texts of a cell's row; `names` are those of all objectives."""
     scores = [
-        f"{cell.objective[1]:.4g}" if cell.objective and cell.objective[0] == n else MISSING
-        for n in names
+        f"{cell.objective[1]:.4g}" if cell.objective and cell.objective[0] == name else MISSING
+        for name in names
     ]
     return [
         cell.name,
