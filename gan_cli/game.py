@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gan_cli.data.dataset import Spec
 from gan_cli.errors import UserError
+from gan_cli.former_names import accept_former_names
 from gan_cli.networks.layers import batch_dependencies
 from gan_cli.registry import Count, Fraction, Share
 
@@ -312,19 +313,6 @@ class Game(nn.Module):
     def of_class(self, latents: Tensor, y: Tensor) -> Tensor:
         """The same rows, asking for the classes `y`, (n,)."""
         raise NotImplementedError
-
-
-def accept_former_names(cls: type, names: Mapping[str, str]) -> None:
-    """Let a class that was written for an earlier version define and call members by former names.
-
-    Args:
-        names: present names, with the former one of each.
-    """
-    for present, former in names.items():
-        if present in vars(cls):
-            setattr(cls, former, vars(cls)[present])
-        elif former in vars(cls):
-            setattr(cls, present, vars(cls)[former])
 
 
 accept_former_names(Game, FORMER_NAMES)

@@ -136,7 +136,8 @@ LARGEST = 2**63  # what neither torch nor a file can hold as a whole number
 def _train(arguments: list[str]) -> None:
     from gan_cli.config import commandline
     from gan_cli.config import own_options as own
-    from gan_cli.config.check import GROUPS, configs
+    from gan_cli.config.options import configs
+    from gan_cli.config.schema import GROUPS
 
     _refuse_unreadable(arguments)
     own.look_in(commandline.folders(arguments))
@@ -150,7 +151,7 @@ def _train(arguments: list[str]) -> None:
 
     typed = commandline.flags_last(commandline.overrides(arguments))
     own.check(typed, configs(), GROUPS)
-    if dry_run.asked(arguments):
+    if dry_run.requested(arguments):
         dry_run.run(arguments)
         return
     showing = [flag for flag in typed if flag in commandline.SHOWING]

@@ -20,9 +20,9 @@ import gan_cli
 from gan_cli import files
 from gan_cli.commands.evaluate import EvaluateConfig
 from gan_cli.commands.mistakes import explain, known_keys, unknown_key
-from gan_cli.commands.sample import SampleConfig
 from gan_cli.errors import UserError
 from gan_cli.runs import rundir
+from gan_cli.sampling.options import SampleConfig
 from gan_cli.synonyms import WORDS
 
 Command = Callable[..., tuple[int, str]]

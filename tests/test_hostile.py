@@ -25,7 +25,7 @@ from gan_cli.reports import formats, groups, tables
 from gan_cli.runs import checkpoint, rundir
 from gan_cli.runs import finished as runs
 from gan_cli.runs import summary as report
-from gan_cli.training.build import load_game
+from gan_cli.runs.restore import load_game
 
 Command = Callable[..., tuple[int, str]]
 PATIENCE = 20  # seconds for a file, on a busy machine

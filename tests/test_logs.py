@@ -19,9 +19,11 @@ import torch
 from conftest import make_trainer
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tqdm import tqdm
 
 from gan_cli import pictures
 from gan_cli.data.dataset import Spec
+from gan_cli.runs import progress
 from gan_cli.runs.hooks import Logs
 from gan_cli.runs.progress import Progress
 from gan_cli.runs.recorder import Recorder
@@ -247,3 +249,10 @@ def test_a_live_line_on_a_terminal(tmp_path: Path) -> None:
     bars = [part for part in printed.decode().split("\r") if "%|" in part]
     assert bars[0].startswith("  0%") and bars[-1].startswith("100%") and "step 400/400" in bars[-1]
     assert any("left, until" in bar and "wasserstein/train" in bar for bar in bars)
+
+
+def test_the_bar_leaves_the_lock_of_other_bars_alone() -> None:
+    before = tqdm.get_lock()
+    bar = progress._bar(total=1.0, file=io.StringIO())
+    bar.close()
+    assert tqdm.get_lock() is before and type(bar).get_lock() is not before

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gan_cli import registry
 from gan_cli.benchmarks import loops, speed
 from gan_cli.commands import bench
-from gan_cli.config.check import differences, fingerprint
+from gan_cli.config.identity import differences, fingerprint
 from gan_cli.devices import hardware
 from gan_cli.errors import UserError
 from gan_cli.networks import dcgan, layers, mlp, resnet
@@ -520,6 +520,20 @@ def test_a_race_compares_within_its_heats(monkeypatch: pytest.MonkeyPatch) -> No
     race = speed.Race({"ours": player(0.1), "other": player(0.3)}, CPU).run(3)
     assert race.ratio("other", "ours") == pytest.approx({"median": 3, "least": 3, "most": 3})
     assert race.rounds("ours") == 10 and race.seconds_a_round("other") == pytest.approx(0.3)
+
+
+def test_replaced_attributes_are_restored() -> None:
+    class Base:
+        value = 1
+
+    class Derived(Base):
+        other = 2
+
+    instance = Derived()
+    with speed.replaced(instance, value=3), speed.replaced(Derived, value=4, other=5):
+        assert (instance.value, Derived.value, Derived.other) == (3, 4, 5)
+    assert (instance.value, Derived.other) == (1, 2)
+    assert not vars(instance) and "value" not in vars(Derived)
 
 
 def test_the_floor_counts_the_arithmetic_of_a_round() -> None:

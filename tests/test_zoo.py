@@ -25,7 +25,8 @@ from conftest import (
 from gan_cli import noise
 from gan_cli.errors import UserError
 from gan_cli.regularizers import input_gradient
-from gan_cli.runs import hooks
+from gan_cli.training import rendering
+from gan_cli.training.ema import EMA
 from gan_cli.training.trainer import Trainer
 
 CASES = [
@@ -125,7 +126,7 @@ def test_samples_have_the_shape_and_range_of_the_data(model: str, data: str) -> 
     if not trainer.game.renders:
         return
     spec = trainer.batches.dataset.spec
-    samples = hooks.render(trainer.game, hooks.fixed_latents(trainer.game, 5))
+    samples = rendering.render(trainer.game, rendering.fixed_latents(trainer.game, 5))
     assert samples.shape == (5, *spec.shape)
     assert samples.isfinite().all()
     if spec.bounded:
@@ -166,7 +167,7 @@ def test_n_steps_are_k_steps_saved_and_n_minus_k(
         *extra,
     )
     whole, first, second = make_trainer(*options), make_trainer(*options), make_trainer(*options)
-    ema = hooks.EMA()
+    ema = EMA()
 
     def play(trainer: Trainer, rounds: int) -> None:
         trainer.game.train()
@@ -191,7 +192,7 @@ def test_looking_does_not_disturb(model: str, data: str) -> None:
         trainer.play_round()
     batch = looked.batches.gather(torch.arange(5))
     noise.begin_turn("observe")
-    with hooks.at_rest(looked.game):
+    with rendering.at_rest(looked.game):
         observed = looked.game.diagnostics(batch, batch)
         scores = looked.game.scores(looked.batches.dataset.decode(looked.batches.dataset.heldout))
     assert (
@@ -199,7 +200,7 @@ def test_looking_does_not_disturb(model: str, data: str) -> None:
         and np.isfinite([*scores.values()]).all()
     )
     if looked.game.renders:
-        hooks.render(looked.game, hooks.shown_latents(looked.game, 20))
+        rendering.render(looked.game, rendering.shown_latents(looked.game, 20))
     for trainer in (looked, blind):
         trainer.play_round()
     assert_same_state(looked.state_dict(), blind.state_dict())
@@ -594,7 +595,7 @@ def test_an_average_follows_its_closed_form() -> None:
     assert trainer.ema is not None
     generator, averaged = trainer.game.get_submodule("G"), trainer.ema.get_submodule("G")
     expected = {name: value.clone() for name, value in generator.state_dict().items()}
-    ema = hooks.EMA()
+    ema = EMA()
     for _ in range(3):
         trainer.play_round()
         ema.after_round(trainer)
@@ -668,7 +669,8 @@ def test_losses_are_float32_in_any_precision(precision: str) -> None:
     assert all(term.dtype == torch.float32 and term.isfinite() for term in terms)
     assert all(weight.dtype == torch.float32 for weight in trainer.game.parameters())
     assert (
-        hooks.render(trainer.eval_game, hooks.fixed_latents(trainer.game, 3)).dtype == torch.float32
+        rendering.render(trainer.eval_game, rendering.fixed_latents(trainer.game, 3)).dtype
+        == torch.float32
     )
 
 

@@ -224,11 +224,11 @@ HOOKED = {"log_every": 100, "sample_every": 0, "evaluate_every": 0, "checkpoint_
 def _hooked(trainer: "Trainer", config: Mapping[str, Any], dataset: "Dataset") -> Any:
     """The trainer with all that happens beside the rounds of a run, which logs every 100 rounds and
     does no more."""
-    from gan_cli.runs import job
+    from gan_cli.runs.standard_hooks import hooks_of
 
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "checkpoints").mkdir()
-        hooks = job.hooks_of({**config, **HOOKED}, Path(folder), trainer, dataset, "")
+        hooks = hooks_of({**config, **HOOKED}, Path(folder), trainer, dataset, "")
         trainer.nan_check_every = [HOOKED["log_every"]]
         for hook in hooks:
             hook.start(trainer)

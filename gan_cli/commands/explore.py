@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from gan_cli.commands.sample import Directions, Weights
 from gan_cli.errors import UserError
+from gan_cli.sampling.generator import Weights
+from gan_cli.sampling.options import Directions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gan_cli.commands.sample import Generator
+    from gan_cli.sampling.generator import Generator
 
 HOST = "127.0.0.1"  # nobody else is to see it
 SEEDS = 2**62  # beyond which none is asked for
@@ -187,7 +188,7 @@ def run(config: ExploreConfig) -> None:
             "gan-explore: needs the extra `explore`; install it with: pip install "
             "'gan-cli[explore]'."
         )
-    from gan_cli.commands.sample import Generator
+    from gan_cli.sampling.generator import Generator
 
     generator = Generator(config.checkpoint, config.weights.value, config.plugins)
     if generator.spec.kind != "image":

@@ -17,7 +17,8 @@ import yaml
 from gan_cli import registry
 from gan_cli.commands import mistakes, zoo
 from gan_cli.config import own_options as own
-from gan_cli.config.check import Hardware, TrainConfig, file_of, groups, options
+from gan_cli.config.options import file_of, groups, options
+from gan_cli.config.schema import Hardware, TrainConfig
 from gan_cli.errors import UserError
 
 EXAMPLES = """\

@@ -176,7 +176,7 @@ PATHS = ("init_from", "data.root", "data.folder", "data.file", "hydra.run.dir", 
 def takes_a_list(key: str) -> bool:
     """Whether the value of a key may be a list."""
     from gan_cli import registry
-    from gan_cli.config.check import GROUPS
+    from gan_cli.config.schema import GROUPS
 
     group, _, option = key.lstrip("+").rpartition(".")
     if group.partition(".")[0] not in GROUPS:
@@ -202,7 +202,7 @@ def _is_list(hint: Any) -> bool:
 
 
 def _unknown_option(group: str, option: str) -> str:
-    from gan_cli.config.check import options, unknown_option
+    from gan_cli.config.options import options, unknown_option
 
     if options(group):
         return unknown_option(group, option)
@@ -289,7 +289,8 @@ EXACT = 2**53  # below it a float is the whole number that was typed
 
 def known_keys() -> list[str]:
     """What may stand left of `=`: groups, root keys, and the keys of the hardware."""
-    from gan_cli.config.check import Hardware, TrainConfig, groups
+    from gan_cli.config.options import groups
+    from gan_cli.config.schema import Hardware, TrainConfig
 
     hardware = [f"hardware.{item.name}" for item in fields(Hardware)]
     return [*dict.fromkeys([*groups(), *(item.name for item in fields(TrainConfig))]), *hardware]

@@ -15,10 +15,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gan_cli.config import check as configuration
 from gan_cli.config import commandline, guards
 from gan_cli.config import own_options as own
+from gan_cli.config.check import check
 from gan_cli.config.commandline import OUTPUTS
+from gan_cli.config.identity import fingerprint
+from gan_cli.config.objectives import objective
+from gan_cli.config.options import configs
+from gan_cli.config.schema import GROUPS, TrainConfig
 from gan_cli.errors import UserError
 from gan_cli.runs import rundir
 from gan_cli.sweeps import multirun, stopping
@@ -47,7 +51,7 @@ def run_folder(*, _root_: DictConfig) -> str:
     if shown:
         return str(parent / rundir.stamp())
     root = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
-    config = configuration.check(plain(root))
+    config = check(plain(root))
     if config["dry_run"]:
         raise UserError("dry_run=true: stands in a file; type it, or set it to false.")
     if config["guard"] == "error":
@@ -58,7 +62,7 @@ def run_folder(*, _root_: DictConfig) -> str:
             "share."
         )
     if config["resume"] != "never":
-        name = None if config["resume"] == "force" else configuration.fingerprint(config)
+        name = None if config["resume"] == "force" else fingerprint(config)
         found = rundir.find(parent, name, config["steps"], config["minutes"])
         if found:
             return str(found)
@@ -96,7 +100,7 @@ def direction(*, _root_: DictConfig) -> str:
     """Resolver `${gan.direction:}`: which way the objective of this configuration gets better, as
     Optuna calls it."""
     root = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
-    return multirun.direction(configuration.objective(plain(root)))
+    return multirun.direction(objective(plain(root)))
 
 
 OmegaConf.register_new_resolver("gan.run_folder", common_folder, replace=True)
@@ -110,7 +114,7 @@ def _job(node: DictConfig) -> float | None:
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         return _cell(node)
     try:
-        return _play(configuration.check(plain(node)), _folder())
+        return _play(check(plain(node)), _folder())
     except (UserError, OSError) as error:
         mistakes.append(error)  # Hydra would print more than the sentence
         return None
@@ -124,7 +128,7 @@ def _cell(node: DictConfig) -> float | None:
     # a search may ask for it twice at once
     with survives, rundir.hold(folder, multirun.CELL_LOCK, wait=True):
         try:
-            return _played(configuration.check(plain(node)), folder)
+            return _played(check(plain(node)), folder)
         except Exception as error:
             mistake = isinstance(error, UserError | OSError)
             log.error(
@@ -140,11 +144,9 @@ def _cell(node: DictConfig) -> float | None:
 
 def _played(config: dict[str, Any], folder: Path) -> float | None:
     """The objective of a cell that was played before, or is now."""
-    multirun.check_search(HydraConfig.get().sweeper, config, configuration.objective(config))
+    multirun.check_search(HydraConfig.get().sweeper, config, objective(config))
     with rundir.hold(folder, wait=True):  # until what an earlier sweep left playing has ended
-        done = multirun.finished(
-            folder, configuration.fingerprint(config), config["steps"], config["minutes"]
-        )
+        done = multirun.finished(folder, fingerprint(config), config["steps"], config["minutes"])
     if done:
         log.info("%s: played before", folder)
         card = rundir.read_card(folder)
@@ -176,7 +178,7 @@ def _play(config: dict[str, Any], folder: Path) -> float | None:
 def composed(arguments: list[str], guarded: bool = True) -> dict[str, Any]:
     """The checked configuration of `gan-train ARGUMENTS`; of Hydra's flags it takes
     `--config-dir`."""
-    config = configuration.check(plain(compose(arguments)))
+    config = check(plain(compose(arguments)))
     if guarded:
         guards.check(config)
     return config
@@ -184,9 +186,9 @@ def composed(arguments: list[str], guarded: bool = True) -> dict[str, Any]:
 
 def compose(arguments: list[str], whole: bool = False) -> DictConfig:
     """What Hydra composes; with its own node if `whole`."""
-    ConfigStore.instance().store(name="schema", node=configuration.TrainConfig)
+    ConfigStore.instance().store(name="schema", node=TrainConfig)
     own.look_in(commandline.folders(arguments))
-    own.check(arguments, configuration.configs(), configuration.GROUPS)
+    own.check(arguments, configs(), GROUPS)
     with hydra.initialize_config_module("gan_cli.configs", version_base="1.3"):
         typed = commandline.with_search_path(commandline.overrides(arguments))
         return hydra.compose("train", overrides=typed, return_hydra_config=whole)
@@ -205,7 +207,7 @@ def main(showing: Sequence[str] = ()) -> None:
     Args:
         showing: the flags of the command line that show something and run nothing.
     """
-    ConfigStore.instance().store(name="schema", node=configuration.TrainConfig)
+    ConfigStore.instance().store(name="schema", node=TrainConfig)
     mistakes.clear()
     shown[:] = showing
     logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback

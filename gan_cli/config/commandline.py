@@ -6,7 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from gan_cli.commands import mistakes
-from gan_cli.config.check import GROUPS, options
+from gan_cli.config.options import options
+from gan_cli.config.schema import GROUPS
 from gan_cli.errors import UserError
 
 OUTPUTS = Path("outputs")

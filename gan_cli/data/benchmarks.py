@@ -18,7 +18,9 @@ from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn.functional import pad
 
-from gan_cli.data.dataset import Dataset, Fields, Spec, resized, resizing
+from gan_cli.data.dataset import Dataset, Fields
+from gan_cli.data.resize import resized, resizing
+from gan_cli.data.spec import Spec
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.files import cache_folder, read_unpacked
 from gan_cli.registry import Count, datasets

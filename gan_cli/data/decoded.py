@@ -6,7 +6,8 @@ from math import prod
 
 from torch import Tensor
 
-from gan_cli.data.dataset import Dataset, Spec
+from gan_cli.data.dataset import Dataset
+from gan_cli.data.spec import Spec
 
 PART = 1000  # samples at a time
 NUMBERS = 2**26  # in a part, at most: 256 MB

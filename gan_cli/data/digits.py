@@ -5,7 +5,9 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
-from gan_cli.data.dataset import Dataset, Spec, resized, resizing
+from gan_cli.data.dataset import Dataset
+from gan_cli.data.resize import resized, resizing
+from gan_cli.data.spec import Spec
 from gan_cli.registry import datasets
 
 

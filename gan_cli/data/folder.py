@@ -12,9 +12,10 @@ from annotated_types import Ge, Gt, Len, Lt
 from torch import Tensor
 
 from gan_cli.data import brightness
-from gan_cli.data.dataset import FEW, Dataset, Spec, class_names
+from gan_cli.data.dataset import FEW, Dataset
 from gan_cli.data.listing import Listing, listing, told
 from gan_cli.data.packing import AT_ONCE, Packed, gib, packed
+from gan_cli.data.spec import Spec, class_names
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.files import memory
 from gan_cli.reading import images as decoding

@@ -1,6 +1,5 @@
 """Images of a folder, packed once into one file of bytes that later runs map into memory."""
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -28,7 +27,7 @@ from tqdm import tqdm
 from gan_cli.data import brightness
 from gan_cli.data.listing import Listing
 from gan_cli.errors import UserError
-from gan_cli.files import cache_folder, held, is_sealed, read_json, seal
+from gan_cli.files import cache_folder, is_sealed, lock, locked, read_json, seal
 from gan_cli.reading import images as decoding
 
 log = logging.getLogger(__name__)
@@ -149,27 +148,25 @@ def _sums(path: Path) -> list[int]:
 
 
 @contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
-    """One process packs; others that want the same file wait for it."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with held(lock):
+def _only_one(path: Path) -> Iterator[None]:
+    """Let one process pack; others that want the same packed file wait for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path):
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what packers that were killed have left: their locks are free."""
-    for stem in {
-        path.with_suffix("") for path in folder.glob("*") if path.suffix in (".part", ".lock")
-    }:
-        lock = stem.with_suffix(".lock")
-        # one that is held, or another process was quicker
-        with suppress(OSError), lock.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(stem.with_suffix(".part"), ignore_errors=True)
-            lock.unlink(missing_ok=True)
+    """Remove the files of killed packers; those of live ones are locked."""
+    stems = {path.with_suffix("") for path in folder.glob("*") if path.suffix in (".part", ".lock")}
+    for stem in stems:
+        path = stem.with_suffix(".lock")
+        with suppress(OSError), path.open("ab") as file:  # another process was quicker
+            if lock(file, wait=False):
+                shutil.rmtree(stem.with_suffix(".part"), ignore_errors=True)
+                path.unlink(missing_ok=True)
 
 
 def _pack(

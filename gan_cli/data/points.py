@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gan_cli import noise
-from gan_cli.data.dataset import Dataset, Spec
+from gan_cli.data.dataset import Dataset
+from gan_cli.data.spec import Spec
 from gan_cli.registry import Count, datasets
 
 

@@ -13,8 +13,9 @@ from annotated_types import Gt, Lt
 from gan_cli import noise
 from gan_cli.data.cells import Found
 from gan_cli.data.columns import Column, listed, shown
-from gan_cli.data.dataset import Dataset, Spec
+from gan_cli.data.dataset import Dataset
 from gan_cli.data.sheet import Reader
+from gan_cli.data.spec import Spec
 from gan_cli.errors import UserError, closest, on_one_line
 from gan_cli.files import memory
 from gan_cli.registry import Count, datasets

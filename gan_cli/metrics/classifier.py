@@ -22,8 +22,8 @@ from gan_cli.data.decoded import Decoded, part_of, parts
 from gan_cli.files import cache_folder, is_sealed, seal
 from gan_cli.metrics.provenance import Provenance
 from gan_cli.metrics.scoring import HIGH, Scoring, apart, fewer_than, underdetermined
+from gan_cli.reading import torch_files
 from gan_cli.registry import Count, metrics
-from gan_cli.runs import checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -282,7 +282,7 @@ def _trained(dataset: Dataset, device: torch.device, path: Path) -> Classifier:
 def _keep(network: nn.Module, path: Path) -> None:
     weights: dict[str, Any] = {name: value.cpu() for name, value in network.state_dict().items()}
     try:
-        checkpoint.save(weights, path)
+        torch_files.save(weights, path)
         seal(path)
     except OSError as error:
         log.warning("the classifier could not be kept in %s (%s)", path, error.strerror)

@@ -4,7 +4,7 @@ torch."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gan_cli.config.check import HARMLESS
+from gan_cli.config.identity import HARMLESS
 from gan_cli.runs.finished import Run
 
 SEED = "seed"

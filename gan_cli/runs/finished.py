@@ -18,8 +18,10 @@ from typing import Any
 
 import yaml
 
-from gan_cli import registry
-from gan_cli.config.check import DEFAULTS, configs, flatten
+from gan_cli.config.identity import flatten
+from gan_cli.config.objectives import lower_is_better
+from gan_cli.config.options import configs
+from gan_cli.config.schema import DEFAULTS
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.files import SMALL, leads_out, read_text
 from gan_cli.reading.safe_yaml import read_yaml
@@ -134,24 +136,6 @@ def format_value(value: Any) -> str:
     return on_one_line(
         value if isinstance(value, str) else json.dumps(value, default=str, skipkeys=True)
     )
-
-
-def lower_is_better() -> dict[str, bool]:
-    """Whether lower is better, for every score with a direction, from the source of metrics and
-    games."""
-    return _read_directions(tuple(registry.PLUGINS))
-
-
-@functools.cache
-def _read_directions(plugins: tuple[str, ...]) -> dict[str, bool]:
-    """Directions with these plug-ins, which are the key of the cache."""
-    components = [*registry.metrics.components.values(), *registry.games.components.values()]
-    attributes = [component.attributes for component in components]
-    return {
-        name: name in known["lower_is_better"]
-        for known in attributes
-        for name in known.get("objectives", ())
-    }
 
 
 @functools.cache

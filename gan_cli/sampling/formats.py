@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from gan_cli.commands.sample import CHUNK, in_chunks
 from gan_cli.errors import UserError
 from gan_cli.game import Game
+from gan_cli.training.rendering import CHUNK, in_chunks
 
 if TYPE_CHECKING:
-    from gan_cli.commands.sample import Generator
+    from gan_cli.sampling.generator import Generator
 
 Render = Callable[[Tensor], Tensor]
 TOLD = "gan"

@@ -18,10 +18,10 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from gan_cli import files
+from gan_cli.config.objectives import lower_is_better
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.reports.formats import MISSING, align_columns
 from gan_cli.runs import rundir
-from gan_cli.runs.finished import lower_is_better
 from gan_cli.sweeps import stopping
 
 LEDGER = "sweep.json"

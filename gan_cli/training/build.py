@@ -3,19 +3,17 @@ a file to a game."""
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from gan_cli import noise, registry
-from gan_cli.config.check import DEFAULTS, flatten, players, role_nodes
+from gan_cli.config.identity import flatten
+from gan_cli.config.roles import players, role_networks
+from gan_cli.config.schema import DEFAULTS
 from gan_cli.data.batches import Batches
 from gan_cli.data.dataset import Dataset, Spec
 from gan_cli.devices.hardware import keep_memory, resolve_auto, set_tf32, with_precision
@@ -24,8 +22,6 @@ from gan_cli.errors import UserError
 from gan_cli.files import memory
 from gan_cli.game import Game
 from gan_cli.optimizers import Rate
-from gan_cli.runs import checkpoint
-from gan_cli.runs.places import checkpoint_file
 from gan_cli.training import contracts
 from gan_cli.training.shards import Shards
 from gan_cli.training.trainer import Trainer
@@ -64,13 +60,6 @@ def _networks(config: Mapping[str, Any], spec: Spec) -> dict[str, nn.Module]:
         name: registry.networks.build(node, f"network.{role}", **shapes[name])
         for name, (role, node) in role_networks(config).items()
     }
-
-
-def role_networks(config: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Role and node of each of a game's networks, by attribute."""
-    roles = registry.games.component(config["model"]["name"], "model").attributes["roles"]
-    nodes = role_nodes(config["network"], roles.values())
-    return {name: (role, nodes[role]) for name, role in roles.items()}
 
 
 def refuse_absurd_sizes(config: Mapping[str, Any], spec: Spec) -> None:
@@ -128,117 +117,6 @@ def _gib(size: float) -> str:
     return f"{size / 2**30:.3g} GiB" if size < math.inf else "more memory than can be counted"
 
 
-def load_game(
-    path: str | Path, weights: str, plugins: Sequence[str] = (), renders: bool = True
-) -> tuple[Game, Spec, dict[str, Any]]:
-    """The game in a checkpoint, ready to render; needs nothing but the file.
-
-    Args:
-        path: see `places.checkpoint_file`.
-        weights: `ema`, `raw`, or `auto`: the average if there is one.
-        plugins: plug-ins that the caller trusts. A checkpoint never imports one by itself.
-        renders: refuse a game that makes no samples.
-    """
-    path = checkpoint_file(path)
-    state = checkpoint.load(path)
-    averaged = state.get("ema") or {}
-    if weights == "ema" and not averaged:
-        raise UserError(
-            f"weights=ema: {path} holds no average (model.ema was null); take weights=raw."
-        )
-    try:
-        spec = Spec.restore(state["data"])
-        with _as_large_as(state["game"]):
-            game = rebuilt(state["config"], spec, plugins, renders)
-        _fill(game, state["game"])
-        for name, value in averaged.items() if weights != "raw" else ():
-            _fill(game.get_submodule(name), value)
-    except Exception as error:  # a stranger's configuration may fail anywhere in the networks
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"checkpoint={path}: does not describe a game that this gan-cli builds: {reason:.600}"
-        ) from error
-    _refuse_spoiled(game, path, bool(averaged) and weights != "raw")
-    return game, spec, state
-
-
-def rebuilt(text: str, spec: Spec, plugins: Sequence[str], renders: bool = True) -> Game:
-    """The game of a configuration, ready to render but for its weights, which are drawn. Raises
-    UserError if it makes no samples where it must, or needs other plug-ins."""
-    config = yaml.safe_load(text)
-    _trust(config.get("plugins") or [], plugins)
-    game = build_game(config, spec)
-    game.chunk_size = _chunk_size(game, config)
-    if renders and not game.renders:
-        raise UserError(f"model={config['model']['name']} makes no samples.")
-    return game.eval().requires_grad_(False)
-
-
-@contextmanager
-def _as_large_as(weights: Mapping[str, Any]) -> Iterator[None]:
-    """While this lasts, networks that are far larger than the weights for them are refused while
-    they are built."""
-    held = sum(weight.nbytes for weight in weights.values() if isinstance(weight, torch.Tensor))
-    most, built = (SPARE * (len(weights) + 100), SPARE * (held + 2**20)), [0, 0]
-
-    def count(module: nn.Module, name: str, weight: nn.Parameter | None) -> None:
-        built[0], built[1] = built[0] + 1, built[1] + (0 if weight is None else weight.nbytes)
-        if built[0] > most[0] or built[1] > most[1]:
-            raise UserError("its networks are far larger than the weights that it holds.")
-
-    handle = register_module_parameter_registration_hook(count)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-SPARE = 8  # networks are built twice, and a weight may be replaced by others that it follows from
-
-
-def _fill(module: nn.Module, weights: Mapping[str, Any]) -> None:
-    """Load weights, none of them of another kind of number: torch would make real ones of complex
-    ones."""
-    for name, own in module.state_dict().items():
-        found = weights.get(name)
-        if isinstance(found, torch.Tensor) and found.is_floating_point() != own.is_floating_point():
-            raise ValueError(f"{name} has numbers of {found.dtype}.")
-    module.load_state_dict(weights)
-
-
-def _refuse_spoiled(game: Game, path: Path, averaged: bool) -> None:
-    """Weights that are not finite make no samples. (A buffer, such as a mask, may be infinite.)"""
-    for name, network in game.named_children():
-        weights, buffers = list(network.parameters()), list(network.buffers())
-        spoiled = sum(not weight.isfinite().all() for weight in weights) + sum(
-            map(_has_nan, buffers)
-        )
-        if spoiled:
-            raise UserError(
-                f"checkpoint={path}: {spoiled} of the {len(weights) + len(buffers)} tensors of "
-                f"{name} are not finite numbers, so there is nothing to sample; take "
-                f"{'weights=raw, or ' if averaged else ''}an older checkpoint of the run."
-            )
-
-
-def _has_nan(values: torch.Tensor) -> bool:
-    return bool(values.isnan().any())
-
-
-def _trust(needed: Sequence[str], named: Sequence[str]) -> None:
-    """Let the named plug-ins be found; a plug-in that a checkpoint needs must be among them."""
-    for plugin in named:
-        registry.add_plugin(plugin)
-    missing = [
-        plugin for plugin in needed if Path(plugin).stem not in {Path(item).stem for item in named}
-    ]
-    if missing:
-        raise UserError(
-            "it needs plug-ins, which run code: if you trust them, add "
-            f"plugins=[{','.join(missing)}]."
-        )
-
-
 def keep_few_labels(dataset: Dataset, config: Mapping[str, Any]) -> None:
     """Keep the labels of a few samples, for a game that learns from those."""
     if (per_class := config["model"].get("labels_per_class")) and dataset.spec.classes:
@@ -279,7 +157,7 @@ def build_trainer(
         )
     shards = Shards(hardware["shards"], world, hardware["reduce"])
     shards.check(game)
-    game.chunk_size = _chunk_size(game, config)
+    game.chunk_size = chunk_size(game, config)
     ema = None if game.ema is None else _averaged_copy(game)
     scaled = hardware["precision"] == "fp16"
     nan_check_every = [
@@ -287,10 +165,8 @@ def build_trainer(
     ]
     trainer = Trainer(
         game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema,
-        shards, scaled, nan_check_every,
-        _timed(config),
+        shards, scaled, nan_check_every, _timed(config), hardware, choices,
     )  # fmt: skip
-    trainer.hardware, trainer.choices = hardware, choices
     _hasten(trainer)
     if registry.PLUGINS:
         _hold_to_contracts(trainer, dataset.spec, config)
@@ -320,7 +196,7 @@ def _timed(config: Mapping[str, Any]) -> list[str]:
     return sorted({parts[part] for part, spanning in whole.items() if spanning})
 
 
-def _chunk_size(game: Game, config: Mapping[str, Any]) -> int:
+def chunk_size(game: Game, config: Mapping[str, Any]) -> int:
     """How many samples to compute at a time beside the turns: no more than one of these does, in a
     run and after it."""
     shards = max(1, config["hardware"].get("shards", 1))

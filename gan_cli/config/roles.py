@@ -1,0 +1,142 @@
+"""Nodes that several take their options from: networks by role, optimizers by player."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gan_cli import registry
+from gan_cli.errors import UserError, closest
+
+SIMPLE = {
+    "model": registry.games,
+    "loss": registry.losses,
+    "regularizer": registry.regularizers,
+    "augmentation": registry.augmentations,
+    "data": registry.datasets,
+    "schedule": registry.schedules,
+}
+
+
+FITS = {"points": "mlp", "image": "dcgan", "text": "text_resnet"}
+
+
+def _family(config: Mapping[str, Any]) -> str:
+    """The family of networks; `auto` is the one that fits the data's kind."""
+    if config["network"].get("name") != "auto":
+        return str(config["network"].get("name"))
+    kind = registry.datasets.component(config["data"]["name"], "data").attributes["kind"]
+    return FITS[kind]
+
+
+def with_role_networks(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The node of the networks with `auto` resolved, and every role's options written out."""
+    roles = registry.games.attributes(config["model"]["name"], "model")["roles"]
+    family = {**config["network"], "name": _family(config)}
+    nodes = role_nodes(family, roles.values())
+    return {"name": family["name"], **{role: _own(node, family) for role, node in nodes.items()}}
+
+
+def role_networks(config: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Role and node of each network of a game, by its attribute.
+
+    Args:
+        config: its networks are those of `with_role_networks`.
+    """
+    network = config["network"]
+    roles = registry.games.component(config["model"]["name"], "model").attributes["roles"]
+    return {
+        attribute: (
+            role,
+            {**network[role], "name": f"{network[role].get('name', network['name'])}.{role}"},
+        )
+        for attribute, role in roles.items()
+    }
+
+
+def _own(node: Mapping[str, Any], family: Mapping[str, Any]) -> dict[str, Any]:
+    """A role's node as it stands inside the network's: its family is named where it is another
+    one."""
+    name, _, _ = node["name"].rpartition(".")
+    rest = {key: value for key, value in node.items() if key != "name"}
+    return rest if name == family["name"] else {"name": name, **rest}
+
+
+def role_nodes(network: Mapping[str, Any], roles: Any) -> dict[str, dict[str, Any]]:
+    """The node of each role's network: the options they share, overlaid by the role's own.
+
+    `{name: dcgan, width: 64, discriminator: {width: 32}}` is `dcgan.generator` at width 64 and
+    `dcgan.discriminator` at width 32. A shared option must be one of some role's of the family; a
+    role that names another family (`generator: {name: mlp}`) starts from that family's defaults.
+    """
+    roles = list(dict.fromkeys(roles))
+    family = network.get("name")
+    # roles of other games
+    others = [key for key in network if f"{family}.{key}" in registry.networks.components]
+    shared = {key: value for key, value in network.items() if key not in ("name", *roles, *others)}
+    nodes = {role: _role_node(family, role, shared, network.get(role)) for role in roles}
+    # for any game's role
+    relatives = [name for name in registry.networks.components if name.startswith(f"{family}.")]
+    known = sorted(
+        {option for name in relatives for option in registry.networks.options(name, "network")}
+    )
+    for key in shared:
+        if key not in known:
+            raise UserError(
+                f"network.{key}={shared[key]}: network={family} has no such "
+                f"option{closest(key, known)}; its options are {', '.join(known)}."
+            )
+    return nodes
+
+
+def _check_role(family: str, role: str) -> None:
+    """A family must have a network for the role, if it is one that has networks at all."""
+    pairs = [name.split(".") for name in registry.networks.components]
+    able = sorted({name for name, part in pairs if part == role})
+    if family in {name for name, _ in pairs} and family not in able:
+        raise UserError(
+            f"network={family}: has no network for the {role}; {', '.join(able)} have one."
+        )
+
+
+def _role_node(family: Any, role: str, shared: Mapping[str, Any], own: Any) -> dict[str, Any]:
+    """The node of one role, with its defaults."""
+    own = _mapping(own, f"network.{role}")
+    family_of_role = own.pop("name", family)
+    if not isinstance(family_of_role, str):
+        raise UserError(
+            f"network.{role}.name={family_of_role}: expected the name of a family, such as mlp."
+        )
+    _check_role(family_of_role, role)
+    name = f"{family_of_role}.{role}"
+    options = registry.networks.options(name, f"network.{role}")
+    inherited = {
+        key: value for key, value in shared.items() if key in options and name == f"{family}.{role}"
+    }
+    registry.networks.check({"name": name, **own}, f"network.{role}")
+    return registry.networks.with_defaults({"name": name, **inherited, **own}, "network")
+
+
+def _mapping(value: Any, path: str) -> dict[str, Any]:
+    """A node of options; nothing is an empty one."""
+    if value is not None and not isinstance(value, Mapping):
+        raise UserError(f"{path}={value}: expected options, such as {path}.KEY=VALUE.")
+    return dict(value or {})
+
+
+def players(optimizer: Mapping[str, Any], names: Any) -> dict[str, dict[str, Any]]:
+    """The optimizer node of each player: the shared settings, overlaid by
+    `optimizer.players.<player>`."""
+    shared = {key: value for key, value in optimizer.items() if key != "players"}
+    own = _mapping(optimizer.get("players"), "optimizer.players")
+    for player in own:
+        if player not in names:
+            raise UserError(
+                f"optimizer.players.{player}: no such player{closest(player, names)}; the players "
+                f"are {', '.join(names)}."
+            )
+    paths = {player: f"optimizer.players.{player}" for player in names}
+    return {
+        player: registry.optimizers.with_defaults(
+            {**shared, **_mapping(own.get(player), path)}, path if own.get(player) else "optimizer"
+        )
+        for player, path in paths.items()
+    }
