@@ -17,6 +17,7 @@ from gan_cli.commands.dotted import settings_of
 from gan_cli.errors import UserError, closest
 from gan_cli.runs.places import checkpoint_file
 from gan_cli.sampling.generator import Weights
+from gan_cli.sampling.keys import checkpoint_key, plugins_key, weights_key
 
 USAGE = """gan-evaluate FILE|RUN|latest [key=value ...]
 gan-evaluate samples=FOLDER real=FOLDER [key=value ...]
@@ -29,10 +30,7 @@ prdc.k=3 or inception.weights_file=FILE."""
 class EvaluateConfig:
     """The keys of `gan-evaluate`."""
 
-    checkpoint: str | None = field(
-        default=None,
-        metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"},
-    )
+    checkpoint: str | None = checkpoint_key(default=None)
     samples: str | None = field(
         default=None, metadata={"help": "FOLDER of images to score instead"}
     )
@@ -53,12 +51,8 @@ class EvaluateConfig:
     data: str | None = field(
         default=None, metadata={"help": "another data set, with data.KEY=VALUE for its options"}
     )
-    weights: Weights = field(
-        default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"}
-    )
-    plugins: list[str] = field(
-        default_factory=list, metadata={"help": "plug-ins of the checkpoint that you trust"}
-    )
+    weights: Weights = weights_key()
+    plugins: list[str] = plugins_key()
 
 
 def run(config: EvaluateConfig, dotted: list[str]) -> None:

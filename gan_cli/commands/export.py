@@ -8,6 +8,7 @@ from pathlib import Path
 from gan_cli.errors import UserError
 from gan_cli.files import replacing
 from gan_cli.sampling.generator import Generator, Statistics, Weights, load_generator
+from gan_cli.sampling.keys import checkpoint_key, plugins_key, statistics_key, weights_key
 from gan_cli.sampling.output import file_to_write
 
 ALLOWED = {".pt2": 0.0, ".onnx": 1e-5}
@@ -23,23 +24,13 @@ ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 class ExportConfig:
     """The keys of `gan-export`."""
 
-    checkpoint: str = field(
-        default="???",
-        metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"},
-    )
+    checkpoint: str = checkpoint_key()
     output: str = field(
         default="generator.pt2", metadata={"help": "PATH to write: .pt2 (torch.export) or .onnx"}
     )
-    statistics: Statistics = field(
-        default=Statistics.saved,
-        metadata={"help": "of batch norm: saved, or estimated over fresh batches (batch)"},
-    )
-    weights: Weights = field(
-        default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"}
-    )
-    plugins: list[str] = field(
-        default_factory=list, metadata={"help": "plug-ins of the checkpoint that you trust"}
-    )
+    statistics: Statistics = statistics_key()
+    weights: Weights = weights_key()
+    plugins: list[str] = plugins_key()
 
 
 def run(config: ExportConfig) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from gan_cli.errors import UserError
 from gan_cli.sampling.generator import Generator, Statistics, Weights, shown
+from gan_cli.sampling.keys import checkpoint_key, plugins_key, statistics_key, weights_key
 
 
 class Mode(Enum):
@@ -54,10 +55,7 @@ class Directions(Enum):
 class SampleConfig:
     """The keys of `gan-sample`."""
 
-    checkpoint: str = field(
-        default="???",
-        metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"},
-    )
+    checkpoint: str = checkpoint_key()
     n: int = field(default=64, metadata={"least": 1, "help": "how many samples"})
     seed: int = field(
         default=0, metadata={"least": 0, "help": "sample i of seed s is sample 0 of seed s + i"}
@@ -96,10 +94,7 @@ class SampleConfig:
         default_factory=list,
         metadata={"help": "[1.5,0,-2]: how far to go along the first, second, ... direction"},
     )
-    statistics: Statistics = field(
-        default=Statistics.saved,
-        metadata={"help": "of batch norm: saved, or estimated over fresh batches (batch)"},
-    )
+    statistics: Statistics = statistics_key()
     data: str | None = field(
         default=None,
         metadata={"help": "of reconstruct, encode, nearest: other data; or data.KEY=VALUE"},
@@ -107,12 +102,8 @@ class SampleConfig:
     output: str | None = field(
         default=None, metadata={"help": "PATH to write; named after the mode if not given"}
     )
-    weights: Weights = field(
-        default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"}
-    )
-    plugins: list[str] = field(
-        default_factory=list, metadata={"help": "plug-ins of the checkpoint that you trust"}
-    )
+    weights: Weights = weights_key()
+    plugins: list[str] = plugins_key()
 
 
 THROUGH_CODES = (Mode.reconstruct, Mode.encode)
