@@ -1,8 +1,8 @@
-"""A sweep: its folder, found again by the same line; its cells, of which none is played twice; what
-they came to.
+"""A sweep: its folder, which the same line takes again; its cells, none of which is trained twice;
+the table of their states.
 
-Nothing here imports torch. Cells tell of themselves through files in their folders, because a
-launcher may play them in other processes or on other machines.
+Nothing here imports torch. Cells report by files in their folders, because a launcher may run them
+in other processes or on other machines.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ from gan_cli.runs import rundir
 from gan_cli.sweeps import stopping
 
 LEDGER = "sweep.json"
-"""What was typed for a sweep, in its folder. It is how the same line finds the folder again."""
+"""Overrides of a sweep, in its folder, by which the same line recognises it."""
 LOCK = ".sweep.lock"
 CELL_LOCK = ".cell.lock"
 FAILURE = "failure.json"
-"""Why a cell failed, in the cell's folder; gone when it has been played after all."""
-SHOWN = 3  # failed cells that are named at the end; all are in the table
+"""Why a cell failed, in its folder; removed once the cell has been trained."""
+SHOWN = 3  # failed cells that the error names; the table has all
 
 
 # --- the sweep ------------------------------------------------------------------------------------
@@ -40,67 +40,73 @@ SHOWN = 3  # failed cells that are named at the end; all are in the table
 def sweep(
     arguments: list[str], outputs: Path, chosen: Callable[[list[str]], Mapping[str, Any]]
 ) -> Iterator[list[str]]:
-    """Under `--multirun`: the arguments with a folder, short names for the cells, and a search's
-    direction.
+    """Arguments of a sweep, completed by its folder, short names of cells and a search's direction.
 
-    The same line takes the folder that it took before, unless it says `resume=never`. At the end,
-    however it comes, a table says what has become of the cells.
+    The same line takes its earlier folder, unless `resume=never` is typed. A table of the cells is
+    printed at the end, after errors and interrupts too. Without `--multirun` nothing is changed.
 
     Args:
-        chosen: Hydra's own node, as these arguments and the files that they name make it.
+        chosen: composes Hydra's own node from arguments.
 
     Raises:
-        UserError: cells have failed; or another process plays this sweep.
+        UserError: cells have failed, or another process runs this sweep.
     """
-    flags = {argument.partition("=")[0] for argument in arguments}
-    if not {"-m", "--multirun"} & flags:
+    if not {"-m", "--multirun"} & {argument.partition("=")[0] for argument in arguments}:
         yield arguments
         return
     if "RANK" in os.environ:
         raise UserError(
             "--multirun: torchrun starts one run; sweep without it, by hardware.devices=N."
         )
-    plain = [argument.lstrip("+") for argument in arguments]
-    typed = [
-        item for item, name in zip(arguments, plain, strict=True)
-        if ("=" in item or item.startswith("~")) and not name.startswith(("hydra", "-"))
-    ]  # fmt: skip
+
+    typed = [item for item in arguments if _is_override(item)]
     hydra = chosen(arguments)
-    complete = [*_short_names(typed), *_search(arguments, hydra["sweeper"]), *arguments]
-    named = [
-        item.partition("=")[2].strip("'\"") for item in plain if item.startswith("hydra.sweep.dir=")
-    ]
-    named = named or [str(folder) for folder in (hydra["sweep"]["dir"],) if folder != UNNAMED]
-    if any("$" in name for name in named):  # which Hydra will fill in
+    complete = [*_name_cells(typed), *_complete_search(arguments, hydra["sweeper"]), *arguments]
+    named = _find_named(arguments, hydra)
+    if named is not None and "$" in named:  # an interpolation, which Hydra resolves
         yield complete
         return
-    found = Path(named[-1]) if named else _earlier(typed, outputs)
+
+    found = _find_earlier(typed, outputs) if named is None else Path(named)
     new = found is None or not found.exists()
     folder = found or rundir.new_folder(outputs)
-    patience = stopping.patience() if pooled(hydra["launcher"]) else contextlib.nullcontext()
     if not new and "resume=never" in typed:
         raise UserError(
             f"resume=never: {folder} already holds a sweep; choose another hydra.sweep.dir or "
             "resume=auto."
         )
-    with rundir.hold(folder, LOCK), _accounted(folder, new), patience:
+    patience = stopping.patience() if pooled(hydra["launcher"]) else contextlib.nullcontext()
+    with rundir.hold(folder, LOCK), _report_cells(folder, new), patience:
         files.write_json(folder / LEDGER, {"overrides": typed})
-        yield complete if named else [f"hydra.sweep.dir={folder}", *complete]
+        yield [f"hydra.sweep.dir={folder}", *complete] if named is None else complete
+
+
+def _is_override(argument: str) -> bool:
+    """Whether an argument sets, or by `~` removes, a key that is not Hydra's own."""
+    is_own = not argument.lstrip("+").startswith(("hydra", "-"))
+    return is_own and ("=" in argument or argument.startswith("~"))
+
+
+def _find_named(arguments: list[str], hydra: Mapping[str, Any]) -> str | None:
+    """Folder that is typed, or else configured; None if there is none."""
+    key = "hydra.sweep.dir="
+    plain = [argument.lstrip("+") for argument in arguments]
+    typed = [item.removeprefix(key).strip("'\"") for item in plain if item.startswith(key)]
+    configured = str(hydra["sweep"]["dir"])
+    return typed[-1] if typed else configured if configured != UNNAMED else None
 
 
 UNNAMED = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
-"""What `hydra.sweep.dir` is by Hydra's default: nobody has named a folder, so one is found or made
-here."""
+"""Hydra's default of `hydra.sweep.dir`: no folder was named, so it is chosen here."""
 
 
 def pooled(launcher: Mapping[str, Any]) -> bool:
-    """Whether this launcher plays the cells in processes of this machine that play one after the
-    other."""
+    """Whether a launcher runs cells in a pool of processes on this machine."""
     return "joblib" in str(launcher.get("_target_"))
 
 
-def _short_names(typed: list[str]) -> list[str]:
-    """Cells are named by what differs between them alone."""
+def _name_cells(typed: list[str]) -> list[str]:
+    """Setting of Hydra by which only swept keys are in the names of cells."""
     parsed = OverridesParser.create().parse_overrides(typed)
     swept = {str(item.key_or_group) for item in parsed if item.is_sweep_override()}
     constant = ",".join(
@@ -109,8 +115,8 @@ def _short_names(typed: list[str]) -> list[str]:
     return [f"hydra.job.config.override_dirname.exclude_keys=[{constant}]"]
 
 
-def _earlier(typed: list[str], outputs: Path) -> Path | None:
-    """The newest folder of a sweep for which the same was typed."""
+def _find_earlier(typed: list[str], outputs: Path) -> Path | None:
+    """Newest folder of a sweep with the same overrides."""
     if "resume=never" in typed:
         return None
     folders = [path.parent for path in sorted(outputs.glob(f"*/{LEDGER}"), reverse=True)]
@@ -120,30 +126,37 @@ def _earlier(typed: list[str], outputs: Path) -> Path | None:
 
 
 @contextlib.contextmanager
-def _accounted(folder: Path, new: bool) -> Iterator[None]:
-    """Tell what has become of the cells, and fail if one has failed. A new one that never began
-    leaves no folder."""
-    before = _failures(folder)
+def _report_cells(folder: Path, new: bool) -> Iterator[None]:
+    """Print the table of the cells at the end, and raise UserError if one has failed.
+
+    The folder of a new sweep without cells is removed.
+    """
+    before = _find_failures(folder)
     try:
         yield
     except BaseException as error:
-        lost = LOST.get(type(error).__name__)
         if cells(folder):
             print(summary(folder))
-        elif new and {path.name for path in folder.iterdir()} <= {LEDGER, LOCK, "multirun.yaml"}:
-            # no job is out
-            shutil.rmtree(folder, ignore_errors=True)
-            # made for it, if they are empty
-            for above in folder.parents[:2] if folder.parent.name == "sweeps" else ():
-                with contextlib.suppress(OSError):
-                    above.rmdir()
+        elif new:
+            _remove_unused(folder)
+
         if isinstance(error, Exception):
-            _refuse_failed(folder, before)
-        if lost:
-            raise UserError(f"{lost.format(folder)}; the same line goes on.") from None
+            _raise_if_failed(folder, before)
+        if reason := LOST.get(type(error).__name__):
+            raise UserError(f"{reason.format(folder)}; the same line goes on.") from None
         raise
     print(summary(folder))
-    _refuse_failed(folder, before)
+    _raise_if_failed(folder, before)
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove the folder of a sweep whose launcher has submitted no job, and its empty parents."""
+    if not {path.name for path in folder.iterdir()} <= {LEDGER, LOCK, "multirun.yaml"}:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in folder.parents[:2] if folder.parent.name == "sweeps" else ():
+        with contextlib.suppress(OSError):
+            parent.rmdir()
 
 
 LOST = {
@@ -156,20 +169,20 @@ LOST = {
     "UncompletedJobError": "a job ended without a result; look into {}/.submitit",  # submitit
     "FailedJobError": "a job failed; look into {}/.submitit",  # submitit
 }
-"""What launchers raise when a cell is gone, by the name of the exception."""
+"""Explanations of a launcher's exceptions, by their names."""
 
 
-def _failures(folder: Path) -> dict[str, int]:
-    """The cells that have failed, and when."""
+def _find_failures(folder: Path) -> dict[str, int]:
+    """Failed cells with the time of their failure."""
     return {
         str(path.parent.relative_to(folder)): path.stat().st_mtime_ns
         for path in sorted(folder.rglob(FAILURE))
     }
 
 
-def _refuse_failed(folder: Path, before: Mapping[str, int]) -> None:
-    """Raise UserError if a cell has failed since."""
-    failed = [name for name, when in _failures(folder).items() if before.get(name) != when]
+def _raise_if_failed(folder: Path, before: Mapping[str, int]) -> None:
+    """Raise UserError if cells have failed that had not before."""
+    failed = [name for name, when in _find_failures(folder).items() if before.get(name) != when]
     if failed:
         named = ", ".join(failed[:SHOWN]) + (", ..." if len(failed) > SHOWN else "")
         raise UserError(
@@ -181,18 +194,17 @@ def _refuse_failed(folder: Path, before: Mapping[str, int]) -> None:
 # --- searches -------------------------------------------------------------------------------------
 
 
-def _search(arguments: list[str], sweeper: Mapping[str, Any]) -> list[str]:
-    """What a search by Optuna needs beside what was typed.
+def _complete_search(arguments: list[str], sweeper: Mapping[str, Any]) -> list[str]:
+    """Overrides for a search by Optuna: direction of the objective, tolerance of failures, seed.
 
-    Its direction is that of the objective. Its sampler is seeded, so that the same line asks for
-    the same cells again: those that were played give their objective at once, and the search goes
-    on where it was. A cell that fails does not end it. What is typed or stands in a file is left
-    alone.
+    A seeded sampler proposes the same cells again. Those that are finished return their objective
+    at once, so that the same line continues the search. Settings that are typed or configured are
+    not overridden.
     """
     if "Optuna" not in str(sweeper.get("_target_")):
         return []
     needed = {}
-    # which is what it is unsaid
+    # Hydra's default
     if str(getattr(sweeper["direction"], "name", sweeper["direction"])) == "minimize":
         needed["direction"] = "${gan.direction:}"
     if not sweeper["max_failure_rate"]:
@@ -208,8 +220,7 @@ def _search(arguments: list[str], sweeper: Mapping[str, Any]) -> list[str]:
 
 
 def direction(objective: str) -> str:
-    """Which way a score gets better, as Optuna calls it. Raises UserError for data that gives no
-    score."""
+    """Direction of a score, in Optuna's terms. Raises UserError for data without a score."""
     if not objective:
         raise UserError(
             "hydra/sweeper=optuna: this data gives no score to search by; take other data."
@@ -218,11 +229,11 @@ def direction(objective: str) -> str:
 
 
 def check_search(sweeper: Mapping[str, Any], config: Mapping[str, Any], objective: str) -> None:
-    """Refuse a search that goes the wrong way, or one without scores.
+    """Raise UserError for a search in the wrong direction, or without scores.
 
     Args:
-        sweeper: Hydra's node of that name, resolved where it can be.
-        objective: the score that the run will return.
+        sweeper: Hydra's node of that name, resolved as far as possible.
+        objective: score that the run returns.
     """
     if "Optuna" not in str(sweeper.get("_target_")):
         return
@@ -242,7 +253,7 @@ def check_search(sweeper: Mapping[str, Any], config: Mapping[str, Any], objectiv
 
 @dataclass(frozen=True)
 class Cell:
-    """What has become of a cell: its card, and why it failed, if it did."""
+    """State of a cell: its card, and the reason of its failure, empty without one."""
 
     name: str
     card: dict[str, Any]
@@ -250,62 +261,67 @@ class Cell:
 
     @property
     def objective(self) -> tuple[str, float] | None:
-        """Name and value of the score that searches go by; None before the first evaluation."""
+        """Name and value of its objective; None before the first evaluation."""
         name = self.card.get("objective")
         value = self.card.get("scores", {}).get(name)
         return (str(name), float(value)) if isinstance(value, int | float) else None
 
     @property
     def state(self) -> str:
+        """`finished`, `failed` or `not finished`."""
         if self.failure:
             return "failed"
         return "finished" if self.card.get("finished") else "not finished"
 
 
 def cells(folder: Path) -> list[Cell]:
-    """The cells of a sweep that have begun or failed, by name."""
+    """Cells of a sweep that have begun or failed, sorted by name."""
     places = {path.parent for name in (rundir.CARD, FAILURE) for path in folder.rglob(name)}
     return [
-        Cell(on_one_line(str(place.relative_to(folder))), rundir.read_card(place), _told(place))
+        Cell(
+            on_one_line(str(place.relative_to(folder))),
+            rundir.read_card(place),
+            _read_failure(place),
+        )
         for place in sorted(places)
     ]
 
 
-def _told(place: Path) -> str:
-    """Why a cell failed, if it did."""
+def _read_failure(place: Path) -> str:
+    """Reason of a cell's failure; empty without one."""
     return on_one_line(str(files.read_json(place / FAILURE).get("told", "")))
 
 
 def finished(folder: Path, fingerprint: str, steps: int, minutes: float | None) -> bool:
-    """Whether a cell needs no more rounds, and its folder can be left alone."""
+    """Whether a cell was trained with this configuration and needs no more rounds."""
     card = rundir.read_card(folder)
     same = card.get("fingerprint") == fingerprint and (folder / "checkpoints" / "last.pt").is_file()
     return same and not rundir.unfinished(card, steps, minutes) and not (folder / FAILURE).exists()
 
 
-def write_failure(folder: Path, told: str) -> None:
-    """Say in a cell's folder why it failed. A disk that is full costs the table its sentence."""
-    # it is another line that does not fit what was played
+def write_failure(folder: Path, reason: str) -> None:
+    """Write the reason of a failure to a cell's folder. A full disk is ignored."""
+    # a finished cell stays so: the error is about a line with another configuration
     if rundir.read_card(folder).get("finished"):
         return
     with contextlib.suppress(OSError):
-        files.write_json(folder / FAILURE, {"told": on_one_line(told.strip())})
+        files.write_json(folder / FAILURE, {"told": on_one_line(reason.strip())})
 
 
 def forget_failure(folder: Path) -> None:
-    """The cell has been played after all."""
+    """Remove the reason of a failure, once the cell has been trained."""
     (folder / FAILURE).unlink(missing_ok=True)
 
 
 def summary(folder: Path) -> str:
-    """All cells, the best first: state, rounds, time, the score that searches go by; and why some
-    failed."""
-    found = sorted(cells(folder), key=_rank)
+    """Table of all cells, the best first: state, rounds, time, objective; then why cells failed."""
+    found = sorted(cells(folder), key=_rank_cell)
     names = dict.fromkeys(cell.objective[0] for cell in found if cell.objective)
     rows = [
         ["cell", "state", "rounds", "seconds", *names],
-        *(_row(cell, list(names)) for cell in found),
+        *(_build_row(cell, list(names)) for cell in found),
     ]
+
     counts = Counter(cell.state for cell in found)
     counted = ", ".join(
         f"{counts[state]} {state}"
@@ -313,13 +329,14 @@ def summary(folder: Path) -> str:
         if counts[state]
     )
     reasons = [f"  {cell.name}: {cell.failure}" for cell in found if cell.failure]
-    return "\n".join([align_columns(rows, 2), f"{folder}: {counted}", *reasons])
+    return "\n".join([align_columns(rows, 2), f"{on_one_line(str(folder))}: {counted}", *reasons])
 
 
-def _row(cell: Cell, names: list[str]) -> list[str]:
+def _build_row(cell: Cell, names: list[str]) -> list[str]:
+    """Texts of a cell's row; `names` are those of all objectives."""
     scores = [
-        f"{cell.objective[1]:.4g}" if cell.objective and cell.objective[0] == n else MISSING
-        for n in names
+        f"{cell.objective[1]:.4g}" if cell.objective and cell.objective[0] == name else MISSING
+        for name in names
     ]
     return [
         cell.name,
@@ -330,8 +347,8 @@ def _row(cell: Cell, names: list[str]) -> list[str]:
     ]
 
 
-def _rank(cell: Cell) -> tuple[bool, bool, str, float, str]:
-    """The best first; then those without a score, then those that failed."""
+def _rank_cell(cell: Cell) -> tuple[bool, bool, str, float, str]:
+    """Key to sort by: the best first, then cells without a score, then those that failed."""
     name, value = cell.objective or ("", math.inf)
     sign = 1 if lower_is_better().get(name, cell.card.get("lower_is_better") is not False) else -1
     return bool(cell.failure), cell.objective is None, name, sign * value, cell.name

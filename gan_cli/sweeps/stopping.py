@@ -1,9 +1,8 @@
-"""Ctrl-C while other processes play the cells of a sweep: each saves what it plays, then the sweep
-ends.
+"""Ctrl-C during a sweep in several processes: each saves its cell, then the sweep ends.
 
-A terminal sends it to all of them. Left alone, the first process that has saved would exit, the
-pool would be broken, and the others would be killed while they still save; and so would one that
-has nothing to do yet.
+A terminal sends the signal to all processes. By default the first one that has saved would exit,
+which breaks the pool, and the others would be killed while they are saving; an idle one would exit
+at once.
 """
 
 import contextlib
@@ -19,61 +18,62 @@ STOPPED = 128 + signal.SIGINT
 
 
 class StoppedError(Exception):
-    """A cell was stopped after it was saved; the argument is the exit code that says by which
-    signal."""
+    """A cell was saved and stopped by a signal; the argument is the exit code."""
 
 
 @contextlib.contextmanager
 def patience() -> Iterator[None]:
-    """For the command: wait until the cells are saved, then exit; a second Ctrl-C acts at once.
+    """In the command: wait until the cells are saved, then exit; a second Ctrl-C acts at once.
 
-    The signal is blocked in this thread, and so in the processes that it starts, until they play. A
-    thread that does nothing else takes it; Python calls the handler in this one.
+    The signal is blocked in this thread, and so in the processes that it starts, until they run a
+    cell. An idle thread receives it, and Python calls the handler in this one.
     """
-    if threading.current_thread() is not threading.main_thread():  # which no signal reaches
+    if threading.current_thread() is not threading.main_thread():  # signals do not reach others
         yield
         return
-    # to start them later would unblock it
+
+    # these helper processes unblock the signal when they start, so they start before
     for helper in ("multiprocessing", "joblib.externals.loky.backend"):
         with contextlib.suppress(ImportError, AttributeError):
             import_module(f"{helper}.resource_tracker").ensure_running()
-    usual, asked, done = signal.getsignal(signal.SIGINT), threading.Event(), threading.Event()
+    handler = signal.getsignal(signal.SIGINT)
+    interrupted, done = threading.Event(), threading.Event()
 
     def wait(number: int, _frame: Any) -> None:
         print("stopping: the cells that are being played are saved first")
-        asked.set()
-        signal.signal(number, usual)
+        interrupted.set()
+        signal.signal(number, handler)
 
     threading.Thread(target=done.wait, daemon=True).start()
     signal.signal(signal.SIGINT, wait)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, CTRL_C)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, CTRL_C)
     try:
         yield
     except StoppedError as error:
         sys.exit(*error.args)
     finally:
-        signal.signal(signal.SIGINT, usual)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         done.set()
-    if asked.is_set():
+    if interrupted.is_set():
         sys.exit(STOPPED)
 
 
-_stopped: list[int] = []  # the exit codes of what this process was stopped in
+_stopped: list[int] = []  # exit codes of the cells that were stopped in this process
 
 
 @contextlib.contextmanager
 def surviving() -> Iterator[None]:
-    """For a process that plays cells: what stops a cell does not end the process, and keeps it from
-    playing another.
+    """In a process of the pool: a stopped cell does not end the process, and no other cell starts.
 
     Raises:
-        StoppedError: in place of the exit.
+        StoppedError: instead of the exit.
     """
     if signal.SIGINT in signal.sigpending():
         _stopped.append(STOPPED)
     if _stopped:
         raise StoppedError(_stopped[0])
+
     try:
         yield
     except (SystemExit, KeyboardInterrupt) as error:
@@ -82,4 +82,4 @@ def surviving() -> Iterator[None]:
         )
         raise StoppedError(_stopped[0]) from None
     finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, CTRL_C)  # as it was before the cell was played
+        signal.pthread_sigmask(signal.SIG_BLOCK, CTRL_C)  # as before the cell
