@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gan_cli import noise
 from gan_cli.data.dataset import Dataset
+from gan_cli.data.nearest import nearest_training
 from gan_cli.errors import UserError
 from gan_cli.game import Game
 from gan_cli.networks.layers import WEIGHTED, batch_norms
@@ -153,14 +154,11 @@ def _features(generator: "Generator", latents: Tensor) -> Tensor:
 
 
 def nearest(samples: Tensor, dataset: Dataset, count: int = NEIGHBOURS) -> tuple[Tensor, Tensor]:
-    """For each sample the nearest training samples, (n, count, *shape), and how far they are, (n,
+    """The training samples nearest to each sample, (n, count, *shape), and their distances, (n,
     count): Euclidean, over all values of a sample."""
-    x, flat = dataset.train["x"], samples.flatten(1)
-    parts = (dataset.decode({"x": part})["x"].flatten(1) for part in x.split(10_000))
-    distances = torch.cat([torch.cdist(flat, part) for part in parts], dim=1)
-    least = distances.topk(min(count, len(x)), dim=1, largest=False)
-    rows = x.index_select(0, least.indices.flatten())
-    return dataset.decode({"x": rows})["x"].unflatten(0, least.indices.shape), least.values
+    indices, distances = nearest_training(samples, dataset, count)
+    rows = dataset.train["x"].index_select(0, indices.flatten())
+    return dataset.decode({"x": rows})["x"].unflatten(0, indices.shape), distances.to(samples)
 
 
 def estimate_statistics(generator: "Generator", batches: int = 50, size: int = 100) -> None:
