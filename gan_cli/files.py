@@ -331,12 +331,24 @@ def checksum(path: Path) -> str:
 
 
 def seal(path: Path) -> None:
-    """Keep the checksum of a file of the cache beside it."""
+    """Write the checksum of a file of the cache beside it."""
     write_text(_seal_of(path), checksum(path) + "\n")
 
 
+def intact(path: Path, otherwise: str) -> bool:
+    """Whether a file of the cache is as it was written; if not, a warning.
+
+    Args:
+        otherwise: what the caller does about it, for the warning.
+    """
+    sealed = is_sealed(path)
+    if not sealed:
+        log.warning("%s is not what was written there, or of an older gan-cli; %s", path, otherwise)
+    return sealed
+
+
 def is_sealed(path: Path) -> bool:
-    """Whether a file of the cache is what was written there."""
+    """Whether a file of the cache is as it was written, by its checksum."""
     try:
         return read_text(_seal_of(path), SMALL).strip() == checksum(path)
     except (OSError, ValueError):

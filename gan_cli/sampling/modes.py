@@ -13,6 +13,7 @@ from gan_cli import pictures
 from gan_cli.data import text
 from gan_cli.data.columns import structured
 from gan_cli.data.dataset import Dataset
+from gan_cli.data.nearest import nearest_training
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.files import csv_text, replacing, write_text
 from gan_cli.runs.places import run_or_file
@@ -267,14 +268,12 @@ def write(samples: Tensor, generator: Generator, mode: Mode, output: Path, colum
 
 
 def nearest(samples: Tensor, dataset: Dataset, count: int = NEIGHBOURS) -> tuple[Tensor, Tensor]:
-    """For each sample the nearest training samples, (n, count, *shape), and how far they are, (n,
-    count): Euclidean, over all values of a sample."""
-    x, flat = dataset.train["x"], samples.flatten(1)
-    parts = (dataset.decode({"x": part})["x"].flatten(1) for part in x.split(10_000))
-    distances = torch.cat([torch.cdist(flat, part) for part in parts], dim=1)
-    least = distances.topk(min(count, len(x)), dim=1, largest=False)
-    rows = x.index_select(0, least.indices.flatten())
-    return dataset.decode({"x": rows})["x"].unflatten(0, least.indices.shape), least.values
+    """The training samples nearest to each sample, (n, count, *shape), and their distances, (n,
+    count): Euclidean, over all values of a sample.
+    """
+    indices, distances = nearest_training(samples, dataset, count)
+    rows = dataset.train["x"].index_select(0, indices.flatten())
+    return dataset.decode({"x": rows})["x"].unflatten(0, indices.shape), distances.to(samples)
 
 
 def frames_of(folder: Path) -> list[Path]:
