@@ -36,9 +36,13 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
         registry.add_plugin(plugin)
 
     text = json.dumps(config, default=repr)
-    if json.loads(text) != config:  # a key or a value that JSON does not have
-        return _checked(config)
-    return copy.deepcopy(_remembered(text, tuple(registry.PLUGINS)))
+    if json.loads(text) == config:
+        checked = copy.deepcopy(_remembered(text, tuple(registry.PLUGINS)))
+    else:  # a key or a value that JSON does not have
+        checked = _checked(config)
+    # asked each time: the environment and this machine's devices decide it
+    world = sharing.resolve_world(config["hardware"], config["batch_size"])
+    return {**checked, "hardware": world}
 
 
 @functools.lru_cache(maxsize=64)
@@ -60,12 +64,7 @@ def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
     for figure in config["figures"]:
         registry.figures.component(figure, "figures")
 
-    return {
-        **config,
-        **groups,
-        "network": with_role_networks(config),
-        "hardware": sharing.resolve_world(config["hardware"], config["batch_size"]),
-    }
+    return {**config, **groups, "network": with_role_networks(config)}
 
 
 def _check_root(config: Mapping[str, Any]) -> None:

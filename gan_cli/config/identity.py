@@ -1,4 +1,4 @@
-"""What makes two runs the same: the leaves of a configuration that decide what is learnt."""
+"""The identity of a run: the settings that decide what it learns."""
 
 import hashlib
 import json
@@ -35,13 +35,15 @@ HARMLESS = {
     "hardware.cuda_graph",
     "hardware.channels_last",
 }
-"""Keys that do not change what a run learns: a run may be resumed with others. (A schedule that
-reads `steps` copies its value, and that copy counts. Of many processes the number of shards
-counts.)"""
+"""Keys that do not change what a run learns, so that it may be resumed with other values.
+
+A schedule that depends on `steps` has a copy of its value, and that copy counts. Of the processes
+only the number of shards counts.
+"""
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """`{"optimizer.lr": 1e-4, ...}`: one entry a leaf; lists are leaves."""
+    """A configuration as one entry a leaf, `{"optimizer.lr": 1e-4, ...}`; lists are leaves."""
     if not isinstance(config, Mapping):
         return {prefix: config}
     pairs = [
@@ -51,20 +53,20 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def essence(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaves of a configuration that decide what is learnt, where they are not the defaults.
+    """The settings that decide what is learnt, where they differ from the defaults.
 
-    So a key or an option that a later version adds does not part old runs from their configuration.
+    So a run keeps its identity when a later version adds a key or an option.
     """
-    usual = flatten(DEFAULTS) | _component_defaults(config)
+    defaults = flatten(DEFAULTS) | _component_defaults(config)
     return {
         key: value
-        for key, value in _telling(config).items()
-        if key not in usual or value != usual[key]
+        for key, value in _decisive(config).items()
+        if key not in defaults or value != defaults[key]
     }
 
 
 def _component_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What the components of a configuration take where nothing is said."""
+    """The defaults of all options of the components of a configuration."""
     nodes = {group: (known, config[group]["name"]) for group, known in SIMPLE.items()}
     for role, node in config["network"].items():
         if isinstance(node, Mapping):
@@ -79,23 +81,25 @@ def _component_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _telling(config: Mapping[str, Any]) -> dict[str, Any]:
+def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that decide what is learnt."""
     leaves = {key: value for key, value in flatten(config).items() if key not in HARMLESS}
-    # float32, and how the device multiplies it
+    # all of them are float32; they differ in how a device multiplies
     if leaves.get("hardware.precision") in ("auto", "tf32"):
         leaves["hardware.precision"] = "fp32"
     return leaves
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
-    """A short name for all that decides what is learnt: equal for runs that may continue each
-    other."""
+    """A short digest of the settings that decide what is learnt; runs that may continue each other
+    have the same.
+    """
     text = json.dumps(essence(config), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """`key: old -> new` for every leaf that decides what is learnt and has changed."""
-    before, after = _telling(old), _telling(new)
+    """`key: old -> new` for every setting that decides what is learnt and has changed."""
+    before, after = _decisive(old), _decisive(new)
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys]

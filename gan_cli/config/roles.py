@@ -1,4 +1,4 @@
-"""Nodes that several take their options from: networks by role, optimizers by player."""
+"""Nodes that are shared out: the network's to a game's roles, the optimizer's to its players."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,13 +14,14 @@ SIMPLE = {
     "data": registry.datasets,
     "schedule": registry.schedules,
 }
-
+"""The registry of each group whose node describes one component."""
 
 FITS = {"points": "mlp", "image": "dcgan", "text": "text_resnet"}
+"""The family of networks that `network=auto` is, by the kind of data."""
 
 
 def _family(config: Mapping[str, Any]) -> str:
-    """The family of networks; `auto` is the one that fits the data's kind."""
+    """The family of networks, `auto` resolved."""
     if config["network"].get("name") != "auto":
         return str(config["network"].get("name"))
     kind = registry.datasets.component(config["data"]["name"], "data").attributes["kind"]
@@ -28,7 +29,7 @@ def _family(config: Mapping[str, Any]) -> str:
 
 
 def with_role_networks(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The node of the networks with `auto` resolved, and every role's options written out."""
+    """The node of the group `network`, `auto` resolved, with all options of each role."""
     roles = registry.games.attributes(config["model"]["name"], "model")["roles"]
     family = {**config["network"], "name": _family(config)}
     nodes = role_nodes(family, roles.values())
@@ -53,15 +54,14 @@ def role_networks(config: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, A
 
 
 def _own(node: Mapping[str, Any], family: Mapping[str, Any]) -> dict[str, Any]:
-    """A role's node as it stands inside the network's: its family is named where it is another
-    one."""
+    """The node of a role within that of the network; its family is named only if it differs."""
     name, _, _ = node["name"].rpartition(".")
     rest = {key: value for key, value in node.items() if key != "name"}
     return rest if name == family["name"] else {"name": name, **rest}
 
 
 def role_nodes(network: Mapping[str, Any], roles: Any) -> dict[str, dict[str, Any]]:
-    """The node of each role's network: the options they share, overlaid by the role's own.
+    """The node of each role's network: the shared options, overlaid by the role's own.
 
     `{name: dcgan, width: 64, discriminator: {width: 32}}` is `dcgan.generator` at width 64 and
     `dcgan.discriminator` at width 32. A shared option must be one of some role's of the family; a
@@ -69,11 +69,14 @@ def role_nodes(network: Mapping[str, Any], roles: Any) -> dict[str, dict[str, An
     """
     roles = list(dict.fromkeys(roles))
     family = network.get("name")
-    # roles of other games
-    others = [key for key in network if f"{family}.{key}" in registry.networks.components]
-    shared = {key: value for key, value in network.items() if key not in ("name", *roles, *others)}
+    roles_of_other_games = [
+        key for key in network if f"{family}.{key}" in registry.networks.components
+    ]
+    own = ("name", *roles, *roles_of_other_games)
+    shared = {key: value for key, value in network.items() if key not in own}
     nodes = {role: _role_node(family, role, shared, network.get(role)) for role in roles}
-    # for any game's role
+
+    # a shared option may be one of a role that only other games have
     relatives = [name for name in registry.networks.components if name.startswith(f"{family}.")]
     known = sorted(
         {option for name in relatives for option in registry.networks.options(name, "network")}
@@ -88,7 +91,7 @@ def role_nodes(network: Mapping[str, Any], roles: Any) -> dict[str, dict[str, An
 
 
 def _check_role(family: str, role: str) -> None:
-    """A family must have a network for the role, if it is one that has networks at all."""
+    """Raise UserError for a family that has networks, but none for the role."""
     pairs = [name.split(".") for name in registry.networks.components]
     able = sorted({name for name, part in pairs if part == role})
     if family in {name for name, _ in pairs} and family not in able:
@@ -98,7 +101,7 @@ def _check_role(family: str, role: str) -> None:
 
 
 def _role_node(family: Any, role: str, shared: Mapping[str, Any], own: Any) -> dict[str, Any]:
-    """The node of one role, with its defaults."""
+    """The node of one role, with its defaults. Raises UserError for what does not fit it."""
     own = _mapping(own, f"network.{role}")
     family_of_role = own.pop("name", family)
     if not isinstance(family_of_role, str):
@@ -106,6 +109,7 @@ def _role_node(family: Any, role: str, shared: Mapping[str, Any], own: Any) -> d
             f"network.{role}.name={family_of_role}: expected the name of a family, such as mlp."
         )
     _check_role(family_of_role, role)
+
     name = f"{family_of_role}.{role}"
     options = registry.networks.options(name, f"network.{role}")
     inherited = {
@@ -116,15 +120,17 @@ def _role_node(family: Any, role: str, shared: Mapping[str, Any], own: Any) -> d
 
 
 def _mapping(value: Any, path: str) -> dict[str, Any]:
-    """A node of options; nothing is an empty one."""
+    """A node of options as a dict; None is an empty one."""
     if value is not None and not isinstance(value, Mapping):
         raise UserError(f"{path}={value}: expected options, such as {path}.KEY=VALUE.")
     return dict(value or {})
 
 
 def players(optimizer: Mapping[str, Any], names: Any) -> dict[str, dict[str, Any]]:
-    """The optimizer node of each player: the shared settings, overlaid by
-    `optimizer.players.<player>`."""
+    """The optimizer's node for each player: the shared options, overlaid by its own.
+
+    A player's own options are those of `optimizer.players.PLAYER`.
+    """
     shared = {key: value for key, value in optimizer.items() if key != "players"}
     own = _mapping(optimizer.get("players"), "optimizer.players")
     for player in own:
@@ -133,6 +139,7 @@ def players(optimizer: Mapping[str, Any], names: Any) -> dict[str, dict[str, Any
                 f"optimizer.players.{player}: no such player{closest(player, names)}; the players "
                 f"are {', '.join(names)}."
             )
+
     paths = {player: f"optimizer.players.{player}" for player in names}
     return {
         player: registry.optimizers.with_defaults(

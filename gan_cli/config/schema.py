@@ -1,5 +1,4 @@
-"""The root of the configuration of `gan-train`: its keys, their types, defaults and smallest
-values."""
+"""The root of the configuration of `gan-train`: keys with types, defaults and least values."""
 
 import hashlib
 from dataclasses import MISSING, dataclass, field, fields
@@ -22,8 +21,10 @@ GROUPS = (
 
 
 def pick(key: str, seed: int, choices: ListConfig) -> Any:
-    """Resolver `${gan.pick:KEY,${seed},[a,b,c]}`: one of the choices, by the seed; what random
-    architectures are of."""
+    """Resolver `${gan.pick:KEY,${seed},[a,b,c]}`: one of the choices, drawn by the seed.
+
+    Random architectures are made of it.
+    """
     digest = hashlib.sha256(f"{key} {seed}".encode()).digest()
     return choices[int.from_bytes(digest[:8], "big") % len(choices)]
 
@@ -32,7 +33,7 @@ OmegaConf.register_new_resolver("gan.pick", pick, replace=True)
 
 
 class Resume(Enum):
-    """What to do about an earlier, unfinished run of the same configuration."""
+    """How to treat an earlier, unfinished run of the same configuration."""
 
     auto = "auto"  # find it and go on
     never = "never"  # start anew
@@ -40,7 +41,7 @@ class Resume(Enum):
 
 
 class Guard(Enum):
-    """What to do about a configuration whose mathematics is void."""
+    """How to treat a configuration that composes but cannot work."""
 
     error = "error"
     warn = "warn"
@@ -62,8 +63,7 @@ class Precision(Enum):
 
 
 def key(default: Any, help: str, least: float = 0) -> Any:
-    """A key of the configuration: its default, one line of help, the smallest value it may have. 0
-    `every` is never."""
+    """A key of the configuration, with one line of help and the smallest value it may have."""
     return field(
         default=default,
         metadata={"help": help, "least": None if isinstance(default, Enum) else least},
@@ -111,7 +111,7 @@ class Hardware:
 
 @dataclass
 class TrainConfig:
-    """The root of the configuration. (`every`: 0 is never.)"""
+    """The root of the configuration. An interval (`..._every`) of 0 rounds is never."""
 
     model: Any = None
     network: Any = None
@@ -171,7 +171,7 @@ class TrainConfig:
 
 
 def _defaults(schema: type) -> dict[str, Any]:
-    """The keys of a dataclass with their defaults, enums by name."""
+    """The defaults of a dataclass by key; of enums their names."""
     known = {item.name: [] if item.default is MISSING else item.default for item in fields(schema)}
     return {
         name: getattr(value, "value", value)
