@@ -89,7 +89,7 @@ class Table(Dataset):
         self.spec = Spec(
             "points", (len(names),), bounded=False, extent=4.0, units=units, columns=tuple(kinds)
         )
-        told = listed([column.told for column in kinds])
+        told = listed([column.description for column in kinds])
         remarks += _left_out(found, columns, len(whole) - int(whole.sum()))
         self.note = "; ".join(
             [f"{len(points) - count} rows of {told} to learn from, {count} held out", *remarks]
