@@ -284,6 +284,19 @@ def test_all_scores_can_be_asked_for(sweep: Path, command: Command) -> None:
     assert printed.splitlines()[0].split() == ["optimizer.lr", "runs", "w1", "w1_floor", "modes"]
 
 
+def test_rows_can_stand_for_named_options_alone(sweep: Path, command: Command) -> None:
+    typed = ("by=[loss]", "statistic=median", "scores=[w1]", "best=false")
+    _, printed = command("gan-compare", str(sweep), *typed)
+    assert [line.split() for line in printed.splitlines()] == [
+        ["loss", "runs", "w1"],
+        ["hinge", "6", "0.55", "(0.1", "to", "0.9)"],
+    ]
+    found, _ = find_runs([sweep])
+    (line,) = charts.lines_over_option(found, "optimizer.lr", "w1", ["loss"])
+    assert line.label == "loss=hinge" and line.values.shape == (3, 2)
+    assert command("gan-compare", str(sweep), "by=[seed]", "output=page.html")[0] == 0
+
+
 def test_successes_are_counted_by_seed(sweep: Path, command: Command) -> None:
     (sweep / "optimizer.lr=0.01+seed=3" / "run.json").write_text("{}")
     (sweep / "optimizer.lr=0.01+seed=3" / "metrics.jsonl").unlink()
@@ -579,7 +592,15 @@ def test_the_policy_of_the_page_stops_a_script_that_slipped_in(
             ["sweep", "statistic=medain"],
             "statistic=medain: no such statistic (did you mean median?); take mean, median.",
         ),
+        (
+            ["sweep", "by=[optimiser.lr]"],
+            "by=[optimiser.lr]: no run has such a key (did you mean optimizer.lr?); name what di",
+        ),
         (["sweep", "best=perhaps"], "best=perhaps: Value 'perhaps' is not a valid bool"),
+        (
+            ["sweep", "success=optimiser.lr", "scores=[w1]"],
+            "success=optimiser.lr: no run has such a key (did you mean optimizer.lr?); name what",
+        ),
         (["sweep", "success=seed"], "success=seed: name the one score to reach, by scores=[NAME]."),
         (
             ["sweep", "success=seed", "scores=[w1,modes]"],

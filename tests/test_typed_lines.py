@@ -34,7 +34,7 @@ KEYS = {
     "gan-explore": "checkpoint port weights plugins",
     "gan-export": "checkpoint output weights plugins",
     "gan-list": "format",
-    "gan-compare": "output curves over statistic success at best pictures cells title",
+    "gan-compare": "output curves over by statistic success at best pictures cells title",
 }
 VALUES = [
     "",

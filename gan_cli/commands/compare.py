@@ -47,6 +47,7 @@ class CompareConfig:
     scores: list[str] = key("[names], or [all]; those of the data if not given", [])
     best: bool = key("true or false: the best value of a score beside its last one", True)
     statistic: str = key("over the seeds: mean (+- std) or median (with the range)", "mean")
+    by: list[str] = key("[options] that a row stands for, all that differ if not given", [])
     curves: list[str] = key("[scalars] over rounds, the objective's if not given", [])
     over: str | None = key("OPTION that is a number: curves over it, of the last values")
     rows: str | None = key("OPTION that the rows of the grid of samples stand for")
@@ -221,7 +222,8 @@ def _render(kind: str, config: CompareConfig, runs: Sequence[Run], damaged: Sequ
         return charts.encode_figure(figure, "png")
 
     statistic = STATISTICS[config.statistic]
-    table = tables.build_table(group_runs(runs), config.scores, statistic, config.best)
+    groups = group_runs(runs, config.by)
+    table = tables.build_table(groups, config.scores, statistic, config.best, config.by)
     if kind == "picture":
         return charts.encode_figure(_draw_curves(config, runs, table, "white"), "png")
     if kind == "page":
@@ -265,7 +267,7 @@ def _draw_curves(
         )
     groups = [row.group for row in table.rows]
     panels = {
-        tag: charts.lines_over_option(runs, config.over, tag)
+        tag: charts.lines_over_option(runs, config.over, tag, config.by)
         if config.over is not None
         else charts.lines_over_rounds(groups, table.labels, tag)
         for tag in tags

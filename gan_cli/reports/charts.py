@@ -60,8 +60,10 @@ def choose_colours(count: int) -> list[str]:
 
 
 def find_tags(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
-    """Tags of the named scalars, where `w1` is `metrics/w1`; by default those of the objectives and
-    `DEFAULT_TAGS`.
+    """Tags of the named scalars, where `w1` is `metrics/w1`.
+
+    Args:
+        names: scalars; by default the objectives and `DEFAULT_TAGS`.
 
     Raises:
         UserError: no run has logged a named scalar.
@@ -112,17 +114,24 @@ def align_curves(curves: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return x, np.array(values)
 
 
-def lines_over_option(runs: Sequence[Run], option: str, tag: str) -> list[Line]:
+def lines_over_option(
+    runs: Sequence[Run], option: str, tag: str, by: Sequence[str] = ()
+) -> list[Line]:
     """A line for each setting of the other keys: the last values of a scalar over an option.
+
+    Args:
+        by: the other keys; by default all that differ.
 
     Raises:
         UserError: the option of a run is no number.
     """
-    keys = [key for key in differing_keys([Group([run]) for run in runs]) if key != option]
+    keys = by or differing_keys([Group([run]) for run in runs])
+    others = [key for key in keys if key != option]
     points: dict[str, dict[float, list[float]]] = {}
     for run in runs:
         x, value = _read_number(run, option), run.value(tag)
-        at = points.setdefault(label_settings(keys, [run.setting(key) for key in keys]), {})
+        label = label_settings(others, [run.setting(key) for key in others])
+        at = points.setdefault(label, {})
         if value is not None:
             at.setdefault(x, []).append(value)
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gan_cli.errors import UserError, closest
+from gan_cli.errors import UserError
 from gan_cli.files import SMALL, read_bytes
 from gan_cli.reports.charts import escape_text
+from gan_cli.reports.groups import check_option
 from gan_cli.runs.finished import SAMPLES, Run
 
 if TYPE_CHECKING:
@@ -73,14 +74,8 @@ def _list_settings(runs: Sequence[Run], side: str, key: str) -> list[str]:
     """Settings of an option in the order of the runs; one empty name without an option."""
     if not key:
         return [""]
-    found = list(dict.fromkeys(run.setting(key) for run in runs))
-    if not any(found):
-        known = dict.fromkeys(known for run in runs for known in (*run.typed, *run.config))
-        raise UserError(
-            f"{side}={key}: no run has such a key{closest(key, known)}; name what differs "
-            "between them."
-        )
-    return found
+    check_option(runs, f"{side}={key}", key)
+    return list(dict.fromkeys(run.setting(key) for run in runs))
 
 
 def draw_grid(
@@ -120,8 +115,11 @@ def _draw_sample(axes: "Axes", path: Path) -> None:
 
 
 def read_pixels(path: Path) -> np.ndarray:
-    """Pixels of an image, (H, W, 3); a very large one is reduced. Raises UserError if it is
-    damaged."""
+    """Pixels of an image, (H, W, 3), reduced if it is very large.
+
+    Raises:
+        UserError: the image is damaged.
+    """
     from gan_cli.reading import images as decoding
 
     try:

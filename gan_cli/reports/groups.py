@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gan_cli.config.identity import HARMLESS
+from gan_cli.errors import UserError, closest
 from gan_cli.runs.finished import Run
 
 SEED = "seed"
@@ -14,7 +15,7 @@ IGNORED = {SEED} | HARMLESS - {"steps", "minutes", "evaluate_samples"}
 
 @dataclass(frozen=True)
 class Group:
-    """Runs whose configurations differ in the seed alone."""
+    """Runs of one setting: by default those whose configurations differ in the seed alone."""
 
     runs: list[Run]
 
@@ -23,18 +24,43 @@ class Group:
         return next(filter(None, (run.setting(key) for run in self.runs)), "")
 
 
-def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Groups of runs that differ in the seed alone, in the order of their first runs."""
-    groups: dict[str, list[Run]] = {}
+def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
+    """Groups of runs, in the order of their first runs.
+
+    Args:
+        by: options whose settings are the same in a group; by default runs of a group differ in the
+            seed alone.
+
+    Raises:
+        UserError: no run has a named option.
+    """
+    for key in by:
+        check_option(runs, f"by=[{key}]", key)
+    groups: dict[object, list[Run]] = {}
     for run in runs:
-        relevant = {key: value for key, value in run.config.items() if key not in IGNORED}
-        groups.setdefault(repr(sorted(relevant.items())), []).append(run)
+        named = tuple(run.setting(key) for key in by)
+        groups.setdefault(named or _identify_setting(run), []).append(run)
     return [Group(members) for members in groups.values()]
 
 
+def _identify_setting(run: Run) -> str:
+    """Text that is the same for runs that differ in the seed alone."""
+    relevant = {key: value for key, value in run.config.items() if key not in IGNORED}
+    return repr(sorted(relevant.items()))
+
+
+def check_option(runs: Sequence[Run], argument: str, key: str) -> None:
+    """Raise UserError for an option that no run has, by the argument that names it."""
+    if not any(run.setting(key) for run in runs):
+        known = dict.fromkeys(known for run in runs for known in (*run.typed, *run.config))
+        raise UserError(
+            f"{argument}: no run has such a key{closest(key, known)}; name what differs between "
+            "them."
+        )
+
+
 def differing_keys(groups: Sequence[Group]) -> list[str]:
-    """Keys that distinguish groups: overrides that differ, then leaves that do not follow from
-    them.
+    """Keys that distinguish groups: overrides first, then leaves that do not follow from them.
 
     `model=wgan` against `model=wgan_gp` is one difference, although many leaves follow from it. All
     leaves that differ are named if the overrides of some run are unknown.

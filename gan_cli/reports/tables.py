@@ -7,7 +7,7 @@ import numpy as np
 
 from gan_cli.errors import UserError, closest, on_one_line
 from gan_cli.reports.formats import MISSING, Cell, Column, Sheet
-from gan_cli.reports.groups import Group, differing_keys
+from gan_cli.reports.groups import Group, check_option, differing_keys
 from gan_cli.reports.statistics import Mean, Summary, format_number
 from gan_cli.runs.finished import Run
 
@@ -78,6 +78,7 @@ class Table:
         return Sheet(columns, [self._to_cells(row) for row in self.rows])
 
     def _to_cells(self, row: Row) -> list[Cell]:
+        """Cells of a group, in the order of the columns."""
         count = len(row.group.runs)
         return [
             *map(Cell, row.settings),
@@ -107,6 +108,7 @@ def build_table(
     names: Sequence[str] = (),
     statistic: type[Summary] = Mean,
     best: bool = True,
+    by: Sequence[str] = (),
 ) -> Table:
     """Table of these groups.
 
@@ -115,12 +117,13 @@ def build_table(
             score.
         best: whether the best value of a score over the run stands beside its last one; by default
             names, for objectives only.
+        by: options that the groups were made by; by default all keys that distinguish them.
 
     Raises:
         UserError: no run has a named score.
     """
     runs = [run for group in groups for run in group.runs]
-    keys, scores = differing_keys(groups), _select_scores(runs, names, best)
+    keys, scores = list(by) or differing_keys(groups), _select_scores(runs, names, best)
     rows = [
         Row(
             group,
@@ -197,8 +200,7 @@ def _find_leading(lower: bool | None, column: Sequence[Summary | None]) -> float
 def build_success_sheet(
     runs: Sequence[Run], option: str, score: str, thresholds: Sequence[float] = ()
 ) -> Sheet:
-    """Numbers of seeds that reach a score under one choice of an option only, the other only, both,
-    neither.
+    """Numbers of seeds that reach a score under one choice of an option, the other, both, neither.
 
     A run without the score (one that diverged) has failed.
 
@@ -212,6 +214,7 @@ def build_success_sheet(
         UserError: the option does not have two choices, seeds are ambiguous, or no run has the
             score.
     """
+    check_option(runs, f"success={option}", option)
     check_scores(runs, [score])
     (first, of_first), (second, of_second) = _pair_seeds(runs, option, score).items()
     pairs = [(of_first[seed], of_second[seed]) for seed in of_first.keys() & of_second.keys()]

@@ -9,6 +9,7 @@ from typing import NoReturn
 from gan_cli.errors import on_one_line
 
 PATTERN = "samples/*.png"
+"""Default of the former `--pattern`."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,8 +27,7 @@ def main() -> NoReturn:
 
 
 def translate(arguments: Sequence[str]) -> list[str]:
-    """Arguments of `gan-compare` for those of the former command; a folder's name if they are
-    wrong."""
+    """Arguments of `gan-compare` for those of the former command; a placeholder for wrong ones."""
     try:
         typed = _build_parser().parse_intermixed_args(arguments)
     except ValueError:
