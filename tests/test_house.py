@@ -46,6 +46,8 @@ GROUND = [
     "commands/help.py",
     "commands/mistakes.py",
     "docstrings.py",
+    "config/unknown.py",
+    "sweeps/launchers.py",
     "commands/zoo.py",
     "commands/export.py",
     "config/sharing.py",
