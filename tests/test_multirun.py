@@ -495,7 +495,7 @@ def test_a_search_that_a_file_chooses_is_seeded_too(tmp_path: Path) -> None:
     (tmp_path / "experiment" / "own.yaml").write_text(own)
 
     def added(*typed: str) -> list[str]:
-        return multirun._complete_search(
+        return multirun._search(
             list(typed), train.hydra_node([*typed, "-m", "--config-dir", str(tmp_path)])["sweeper"]
         )
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from gan_cli import registry
-from gan_cli.commands.mistakes import known_keys
 from gan_cli.config.options import options
 from gan_cli.config.schema import GROUPS
+from gan_cli.config.unknown import known_keys
 from gan_cli.synonyms import NONE, WORDS
 
 Command = Callable[..., tuple[int, str]]

@@ -25,7 +25,7 @@ from gan_cli.config.options import configs
 from gan_cli.config.schema import GROUPS, TrainConfig
 from gan_cli.errors import UserError
 from gan_cli.runs import rundir
-from gan_cli.sweeps import multirun, stopping
+from gan_cli.sweeps import launchers, multirun, stopping
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def _job(node: DictConfig) -> float | None:
 def _cell(node: DictConfig) -> float | None:
     """One cell of a sweep, unless it has been played; why it failed is told here, for Hydra tells
     of the first only."""
-    folder, pooled = _folder(), multirun.pooled(HydraConfig.get().launcher)
+    folder, pooled = _folder(), launchers.pool_in(HydraConfig.get().launcher)
     survives = stopping.surviving() if pooled else nullcontext()
     # a search may ask for it twice at once
     with survives, rundir.hold(folder, multirun.CELL_LOCK, wait=True):

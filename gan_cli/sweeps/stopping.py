@@ -1,15 +1,15 @@
-"""Ctrl-C during a sweep in several processes: each saves its cell, then the sweep ends.
+"""Ctrl-C while a pool of processes plays a sweep: each saves its cell, then the sweep ends.
 
-A terminal sends the signal to all processes. By default the first one that has saved would exit,
-which breaks the pool, and the others would be killed while they are saving; an idle one would exit
-at once.
+A terminal sends the signal to all of them. Without this module the first process that has saved
+would exit, the pool would be broken, and the others would be killed while they still save; so would
+an idle process.
 """
 
 import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -18,68 +18,77 @@ STOPPED = 128 + signal.SIGINT
 
 
 class StoppedError(Exception):
-    """A cell was saved and stopped by a signal; the argument is the exit code."""
+    """A cell was stopped after it was saved; the argument is the exit code of the signal."""
 
 
 @contextlib.contextmanager
-def patience() -> Iterator[None]:
-    """In the command: wait until the cells are saved, then exit; a second Ctrl-C acts at once.
+def patience(trackers: Iterable[str]) -> Iterator[None]:
+    """For the command: wait until the cells are saved, then exit; a second Ctrl-C acts at once.
 
-    The signal is blocked in this thread, and so in the processes that it starts, until they run a
-    cell. An idle thread receives it, and Python calls the handler in this one.
+    The signal is blocked in this thread, and so in the processes that it starts, until they play. A
+    thread that does nothing else receives it; Python calls the handler in this one.
+
+    Args:
+        trackers: modules whose `resource_tracker` the pool will use.
     """
-    if threading.current_thread() is not threading.main_thread():  # signals do not reach others
+    if threading.current_thread() is not threading.main_thread():  # no signal reaches it
         yield
         return
 
-    # these helper processes unblock the signal when they start, so they start before
-    for helper in ("multiprocessing", "joblib.externals.loky.backend"):
-        with contextlib.suppress(ImportError, AttributeError):
-            import_module(f"{helper}.resource_tracker").ensure_running()
-    handler = signal.getsignal(signal.SIGINT)
-    interrupted, done = threading.Event(), threading.Event()
+    _start_trackers(trackers)
+    usual, asked, done = signal.getsignal(signal.SIGINT), threading.Event(), threading.Event()
 
     def wait(number: int, _frame: Any) -> None:
         print("stopping: the cells that are being played are saved first")
-        interrupted.set()
-        signal.signal(number, handler)
+        asked.set()
+        signal.signal(number, usual)
 
     threading.Thread(target=done.wait, daemon=True).start()
     signal.signal(signal.SIGINT, wait)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, CTRL_C)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, CTRL_C)
     try:
         yield
     except StoppedError as error:
         sys.exit(*error.args)
     finally:
-        signal.signal(signal.SIGINT, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, usual)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         done.set()
-    if interrupted.is_set():
+
+    if asked.is_set():
         sys.exit(STOPPED)
 
 
-_stopped: list[int] = []  # exit codes of the cells that were stopped in this process
+def _start_trackers(modules: Iterable[str]) -> None:
+    """Start the processes that track resources, which unblock the signal when they start."""
+    for module in modules:
+        with contextlib.suppress(ImportError, AttributeError):
+            import_module(f"{module}.resource_tracker").ensure_running()
+
+
+_exit_codes: list[int] = []
+"""The exit codes of the cells in which this process was stopped. The pool owns the process and only
+calls a function for each cell, so that nothing but a module lasts from one cell to the next."""
 
 
 @contextlib.contextmanager
 def surviving() -> Iterator[None]:
-    """In a process of the pool: a stopped cell does not end the process, and no other cell starts.
+    """For a process of a pool: a signal that stops a cell does not end the process, but prevents
+    it from playing another cell.
 
     Raises:
-        StoppedError: instead of the exit.
+        StoppedError: in place of the exit.
     """
     if signal.SIGINT in signal.sigpending():
-        _stopped.append(STOPPED)
-    if _stopped:
-        raise StoppedError(_stopped[0])
+        _exit_codes.append(STOPPED)
+    if _exit_codes:
+        raise StoppedError(_exit_codes[0])
 
     try:
         yield
     except (SystemExit, KeyboardInterrupt) as error:
-        _stopped.append(
-            error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else STOPPED
-        )
-        raise StoppedError(_stopped[0]) from None
+        code = error.code if isinstance(error, SystemExit) else STOPPED
+        _exit_codes.append(code if isinstance(code, int) else STOPPED)
+        raise StoppedError(_exit_codes[0]) from None
     finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, CTRL_C)  # as before the cell
+        signal.pthread_sigmask(signal.SIG_BLOCK, CTRL_C)  # as before the cell was played
