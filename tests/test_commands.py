@@ -284,7 +284,7 @@ def test_what_is_closed_is_no_traceback(closed: str, typed: str, code: int, tmp_
 
 
 def test_a_mistake_of_ours_is_not_hidden(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gan_cli.config.check.check", lambda config: 1 / 0)
+    monkeypatch.setattr("gan_cli.commands.train.check", lambda config: 1 / 0)
     with pytest.raises(Exception, match="division by zero"):
         command("gan-train")
 
