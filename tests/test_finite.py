@@ -14,7 +14,7 @@ import torch
 from conftest import compose, make_trainer, mostly_slow, start
 from test_resume import RUN, rows, until
 
-from gan_cli.devices.hardware import explain_torch_errors
+from gan_cli.devices.process import explain_torch_errors
 from gan_cli.errors import UserError
 from gan_cli.losses import Wasserstein
 from gan_cli.runs import checkpoint, rundir

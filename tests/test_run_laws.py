@@ -352,8 +352,8 @@ def test_a_closed_terminal_lets_a_run_save(tmp_path: Path) -> None:
 
 def test_under_nohup_a_closed_terminal_is_ignored() -> None:
     code = (
-        "import signal; from gan_cli.devices import processes; "
-        "print(signal.SIGHUP in processes.STOPPING)"
+        "import signal; from gan_cli.devices import signals; "
+        "print(signal.SIGHUP in signals.STOPPING)"
     )
     ignoring = [
         sys.executable,

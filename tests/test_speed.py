@@ -21,6 +21,7 @@ from gan_cli.benchmarks import loops, speed
 from gan_cli.commands import bench
 from gan_cli.config.identity import differences, fingerprint
 from gan_cli.devices import hardware
+from gan_cli.devices.process import keep_memory
 from gan_cli.errors import UserError
 from gan_cli.networks import dcgan, layers, mlp, resnet
 from gan_cli.regularizers import GradientPenalty, _sum_of_scores
@@ -350,7 +351,8 @@ def test_what_a_turn_frees_serves_the_next() -> None:
     code = """
 import resource, torch
 from gan_cli.devices import hardware
-hardware.keep_memory()
+from gan_cli.devices.process import keep_memory
+process.keep_memory()
 for i in range(8):
     began = resource.getrusage(resource.RUSAGE_SELF).ru_minflt if i == 4 else i and began
     pieces = [torch.empty(2**22).fill_(0) for _ in range(8)]  # of 16 MiB
@@ -364,7 +366,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - began)
 
 def test_where_the_library_cannot_be_told_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
-    hardware.keep_memory()
+    keep_memory()
 
 
 # --- what `auto` chooses --------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def machine() -> dict[str, Any]:
     """What computes: named, so that figures can be told apart."""
     import torch
 
-    from gan_cli.devices.hardware import cores
+    from gan_cli.devices.process import cores
 
     known = Path("/proc/cpuinfo")
     text = known.read_text(encoding="utf-8") if known.is_file() else ""
@@ -153,7 +153,8 @@ def _play(trainer: "Trainer", rounds: int) -> None:
 def _set(play: "Play", precision: str, kept: bool = True) -> "Play":
     """A contestant that sets how a GPU multiplies and whether memory is kept before it plays: the
     one before it may have set it otherwise."""
-    from gan_cli.devices.hardware import keep_memory, set_tf32
+    from gan_cli.devices.precision import set_tf32
+    from gan_cli.devices.process import keep_memory
 
     def own(rounds: int) -> None:
         set_tf32(precision)

@@ -93,7 +93,7 @@ def measure(config: Mapping[str, Any], seconds: float) -> Measured:
     Args:
         seconds: duration of the timing, which takes at least one round.
     """
-    from gan_cli.devices.hardware import explain_torch_errors, settings
+    from gan_cli.devices.process import explain_torch_errors, settings
     from gan_cli.devices.processes import World
 
     with settings(config, World()), explain_torch_errors(config):

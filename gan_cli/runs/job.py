@@ -16,7 +16,8 @@ from gan_cli.config.identity import differences, fingerprint
 from gan_cli.config.schema import DEFAULTS
 from gan_cli.data.dataset import Dataset
 from gan_cli.devices import lease, processes
-from gan_cli.devices.hardware import choose_device, explain_torch_errors, settings
+from gan_cli.devices.hardware import choose_device
+from gan_cli.devices.process import explain_torch_errors, settings
 from gan_cli.devices.processes import World
 from gan_cli.errors import UserError
 from gan_cli.runs import checkpoint, hooks, rundir

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gan_cli.devices import processes
+from gan_cli.devices import signals
 from gan_cli.devices.processes import World
 from gan_cli.training.trainer import Trainer
 
@@ -52,7 +52,7 @@ def stopped_by_signals(stage: Stage, world: World) -> Iterator[None]:
         if alone:
             signal.signal(number, before[number])
 
-    before = processes.handle((*processes.STOPPING, *processes.NOTICES), stop)
+    before = signals.handle((*signals.STOPPING, *signals.NOTICES), stop)
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, before)  # held back while the process started
         yield
@@ -60,4 +60,4 @@ def stopped_by_signals(stage: Stage, world: World) -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler if alone else signal.SIG_IGN)
     if stage.trainer and not stage.trainer.finished:
-        processes.pass_on(before, stage.trainer.interrupted)
+        signals.pass_on(before, stage.trainer.interrupted)

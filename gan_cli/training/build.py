@@ -13,7 +13,9 @@ from gan_cli.config.roles import players, role_networks
 from gan_cli.config.schema import DEFAULTS
 from gan_cli.data.batches import Batches
 from gan_cli.data.dataset import Dataset, Spec
-from gan_cli.devices.hardware import keep_memory, resolve_auto, set_tf32, with_precision
+from gan_cli.devices.hardware import resolve_auto
+from gan_cli.devices.precision import halve, set_tf32
+from gan_cli.devices.process import keep_memory
 from gan_cli.devices.processes import World
 from gan_cli.errors import UserError
 from gan_cli.game import Game
@@ -128,7 +130,7 @@ def _placed_game(
     if hardware["channels_last"]:
         game.to(memory_format=torch.channels_last)
     for name in game.roles:
-        with_precision(game.get_submodule(name), device, hardware["precision"])
+        halve(game.get_submodule(name), device, hardware["precision"])
 
     _refuse_missing_fields(game, dataset, config)
     if game.ema is not None and not game.averaged:
