@@ -100,7 +100,7 @@ def compose(*overrides: str) -> dict[str, Any]:
     # what is loaded, and what is told, happens each time
     if registry.PLUGINS or any(item.startswith(("plugins", "--", "guard")) for item in overrides):
         return train_command.composed(list(overrides))
-    surroundings = (os.getcwd(), *sorted(os.environ.items() - _changing()))
+    surroundings = (Path.cwd(), *sorted(os.environ.items() - _changing()))
     return copy.deepcopy(_composed(overrides, surroundings))
 
 

@@ -236,7 +236,7 @@ def _metrics(
             {"name": name, **node}, name, dataset=dataset, device=torch.device("cpu")
         )
         if contracts.is_foreign(registry.metrics, name):
-            contracts.metric(built[name], name, dataset)
+            built[name] = contracts.metric(built[name], name, dataset)
     return built
 
 

@@ -261,7 +261,8 @@ class Trainer:
 
         def part(shard: int) -> Terms:
             seed(turn, shard)
-            terms = self.terms_fn(turn, self.batches.gather(parts[shard]))
+            batch = self.batches.gather(parts[shard], rows, shard * len(parts[0]))
+            terms = self.terms_fn(turn, batch)
             first, *others = terms.values()
             # backward to the weights and nowhere else: a penalty's points are leaves too
             scaler.scale(sum(others, first)).backward(inputs=weights)
