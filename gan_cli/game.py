@@ -95,7 +95,7 @@ def player(moves: str) -> Callable[[Callable[..., Terms]], Callable[..., Terms]]
         fields = tuple(
             GIVEN if item.kind is item.VAR_POSITIONAL else item.name for item in parameters
         )
-        method.player = Player(method.__name__, tuple(moves.split()), fields)  # type: ignore[attr-defined]
+        vars(method)["player"] = Player(method.__name__, tuple(moves.split()), fields)
         return method
 
     return mark
@@ -334,9 +334,9 @@ def in_parts(call: Callable[..., Tensor], *fields: Tensor, rows: int) -> Tensor:
     return together
 
 
-def _players(game: type) -> dict[str, Player]:
+def _players(game: type[Game]) -> dict[str, Player]:
     """The players in the order in which the class (its bases first) writes them."""
-    given: tuple[str, ...] = game.condition  # type: ignore[attr-defined]
+    given = game.condition
     found: dict[str, Player] = {}
     for cls in reversed(game.__mro__):
         for name, member in vars(cls).items():
@@ -350,5 +350,5 @@ def _players(game: type) -> dict[str, Player]:
                 found[name] = replace(marked, fields=tuple(fields))
             else:
                 found.pop(name, None)  # a plain method of that name: the turn is not played
-    order: tuple[str, ...] = game.order or tuple(found)  # type: ignore[attr-defined]
+    order = game.order or tuple(found)
     return {name: found[name] for name in order}

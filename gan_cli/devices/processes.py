@@ -145,9 +145,10 @@ def leave() -> None:
 
 
 def decided_by_the_first(decide: Callable[[], T]) -> T:
-    """What process 0 decides, told to all the others."""
+    """The decision of process 0, sent to all the others."""
     world = join()
-    decision = [decide() if world.rank == 0 else None]
+    decision: list[Any] = [decide() if world.rank == 0 else None]
     if world.size > 1:
         _heard(lambda: dist.broadcast_object_list(decision))
-    return decision[0]  # type: ignore[return-value]
+    decided: T = decision[0]
+    return decided

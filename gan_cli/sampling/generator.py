@@ -139,7 +139,8 @@ class Generator:
                 else (" at all; model=infogan learns some")
             )
             raise UserError(f"code={code}: the checkpoint's model has no such code{known}.")
-        return self.game.traverse(latents, code)  # type: ignore[operator]
+        game: Any = self.game  # one with codes has `traverse`
+        return game.traverse(latents, code)
 
     def render(self, latents: "Tensor") -> "Tensor":
         """Samples for rows of what `game.draw` draws, in chunks of one size.

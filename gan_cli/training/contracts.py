@@ -178,7 +178,10 @@ def metric(component: Any, name: str, dataset: Dataset) -> Any:
             )
         for key, value in scores.items():
             if not isinstance(value, int | float) or isinstance(value, bool):
-                return f"it gives {describe(value)} as `{key}`; it must be a number, such as value.item()."
+                return (
+                    f"it gives {describe(value)} as `{key}`; it must be a number, such as "
+                    "value.item()."
+                )
         absent = [key for key in cls.objectives if key not in scores]
         return f"it gives no `{absent[0]}`, which it names as an objective." if absent else None
 
