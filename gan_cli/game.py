@@ -137,6 +137,11 @@ class Game(nn.Module):
     # samples that pictures and diagnoses compute at a time, so that they need no more than a turn
     chunk_size: int = 64
     own_objective: ClassVar[bool] = False  # whether it takes no loss of the group `loss`
+    needs_labels: ClassVar[bool] = False  # whether it plays with data of classes only
+    # whether it looks at what its discriminator computes before the score
+    needs_features: ClassVar[bool] = False
+    # whether its networks grow where `growth` is above 0
+    grows: ClassVar[bool] = False
     # scores of its own that best.pt and searches may go by
     objectives: ClassVar[tuple[str, ...]] = ()
     # which of these are better where they are lower

@@ -354,7 +354,8 @@ def _beside() -> Iterator[None]:
 NAMES = tuple | list
 games = Registry(
     "model", "games", "gan_cli.games", ("loss", "regularizer", "augmentation", "spec"),
-    "gan_cli.game.Game", {"roles": dict, "renders": bool, "augments": bool},
+    "gan_cli.game.Game", {"roles": dict, "averaged": NAMES, "renders": bool, "augments": bool,
+    "needs_labels": bool, "needs_features": bool, "grows": bool},
 )  # fmt: skip
 networks = Registry(
     "network", "networks", "gan_cli.networks", ("shape", "latent", "bounded", "outputs")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import MODELS, ROOT, TEXT, TINY, compose, fitting, make_trainer, mostly_slow
+from conftest import MODELS, ROOT, TINY, compose, fitting, make_trainer, mostly_slow, of_text
 from torch import Tensor
 
 import gan_cli
@@ -54,7 +54,7 @@ def overrides(what: str) -> tuple[str, ...]:
         *fitting(what, "data=digits"),
         *TINY,
         "model.warm_up=null",
-        *(SHORT if what in TEXT else ()),
+        *(SHORT if of_text(what) else ()),
     )
 
 
@@ -239,7 +239,7 @@ def test_a_file_tells_how_to_feed_it(save: Save) -> None:
         return {"name": name, "width": width, "law": law}
 
     text, points, roll = (
-        formats.told(gan_cli.load(save(what))) for what in (*TEXT, "points", "swiss_roll")
+        formats.told(gan_cli.load(save(what))) for what in ("wgan_gp_text", "points", "swiss_roll")
     )
     assert (
         text["kind"] == "text"

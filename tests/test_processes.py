@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import MODELS, NOT_OF_POINTS, TEXT, TINY, fitting, make_trainer, mostly_slow, start
+from conftest import MODELS, TINY, fitting, make_trainer, mostly_slow, of_text, start, takes
 from test_resume import RUN, final_state, rows, until
 from test_zoo import COUPLED, NO_NORM, assert_same_state
 
@@ -30,7 +30,7 @@ EXACT = [
     *(
         (*fitting(model, "data=points"), "model.warm_up=null", *TINY)
         for model in MODELS
-        if model not in (*TEXT, *NOT_OF_POINTS)
+        if takes(model, "points")
     ),
     (
         "model=gan",
@@ -51,7 +51,7 @@ CLOSE = [
         "model.critic_norm=none",
         *(
             ("model.repeat.discriminator=1", "network.blocks=1")
-            if model in TEXT
+            if of_text(model)
             else NO_NORM.get(model, ("++network.generator_norm=none",))
         ),
         "optimizer=sgd",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import MODELS, TINY, compose, fitting, make_trainer
+from conftest import MODELS, TINY, compose, fitting, make_trainer, tiny
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -34,15 +34,12 @@ CPU = torch.device("cpu")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-def tiny(model: str, data: str, *more: str) -> Trainer:
-    return make_trainer(*fitting(model, f"data={data}"), *TINY, "model.warm_up=null", *more)
-
-
 # --- no turn waits for the device -----------------------------------------------------------------
 
 
-class _Waits(TorchDispatchMode):
-    """Refuses operations whose result, or its shape, the host must read."""
+class Waits(TorchDispatchMode):
+    """Refuses operations whose result, or its shape, the host must read: a turn waits for no
+    device. tests/test_zoo.py plays every model under it."""
 
     WAITING = (
         "_local_scalar_dense",
@@ -60,21 +57,13 @@ class _Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_no_turn_waits_for_the_device(model: str) -> None:
-    trainer = tiny(model, "digits")
-    trainer.play_round()  # what is prepared once may wait
-    with _Waits():
-        trainer.play_round()
-
-
 def test_a_turn_that_waits_is_found() -> None:
     trainer = tiny("gan", "points")
     forward = trainer.terms_fn
     trainer.terms_fn = lambda turn, batch: {
         k: v + float(v) for k, v in forward(turn, batch).items()
     }
-    with _Waits(), pytest.raises(AssertionError, match="a turn waits for"):
+    with Waits(), pytest.raises(AssertionError, match="a turn waits for"):
         trainer.play_round()
 
 

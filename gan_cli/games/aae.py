@@ -127,6 +127,8 @@ class LabelledAAE(Labelled, AAE):
     Reference: Makhzani et al., 2016, arXiv 1511.05644, section 2.3 and figure 6.
     """
 
+    needs_labels: ClassVar[bool] = True
+
 
 def told_apart(a: Tensor, b: Tensor) -> float:
     """Held-out accuracy of a logistic regression on coordinates and their products, two halves in

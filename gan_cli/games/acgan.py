@@ -1,6 +1,6 @@
 """A discriminator that also names the class of what it sees."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,8 @@ class ACGAN(Labelled):
         classify_real, classify_fake: weights of the classes of real and fake samples in D's turn.
         classify_generator: weight of the class in G's turn.
     """
+
+    needs_features: ClassVar[bool] = True
 
     def __init__(
         self,

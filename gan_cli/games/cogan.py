@@ -35,6 +35,8 @@ class CoGAN(TwoPlayer):
             in the authors' code for adaptation.
     """
 
+    needs_labels: ClassVar[bool] = True
+    needs_features: ClassVar[bool] = True
     roles: ClassVar[dict[str, str]] = {
         "G": "generator", "G_b": "generator", "D": "discriminator", "D_b": "discriminator",
     }  # fmt: skip

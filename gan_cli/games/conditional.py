@@ -18,6 +18,7 @@ class Labelled(TwoPlayer):
     """Base: G is given a class beside z, by concatenation; a row to render is z and, as its last
     number, the class."""
 
+    needs_labels: ClassVar[bool] = True
     condition: ClassVar[tuple[str, ...]] = ("y",)
 
     def __init__(self, G: nn.Module, spec: Spec, **two_player: Any) -> None:

@@ -31,6 +31,7 @@ class InfoGAN(TwoPlayer):
         q_width: hidden features of Q.
     """
 
+    needs_features: ClassVar[bool] = True
     averaged: ClassVar[tuple[str, ...]] = ("G",)
 
     def __init__(

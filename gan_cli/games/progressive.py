@@ -1,6 +1,6 @@
 """Training that begins with coarse images."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -27,6 +27,8 @@ class Progressive(TwoPlayer):
         drift: weight of D(x)^2 in D's loss, which keeps the scores of real images from drifting
             away.
     """
+
+    grows: ClassVar[bool] = True
 
     def __init__(
         self,

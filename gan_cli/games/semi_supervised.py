@@ -30,6 +30,7 @@ class SemiSupervised(TwoPlayer):
         unlabelled: weight of the samples without a label; 0 leaves the supervised classifier alone.
     """
 
+    needs_labels: ClassVar[bool] = True
     roles: ClassVar[dict[str, str]] = {"G": "generator", "D": "classifier"}
     averaged: ClassVar[tuple[str, ...]] = ("G", "D")
     own_objective: ClassVar[bool] = True

@@ -33,6 +33,7 @@ class VAEGAN(Encoding):
         adversarial: weight of its loss there.
     """
 
+    needs_features: ClassVar[bool] = True
     order: ClassVar[tuple[str, ...]] = ("encoder", "generator", "discriminator")
 
     def __init__(
