@@ -31,8 +31,10 @@ CELL_LOCK = ".cell.lock"
 FAILURE = "failure.json"
 """The file of a cell's failure, in the cell's folder; removed once the cell has been played."""
 UNNAMED = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
-"""Hydra's default of `hydra.sweep.dir`: neither the command line nor a file names a folder. (A
-default in configs/train.yaml would replace what an experiment's file sets.)"""
+"""Hydra's default of `hydra.sweep.dir`: neither the command line nor a file names a folder.
+
+A default of ours in configs/train.yaml would replace what an experiment's file sets.
+"""
 NAMED = 3  # failed cells that are named at the end; all are in the table
 
 
