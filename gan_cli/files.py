@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader, FileIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 from platformdirs import user_cache_dir
 
@@ -80,7 +80,7 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
     _tidy(path.parent.resolve())
     temporary = path.with_name(f".{path.name}.{threading.get_native_id()}.part")
     try:
-        with held(temporary):
+        with locked(temporary):
             yield temporary
             if durable:
                 _sync(temporary)
@@ -174,13 +174,13 @@ def leads_out(path: Path, folder: Path) -> bool:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what writers that were killed have left in a folder: their locks went with them."""
-    with suppress(OSError):  # a folder that cannot be listed, or another process that was quicker
+    """Remove the temporary files of killed writers from a folder; those of live ones are locked."""
+    with suppress(OSError):  # the folder cannot be listed, or another process was quicker
         for path in folder.iterdir():
             if PART.fullmatch(path.name) and path.is_file() and not path.is_symlink():
-                with suppress(BlockingIOError), path.open("ab") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink(missing_ok=True)
+                with path.open("ab") as file:
+                    if lock(file, wait=False):
+                        path.unlink(missing_ok=True)
 
 
 @functools.cache  # once a folder: a process may write ten thousand pictures into one
@@ -188,13 +188,29 @@ def _tidy(folder: Path) -> None:
     remove_leftovers(folder)
 
 
+def lock(file: IO[Any], wait: bool = True) -> bool:
+    """Lock an open file for this process, until it is closed or the process ends in any way.
+
+    Args:
+        wait: wait while another process has the lock.
+
+    Returns:
+        False if another process has the lock and `wait` is false.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextmanager
-def held(path: Path) -> Iterator[None]:
-    """A new file whose lock says that somebody is writing it."""
+def locked(path: Path) -> Iterator[None]:
+    """A file that is created if need be, and locked in the block."""
     while True:
         with path.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            # nobody took it for a leftover
+            lock(file)
+            # else another process took the file for a leftover and removed it: create it again
             if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
                 yield
                 return
@@ -315,12 +331,24 @@ def checksum(path: Path) -> str:
 
 
 def seal(path: Path) -> None:
-    """Keep the checksum of a file of the cache beside it."""
+    """Write the checksum of a file of the cache beside it."""
     write_text(_seal_of(path), checksum(path) + "\n")
 
 
+def intact(path: Path, otherwise: str) -> bool:
+    """Whether a file of the cache is as it was written; if not, a warning.
+
+    Args:
+        otherwise: what the caller does about it, for the warning.
+    """
+    sealed = is_sealed(path)
+    if not sealed:
+        log.warning("%s is not what was written there, or of an older gan-cli; %s", path, otherwise)
+    return sealed
+
+
 def is_sealed(path: Path) -> bool:
-    """Whether a file of the cache is what was written there."""
+    """Whether a file of the cache is as it was written, by its checksum."""
     try:
         return read_text(_seal_of(path), SMALL).strip() == checksum(path)
     except (OSError, ValueError):

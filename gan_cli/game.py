@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gan_cli.data.dataset import Spec
 from gan_cli.errors import UserError
+from gan_cli.former_names import accept_former_names
 from gan_cli.networks.layers import batch_dependencies
 from gan_cli.registry import Count, Fraction, Share
 
@@ -94,7 +95,7 @@ def player(moves: str) -> Callable[[Callable[..., Terms]], Callable[..., Terms]]
         fields = tuple(
             GIVEN if item.kind is item.VAR_POSITIONAL else item.name for item in parameters
         )
-        method.player = Player(method.__name__, tuple(moves.split()), fields)  # type: ignore[attr-defined]
+        vars(method)["player"] = Player(method.__name__, tuple(moves.split()), fields)
         return method
 
     return mark
@@ -319,19 +320,6 @@ class Game(nn.Module):
         raise NotImplementedError
 
 
-def accept_former_names(cls: type, names: Mapping[str, str]) -> None:
-    """Let a class that was written for an earlier version define and call members by former names.
-
-    Args:
-        names: present names, with the former one of each.
-    """
-    for present, former in names.items():
-        if present in vars(cls):
-            setattr(cls, former, vars(cls)[present])
-        elif former in vars(cls):
-            setattr(cls, present, vars(cls)[former])
-
-
 accept_former_names(Game, FORMER_NAMES)
 
 
@@ -351,9 +339,9 @@ def in_parts(call: Callable[..., Tensor], *fields: Tensor, rows: int) -> Tensor:
     return together
 
 
-def _players(game: type) -> dict[str, Player]:
+def _players(game: type[Game]) -> dict[str, Player]:
     """The players in the order in which the class (its bases first) writes them."""
-    given: tuple[str, ...] = game.condition  # type: ignore[attr-defined]
+    given = game.condition
     found: dict[str, Player] = {}
     for cls in reversed(game.__mro__):
         for name, member in vars(cls).items():
@@ -367,5 +355,5 @@ def _players(game: type) -> dict[str, Player]:
                 found[name] = replace(marked, fields=tuple(fields))
             else:
                 found.pop(name, None)  # a plain method of that name: the turn is not played
-    order: tuple[str, ...] = game.order or tuple(found)  # type: ignore[attr-defined]
+    order = game.order or tuple(found)
     return {name: found[name] for name in order}

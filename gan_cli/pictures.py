@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from gan_cli.data.dataset import Spec
+from gan_cli.data.spec import Spec
 from gan_cli.errors import UserError
 from gan_cli.files import replacing
 

@@ -388,3 +388,11 @@ metrics = Registry(
     "none; see docs/your_own_gan.md",
     {"scores": NAMES, "objectives": NAMES, "lower_is_better": NAMES},
 )
+REGISTRIES = {
+    known.group: known
+    for known in (
+        games, networks, losses, regularizers, augmentations, datasets, optimizers, schedules,
+        figures, metrics,
+    )
+}  # fmt: skip
+"""All registries by the groups of their components."""

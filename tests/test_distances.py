@@ -266,7 +266,7 @@ def test_nearest_neighbours_agree_with_a_second_implementation() -> None:
         .fit(data.train["x"].numpy())
         .kneighbors(queries.numpy())[0][:, 0]
     )
-    assert MemorisationScores(data, n=50)._nearest(queries).numpy() == pytest.approx(
+    assert MemorisationScores(data, n=50)._distances(queries).numpy() == pytest.approx(
         theirs, rel=1e-5
     )
 

@@ -18,18 +18,12 @@ from torch import Tensor
 
 import gan_cli
 from gan_cli.commands import export
-from gan_cli.commands.sample import (
-    CHUNK,
-    SampleConfig,
-    Statistics,
-    Weights,
-    in_chunks,
-    load_generator,
-)
 from gan_cli.game import Game
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.runs import checkpoint
 from gan_cli.sampling import formats
+from gan_cli.sampling.generator import Statistics, Weights, load_generator
+from gan_cli.training.rendering import CHUNK, in_chunks
 
 Command = Callable[..., tuple[int, str]]
 Save = Callable[..., str]
@@ -198,10 +192,7 @@ def test_the_weights_and_the_statistics_are_those_asked_for(command: Command, sa
             "output=a.pt2",
         )
         assert command("gan-export", *typed)[0] == 0
-        generator = load_generator(
-            SampleConfig(path, weights=Weights(weights), statistics=Statistics(statistics)),
-            Path(path),
-        )
+        generator = load_generator(path, Weights(weights), statistics=Statistics(statistics))
         seen.append(read("a.pt2")[0](generator.drawn(range(CHUNK))))
         assert torch.equal(seen[-1], generator.sample(CHUNK))
     assert not torch.equal(seen[0], seen[1]) and not torch.equal(seen[1], seen[2])

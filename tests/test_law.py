@@ -208,7 +208,7 @@ def test_an_empty_class_and_a_wide_range_are_warnings(
 def test_all_images_of_a_sample_are_mirrored_by_one_draw() -> None:
     data = TwoDomains()
     count = len(data.train["x"])
-    batch = Batches(data, 10, seed=0, mirrored=True).take(
+    batch = Batches(data, 10, seed=0, mirrored=True).gather(
         torch.tensor([5, count + 5, 6, count + 6])
     )
     for name in ("x", "x_b"):

@@ -12,8 +12,9 @@ import pytest
 from conftest import MODELS, ROOT, TINY, compose, fitting, make_trainer, mostly_slow
 
 from gan_cli import registry
+from gan_cli.config.roles import role_networks
 from gan_cli.errors import UserError
-from gan_cli.training import build, contracts
+from gan_cli.training import contracts
 
 Command = Callable[..., tuple[int, str]]
 QUICK = (
@@ -541,7 +542,7 @@ def test_the_packages_own_games_and_networks_keep_their_word(model: str) -> None
     trainer = make_trainer(*fitting(model, "data=points"), *TINY)
     spec = trainer.batches.dataset.spec
     shapes = type(trainer.game).shapes(spec, config["model"])
-    for attribute, (role, node) in build.role_networks(config).items():
+    for attribute, (role, node) in role_networks(config).items():
         contracts.network(
             trainer.game.get_submodule(attribute), node["name"], role, shapes[attribute]
         )

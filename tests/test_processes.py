@@ -93,9 +93,9 @@ def rows_seen(world: processes.World) -> list[int]:
     seen: list[int] = []
     take = trainer.batches.gather
 
-    def watched(part: torch.Tensor) -> dict[str, torch.Tensor]:
+    def watched(part: torch.Tensor, *place: object) -> dict[str, torch.Tensor]:
         seen.extend(part.tolist())
-        return take(part)
+        return take(part, *place)
 
     trainer.batches.gather = watched  # type: ignore[method-assign]
     for _ in range(20):

@@ -31,7 +31,8 @@ from gan_cli import noise
 from gan_cli.errors import UserError
 from gan_cli.game import Turn
 from gan_cli.regularizers import input_gradient
-from gan_cli.runs import hooks
+from gan_cli.training import rendering
+from gan_cli.training.ema import EMA
 from gan_cli.training.trainer import Trainer
 
 CASES = [
@@ -83,7 +84,7 @@ def test_the_laws_of_a_round(model: str, data: str) -> None:
         trainer.play_round()
     if trainer.game.renders:
         spec = trainer.batches.dataset.spec
-        samples = hooks.render(trainer.game, hooks.fixed_latents(trainer.game, 5))
+        samples = rendering.render(trainer.game, rendering.fixed_latents(trainer.game, 5))
         assert samples.shape == (5, *spec.shape), "samples have another shape than the data"
         assert samples.isfinite().all(), "samples are not finite"
         if spec.bounded:
@@ -177,7 +178,7 @@ def test_the_laws_of_a_run(model: str, data: str, kind: str, tmp_path: Path) -> 
 
 
 def play(trainer: Trainer, rounds: int) -> None:
-    ema = hooks.EMA()
+    ema = EMA()
     trainer.game.train()
     for _ in range(rounds):
         trainer.play_round()
@@ -188,7 +189,7 @@ def look(trainer: Trainer) -> None:
     """All that a run looks at beside its rounds; what it sees is finite."""
     batch = trainer.batches.gather(torch.arange(5))
     noise.begin_turn("observe")
-    with hooks.at_rest(trainer.game):
+    with rendering.at_rest(trainer.game):
         observed = trainer.game.diagnostics(batch, batch)
         scores = trainer.game.scores(
             trainer.batches.dataset.decode(trainer.batches.dataset.heldout)
@@ -196,7 +197,7 @@ def look(trainer: Trainer) -> None:
     assert all(value.isfinite().all() for value in observed.values()), "a diagnosis is not finite"
     assert np.isfinite([*scores.values()]).all(), "a score is not finite"
     if trainer.game.renders:
-        hooks.render(trainer.game, hooks.shown_latents(trainer.game, 20))
+        rendering.render(trainer.game, rendering.shown_latents(trainer.game, 20))
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -565,7 +566,7 @@ def test_an_average_follows_its_closed_form() -> None:
     assert trainer.ema is not None
     generator, averaged = trainer.game.get_submodule("G"), trainer.ema.get_submodule("G")
     expected = {name: value.clone() for name, value in generator.state_dict().items()}
-    ema = hooks.EMA()
+    ema = EMA()
     for _ in range(3):
         trainer.play_round()
         ema.after_round(trainer)
@@ -639,7 +640,8 @@ def test_losses_are_float32_in_any_precision(precision: str) -> None:
     assert all(term.dtype == torch.float32 and term.isfinite() for term in terms)
     assert all(weight.dtype == torch.float32 for weight in trainer.game.parameters())
     assert (
-        hooks.render(trainer.eval_game, hooks.fixed_latents(trainer.game, 3)).dtype == torch.float32
+        rendering.render(trainer.eval_game, rendering.fixed_latents(trainer.game, 3)).dtype
+        == torch.float32
     )
 
 

@@ -15,9 +15,11 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 
 from gan_cli import registry
-from gan_cli.commands import mistakes, zoo
+from gan_cli.commands import zoo
 from gan_cli.config import own_options as own
-from gan_cli.config.check import Hardware, TrainConfig, file_of, groups, options
+from gan_cli.config.options import file_of, groups, options
+from gan_cli.config.schema import Hardware, TrainConfig
+from gan_cli.config.unknown import known_keys, unknown_key
 from gan_cli.errors import UserError
 
 EXAMPLES = """\
@@ -71,11 +73,11 @@ def page(asked: Sequence[str]) -> str:
     Raises:
         UserError: an unknown option, or a word that is no key.
     """
-    known = mistakes.known_keys()
+    known = known_keys()
     keys = [word.lstrip("+~").partition("=")[0] for word in asked]
     for word, key in zip(asked, keys, strict=True):
         if key not in known and re.split(r"[./@]", key)[0] not in (*groups(), "hydra"):
-            raise UserError(mistakes.unknown_key(word))
+            raise UserError(unknown_key(word))
     for word in asked:
         group, _, option = word.partition("=")
         if group in groups():

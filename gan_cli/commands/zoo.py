@@ -9,7 +9,7 @@ import sys
 import textwrap
 from dataclasses import asdict, dataclass, field
 
-from gan_cli.config.check import file_of, options
+from gan_cli.config.options import file_of, options
 from gan_cli.errors import UserError
 
 

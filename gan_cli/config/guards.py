@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from gan_cli import registry
-from gan_cli.config.check import FITS, players
+from gan_cli.config.roles import FITS, players
 from gan_cli.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -12,29 +12,37 @@ from gan_cli.data.dataset import Dataset, Fields
 
 @dataclass(frozen=True)
 class _Prefetched:
-    """A batch that is cut ahead: (seed, position), its rows, and its fields, if they are on their
-    way."""
+    """A batch that is gathered before it is requested.
 
-    place: tuple[int, int] = (-1, -1)
+    Args:
+        key: the batch's (seed, position).
+        rows: its rows of the training data.
+        fields: its fields on the device, or None if they have not been requested ahead.
+    """
+
+    key: tuple[int, int] = (-1, -1)
     rows: Tensor = torch.empty(0, dtype=torch.long)
     fields: Future[Fields] | None = None
 
 
 class Batches:
-    """An endless stream of batches: epoch after epoch, each a permutation that depends on (seed,
-    epoch) alone.
+    """An endless stream of batches; each epoch is a permutation that depends on its number and
+    the seed.
 
-    Batch k holds the entries k * batch_size ... (k + 1) * batch_size of the joined permutations, so
-    that no sample is left out and none is seen twice in an epoch, whatever the sizes. `position`,
-    one integer, is its whole state.
+    Batch k has the entries k * batch_size ... (k + 1) * batch_size of the concatenated
+    permutations: no sample is missing and none occurs twice in an epoch, whatever the sizes.
+    `position`, the index of the next batch, is its whole state.
 
-    Data that stays on the host for want of room is cut there a batch ahead, by a thread, and sent
-    while the device computes.
+    Data too large for the device stays on the host. There a thread gathers the next batch and sends
+    it while the device computes.
 
     Args:
-        mirrored: rows from the number of samples on are the mirror images of the samples: an epoch
-            holds both.
-        device: where batches are wanted; where the data lies if not given.
+        dataset: its training split, and its labelled samples if it has some, are the source.
+        batch_size: number of samples in a batch.
+        seed: decides the order.
+        mirrored: an epoch has the mirror images of all samples too; their rows follow those of the
+            samples.
+        device: the device of the batches; that of the training data if None.
     """
 
     def __init__(
@@ -53,86 +61,100 @@ class Batches:
         self.size = 2 * self.samples if mirrored else self.samples
         self.storage_device = dataset.train["x"].device
         self.device = device or self.storage_device
-        self._now, self._next = (
-            _Prefetched(),
-            _Prefetched(),
-        )  # what is cut ahead, where that is done
-        self._thread = ThreadPoolExecutor(1) if self.device != self.storage_device else None
         self.position = 0
-        self._drawn_for, self._order = (-1, -1), torch.empty(0)
+        self._current, self._next = _Prefetched(), _Prefetched()
+        self._thread = ThreadPoolExecutor(1) if self.device != self.storage_device else None
+        # the permutation of one epoch, and the (seed, epoch) it is of
+        self._order_key, self._order = (-1, -1), torch.empty(0)
 
     def next(self) -> Fields:
         """The next batch, decoded."""
-        return self.gather(self.next_rows())
-
-    def gather(self, rows: Tensor) -> Fields:
-        """These rows of the training data, decoded."""
-        return {**self._drawn(rows), **self._labelled(rows)}
-
-    def _labelled(self, rows: Tensor) -> Fields:
-        """As many labelled samples, if the data keeps some: which ones follows from the rows,
-        random as they are."""
-        kept = self.dataset.labelled
-        if not kept:
-            return {}
-        again = rows % len(kept["x"])
-        batch = self.dataset.decode(
-            {name: values[again].to(self.device) for name, values in kept.items()}
-        )
-        return {f"{name}_labelled": values for name, values in batch.items()}
-
-    def _drawn(self, rows: Tensor) -> Fields:
-        stored = self._cut(rows) if self.device == self.storage_device else self._sent(rows)
-        if self.mirrored:
-            turned = (rows >= self.samples).view(-1, 1, 1, 1).to(self.device)
-            # of a sample all, or none
-            images = {name: values for name, values in stored.items() if values.dim() == 4}
-            stored |= {
-                name: torch.where(turned, values.flip(-1), values)
-                for name, values in images.items()
-            }
-        return self.dataset.decode(stored)
-
-    def _cut(self, rows: Tensor) -> Fields:
-        """These rows, as they are stored."""
-        places = rows % self.samples if self.mirrored else rows
-        return {name: values.index_select(0, places) for name, values in self.dataset.train.items()}
-
-    def _sent(self, rows: Tensor) -> Fields:
-        """The same on the device, to which they may be on their way."""
-        first = rows.storage_offset() - self._now.rows.storage_offset()
-        known = rows.untyped_storage().data_ptr() == self._now.rows.untyped_storage().data_ptr()
-        if known and self._now.fields and 0 <= first <= len(self._now.rows) - len(rows):
-            return {
-                name: values[first : first + len(rows)]
-                for name, values in self._now.fields.result().items()
-            }
-        return self._send(rows)
-
-    def _send(self, rows: Tensor) -> Fields:
-        cut = self._cut(rows)
-        if self.device.type == "cuda":  # from pinned memory the copy waits for nobody
-            cut = {name: values.pin_memory() for name, values in cut.items()}
-        return {name: values.to(self.device, non_blocking=True) for name, values in cut.items()}
+        rows = self.next_rows()
+        return self.gather(rows, rows)
 
     def next_rows(self) -> Tensor:
-        """Where in the training data the next batch lies."""
-        if self._thread:
-            place = (self.seed, self.position)
-            self._now = (
-                self._next
-                if self._next.place == place
-                else _Prefetched(place, self._rows(self.position))
-            )
-            rows = self._rows(self.position + 1)
-            self._next = _Prefetched(
-                (self.seed, self.position + 1), rows, self._thread.submit(self._send, rows)
-            )
-        rows = self._now.rows if self._thread else self._rows(self.position)
+        """Rows of the training data that the next batch consists of."""
+        rows = self._prefetch(self._thread) if self._thread else self._rows(self.position)
         self.position += 1
         return rows
 
+    def gather(self, rows: Tensor, batch: Tensor | None = None, start: int = 0) -> Fields:
+        """These rows of the training data, decoded; with labelled samples if the data has some.
+
+        Args:
+            batch: the rows of the whole batch, as `next_rows` returned them; a batch that has been
+                sent to the device ahead of time is recognised by it.
+            start: the place of `rows` in that batch.
+        """
+        if self.device == self.storage_device:
+            stored = self._stored(rows)
+        else:
+            stored = self._sent(rows, batch, start)
+        if self.mirrored:
+            stored |= self._mirrored(stored, rows)
+        return {**self.dataset.decode(stored), **self._labelled(rows)}
+
+    def _labelled(self, rows: Tensor) -> Fields:
+        """As many labelled samples as rows; the rows, random as they are, decide which ones."""
+        labelled = self.dataset.labelled
+        if not labelled:
+            return {}
+        chosen = rows % len(labelled["x"])
+        batch = self.dataset.decode(
+            {name: values[chosen].to(self.device) for name, values in labelled.items()}
+        )
+        return {f"{name}_labelled": values for name, values in batch.items()}
+
+    def _mirrored(self, stored: Fields, rows: Tensor) -> Fields:
+        """The images of a batch, mirrored where a row is that of a mirror image.
+
+        All images of one sample are mirrored together.
+        """
+        mirror = (rows >= self.samples).view(-1, 1, 1, 1).to(self.device)
+        return {
+            name: torch.where(mirror, values.flip(-1), values)
+            for name, values in stored.items()
+            if values.dim() == 4
+        }
+
+    def _stored(self, rows: Tensor) -> Fields:
+        """These rows as they are stored, not decoded."""
+        indices = rows % self.samples if self.mirrored else rows
+        train = self.dataset.train
+        return {name: values.index_select(0, indices) for name, values in train.items()}
+
+    # --- data that stays on the host --------------------------------------------------------------
+
+    def _prefetch(self, thread: ThreadPoolExecutor) -> Tensor:
+        """Rows of the next batch; the thread begins to send the batch after it."""
+        key, following = (self.seed, self.position), (self.seed, self.position + 1)
+        if self._next.key == key:
+            self._current = self._next
+        else:
+            self._current = _Prefetched(key, self._rows(self.position))
+
+        rows = self._rows(self.position + 1)
+        self._next = _Prefetched(following, rows, thread.submit(self._send, rows))
+        return self._current.rows
+
+    def _sent(self, rows: Tensor, batch: Tensor | None, start: int) -> Fields:
+        """These rows on the device: a part of the prefetched batch, or sent now."""
+        current = self._current
+        if batch is not current.rows or not current.fields:
+            return self._send(rows)
+        end = start + len(rows)
+        return {name: values[start:end] for name, values in current.fields.result().items()}
+
+    def _send(self, rows: Tensor) -> Fields:
+        stored = self._stored(rows)
+        if self.device.type == "cuda":  # a copy from pinned memory does not block the host
+            stored = {name: values.pin_memory() for name, values in stored.items()}
+        return {name: values.to(self.device, non_blocking=True) for name, values in stored.items()}
+
+    # --- the order of the samples -----------------------------------------------------------------
+
     def _rows(self, position: int) -> Tensor:
+        """Rows of the batch at a position; a batch may reach over the end of an epoch."""
         first, last = position * self.batch_size, (position + 1) * self.batch_size
         parts = []
         while first < last:
@@ -143,7 +165,7 @@ class Batches:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _permutation(self, epoch: int) -> Tensor:
-        if (self.seed, epoch) != self._drawn_for:
+        if (self.seed, epoch) != self._order_key:
             order = torch.randperm(self.size, generator=noise.generator("order", self.seed, epoch))
-            self._drawn_for, self._order = (self.seed, epoch), order.to(self.storage_device)
+            self._order_key, self._order = (self.seed, epoch), order.to(self.storage_device)
         return self._order

@@ -1,7 +1,7 @@
-"""The labelled image sets that papers compare on, read through torchvision's files and downloads.
+"""Labelled image sets that papers compare on, from torchvision's files and downloads.
 
-Each looks for its files in the folder below `root` where torchvision puts them. Files that are
-there are read and nothing is written; otherwise torchvision downloads them.
+Each expects its files in the folder below `root` where torchvision puts them. Existing files are
+read and nothing is written; otherwise torchvision downloads them.
 """
 
 import io
@@ -18,14 +18,16 @@ from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn.functional import pad
 
-from gan_cli.data.dataset import Dataset, Fields, Spec, resized, resizing
+from gan_cli.data.dataset import Dataset, Fields
+from gan_cli.data.resize import resized, resizing
+from gan_cli.data.spec import Spec
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.files import cache_folder, read_unpacked
 from gan_cli.registry import Count, datasets
 
 
 class Benchmark(Dataset):
-    """Base: small images in classes.
+    """Base class: small images in classes.
 
     Args:
         root: folder above `folder`; null takes the cache folder.
@@ -34,30 +36,33 @@ class Benchmark(Dataset):
     kind: ClassVar[str] = "image"
     fields: ClassVar[tuple[str, ...]] = ("x", "y")
     metrics: ClassVar[tuple[str, ...]] = ("classifier", "patches")
-    name: ClassVar[str]  # of the option
-    source: ClassVar[str]  # torchvision's class
-    folder: ClassVar[str]  # below the root
-    # of the classes
-    names: ClassVar[tuple[str, ...]] = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
-    files: ClassVar[tuple[str, ...]]  # some that the sentence about a failed download names
+    name: ClassVar[str]  # of the option in configs/data
+    source: ClassVar[str]  # name of torchvision's class
+    folder: ClassVar[str]  # of the files, below the root
+    names: ClassVar[tuple[str, ...]] = tuple("0123456789")  # of the classes
+    files: ClassVar[tuple[str, ...]]  # names of the files, for messages too
 
-    def _at(self, root: str | None) -> Path:
+    def _path(self, root: str | None) -> Path:
+        """The folder of the files."""
         return (Path(root).expanduser() if root else cache_folder()) / self.folder
 
     @property
     def _source(self) -> Callable[..., Any]:
         import torchvision.datasets
 
-        found: Callable[..., Any] = getattr(torchvision.datasets, self.source)
-        return found
+        cls: Callable[..., Any] = getattr(torchvision.datasets, self.source)
+        return cls
 
     def _download(self, fetch: Callable[[], Any], folder: Path) -> Any:
+        """The result of `fetch`, which downloads the files.
+
+        Raises:
+            UserError: the download failed.
+        """
         try:
             return fetch()
         except (RuntimeError, OSError, HTTPException) as error:
-            reason = (
-                str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-            )
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             raise UserError(
                 f"data={self.name}: no files in {folder} and no download ({reason}); put "
                 f"{', '.join(self.files)} there or set data.root to the folder above "
@@ -72,8 +77,8 @@ class IdxImages(Benchmark):
     """60,000 grey images of 28x28, and 10,000 held out (the test set), as four idx files, unpacked
     or as .gz.
 
-    Files of the same names with other contents do as well: other counts, another side, which is
-    kept, and other labels, which are then the names of the classes.
+    Files of the same names may have other contents: other numbers of images, another side, which is
+    not changed, and other labels, which are then the names of the classes.
 
     Args:
         root: see `Benchmark`.
@@ -98,9 +103,9 @@ class IdxImages(Benchmark):
         flip: bool = False,
         subset: Count | None = None,
     ) -> None:
-        folder = self._at(root)
-        missing = [name for name in self.files if not _stored(folder, name)]
-        # a download would lie among somebody's own files, or over them
+        folder = self._path(root)
+        missing = [name for name in self.files if not _existing(folder, name)]
+        # a download would mix with the user's own files, or overwrite them
         if root and 0 < len(missing) < len(self.files):
             raise UserError(
                 f"data={self.name}: {folder} lacks {', '.join(missing)}; put it there, or delete "
@@ -108,16 +113,19 @@ class IdxImages(Benchmark):
             )
         if missing:
             self._download(partial(self._source, str(folder.parent.parent), download=True), folder)
+
         self.train, self.heldout = (self._fields(folder, part) for part in ("train", "t10k"))
-        names = self._number_labels()
-        side = self._fit(folder, image_size)
+        labels = self._number_labels()
+        side = self._resize(folder, image_size)
         self.train = {name: values[:subset] for name, values in self.train.items()}
-        known = names == tuple(map(str, range(len(self.names))))
-        told = self.names if known else names
-        self.spec, self.flip = Spec("image", (1, side, side), classes=len(names), names=told), flip
+
+        usual = labels == tuple(map(str, range(len(self.names))))
+        names = self.names if usual else labels
+        self.spec = Spec("image", (1, side, side), classes=len(names), names=names)
+        self.flip = flip
 
     def _fields(self, folder: Path, part: str) -> Fields:
-        """Images (n, 1, height, width) and labels of one split, as the files have them."""
+        """Images (n, 1, height, width) and labels of one split, unchanged from the files."""
         images = self._read(folder, f"{part}-images-idx3-ubyte")
         labels = self._read(folder, f"{part}-labels-idx1-ubyte")
         if images.dim() != 3 or labels.dim() != 1 or len(images) != len(labels):
@@ -131,27 +139,29 @@ class IdxImages(Benchmark):
         return {"x": images[:, None], "y": labels.long()}
 
     def _number_labels(self) -> tuple[str, ...]:
-        """Number the labels from 0; returns what the files call them."""
-        names = torch.cat([self.train["y"], self.heldout["y"]]).unique()
+        """Number the labels from 0 on; returns the labels in the files."""
+        labels = torch.cat([self.train["y"], self.heldout["y"]]).unique()
         for fields in (self.train, self.heldout):
-            fields["y"] = torch.searchsorted(names, fields["y"])
-        return tuple(map(str, names.tolist()))
+            fields["y"] = torch.searchsorted(labels, fields["y"])
+        return tuple(map(str, labels.tolist()))
 
-    def _fit(self, folder: Path, size: int) -> int:
-        """Bring all images to `size` as the class says; returns their side."""
+    def _resize(self, folder: Path, size: int) -> int:
+        """Resize all images to `size`, see the class; returns their new side."""
         sides = [tuple(fields["x"].shape[2:]) for fields in (self.train, self.heldout)]
         side = sides[0][0]
         if len({*sides[0], *sides[1]}) > 1:
-            found = " and ".join(f"{height}x{width}" for height, width in dict.fromkeys(sides))
+            shapes = " and ".join(f"{height}x{width}" for height, width in dict.fromkeys(sides))
             raise UserError(
-                f"data={self.name}: the images in {folder} are {found}; expected squares of one "
+                f"data={self.name}: the images in {folder} are {shapes}; expected squares of one "
                 "side."
             )
+
         bordered = side == 28 and size != 28
         steps, before = (["2 black pixels around 28x28"], 32) if bordered else ([], side)
         if side != 28:
             self.note = f"the images are {side}x{side}, not 28x28 as those of {self.name}"
             size = size if size < 28 else side
+
         for fields in (self.train, self.heldout):
             fields["x"] = resized(pad(fields["x"], [2] * 4) if bordered else fields["x"], size)
         steps += [resizing(before, size)] if before != size else []
@@ -159,41 +169,48 @@ class IdxImages(Benchmark):
         return size
 
     def _read(self, folder: Path, name: str) -> Tensor:
-        """An idx file: two zero bytes, type 8 (unsigned byte), rank, the sizes as big-endian int32,
-        the values."""
-        path = _stored(folder, name)
+        """The content of an idx file.
+
+        The format is: two zero bytes, type 8 (unsigned byte), rank, the sizes as big-endian int32,
+        the values.
+        """
+        path = _existing(folder, name)
         assert path is not None
         try:
-            return _idx(read_unpacked(path))
+            return _parse_idx(read_unpacked(path))
         except OSError as error:
-            raise UserError(f"data={self.name}: {path} {error.strerror}; {MEND}") from None
+            raise UserError(f"data={self.name}: {path} {error.strerror}; {REMEDY}") from None
         except ValueError as error:
-            raise UserError(f"data={self.name}: {path} is damaged: {error}; {MEND}") from None
+            raise UserError(f"data={self.name}: {path} is damaged: {error}; {REMEDY}") from None
 
 
-MEND = "delete it to have it downloaded again, or put a good one there."
-DEEPEST = 4  # the rank of the largest idx files that there are
+REMEDY = "delete it to have it downloaded again, or put a good one there."
+HIGHEST_RANK = 4  # of the tensors in idx files
 
 
-def _idx(content: bytes) -> Tensor:
-    """What an idx file holds. Raises ValueError for one that is none of bytes, or holds more or
-    less than it says."""
-    if content[:3] != b"\0\0\x08" or not 1 <= content[3] <= DEEPEST:
+def _parse_idx(content: bytes) -> Tensor:
+    """The tensor in an idx file of bytes.
+
+    Raises:
+        ValueError: it is no such file, or holds more or less than its header says.
+    """
+    if content[:3] != b"\0\0\x08" or not 1 <= content[3] <= HIGHEST_RANK:
         raise ValueError(
             f"it begins with {content[:4].hex(' ') or 'nothing'}, an idx file of bytes with 00 00 "
             "08 and a rank"
         )
-    head = 4 + 4 * content[3]
-    shape = [int.from_bytes(content[at : at + 4]) for at in range(4, head, 4)]
-    if math.prod(shape) != len(content) - head:
+
+    header = 4 + 4 * content[3]  # bytes
+    shape = [int.from_bytes(content[at : at + 4]) for at in range(4, header, 4)]
+    size = len(content) - header
+    if math.prod(shape) != size:
         sizes = " x ".join(map(str, shape))
-        raise ValueError(f"it says {sizes} bytes of content and has {max(0, len(content) - head)}")
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=head).reshape(shape).copy())
+        raise ValueError(f"it says {sizes} bytes of content and has {max(0, size)}")
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy())
 
 
-def _stored(folder: Path, name: str) -> Path | None:
-    """The file of the data set called `name`, unpacked or packed, if something of that name is
-    there."""
+def _existing(folder: Path, name: str) -> Path | None:
+    """The file `name`, unpacked or as .gz; None if neither exists."""
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.exists()), None)
 
 
@@ -235,11 +252,10 @@ class KMNIST(IdxImages):
 
 
 class TorchvisionImages(Benchmark):
-    """Base: what torchvision reads. Subclasses say how it is called, and bring images to (N, C, H,
-    W) bytes."""
+    """Base class: images read by torchvision, which subclasses convert to bytes (N, C, H, W)."""
 
     def _load(self, root: str | None, image_size: int, flip: bool) -> None:
-        folder, parts = self._at(root), []
+        folder, parts = self._path(root), []
         for part in (True, False):
             x, y = self._read(folder, part)
             parts.append(
@@ -251,26 +267,26 @@ class TorchvisionImages(Benchmark):
         self.resizing = resizing(x.shape[-1], image_size)
 
     def _read(self, folder: Path, train: bool) -> tuple[np.ndarray, Tensor]:
-        """Images (n, C, H, W) in bytes, and labels. Files that are there are never downloaded
-        over."""
+        """Images (n, C, H, W) as bytes, and labels. A download never overwrites existing files."""
         fetch = partial(self._source, str(folder), **self._options(train))
-        there = all((folder / name).exists() for name in self.files)
-        if not there:
+        if not all((folder / name).exists() for name in self.files):
             return self._arrays(self._download(partial(fetch, download=True), folder))
         try:
             return self._arrays(fetch(download=False))
-        except Exception as error:  # whatever the readers of three formats raise
+        except Exception as error:  # the readers of three formats raise many types
             raise self._damaged(folder, error) from None
 
     def _damaged(self, path: Path, error: Exception) -> UserError:
-        told = str(getattr(error, "strerror", None) or error).strip()
-        reason = on_one_line(told.split("\n")[0]) or type(error).__name__
-        return UserError(f"data={self.name}: what is in {path} cannot be read ({reason}); {MEND}")
+        message = str(getattr(error, "strerror", None) or error).strip()
+        reason = on_one_line(message.split("\n")[0]) or type(error).__name__
+        return UserError(f"data={self.name}: what is in {path} cannot be read ({reason}); {REMEDY}")
 
     def _options(self, train: bool) -> dict[str, Any]:
+        """Arguments by which torchvision's class chooses the split."""
         return {"train": train}
 
-    def _arrays(self, found: Any) -> tuple[np.ndarray, Tensor]:
+    def _arrays(self, loaded: Any) -> tuple[np.ndarray, Tensor]:
+        """Images and labels of a data set that torchvision has loaded."""
         raise NotImplementedError
 
 
@@ -298,8 +314,10 @@ class USPS(TorchvisionImages):
         self._load(root, image_size, flip=False)
 
     def _read(self, folder: Path, train: bool) -> tuple[np.ndarray, Tensor]:
-        """LIBSVM's format: a line an image, its label from 1 and 256 numbers from -1 (black) to
-        1."""
+        """Images and labels from a file in LIBSVM's format.
+
+        Each line has one image: its label from 1 on, and 256 numbers from -1 (black) to 1.
+        """
         from sklearn.datasets import load_svmlight_file
 
         path = folder / self.files[0 if train else 1]
@@ -310,20 +328,17 @@ class USPS(TorchvisionImages):
                 io.BytesIO(read_unpacked(path)), n_features=256, dtype=np.float32
             )
             values = sparse.toarray().reshape(-1, 1, 16, 16)
-            if (
-                not len(y)
-                or not (np.abs(values) <= 1).all()
-                or not np.isin(y, np.arange(1, 11)).all()
-            ):
+            valid = (np.abs(values) <= 1).all() and np.isin(y, np.arange(1, 11)).all()
+            if not len(y) or not valid:
                 raise ValueError(
                     "it holds no image, or numbers outside [-1, 1], or labels that are not 1 to 10"
                 )
         except (OSError, ValueError) as error:
             raise self._damaged(path, error) from None
+
         around = ((0, 0), (0, 0), (self.border, self.border), (self.border, self.border))
-        return np.pad(((values + 1) / 2 * 255).astype(np.uint8), around), torch.from_numpy(
-            y
-        ).long() - 1
+        images = np.pad(((values + 1) / 2 * 255).astype(np.uint8), around)
+        return images, torch.from_numpy(y).long() - 1
 
 
 @datasets.register("cifar10")
@@ -356,8 +371,8 @@ class CIFAR10(TorchvisionImages):
     ) -> None:
         self._load(root, image_size, flip)
 
-    def _arrays(self, found: Any) -> tuple[np.ndarray, Tensor]:
-        return found.data.transpose(0, 3, 1, 2), torch.tensor(found.targets)
+    def _arrays(self, loaded: Any) -> tuple[np.ndarray, Tensor]:
+        return loaded.data.transpose(0, 3, 1, 2), torch.tensor(loaded.targets)
 
 
 @datasets.register("svhn")
@@ -378,5 +393,5 @@ class SVHN(TorchvisionImages):
     def _options(self, train: bool) -> dict[str, Any]:
         return {"split": "train" if train else "test"}
 
-    def _arrays(self, found: Any) -> tuple[np.ndarray, Tensor]:
-        return found.data, torch.from_numpy(found.labels).long()
+    def _arrays(self, loaded: Any) -> tuple[np.ndarray, Tensor]:
+        return loaded.data, torch.from_numpy(loaded.labels).long()

@@ -1,5 +1,4 @@
-"""What a column of cells holds, decided by all of them: numbers, truth values, dates, or a few
-words."""
+"""Type inference for a column of cells: numbers, truth values, dates, or a few words."""
 
 import re
 import warnings
@@ -21,38 +20,37 @@ MARKS = frozenset(
      "NULL", "NaN", "None", "n/a", "nan", "null",
      "?", "-", "--", ".", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!")
 )  # fmt: skip
-"""What stands for a missing value: the words of pandas, then those of UCI, SAS and Excel."""
+"""Cells that mean a missing value: those of pandas, then those of UCI, SAS and Excel."""
 Numeric = Literal["number", "integer", "boolean"]
-# of pandas' columns; the others are whole numbers
-KINDS: dict[str, Numeric] = {"b": "boolean", "f": "number"}
+KINDS: dict[str, Numeric] = {"b": "boolean", "f": "number"}  # by pandas' dtype; others are integers
 TRUTH = {"false": 0.0, "true": 1.0}
-DATE = re.compile(r".*[0-9].*[-/.: ,].*[0-9].*")
-DECIMALS = 7  # behind the sign; a column of fewer has them in CSV files
-EXACT = 2.0**53  # above, every float64 is whole
+DATE = re.compile(r".*[0-9].*[-/.: ,].*[0-9].*")  # at least two numbers and a separator
+DECIMALS = 7  # decimal places; CSV files of samples repeat those of a column that has fewer
+EXACT = 2.0**53  # float64 from here on are whole numbers, whatever was written
 
 
 def _number(decimal: str, group: str) -> re.Pattern[str]:
-    """A number whose digits before the decimal sign may stand in groups of three."""
+    """Pattern of numbers; the digits before the decimal sign may be grouped by three."""
     whole = rf"(?:[0-9]{{1,3}}(?:[{group}'\u00a0\u202f][0-9]{{3}})+|[0-9]+)"
     sign = re.escape(decimal)
     return re.compile(rf"[+\-\u2212]?(?:{whole}(?:{sign}[0-9]*)?|{sign}[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 NUMBERS = {".": _number(".", ","), ",": _number(",", ".")}
-"""What is a number, by the decimal sign."""
+"""Patterns of numbers by the decimal sign."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A column of a file.
+    """A column of a file, with its inferred type.
 
     Args:
-        name: as the header has it, or its number from 0.
-        column: what it is; None for what cannot be learnt.
-        numbers: float64 (rows,), see `Column`; NaN where a value is missing.
-        why: it cannot be learnt, or is left out unless it is named.
-        stray: row and text of the first cell that is no number in a column of numbers.
-        distinct: no two of its cells are the same.
+        name: its name in the header, or its index.
+        column: its type; None if it cannot be learnt.
+        numbers: float64 (rows,), see `Column`; NaN for missing values.
+        why: the reason why it cannot be learnt, or is used only if the user names it; else empty.
+        stray: row and text of the first cell that is no number, in a column of numbers.
+        distinct: whether all its cells differ.
     """
 
     name: str
@@ -64,12 +62,13 @@ class Found:
 
 
 def column_of(cells: "Series", decimals: Sequence[str], words: int, marks: frozenset[str]) -> Found:
-    """What the cells of a column are, as pandas has read them.
+    """The type and the numbers of a column.
 
     Args:
-        decimals: signs that they may use, the usual one of the file first.
-        words: most different words of a category.
-        marks: what stands for a missing value.
+        cells: as pandas has read them.
+        decimals: possible decimal signs, the usual one of the file first.
+        words: maximum number of different words in a category.
+        marks: cells that mean a missing value.
     """
     return replace(_column_of(cells, decimals, words, marks), distinct=bool(cells.is_unique))
 
@@ -81,14 +80,14 @@ def _column_of(
         return _of_numbers(
             cells.to_numpy(np.float64), KINDS.get(cells.dtype.kind, "integer"), words
         )
+
     texts = cells.dropna().astype(str).str.strip()
     texts = texts[~texts.isin(marks)]
     every = np.full(len(cells), np.nan)
     if (numbers := _as_numbers(texts, decimals)) is not None:
         every[texts.index] = numbers
-        return _of_numbers(
-            every, "integer" if texts.str.fullmatch(r"[+-]?[0-9]+").all() else "number", words
-        )
+        whole = texts.str.fullmatch(r"[+-]?[0-9]+").all()
+        return _of_numbers(every, "integer" if whole else "number", words)
     if texts.str.lower().isin(TRUTH).all():
         every[texts.index] = texts.str.lower().map(TRUTH)
         return _of_numbers(every, "boolean", words)
@@ -100,57 +99,66 @@ def _column_of(
 
 
 def _of_numbers(numbers: np.ndarray, kind: Numeric, words: int) -> Found:
-    """Numbers, which are whole if all of them are; few whole ones are levels, and samples stay
-    within them."""
-    known = numbers[np.isfinite(numbers)]
-    if np.isinf(numbers).any() and not len(known):
+    """A column of numbers.
+
+    Its kind is `integer` if all of them are whole. If these have few different values, they bound
+    the samples.
+    """
+    finite = numbers[np.isfinite(numbers)]
+    if np.isinf(numbers).any() and not len(finite):
         return Found("", None, numbers, "numbers that are too large")
+
     numbers = np.where(np.isfinite(numbers), numbers, np.nan)
-    if (
-        kind == "number"
-        and len(known)
-        and (known == np.rint(known)).all()
-        and np.abs(known).max() < EXACT
-    ):
+    if kind == "number" and _all_whole(finite):
         kind = "integer"
-    levels = np.unique(known) if kind == "integer" else known
-    bounds = (
-        (levels[0], levels[-1]) if kind == "integer" and 0 < len(levels) <= words else (None, None)
-    )
-    least, most = (None if bound is None else float(bound) for bound in bounds)
-    with np.errstate(over="ignore"):
-        decimals = next(
-            (d for d in range(1, DECIMALS) if kind == "number" and (known.round(d) == known).all()),
-            None,
-        )
+    least: float | None = None
+    most: float | None = None
+    if kind == "integer" and 0 < len(levels := np.unique(finite)) <= words:
+        least, most = float(levels[0]), float(levels[-1])
+    decimals = _decimal_places(finite) if kind == "number" else None
     return _unless_missing(Column("", kind, least=least, most=most, decimals=decimals), numbers)
 
 
+def _all_whole(numbers: np.ndarray) -> bool:
+    if not len(numbers) or not (numbers == np.rint(numbers)).all():
+        return False
+    return bool(np.abs(numbers).max() < EXACT)
+
+
+def _decimal_places(numbers: np.ndarray) -> int | None:
+    """The number of decimal places that is enough for all numbers; None if it is large."""
+    with np.errstate(over="ignore"):
+        enough = (d for d in range(1, DECIMALS) if (numbers.round(d) == numbers).all())
+        return next(enough, None)
+
+
 def _unless_missing(column: Column, numbers: np.ndarray) -> Found:
+    """The column, not to be learnt by default if more than half of its values are missing."""
     count = int(np.isnan(numbers).sum())
     why = "empty" if count == len(numbers) else f"{count} of {len(numbers)} values are missing"
     return Found("", column, numbers, why if 2 * count > len(numbers) else "")
 
 
 def _of_words(texts: "Series", every: np.ndarray, decimals: Sequence[str], most: int) -> Found:
-    """A category of few words; else text, or numbers among which something has strayed."""
+    """A category of at most `most` words; else text, or numbers with a cell that is no number."""
     words = sorted(texts.unique())
     if 1 < len(words) <= most and 2 * len(words) < len(texts):
         every[texts.index] = texts.map({word: i for i, word in enumerate(words)})
         return _unless_missing(Column("", "category", words=tuple(words)), every)
+
     if 2 * len(texts) < len(every):
         return Found(
             "", None, every, f"{len(every) - len(texts)} of {len(every)} values are missing"
         )
-    strays = [
+
+    no_numbers = [
         texts[[not NUMBERS[decimal].fullmatch(cell) for cell in texts]] for decimal in decimals
     ]
-    others = min(strays, key=len)
-    if 2 * len(others) < len(texts) and others.nunique() <= most:
-        row = int(others.index[0])
-        return Found(
-            "", None, every, f"{shown(others.iloc[0])} is not a number", (row, others.iloc[0])
-        )
+    stray = min(no_numbers, key=len)
+    if 2 * len(stray) < len(texts) and stray.nunique() <= most:
+        row, first = int(stray.index[0]), stray.iloc[0]
+        return Found("", None, every, f"{shown(first)} is not a number", (row, first))
+
     if len(words) == 1:
         return Found("", None, every, f"{shown(words[0])} everywhere")
     return Found("", None, every, f"text, {len(words)} different, such as {shown(texts.iloc[0])}")
@@ -160,16 +168,16 @@ def _of_words(texts: "Series", every: np.ndarray, decimals: Sequence[str], most:
 
 
 def as_number(cell: str, decimals: Sequence[str]) -> float | None:
-    """A text as a number, or None."""
+    """A cell as a number by the first decimal sign that fits; None if none does."""
     for decimal in decimals:
         if NUMBERS[decimal].fullmatch(cell):
-            plain = cell.replace("\u2212", "-")  # the sign of typesetters
+            plain = cell.replace("\u2212", "-")  # the typographic minus sign
             return float(re.sub(rf"[^0-9eE+\-{decimal}]", "", plain).replace(decimal, "."))
     return None
 
 
 def _as_numbers(texts: "Series", decimals: Sequence[str]) -> list[float] | None:
-    """All texts as numbers, by one decimal sign; None if that cannot be."""
+    """All texts as numbers, by one decimal sign; None if no sign fits all of them."""
     for decimal in decimals:
         if all(map(NUMBERS[decimal].fullmatch, texts)):
             return [as_number(cell, [decimal]) or 0.0 for cell in texts]
@@ -177,31 +185,35 @@ def _as_numbers(texts: "Series", decimals: Sequence[str]) -> list[float] | None:
 
 
 def decimals_of(frame: "DataFrame", separator: str) -> list[str]:
-    """The decimal signs of a file, its usual one first: what alone makes numbers of a column
-    decides.
+    """The possible decimal signs of a file, its usual one first.
 
-    Where a column can be read either way, 1,234 is a fraction in a file of semicolons that has no
-    decimal point.
+    A column that only one sign turns into numbers decides. If all columns of numbers can be read
+    either way, 1,234 is a decimal fraction only in a file of semicolons without decimal points.
     """
     texts = [
         frame[i].dropna().astype(str).str.strip()
         for i in frame
         if frame[i].dtype.kind not in "iufb"
     ]
-    able = [
+    # for each column of texts: whether points, and whether commas, make numbers of all its cells
+    readable = [
         [all(map(NUMBERS[decimal].fullmatch, cells)) for decimal in ".,"]
         for cells in texts
         if len(cells)
     ]
-    if [False, True] in able:
+    if [False, True] in readable:
         return [",", "."]
-    pointed = any(kind.kind == "f" for kind in frame.dtypes) or [True, False] in able
-    return [",", "."] if [True, True] in able and separator == ";" and not pointed else ["."]
+    has_points = any(kind.kind == "f" for kind in frame.dtypes) or [True, False] in readable
+    if [True, True] in readable and separator == ";" and not has_points:
+        return [",", "."]
+    return ["."]
 
 
 def _as_dates(texts: "Series") -> tuple[Column, "np.ndarray"] | None:
-    """A column of dates and their counts, if one format reads all of them. A day before its month
-    is tried second, unless points stand between them."""
+    """A column of dates and their counts since 1970; None if no format reads all of them.
+
+    The order month, day is tried before day, month, unless points separate them.
+    """
     import pandas
     from pandas.tseries.api import guess_datetime_format
 
@@ -209,7 +221,7 @@ def _as_dates(texts: "Series") -> tuple[Column, "np.ndarray"] | None:
         return None
     orders = (True, False) if "." in texts.iloc[0] else (False, True)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the day may stand first
+        warnings.simplefilter("ignore")  # pandas warns that the day may be first
         guessed = [guess_datetime_format(texts.iloc[0], dayfirst=order) for order in orders]
         for format in dict.fromkeys(filter(None, guessed)):
             if texts.str.endswith("Z").all():
@@ -223,7 +235,7 @@ def _as_dates(texts: "Series") -> tuple[Column, "np.ndarray"] | None:
 
 
 def fits(cell: str, column: Column | None) -> bool:
-    """Whether a cell could stand in a column: what a name does not."""
+    """Whether a cell may belong to a column; the name of a column usually may not."""
     if column is None or cell in MARKS:
         return True
     if column.kind == "boolean":

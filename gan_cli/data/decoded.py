@@ -1,24 +1,26 @@
-"""Fields of a data set that are decoded when they are looked at, a part at a time: a split may be
-larger than memory is once its bytes are numbers."""
+"""Splits that are decoded part by part, as decoded ones may not fit into memory."""
 
 from collections.abc import Iterator, Mapping
 from math import prod
 
 from torch import Tensor
 
-from gan_cli.data.dataset import Dataset, Spec
+from gan_cli.data.dataset import Dataset
+from gan_cli.data.spec import Spec
 
-PART = 1000  # samples at a time
-NUMBERS = 2**26  # in a part, at most: 256 MB
+PART = 1000  # samples in a part, at most
+NUMBERS = 2**26  # numbers in a part, at most: 256 MiB as float32
 
 
 class Decoded(Mapping[str, Tensor]):
-    """A split as the networks see it, or some of it. `decoded["x"]` decodes all of it; see `parts`.
+    """A split, or a sample of it, as the networks see it.
+
+    `decoded["x"]` decodes all of it at once; `parts` does it part by part.
 
     Args:
-        stored: fields as they are kept.
-        n: how many samples, always the same ones for a purpose, at most; all of them, in their
-            order, if not given.
+        stored: the fields as they are stored.
+        n: number of samples to draw, at most; None for all of them in their order.
+        purpose: the same purpose always draws the same samples.
     """
 
     def __init__(
@@ -45,14 +47,13 @@ class Decoded(Mapping[str, Tensor]):
         return len(self.stored)
 
     def take(self, start: int, stop: int) -> Mapping[str, Tensor]:
-        """The samples from one place to another, with all their fields."""
+        """Samples `start` to `stop` - 1 with all their fields, decoded."""
         rows = slice(start, stop) if self.order is None else self.order[start:stop]
         return self.dataset.decode({name: values[rows] for name, values in self.stored.items()})
 
 
 def heldout_of(dataset: Dataset) -> Decoded:
-    """What is held out; without labels where there are no classes, so that nothing is scored by
-    them."""
+    """The held-out set; without labels if there are no classes, so that no score uses them."""
     labelled = dataset.spec.classes > 0
     return Decoded(
         dataset,
@@ -61,7 +62,7 @@ def heldout_of(dataset: Dataset) -> Decoded:
 
 
 def parts(fields: Mapping[str, Tensor], size: int) -> Iterator[Mapping[str, Tensor]]:
-    """So many samples of some fields at a time, in their order, with all their fields."""
+    """Parts of at most `size` samples, in their order, each with all fields."""
     samples = fields.samples if isinstance(fields, Decoded) else len(fields["x"])
     for start in range(0, samples, size):
         if isinstance(fields, Decoded):
@@ -71,5 +72,5 @@ def parts(fields: Mapping[str, Tensor], size: int) -> Iterator[Mapping[str, Tens
 
 
 def part_of(spec: Spec) -> int:
-    """How many samples of this shape one may hold at a time: a thousand, fewer of large ones."""
+    """Number of samples that a part should have: a thousand, fewer of large ones."""
     return max(1, min(PART, NUMBERS // prod(spec.shape)))

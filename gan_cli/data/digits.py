@@ -5,7 +5,9 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
-from gan_cli.data.dataset import Dataset, Spec, resized, resizing
+from gan_cli.data.dataset import Dataset
+from gan_cli.data.resize import resized, resizing
+from gan_cli.data.spec import Spec
 from gan_cli.registry import datasets
 
 
@@ -14,7 +16,7 @@ class Digits(Dataset):
     """1797 real scans of handwritten digits, 8x8 in 17 grey levels, bundled with scikit-learn: no
     download.
 
-    A quarter, the same share of every class, is held out.
+    A quarter of every class is held out.
 
     Args:
         image_size: 8, or larger by bilinear interpolation.
@@ -29,11 +31,12 @@ class Digits(Dataset):
         from sklearn.model_selection import train_test_split
 
         bundle = load_digits()
-        images = torch.from_numpy(bundle.images).float()[:, None] * (255 / 16)
+        images = torch.from_numpy(bundle.images).float()[:, None] * (255 / 16)  # levels 0 to 16
         x, y = resized(images, image_size), torch.from_numpy(bundle.target).long()
         train, heldout = train_test_split(
             np.arange(len(y)), test_size=0.25, random_state=0, stratify=bundle.target
         )
+
         self.train = {"x": x[train], "y": y[train]}
         self.heldout = {"x": x[heldout], "y": y[heldout]}
         self.spec = Spec(

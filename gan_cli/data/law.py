@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gan_cli.data.dataset import Dataset, Fields, Spec
+from gan_cli.data.dataset import Dataset, Fields
+from gan_cli.data.spec import Spec
 from gan_cli.errors import UserError, on_one_line
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,5 @@
-"""Images of a folder, packed once into one file of bytes that later runs map into memory."""
+"""Images of a folder, packed once into one file that later runs map into memory."""
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -28,60 +27,69 @@ from tqdm import tqdm
 from gan_cli.data import brightness
 from gan_cli.data.listing import Listing
 from gan_cli.errors import UserError
-from gan_cli.files import cache_folder, held, is_sealed, read_json, seal
+from gan_cli.files import cache_folder, is_sealed, lock, locked, read_json, seal
 from gan_cli.reading import images as decoding
 
 log = logging.getLogger(__name__)
 
 Shape = tuple[int, int, int]
-FORMAT = 4
-"""Version of the packed file; part of its name."""
-UNREADABLE = "unreadable.txt"  # beside the packed images: a line a file
+FORMAT = 4  # version of the packed file; part of its name
+UNREADABLE = "unreadable.txt"  # report beside the packed images: one line for each file
 PASSING = "(now) "  # begins the line of a file that may be readable another time
-# images that are decoded before they are written: so many, or so many bytes of them
-AT_ONCE, BYTES = 512, 2**28
+AT_ONCE = 512  # images that are decoded before they are written, at most
+BYTES = 2**28  # bytes of these images, at most
 PIECE = 2**22  # bytes of the packed file that have a checksum of their own
 
 
 @dataclass(frozen=True)
 class Packed:
-    """All images of a folder that can be read.
+    """All readable images of a folder.
 
     Args:
         images: bytes (n, *shape), mapped from the cache.
-        readable: which of the files they are, an array of truth values.
+        readable: whether each file of the folder could be read, an array of truth values.
         ranges: see `ImageFolder`.
-        sides: the smallest and the largest of their shorter sides, before they were resized.
-        cut: how many images are the upper 8 of 16 bits, see `decoding.loses_bits`.
-        listed: where the others are listed.
+        sides: the smallest and the largest of their shorter sides before they were resized.
+        truncated: number of images reduced to the upper 8 of 16 bits, see `decoding.loses_bits`.
+        report: the file that lists the unreadable files.
     """
 
     images: Tensor
     readable: Any
     ranges: dict[str, brightness.Range]
     sides: tuple[int, int]
-    cut: int
-    listed: Path
+    truncated: int
+    report: Path
 
     @property
-    def left_out(self) -> int:
+    def unreadable(self) -> int:
+        """Number of files that cannot be read."""
         return int((~self.readable).sum())
 
     @property
     def reason(self) -> str:
-        """The first file that cannot be read, and why."""
-        with self.listed.open(encoding="utf-8") as file:
+        """The first file that cannot be read, and the reason."""
+        with self.report.open(encoding="utf-8") as file:
             return file.readline().strip().removeprefix(PASSING)
 
 
 def packed(
     files: Listing, folder: Path, shape: Shape, black_to_white: brightness.Range | None
 ) -> Packed:
-    """The images from the cache; they are packed first where they are not there, damaged, or
-    incomplete by a fault that may be over.
+    """The packed images from the cache.
+
+    They are packed first if there are none, if they are damaged, or if files were unreadable for a
+    reason that may be over.
+
+    Args:
+        files: the images of the folder.
+        folder: the folder.
+        shape: (channels, height, width) of the packed images.
+        black_to_white: black and white point of images of more than 8 bits; None to derive it from
+            all of them.
 
     Raises:
-        UserError: not one can be read, or the disk is full.
+        UserError: no image can be read, or the disk is full.
     """
     key = hashlib.sha256(
         f"{FORMAT} {shape} {black_to_white} {files.digest} ".encode()
@@ -89,6 +97,7 @@ def packed(
     )
     key.update(np.packbits(files.heldout).tobytes())
     target = cache_folder() / "packed" / key.hexdigest()[:16]
+
     index = _index(target, shape)
     if index is None or index["passing"]:
         try:
@@ -103,7 +112,8 @@ def packed(
                 f"({error.strerror}); make room, or set the environment variable GAN_CACHE to a "
                 "folder on another disk."
             ) from None
-    readable = _unpacked(index)
+
+    readable = _readable(index)
     mapped: Any = np.memmap(
         target / "images.bin", np.uint8, mode="c", shape=(int(readable.sum()), *shape)
     )
@@ -119,57 +129,55 @@ def packed(
 
 
 def _index(target: Path, shape: Shape) -> dict[str, Any] | None:
-    """What a packed file holds; None where there is none, or one that is not as it was written."""
+    """The index of a packed file; None if there is none, or it is damaged."""
     path, images = target / "index.json", target / "images.bin"
     index = read_json(path) if is_sealed(path) else {}
     try:
-        size = int(_unpacked(index).sum()) * prod(shape)
-        whole = images.stat().st_size == size and _sums(images) == index["sums"]
+        size = int(_readable(index).sum()) * prod(shape)
+        whole = images.stat().st_size == size and _checksums(images) == index["sums"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return index if whole else None
 
 
-def _unpacked(index: dict[str, Any]) -> Any:
-    """Which of the files could be read."""
+def _readable(index: dict[str, Any]) -> Any:
+    """Whether each file of the folder could be read, an array of truth values."""
     bits = np.frombuffer(b85decode(index["readable"]), np.uint8)
     return np.unpackbits(bits, count=index["files"]).astype(bool)
 
 
-def _sums(path: Path) -> list[int]:
-    """Checksums of the pieces of a file."""
+def _checksums(path: Path) -> list[int]:
+    """Checksums of all pieces of a file."""
 
-    def one(first: int) -> int:
+    def checksum(first: int) -> int:
         with path.open("rb") as file:
             file.seek(first)
             return zlib.crc32(file.read(PIECE))
 
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(one, range(0, path.stat().st_size, PIECE)))
+        return list(pool.map(checksum, range(0, path.stat().st_size, PIECE)))
 
 
 @contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
-    """One process packs; others that want the same file wait for it."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with held(lock):
+def _only_one(path: Path) -> Iterator[None]:
+    """Let one process pack; others that want the same packed file wait for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path):
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what packers that were killed have left: their locks are free."""
-    for stem in {
-        path.with_suffix("") for path in folder.glob("*") if path.suffix in (".part", ".lock")
-    }:
-        lock = stem.with_suffix(".lock")
-        # one that is held, or another process was quicker
-        with suppress(OSError), lock.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(stem.with_suffix(".part"), ignore_errors=True)
-            lock.unlink(missing_ok=True)
+    """Remove the files of killed packers; those of live ones are locked."""
+    stems = {path.with_suffix("") for path in folder.glob("*") if path.suffix in (".part", ".lock")}
+    for stem in stems:
+        path = stem.with_suffix(".lock")
+        with suppress(OSError), path.open("ab") as file:  # another process was quicker
+            if lock(file, wait=False):
+                shutil.rmtree(stem.with_suffix(".part"), ignore_errors=True)
+                path.unlink(missing_ok=True)
 
 
 def _pack(
@@ -179,21 +187,22 @@ def _pack(
     black_to_white: brightness.Range | None,
     target: Path,
 ) -> dict[str, Any]:
-    """Write the packed file beside its place and move it there whole; its index."""
+    """Pack the images in a folder beside `target`, and move it there whole; returns the index."""
     part = target.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
     part.mkdir()
     try:
-        _refuse_too_many(len(files) * prod(shape), shape, part)
+        _refuse_beyond_disk(len(files) * prod(shape), shape, part)
         log.info("packing %d images of %s (once; kept in %s)", len(files), folder, target)
-        work = _Packing(part, shape, np.zeros(len(files), bool))
-        work.read(files)
-        if not work.readable.any():
+        packing = _Packing(part, shape, np.zeros(len(files), bool))
+        packing.read(files)
+        if not packing.readable.any():
             raise UserError(
                 f"data.folder={folder}: none of its {len(files)} images can be read; the first: "
-                f"{work.reasons[0].removeprefix(PASSING)}."
+                f"{packing.reasons[0].removeprefix(PASSING)}."
             )
-        index = work.finish(black_to_white)
+
+        index = packing.finish(black_to_white)
         (part / "index.json").write_text(json.dumps(index), encoding="utf-8")
         seal(part / "index.json")
         shutil.rmtree(target, ignore_errors=True)
@@ -204,14 +213,16 @@ def _pack(
 
 
 def gib(size: int) -> str:
+    """A number of bytes in GiB; it may be too large for a float."""
     return f"{Decimal(size) / 2**30:.3g} GiB"
 
 
-def _refuse_too_many(size: int, shape: Shape, place: Path) -> None:
-    free = shutil.disk_usage(place).free
+def _refuse_beyond_disk(size: int, shape: Shape, part: Path) -> None:
+    """Raise UserError if packed images of `size` bytes do not fit on the disk."""
+    free = shutil.disk_usage(part).free
     if size > free:
         raise UserError(
-            f"data.image_size={shape[1]}: the packed images need {gib(size)}, and {place.parent} "
+            f"data.image_size={shape[1]}: the packed images need {gib(size)}, and {part.parent} "
             f"has {gib(free)} free; make it smaller, or set the environment variable GAN_CACHE to "
             "a folder on another disk."
         )
@@ -219,71 +230,83 @@ def _refuse_too_many(size: int, shape: Shape, place: Path) -> None:
 
 @dataclass
 class _Packing:
-    """A packed file that is being written, in the folder `part`.
+    """A packed file that is being written.
 
-    Images of wide values wait in a file of their own until those of the whole folder are known.
+    Images of more than 8 bits ("wide") are stored in a file of their own until the range of values
+    of the whole folder is known.
+
+    Args:
+        part: the folder of the files that are being written.
+        shape: see `packed`.
+        readable: see `Packed`.
+        reasons: a line for each unreadable file.
+        wide_rows: indices of the wide images among the packed ones.
+        wide_kinds: the kind of each of them, see `brightness.kind`.
+        extremes: smallest and largest value of each kind.
+        sides: see `Packed`.
+        truncated: see `Packed`.
     """
 
     part: Path
     shape: Shape
     readable: Any
     reasons: list[str] = field(default_factory=list)
-    rows: Any = field(default_factory=lambda: array("q"))  # of the images that wait
-    kinds: list[str] = field(default_factory=list)  # and of which kind each is
-    # the least and the greatest value of a kind
-    ends: dict[str, brightness.Range] = field(default_factory=dict)
+    wide_rows: Any = field(default_factory=lambda: array("q"))
+    wide_kinds: list[str] = field(default_factory=list)
+    extremes: dict[str, brightness.Range] = field(default_factory=dict)
     sides: tuple[int, int] = (sys.maxsize, 0)
-    cut: int = 0
+    truncated: int = 0
 
     def read(self, files: Listing) -> None:
-        """Decode every file, some at a time."""
-        step = max(1, min(AT_ONCE, BYTES // prod(self.shape)))
+        """Decode and write all files."""
         written = 0
         with (
             (self.part / "images.bin").open("wb") as images,
             (self.part / "wide.bin").open("wb") as wide,
-            ThreadPoolExecutor() as pool,
         ):
-            for first in tqdm(
-                range(0, len(files), step), desc="packing", unit=f" x {step}", disable=None
-            ):
-                paths = files.paths(first, first + step)
-                for i, image in enumerate(
-                    pool.map(lambda path: _read(path, self.shape), paths), first
-                ):
-                    if isinstance(image, str):
-                        self.reasons.append(image)
-                        continue
-                    self.readable[i] = True
-                    self.sides = min(self.sides[0], image.side), max(self.sides[1], image.side)
-                    self.cut += image.cut
-                    if image.kind:
-                        self._wait(written, image)
-                        wide.write(image.values)
-                    images.write(bytes(prod(self.shape)) if image.kind else image.values)
-                    written += 1
+            for i, image in enumerate(self._decoded(files)):
+                if isinstance(image, str):
+                    self.reasons.append(image)
+                    continue
+                self.readable[i] = True
+                self.sides = min(self.sides[0], image.side), max(self.sides[1], image.side)
+                self.truncated += image.truncated
+                if image.kind:
+                    self._add_wide(written, image)
+                    wide.write(image.values)
+                images.write(bytes(prod(self.shape)) if image.kind else image.values)
+                written += 1
 
-    def _wait(self, row: int, image: "_Read") -> None:
-        self.rows.append(row)
-        self.kinds.append(image.kind)
-        low, high = self.ends.get(image.kind, image.ends)
-        self.ends[image.kind] = min(low, image.ends[0]), max(high, image.ends[1])
+    def _decoded(self, files: Listing) -> "Iterator[_Image | str]":
+        """All images in their order, decoded in parallel; a reason for an unreadable one."""
+        step = max(1, min(AT_ONCE, BYTES // prod(self.shape)))
+        steps = range(0, len(files), step)
+        with ThreadPoolExecutor() as pool:
+            for first in tqdm(steps, desc="packing", unit=f" x {step}", disable=None):
+                paths = files.paths(first, first + step)
+                yield from pool.map(lambda path: _read(path, self.shape), paths)
+
+    def _add_wide(self, row: int, image: "_Image") -> None:
+        self.wide_rows.append(row)
+        self.wide_kinds.append(image.kind)
+        low, high = self.extremes.get(image.kind, image.extremes)
+        self.extremes[image.kind] = min(low, image.extremes[0]), max(high, image.extremes[1])
 
     def finish(self, black_to_white: brightness.Range | None) -> dict[str, Any]:
-        """Bring the images that wait to bytes, and everything to the disk; the index."""
+        """Convert the wide images to bytes, and write all to the disk; returns the index."""
         ranges = {
-            kind: black_to_white or brightness.of_folder(kind, *ends)
-            for kind, ends in self.ends.items()
+            kind: black_to_white or brightness.of_folder(kind, *extremes)
+            for kind, extremes in self.extremes.items()
         }
         path, reasons = self.part / "images.bin", "".join(f"{reason}\n" for reason in self.reasons)
-        if self.rows:
+        if self.wide_rows:
             images = np.memmap(path, np.uint8, mode="r+").reshape(-1, *self.shape)
-            waiting = np.memmap(self.part / "wide.bin", np.float32, mode="r").reshape(
-                -1, *self.shape[1:]
-            )
-            for row, kind, values in zip(self.rows, self.kinds, waiting, strict=True):
+            wide_values = np.memmap(self.part / "wide.bin", np.float32, mode="r")
+            wide = wide_values.reshape(-1, *self.shape[1:])
+            for row, kind, values in zip(self.wide_rows, self.wide_kinds, wide, strict=True):
                 images[row] = brightness.as_bytes(values, ranges[kind])
             del images
+
         (self.part / "wide.bin").unlink()
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -294,61 +317,65 @@ class _Packing:
             "passing": any(reason.startswith(PASSING) for reason in self.reasons),
             "ranges": ranges,
             "sides": self.sides,
-            "cut": self.cut,
-            "sums": _sums(path),
+            "cut": self.truncated,
+            "sums": _checksums(path),
         }
 
 
 @dataclass(frozen=True)
-class _Read:
-    """An image of the packed file's shape; or, of wide values, the values themselves, float32 of
-    its sides.
+class _Image:
+    """An image of the sides of the packed file.
 
     Args:
-        side: the shorter side of the file's image.
+        values: its bytes (channels, height, width); float32 (height, width) for a wide image.
+        side: the shorter side of the image in its file.
+        truncated: whether it was reduced to the upper 8 of 16 bits.
         kind: see `brightness.kind`.
-        ends: the least and the greatest value of the file's image.
-        cut: whether bits of it were lost.
+        extremes: smallest and largest value of a wide image.
     """
 
     values: bytes
     side: int
-    cut: bool = False
+    truncated: bool = False
     kind: str = ""
-    ends: brightness.Range = (0, 0)
+    extremes: brightness.Range = (0, 0)
 
 
-def _read(path: Path, shape: Shape) -> _Read | str:
-    """An image, or the path and the reason for a file that cannot be read, whatever a decoder makes
-    of it."""
+def _read(path: Path, shape: Shape) -> _Image | str:
+    """The image in a file; if it cannot be read, its path and the reason."""
     try:
         with decoding.opened(path) as image:
-            side, cut = min(image.size), decoding.loses_bits(image)
+            side, truncated = min(image.size), decoding.loses_bits(image)
             decoding.draft(image, shape[1])
             ImageOps.exif_transpose(image, in_place=True)
             if kind := brightness.kind(image):
                 values = brightness.values(image)
                 fitted = ImageOps.fit(Image.fromarray(values), shape[1:], Image.Resampling.LANCZOS)
-                ends = float(values.min()), float(values.max())
-                return _Read(np.asarray(fitted).tobytes(), side, kind=kind, ends=ends)
-            colours = np.asarray(_fitted(image, shape)).reshape(*shape[1:], shape[0])
-            return _Read(np.ascontiguousarray(colours.transpose(2, 0, 1)).tobytes(), side, cut)
-    except Exception as error:
+                extremes = float(values.min()), float(values.max())
+                return _Image(np.asarray(fitted).tobytes(), side, kind=kind, extremes=extremes)
+
+            pixels = np.asarray(_fitted(image, shape)).reshape(*shape[1:], shape[0])
+            content = np.ascontiguousarray(pixels.transpose(2, 0, 1)).tobytes()
+            return _Image(content, side, truncated)
+    except Exception as error:  # decoders raise any type for a damaged file
         return f"{PASSING if decoding.is_passing(error) else ''}{path}: {decoding.why(error)}"
 
 
 def _fitted(image: Image.Image, shape: Shape) -> Image.Image:
-    """An image of bytes, resized and cropped. Grey ones take their colours last, which comes to the
-    same."""
-    last = "L" if shape[0] == 1 else "RGB"
-    plain = _on_white(image)
-    first = "L" if plain.mode in ("1", "L") else last
-    plain = plain if plain.mode == first else plain.convert(first)
-    fitted = ImageOps.fit(plain, shape[1:], Image.Resampling.LANCZOS)
-    return fitted if first == last else fitted.convert(last)
+    """An image of 8 bits, resized and cropped.
+
+    A grey one is converted to colours last, which is faster and has the same result.
+    """
+    target = "L" if shape[0] == 1 else "RGB"
+    opaque = _on_white(image)
+    mode = "L" if opaque.mode in ("1", "L") else target
+    opaque = opaque if opaque.mode == mode else opaque.convert(mode)
+    fitted = ImageOps.fit(opaque, shape[1:], Image.Resampling.LANCZOS)
+    return fitted if mode == target else fitted.convert(target)
 
 
 def _on_white(image: Image.Image) -> Image.Image:
+    """The image on a white background, if it is transparent anywhere."""
     if "A" not in image.getbands() and "transparency" not in image.info:
         return image
     layer = image.convert("RGBA")

@@ -1,5 +1,4 @@
-"""Toys of one or two dimensions: laws whose modes can be counted and whose distances can be
-computed exactly."""
+"""Toy distributions in one or two dimensions, with known modes and exact distances."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
@@ -9,8 +8,11 @@ import torch
 from torch import Tensor
 
 from gan_cli import noise
-from gan_cli.data.dataset import Dataset, Spec
+from gan_cli.data.dataset import Dataset
+from gan_cli.data.spec import Spec
 from gan_cli.registry import Count, datasets
+
+HELD_OUT = 20_000  # held-out points
 
 
 @datasets.register("points")
@@ -49,21 +51,23 @@ class Points(Dataset):
         ] = "eight_gaussians",
         size: Count = 100_000,
     ) -> None:
-        self.centres: Tensor | None = None
-        self.std = 0.0
+        self.centres: Tensor | None = None  # of the modes of a mixture
+        self.std = 0.0  # of each mode
         if distribution in MIXTURES:
             self.centres, self.std = MIXTURES[distribution]()
+
         self.train = {"x": self._draw(distribution, size, seed=1)}
-        self.heldout = {"x": self._draw(distribution, 20_000, seed=2)}
-        spread = 4.0 if distribution == "gaussian" else 2.0
-        self.spec = Spec("points", tuple(self.train["x"].shape[1:]), bounded=False, extent=spread)
+        self.heldout = {"x": self._draw(distribution, HELD_OUT, seed=2)}
+        extent = 4.0 if distribution == "gaussian" else 2.0
+        self.spec = Spec("points", tuple(self.train["x"].shape[1:]), bounded=False, extent=extent)
 
     def _draw(self, distribution: str, n: int, seed: int) -> Tensor:
+        """Points of a distribution, (n, dimensions)."""
         if self.centres is None:
             return CURVES[distribution](n, seed)
         random = noise.generator("points", seed)
-        which = torch.randint(len(self.centres), (n,), generator=random)
-        return self.centres[which] + self.std * torch.randn(n, 2, generator=random)
+        modes = torch.randint(len(self.centres), (n,), generator=random)
+        return self.centres[modes] + self.std * torch.randn(n, 2, generator=random)
 
 
 def _eight_gaussians() -> tuple[Tensor, float]:
@@ -105,6 +109,7 @@ def _points(values: Any) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
 
 
+# centres of the modes, and their standard deviation
 MIXTURES = {"eight_gaussians": _eight_gaussians, "twenty_five_gaussians": _twenty_five_gaussians}
 CURVES: dict[str, Callable[[int, int], Tensor]] = {
     "swiss_roll": _swiss_roll, "moons": _moons, "line": _line, "gaussian": _gaussian,

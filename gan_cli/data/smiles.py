@@ -12,7 +12,8 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from gan_cli import noise
-from gan_cli.data.dataset import Dataset, Fields, Spec
+from gan_cli.data.dataset import Dataset, Fields
+from gan_cli.data.spec import Spec
 from gan_cli.data.text import (
     MOST_LEFT_OUT,
     decoded,

@@ -13,8 +13,9 @@ from annotated_types import Gt, Lt
 from gan_cli import noise
 from gan_cli.data.cells import Found
 from gan_cli.data.columns import Column, listed, shown
-from gan_cli.data.dataset import Dataset, Spec
+from gan_cli.data.dataset import Dataset
 from gan_cli.data.sheet import Reader
+from gan_cli.data.spec import Spec
 from gan_cli.errors import UserError, closest, on_one_line
 from gan_cli.files import memory
 from gan_cli.registry import Count, datasets
@@ -88,7 +89,7 @@ class Table(Dataset):
         self.spec = Spec(
             "points", (len(names),), bounded=False, extent=4.0, units=units, columns=tuple(kinds)
         )
-        told = listed([column.told for column in kinds])
+        told = listed([column.description for column in kinds])
         remarks += _left_out(found, columns, len(whole) - int(whole.sum()))
         self.note = "; ".join(
             [f"{len(points) - count} rows of {told} to learn from, {count} held out", *remarks]

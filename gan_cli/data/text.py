@@ -13,7 +13,8 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 
-from gan_cli.data.dataset import Dataset, Fields, Spec
+from gan_cli.data.dataset import Dataset, Fields
+from gan_cli.data.spec import Spec
 from gan_cli.errors import UserError
 from gan_cli.files import memory, read_unpacked
 from gan_cli.networks.layers import one_hot

@@ -5,7 +5,6 @@ A device has `SLOTS` slots, each a locked file in a folder of this user on this 
 a device is so many of its slots. The system lets go of a lease however its process ends.
 """
 
-import fcntl
 import logging
 import math
 import os
@@ -19,6 +18,7 @@ from typing import Any
 
 import torch
 
+from gan_cli import files
 from gan_cli.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -91,9 +91,7 @@ def _take(name: str, slots: int, attempt: ExitStack) -> bool:
     with ExitStack() as some:
         for slot in range(SLOTS):
             file = some.enter_context((folder / str(slot)).open("a"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not files.lock(file, wait=False):
                 continue
             found += 1
             if found == slots:

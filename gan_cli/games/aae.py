@@ -11,6 +11,7 @@ from gan_cli.data.dataset import Spec
 from gan_cli.game import Fields, Terms, in_parts, player
 from gan_cli.games.conditional import Labelled
 from gan_cli.games.encoders import Encoding, scored
+from gan_cli.networks.offers import likely
 from gan_cli.registry import NonNegative, games
 
 
@@ -61,7 +62,7 @@ class AAE(Encoding):
         character."""
         if not hasattr(self.G, "log_likelihood"):
             return (self.reconstruct(x, *given) - x).square().mean()
-        return -self.G.log_likelihood(self.encode(x), x).mean() / x.shape[2]  # type: ignore[operator]
+        return -likely(self.G).log_likelihood(self.encode(x), x).mean() / x.shape[2]
 
     @player(moves="D")
     def discriminator(self, x: Tensor, *given: Tensor) -> Terms:

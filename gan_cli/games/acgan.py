@@ -11,6 +11,7 @@ from gan_cli.game import Fields, Terms, player
 from gan_cli.games.conditional import Labelled
 from gan_cli.games.two_player import batch_statistics
 from gan_cli.networks.layers import feature_size
+from gan_cli.networks.offers import featured
 from gan_cli.registry import NonNegative, games
 
 
@@ -71,8 +72,8 @@ class ACGAN(Labelled):
 
     def judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """D's score, (N,), and C's logits, (N, classes)."""
-        features = self.D.features(x)  # type: ignore[operator]
-        return self.D.score(features), self.C(features)  # type: ignore[operator]
+        features = featured(self.D).features(x)
+        return featured(self.D).score(features), self.C(features)
 
     def value(self, x: Tensor, *given: Tensor) -> Tensor:
         return self.D(x)

@@ -15,6 +15,7 @@ from gan_cli.errors import UserError
 from gan_cli.game import Fields, Terms, Turn, in_parts, player
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.networks.layers import feature_size, tie
+from gan_cli.networks.offers import featured
 from gan_cli.registry import NonNegative, games
 
 
@@ -83,10 +84,10 @@ class CoGAN(TwoPlayer):
                     f"{term}_{name}": value
                     for term, value in self.regularizer(D, real, fake).items()
                 }
-        features = self.D.features(self.T(x))  # type: ignore[operator]
+        features = featured(self.D).features(self.T(x))
         terms["class"] = self.classify * cross_entropy(self.C(features), y)
         if self.align:
-            a, b = self.D.features(fakes[0]), self.D_b.features(fakes[1])  # type: ignore[operator]
+            a, b = featured(self.D).features(fakes[0]), featured(self.D_b).features(fakes[1])
             terms["align"] = self.align * (a - b).square().sum(dim=1).mean()
         return terms
 
@@ -149,7 +150,7 @@ class CoGAN(TwoPlayer):
             right: dict[str, list[Tensor]] = {name: [] for name in judged}
             for part in parts(heldout, self.chunk_size):
                 for name, (D, domain) in judged.items():
-                    guessed = self.C(D.features(part[f"x{domain}"])).argmax(dim=1)  # type: ignore[operator]
+                    guessed = self.C(featured(D).features(part[f"x{domain}"])).argmax(dim=1)
                     right[name].append(guessed == part[f"y{domain}"])
             told |= {
                 f"{name}_accuracy": float(torch.cat(found).float().mean())

@@ -11,6 +11,7 @@ from gan_cli.data.dataset import Spec
 from gan_cli.game import Columns, Fields, Terms, player
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.networks.layers import feature_size
+from gan_cli.networks.offers import featured
 from gan_cli.registry import Count, NonNegative, games
 
 
@@ -62,7 +63,7 @@ class InfoGAN(TwoPlayer):
             x_fake = self.T(self.G(z))
         x = self.T(x)
         real, fake = self.score(self.value, x, x_fake)
-        features = scaled_gradient(self.D.features(x_fake), self.information)  # type: ignore[operator]
+        features = scaled_gradient(featured(self.D).features(x_fake), self.information)
         return {
             "adversarial": self.loss.discriminator(real, fake),
             "information": -self.told(features, z).sum(),
@@ -72,8 +73,8 @@ class InfoGAN(TwoPlayer):
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
         z = self.coded(len(x))
-        features = self.D.features(self.T(self.G(z)))  # type: ignore[operator]
-        fake = self.D.score(features)  # type: ignore[operator]
+        features = featured(self.D).features(self.T(self.G(z)))
+        fake = featured(self.D).score(features)
         real = self.value(self.T(x)) if self.loss.uses_real else None
         return {
             "adversarial": self.loss.generator(fake, real),
@@ -96,7 +97,7 @@ class InfoGAN(TwoPlayer):
     def diagnostics(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
         with torch.no_grad():
             z = self.coded(len(seen["x"]))
-            told = self.told(self.D.features(self.T(self.G(z))), z)  # type: ignore[operator]
+            told = self.told(featured(self.D).features(self.T(self.G(z))), z)
         information = {
             f"information/{name}": value
             for name, value in zip(self.codes.widths, told, strict=True)

@@ -11,6 +11,7 @@ from gan_cli.data.dataset import Spec
 from gan_cli.game import Fields, Terms, in_parts, player
 from gan_cli.games.encoders import Encoding, scored
 from gan_cli.networks.layers import feature_size
+from gan_cli.networks.offers import featured
 from gan_cli.registry import NonNegative, games
 
 
@@ -46,7 +47,7 @@ class VAEGAN(Encoding):
         feature_size(self.D)  # refuses one without
         self.gamma, self.adversarial = gamma, adversarial
         self.seen: Callable[[Tensor], Tensor] = (
-            self.D.features if likeness == "features" else _pixels  # type: ignore[assignment]
+            featured(self.D).features if likeness == "features" else _pixels
         )
 
     @classmethod

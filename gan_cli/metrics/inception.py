@@ -1,4 +1,4 @@
-"""The figures of the literature, by the network that it uses: FID, KID and the inception score."""
+"""The scores of the literature by the network that it uses: FID, KID and inception score."""
 
 import hashlib
 import pickle
@@ -14,17 +14,22 @@ from gan_cli.data.dataset import Dataset, Fields
 from gan_cli.data.decoded import Decoded, parts
 from gan_cli.errors import UserError
 from gan_cli.metrics.classifier import frechet_distance
-from gan_cli.metrics.provenance import Provenance
-from gan_cli.metrics.scoring import HIGH, Scoring, apart, fewer_than, underdetermined
+from gan_cli.metrics.scoring import (
+    FLOOR_TOO_HIGH,
+    Scoring,
+    describe_sizes,
+    smaller_floor,
+    underdetermined,
+)
 from gan_cli.pictures import to_uint8
 from gan_cli.registry import Count, metrics
 
-AT_ONCE = 50  # images of 299x299
-FEATURES = 2048
-# of KID: their number, and how many images each has where there are so many
-SUBSETS, SUBSET = 100, 1000
-# of the inception score: their number, and the images that each has at least
-SPLITS, SPLIT = 10, 500
+AT_ONCE = 50  # images of 299x299 that the network sees at a time
+FEATURES = 2048  # dimensions of the network's last features
+SUBSETS = 100  # random subsets that KID averages over
+SUBSET = 1000  # images in such a subset, at most
+SPLITS = 10  # parts that the inception score averages over, at most
+SPLIT = 500  # images in such a part, at least
 
 
 @metrics.register("inception")
@@ -34,9 +39,9 @@ class InceptionScores(Scoring):
 
     References: Heusel et al., 2017, arXiv 1706.08500 (FID); Binkowski et al., 2018, arXiv
     1801.01401 (KID); Salimans et al., 2016, arXiv 1606.03498 (the score). Images are scored as
-    bytes, the way files hold them; grey ones in three equal channels. Papers take n = 10,000 to
-    50,000 and the whole training split: a figure at a smaller n is larger, and says less than its
-    distance from the floor.
+    bytes, as files store them; grey ones in three equal channels. Papers use n = 10,000 to 50,000
+    and the whole training split: a score at a smaller n is larger, and means less than its distance
+    from the floor.
 
     - fid, kid: samples against the training split; `_floor` is that of as many held-out images, or
       of all there are.
@@ -57,6 +62,8 @@ class InceptionScores(Scoring):
     objectives = ("fid", "kid", "inception_score")
     objective = "fid"
     lower_is_better = ("fid", "kid")
+    n_reference: int
+    n_floor: int
 
     def __init__(
         self,
@@ -65,78 +72,79 @@ class InceptionScores(Scoring):
         reference: Count | None = None,
         weights_file: str | None = None,
     ) -> None:
-        self.samples, self.resizing, there = n, dataset.resizing, len(dataset.train["x"])
+        self.samples, there = n, len(dataset.train["x"])
         if reference is not None and reference > there:
             raise UserError(
                 f"inception.reference={reference}: there are {there} training images; leave it "
                 "out to take all of them."
             )
-        path = _weights(weights_file)
+
+        path = _weights_path(weights_file)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = _network(path, weights_file).to(self.device)
         self.weights = f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
-        self.reference, _ = self._looked_at(_images(dataset, dataset.train, reference or there))
-        features, logits = self._looked_at(_images(dataset, dataset.heldout, n))
-        self.heldout, self.real = len(features), self._figures(features, logits)
 
-    def seen(self, samples: Tensor, y: Tensor | None, start: int) -> tuple[Tensor, Tensor]:
-        return self._looked_at(torch.nan_to_num(samples).split(AT_ONCE))
+        self.reference, _ = self._outputs(_images(dataset, dataset.train, reference or there))
+        features, logits = self._outputs(_images(dataset, dataset.heldout, n))
+        self.n_reference, self.n_floor = len(self.reference), len(features)
+        self.real = self._scores(features, logits)
+        self._set_provenance(dataset)
 
-    def judged(self, kept: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
-        """Scores of samples, (n, C, H, W) in [-1, 1]."""
-        features, logits = (torch.cat(column) for column in zip(*kept, strict=True))
-        found, real = self._figures(features, logits), self.real
+    def extract(self, samples: Tensor, y: Tensor | None, start: int) -> tuple[Tensor, Tensor]:
+        """Features and logits of images (n, C, H, W) in [-1, 1]."""
+        return self._outputs(torch.nan_to_num(samples).split(AT_ONCE))
+
+    def compute(self, extracts: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        features, logits = (torch.cat(column) for column in zip(*extracts, strict=True))
+        scores, real = self._scores(features, logits), self.real
         return {
-            "fid": found["fid"], "fid_floor": real["fid"], "kid": found["kid"],
+            "fid": scores["fid"],
+            "fid_floor": real["fid"],
+            "kid": scores["kid"],
             "kid_floor": real["kid"],
-            "inception_score": found["inception_score"],
+            "inception_score": scores["inception_score"],
             "inception_score_real": real["inception_score"],
-        }  # fmt: skip
+        }
 
     def describe(self) -> str:
-        """One line on how the figures are made."""
+        """One line for the log: how the scores are computed."""
         real = ", ".join(f"{name} {value:.4g}" for name, value in self.real.items())
-        sides = apart(self.samples, len(self.reference), self.heldout, HIGH)
+        sides = describe_sizes(self.samples, self.n_reference, self.n_floor, FLOOR_TOO_HIGH)
         return f"Inception of {self.weights}, {sides}; held-out images: {real}"
 
-    @property
-    def provenance(self) -> Provenance:
-        """What must be known of the figures."""
-        split = f"{len(self.reference)} training images; _floor, _real: held-out ones"
-        before = "" if self.resizing == "none" else f"{self.resizing}; then "
-        resizing = f"{before}bytes to 299x299 by TensorFlow 1's bilinear interpolation"
-        subset, splits = self._subset(self.samples), _splits(self.samples)
-        method = f"KID: {SUBSETS} subsets of {subset}; inception score: {splits} splits"
-        sides = len(self.reference), self.heldout
-        few = underdetermined(self.samples, *sides, FEATURES, "fid", "it is far too high")
-        note = few or fewer_than(self.samples, self.heldout, HIGH)
-        backbone = "InceptionV3 of torch-fidelity", self.weights
-        return Provenance(self.samples, split, resizing, *backbone, method, *sides, note)
+    def _set_provenance(self, dataset: Dataset) -> None:
+        self.split = f"{self.n_reference} training images; _floor, _real: held-out ones"
+        before = "" if dataset.resizing == "none" else f"{dataset.resizing}; then "
+        self.resizing = f"{before}bytes to 299x299 by TensorFlow 1's bilinear interpolation"
+        self.backbone = "InceptionV3 of torch-fidelity"
+        subset, splits = self._subset_size(self.samples), _split_count(self.samples)
+        self.method = f"KID: {SUBSETS} subsets of {subset}; inception score: {splits} splits"
+        sizes = self.samples, self.n_reference, self.n_floor
+        too_few = underdetermined(*sizes, FEATURES, "fid", "it is far too high")
+        self.note = too_few or smaller_floor(self.samples, self.n_floor, FLOOR_TOO_HIGH)
 
-    def _subset(self, n: int) -> int:
-        return min(SUBSET, n, len(self.reference))
+    def _subset_size(self, n: int) -> int:
+        """Number of images in a subset of KID, for n samples."""
+        return min(SUBSET, n, self.n_reference)
 
-    def _figures(self, features: Tensor, logits: Tensor) -> dict[str, float]:
+    def _scores(self, features: Tensor, logits: Tensor) -> dict[str, float]:
         from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
         from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 
-        subsets = {
-            "kid_subsets": SUBSETS,
-            "kid_subset_size": self._subset(len(features)),
-            "verbose": False,
-        }
+        size = self._subset_size(len(features))
+        kid = kid_features_to_metric(
+            features, self.reference, kid_subsets=SUBSETS, kid_subset_size=size, verbose=False
+        )
+        score = isc_features_to_metric(logits, _split_count(len(logits)))
         return {
             "fid": frechet_distance(features, self.reference),
-            "kid": kid_features_to_metric(features, self.reference, **subsets)[KEY_METRIC_KID_MEAN],
-            "inception_score": isc_features_to_metric(logits, _splits(len(logits)))[
-                KEY_METRIC_ISC_MEAN
-            ],
+            "kid": kid[KEY_METRIC_KID_MEAN],
+            "inception_score": score[KEY_METRIC_ISC_MEAN],
         }
 
     @torch.no_grad()
-    def _looked_at(self, images: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-        """The last features, (n, 2048), and the logits without bias, (n, 1008), of images in [-1,
-        1]."""
+    def _outputs(self, images: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+        """Last features, (n, 2048), and logits without bias, (n, 1008), of images in [-1, 1]."""
         pairs = [
             self.network(to_uint8(part).expand(-1, 3, -1, -1).to(self.device)) for part in images
         ]
@@ -144,18 +152,24 @@ class InceptionScores(Scoring):
         return features, logits
 
 
-def _splits(n: int) -> int:
+def _split_count(n: int) -> int:
+    """Number of parts that the inception score of n samples averages over."""
     return max(1, min(SPLITS, n // SPLIT))
 
 
 def _images(dataset: Dataset, fields: Fields, n: int) -> Iterable[Tensor]:
-    """At most n images of a split, decoded a few at a time."""
+    """At most n images of a split, decoded part by part."""
     return (part["x"] for part in parts(Decoded(dataset, {"x": fields["x"]}, n), AT_ONCE))
 
 
-def _weights(named: str | None) -> Path:
-    """The file of the weights: the named one, or torch-fidelity's in torch's cache, downloaded if
-    it is not there."""
+def _weights_path(named: str | None) -> Path:
+    """The file of the weights: the named one, or torch-fidelity's in torch's cache.
+
+    It is downloaded if it is not there.
+
+    Raises:
+        UserError: the named file does not exist, or the download fails.
+    """
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
     if named is not None:
@@ -179,8 +193,10 @@ def _weights(named: str | None) -> Path:
 
 
 def _network(path: Path, named: str | None) -> Any:
-    """torch-fidelity's network, frozen. It would run what code a file holds, so the file is read
-    without code first."""
+    """torch-fidelity's network, frozen.
+
+    torch-fidelity would run code in the file, so the file is first read in a way that refuses code.
+    """
     from torch_fidelity import FeatureExtractorInceptionV3
 
     setting = f"inception.weights_file={named}" if named else f"metrics=[inception]: {path}"

@@ -1,4 +1,4 @@
-"""Whether strings are molecules, and new ones."""
+"""Scores of SMILES strings: whether they are valid, different and new molecules."""
 
 import hashlib
 import json
@@ -13,8 +13,7 @@ from torch import Tensor
 from gan_cli.data.dataset import Dataset
 from gan_cli.data.smiles import LONGEST, strings
 from gan_cli.data.text import MOST_LEFT_OUT, characters
-from gan_cli.files import cache_folder, is_sealed, read_text, seal, tolerated, write_json
-from gan_cli.metrics.provenance import Provenance
+from gan_cli.files import cache_folder, intact, read_text, seal, tolerated, write_json
 from gan_cli.metrics.scoring import Scoring
 from gan_cli.registry import Count, metrics
 
@@ -23,17 +22,17 @@ log = logging.getLogger(__name__)
 
 @metrics.register("molecules")
 class MoleculeScores(Scoring):
-    """How many of the samples RDKit reads as molecules, how many of those differ, how many of those
-    are new.
+    """Shares of the samples that RDKit reads as molecules, of these that differ, of those that are
+    new.
 
     Reference: Polykovskiy et al., 2020, "Molecular Sets (MOSES)", arXiv 1811.12823, section 3.
 
     - valid: share of the samples that are molecules, with a structure that chemistry allows;
     - unique: share of the valid ones that are different molecules;
-    - novel: share of these that are not in the training split;
-    - valid_of, unique_of, novel_of: how many samples, valid ones and different ones these are
-      shares of;
-    - usable: the product of the three, a share of the samples, which neither a copy nor one good
+    - novel: share of the different ones that are not in the training split;
+    - valid_of, unique_of, novel_of: numbers of samples, of valid ones and of different ones that
+      these are shares of;
+    - usable: the product of the three, a share of the samples, which neither copies nor one good
       molecule can raise;
     - valid_random, valid_shuffled: validity of random characters, and of the characters of real
       molecules in random order, both of the lengths of real ones.
@@ -51,54 +50,57 @@ class MoleculeScores(Scoring):
     objectives = ("usable", "valid", "unique", "novel")
     objective = "usable"
     lower_is_better = ()
+    split = "training molecules; valid_random, valid_shuffled: made from held-out ones"
 
     def __init__(self, dataset: Dataset, n: Count = 2000) -> None:
         self.samples, self.vocabulary = n, dataset.spec.vocabulary
-        self.known = _known(dataset)
+        self.known = _training_molecules(dataset)
+        self.n_reference = len(self.known)
         real = strings(dataset.heldout["x"][: self.samples], self.vocabulary)
-        self.heldout, random = len(real), Random(0)
-        letters = self.vocabulary[1:]
+        self.n_floor = len(real)
+
+        random, letters = Random(0), self.vocabulary[1:]  # all characters but the end sign
         noise = ["".join(random.choices(letters, k=len(string))) for string in real]
         shuffled = ["".join(random.sample(string, len(string))) for string in real]
-        self.fixed = {"valid_random": _valid(noise), "valid_shuffled": _valid(shuffled)}
+        self.fixed = {
+            "valid_random": _share_valid(noise),
+            "valid_shuffled": _share_valid(shuffled),
+        }
 
-    def seen(self, samples: Tensor, y: Tensor | None, start: int) -> list[str | None]:
+    def extract(self, samples: Tensor, y: Tensor | None, start: int) -> list[str | None]:
+        """The canonical form of each sample, (n, V, length); None if it is no molecule."""
         return [*map(canonical, strings(characters(samples), self.vocabulary))]
 
-    def judged(self, kept: Sequence[list[str | None]]) -> dict[str, float]:
-        """Scores of samples, (n, V, length)."""
-        written = [name for part in kept for name in part]
-        found = [name for name in written if name]
-        different = set(found)
-        valid, unique = len(found) / len(written), len(different) / max(len(found), 1)
+    def compute(self, extracts: Sequence[list[str | None]]) -> dict[str, float]:
+        every = [molecule for part in extracts for molecule in part]
+        molecules = [molecule for molecule in every if molecule]
+        different = set(molecules)
+
+        valid = len(molecules) / len(every)
+        unique = len(different) / max(len(molecules), 1)
         novel = len(different - self.known) / max(len(different), 1)
-        counts = {"valid_of": len(written), "unique_of": len(found), "novel_of": len(different)}
-        shares = {
+        return {
             "usable": valid * unique * novel,
             "valid": valid,
             "unique": unique,
             "novel": novel,
+            "valid_of": float(len(every)),
+            "unique_of": float(len(molecules)),
+            "novel_of": float(len(different)),
+            **self.fixed,
         }
-        return {**shares, **{name: float(count) for name, count in counts.items()}, **self.fixed}
 
     def describe(self) -> str:
-        """One line on how the figures are made."""
+        """One line for the log: how the scores are computed."""
         return (
             f"molecules by RDKit, {self.samples} samples against {len(self.known)} known ones; "
             f"valid by chance: random characters {self.fixed['valid_random']:.4f}, shuffled "
             f"molecules {self.fixed['valid_shuffled']:.4f}"
         )
 
-    @property
-    def provenance(self) -> Provenance:
-        """What must be known of the figures."""
-        split = "training molecules; valid_random, valid_shuffled: made from held-out ones"
-        return Provenance(self.samples, split, n_reference=len(self.known), n_floor=self.heldout)
-
 
 def canonical(string: str) -> str | None:
-    """The one way in which RDKit writes the molecule, or None if it is none, or longer than data
-    may be."""
+    """RDKit's canonical SMILES of a molecule; None if it is invalid, or longer than data may be."""
     from rdkit import Chem, rdBase
 
     with rdBase.BlockLogs():
@@ -106,43 +108,38 @@ def canonical(string: str) -> str | None:
         return Chem.MolToSmiles(molecule) if molecule else None
 
 
-def _valid(found: list[str]) -> float:
-    return sum(canonical(string) is not None for string in found) / len(found)
+def _share_valid(candidates: list[str]) -> float:
+    return sum(canonical(string) is not None for string in candidates) / len(candidates)
 
 
-def _known(dataset: Dataset) -> set[str]:
-    """The training split in RDKit's writing, from the cache if it was written before."""
+def _training_molecules(dataset: Dataset) -> set[str]:
+    """The training split in canonical form, from the cache if it was computed before."""
     from rdkit import rdBase
 
-    written = strings(dataset.train["x"], dataset.spec.vocabulary)
-    digest = hashlib.sha256("\n".join([rdBase.rdkitVersion, *written]).encode()).hexdigest()[:16]
+    every = strings(dataset.train["x"], dataset.spec.vocabulary)
+    digest = hashlib.sha256("\n".join([rdBase.rdkitVersion, *every]).encode()).hexdigest()[:16]
     path = cache_folder() / "molecules" / f"{digest}.json"
-    kept = _kept(path)
-    if kept is None:
-        read = [name for name in map(canonical, written) if name]
-        kept = {"molecules": sorted(set(read)), "unread": len(written) - len(read)}
+    content = _cached(path)
+    if content is None:
+        valid = [molecule for molecule in map(canonical, every) if molecule]
+        content = {"molecules": sorted(set(valid)), "unread": len(every) - len(valid)}
         with tolerated(f"the cache of molecules {path}"):
-            write_json(path, kept)
+            write_json(path, content)
             seal(path)
-    if kept["unread"] > MOST_LEFT_OUT * len(written):
+
+    if content["unread"] > MOST_LEFT_OUT * len(every):
         log.warning(
             "RDKit takes %d of the %d training strings for no molecules: what samples are "
             "compared with lacks them",
-            kept["unread"],
-            len(written),
+            content["unread"],
+            len(every),
         )
-    return set(kept["molecules"])
+    return set(content["molecules"])
 
 
-def _kept(path: Path) -> dict[str, Any] | None:
-    """What the cache holds, if it is what was written there."""
-    if not path.exists():
+def _cached(path: Path) -> dict[str, Any] | None:
+    """The content of the cache; None if there is none, or it is damaged."""
+    if not path.exists() or not intact(path, otherwise="reading the molecules again"):
         return None
-    if not is_sealed(path):
-        log.warning(
-            "%s is not what was written there, or of an older gan-cli; reading the molecules again",
-            path,
-        )
-        return None
-    found: dict[str, Any] = json.loads(read_text(path))
-    return found
+    content: dict[str, Any] = json.loads(read_text(path))
+    return content

@@ -1,5 +1,4 @@
-"""Scores by nearest neighbours: whether samples lie where real ones lie, and whether they copy the
-training split."""
+"""Scores by nearest neighbours: how well samples cover real ones, and whether they are copies."""
 
 from collections.abc import Sequence
 
@@ -7,20 +6,19 @@ import torch
 from torch import Tensor
 
 from gan_cli.data.dataset import Dataset
-from gan_cli.metrics.features import view_of
-from gan_cli.metrics.provenance import Provenance
-from gan_cli.metrics.scoring import Scoring, apart, counted, fewer_than, refuse_beyond_memory
+from gan_cli.data.nearest import nearest_training
+from gan_cli.metrics.features import FeatureScoring
+from gan_cli.metrics.scoring import Scoring, describe_sizes, smaller_floor
 from gan_cli.registry import Count, metrics
 
-# up to which distances are summed coordinate by coordinate, exact where points coincide
-FEW_DIMENSIONS = 128
-AT_ONCE = 1000  # training samples that queries are compared with at a time
-LOW = "coverage_real is too low"
-ROWS = 2000  # of a matrix of distances at a time
+EXACT_DIMENSIONS = 128  # up to so many, distances are summed by coordinate: exactly 0 for copies
+COVERAGE_TOO_LOW = "coverage_real is too low"
+ROWS = 2000  # rows of a matrix of distances that are computed at a time
+COPY_QUANTILE = 0.01  # held-out samples that lie nearer to the training split than a copy may
 
 
 @metrics.register("prdc")
-class NeighbourhoodScores(Scoring):
+class NeighbourhoodScores(FeatureScoring):
     """Precision, recall, density and coverage by the balls that reach to the k-th neighbour.
 
     References: Kynkaanniemi et al., 2019, arXiv 1904.06991 (precision, recall); Naeem et al., 2020,
@@ -29,12 +27,12 @@ class NeighbourhoodScores(Scoring):
 
     - precision: share of the samples in the ball of some training sample; recall: the other way
       round.
-    - density: how many such balls a sample lies in, over k; above 1 where samples crowd where real
-      ones are dense.
+    - density: number of such balls that a sample lies in, over k; above 1 if samples concentrate
+      where real ones are dense.
     - coverage: share of the training samples whose ball holds a sample.
     - each with `_real`: that of as many held-out samples, or of all there are, which no generator
       can be expected to beat by more than chance. Coverage grows and recall changes with the number
-      of samples: where fewer are held out, `_real` is another measure.
+      of samples: if fewer are held out, `_real` is another measure.
 
     Args:
         n: samples to score, and training samples to compare with, if there are so many.
@@ -49,63 +47,56 @@ class NeighbourhoodScores(Scoring):
     objectives = ("coverage", "density", "precision", "recall")
     objective = "coverage"
     lower_is_better = ()
+    split = "training samples; _real: held-out ones"
 
     def __init__(
         self, dataset: Dataset, device: torch.device, n: Count = 2000, k: Count = 5
     ) -> None:
-        self.samples, (reference, self.heldout) = n, counted(dataset, n)
-        self.k, self.asked = min(k, max(1, min(n, reference, self.heldout) - 1)), k
-        self.view, self.resizing = view_of(dataset, device), dataset.resizing
-        self.reference = self.view.sample_x(dataset, dataset.train, reference)
-        refuse_beyond_memory("prdc", n, 2 * 8 * n * self.reference.shape[1])
-        heldout = self.view.sample_x(dataset, dataset.heldout, self.heldout)
-        self.real = {
-            f"{name}_real": value for name, value in prdc(self.reference, heldout, self.k).items()
-        }
+        super().__init__("prdc", dataset, device, n)
+        self.k = min(k, max(1, min(n, self.n_reference, self.n_floor) - 1))
+        fewer = f" of the {k} asked for" if self.k < k else ""
+        self.method = f"k = {self.k} neighbours{fewer}"
+        self.note = smaller_floor(n, self.n_floor, COVERAGE_TOO_LOW)
 
-    def seen(self, samples: Tensor, y: Tensor | None, start: int) -> Tensor:
-        return self.view.of(samples)
+        real = prdc(self.reference, self.heldout_features(dataset), self.k)
+        self.real = {f"{name}_real": value for name, value in real.items()}
 
-    def judged(self, kept: Sequence[Tensor]) -> dict[str, float]:
-        """Scores of samples, (n, *shape)."""
-        return {**prdc(self.reference, torch.cat([*kept]), self.k), **self.real}
+    def compute(self, extracts: Sequence[Tensor]) -> dict[str, float]:
+        return {**prdc(self.reference, torch.cat([*extracts]), self.k), **self.real}
 
     def describe(self) -> str:
-        """One line on how the figures are made."""
+        """One line for the log: how the scores are computed."""
         real = ", ".join(f"{value:.3f}" for value in self.real.values())
-        sides = apart(self.samples, len(self.reference), self.heldout, LOW)
+        sides = describe_sizes(self.samples, self.n_reference, self.n_floor, COVERAGE_TOO_LOW)
         return f"precision, recall, density, coverage, k = {self.k}, {sides}; these: {real}"
-
-    @property
-    def provenance(self) -> Provenance:
-        """What must be known of the figures."""
-        split = "training samples; _real: held-out ones"
-        view = (self.view.backbone, self.view.weights)
-        fewer = f" of the {self.asked} asked for" if self.k < self.asked else ""
-        method, sides = f"k = {self.k} neighbours{fewer}", (len(self.reference), self.heldout)
-        note = fewer_than(self.samples, self.heldout, LOW)
-        return Provenance(self.samples, split, self.resizing, *view, method, *sides, note)
 
 
 def prdc(real: Tensor, fake: Tensor, k: int) -> dict[str, float]:
-    """Precision, recall, density and coverage of `fake` with respect to `real`, sets of features
-    (n, d) and (m, d).
+    """Precision, recall, density and coverage of `fake` with respect to `real`.
 
-    Raises RuntimeError where a set has k points or fewer and has so no k-th neighbour.
+    Args:
+        real: features of real samples, (n, d).
+        fake: features of samples, (m, d).
+        k: neighbours that the ball of a point reaches to.
+
+    Raises:
+        RuntimeError: a set has k points or fewer, and so no k-th neighbour.
     """
-    in_reach = torch.zeros(len(fake), dtype=torch.bool)
-    balls = torch.zeros(len(fake), dtype=torch.double)
+    in_some_ball = torch.zeros(len(fake), dtype=torch.bool)
+    balls = torch.zeros(len(fake), dtype=torch.double)  # of real points, around each fake one
     reached, covered = [], []
+
     radii, fake_radii = _radii(real, k), _radii(fake, k)
     for part, radius in zip(real.split(ROWS), radii.split(ROWS), strict=True):
         across = _distances(part, fake)
         inside = across <= radius[:, None]  # row i, column j: fake j lies in the ball of real i
-        in_reach |= inside.any(dim=0)
+        in_some_ball |= inside.any(dim=0)
         balls += inside.double().sum(dim=0)
         covered.append(inside.any(dim=1))
         reached.append((across <= fake_radii).any(dim=1))
+
     return {
-        "precision": float(in_reach.double().mean()),
+        "precision": float(in_some_ball.double().mean()),
         "recall": float(torch.cat(reached).double().mean()),
         "density": float(balls.mean() / k),
         "coverage": float(torch.cat(covered).double().mean()),
@@ -113,13 +104,13 @@ def prdc(real: Tensor, fake: Tensor, k: int) -> dict[str, float]:
 
 
 def _radii(x: Tensor, k: int) -> Tensor:
-    """The distance of each point to its k-th neighbour; the nearest of all is the point itself."""
+    """Distance of each point to its k-th neighbour; the first one is the point itself."""
     return torch.cat([_distances(part, x).kthvalue(k + 1, dim=1).values for part in x.split(ROWS)])
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
-    few = a.shape[1] <= FEW_DIMENSIONS
-    mode = "donot_use_mm_for_euclid_dist" if few else "use_mm_for_euclid_dist"
+    exact = a.shape[1] <= EXACT_DIMENSIONS
+    mode = "donot_use_mm_for_euclid_dist" if exact else "use_mm_for_euclid_dist"
     return torch.cdist(a.double(), b.double(), compute_mode=mode)
 
 
@@ -136,12 +127,12 @@ class MemorisationScores(Scoring):
     coordinates, over the whole training split and, where training sees mirror images, those too.
 
     - memorisation_ratio: mean distance of the samples to their nearest training sample, over that
-      of held-out samples: 0 for copies, 1 for what is as new as held-out samples, more for what is
-      far from all data.
+      of held-out samples: 0 for copies, 1 for samples as new as held-out ones, more for samples far
+      from all data.
     - memorisation_ratio_floor: that of other held-out samples. Both are of as many as there are
       samples, or of half of the held-out ones each.
     - copied: share of the samples that are nearer to a training sample than 99 in 100 held-out ones
-      are; 0.01 says that nothing is copied. `copied_floor` is that of the other held-out samples.
+      are; 0.01 means that nothing is copied. `copied_floor` is that of the other held-out samples.
 
     Args:
         n: samples to score.
@@ -153,61 +144,42 @@ class MemorisationScores(Scoring):
     lower_is_better = ("copied",)
 
     def __init__(self, dataset: Dataset, n: Count = 1000) -> None:
-        self.dataset, self.samples = dataset, n
-        self.half = max(1, min(n, len(dataset.heldout["x"]) // 2))
-        heldout = dataset.sample_x(dataset.heldout, 2 * self.half, "memorisation")
-        self.usual = self._nearest(heldout[: self.half])
-        floor = self._figures(self._nearest(heldout[self.half :]))
+        self.dataset, self.samples, self.resizing = dataset, n, dataset.resizing
+        self.n_reference = len(dataset.train["x"])
+        self.n_floor = max(1, min(n, len(dataset.heldout["x"]) // 2))
+        self.split = (
+            f"{self.n_reference} training samples, and held-out ones; _floor: other held-out ones"
+        )
+        self.backbone = f"none: {'pixels' if dataset.kind == 'image' else 'coordinates'}"
+        self.method = f"Euclidean distance{', mirror images too' if dataset.flip else ''}"
+
+        heldout = dataset.sample_x(dataset.heldout, 2 * self.n_floor, "memorisation")
+        self.usual = self._distances(heldout[: self.n_floor])
+        floor = self._scores(self._distances(heldout[self.n_floor :]))
         self.floor = {f"{name}_floor": value for name, value in floor.items()}
 
-    def seen(self, samples: Tensor, y: Tensor | None, start: int) -> Tensor:
-        return self._nearest(torch.nan_to_num(samples))
+    def extract(self, samples: Tensor, y: Tensor | None, start: int) -> Tensor:
+        return self._distances(torch.nan_to_num(samples))
 
-    def judged(self, kept: Sequence[Tensor]) -> dict[str, float]:
-        """Scores of samples, (n, *shape)."""
-        scores = {**self._figures(torch.cat([*kept])), **self.floor}
+    def compute(self, extracts: Sequence[Tensor]) -> dict[str, float]:
+        scores = {**self._scores(torch.cat([*extracts])), **self.floor}
         return {name: scores[name] for name in MemorisationScores.scores}
 
     def describe(self) -> str:
-        """One line on how the figures are made."""
+        """One line for the log: how the scores are computed."""
         ratio = self.floor["memorisation_ratio_floor"]
         return (
-            f"distance of {self.samples} samples to the training split over that of {self.half} "
-            f"held-out samples; of {self.half} others: {ratio:.3f}"
+            f"distance of {self.samples} samples to the training split over that of {self.n_floor} "
+            f"held-out samples; of {self.n_floor} others: {ratio:.3f}"
         )
 
-    @property
-    def provenance(self) -> Provenance:
-        """What must be known of the figures."""
-        known = len(self.dataset.train["x"])
-        split = f"{known} training samples, and held-out ones; _floor: other held-out ones"
-        seen = "pixels" if self.dataset.kind == "image" else "coordinates"
-        mirrored = ", mirror images too" if self.dataset.flip else ""
-        method, sides = f"Euclidean distance{mirrored}", (known, self.half)
-        return Provenance(
-            self.samples, split, self.dataset.resizing, f"none: {seen}", "none", method, *sides
-        )
-
-    def _figures(self, distances: Tensor) -> dict[str, float]:
-        # 1 where no two samples differ
+    def _scores(self, distances: Tensor) -> dict[str, float]:
+        # the smallest divisor makes the ratio 1 if all distances are 0
         ratio = distances.mean().clamp_min(1e-12) / self.usual.mean().clamp_min(1e-12)
-        near = distances < self.usual.quantile(0.01)
-        return {"memorisation_ratio": float(ratio), "copied": float(near.double().mean())}
+        copies = distances < self.usual.quantile(COPY_QUANTILE)
+        return {"memorisation_ratio": float(ratio), "copied": float(copies.double().mean())}
 
-    def _nearest(self, samples: Tensor) -> Tensor:
-        """Distance of each sample to the nearest training sample, (n,)."""
-        known = self.dataset.train["x"]
-        queries = samples.to(known.device)
-        best = torch.full((len(queries),), float("inf"), dtype=torch.double, device=known.device)
-        for part in known.split(AT_ONCE):
-            real = self.dataset.decode({"x": part})["x"]
-            for seen in (real, real.flip(-1)) if self.dataset.flip else (real,):
-                best = torch.minimum(best, _to_nearest(queries.flatten(1), seen.flatten(1)))
-        return best.cpu()
-
-
-def _to_nearest(queries: Tensor, known: Tensor) -> Tensor:
-    """Distance of each query to the nearest known point: found by products, then measured, since
-    products blur 0."""
-    nearest = torch.cdist(queries, known).argmin(dim=1)
-    return (queries - known[nearest]).double().norm(dim=1)
+    def _distances(self, samples: Tensor) -> Tensor:
+        """Distance of each sample to the nearest training sample, (n,) on the CPU."""
+        _, distances = nearest_training(samples, self.dataset, mirrored=self.dataset.flip)
+        return distances[:, 0].cpu()

@@ -1,4 +1,4 @@
-"""How alike two texts are in their short sequences of characters."""
+"""Divergence of samples from held-out text, by short sequences of characters (n-grams)."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,11 @@ from gan_cli import noise
 from gan_cli.data.dataset import Dataset
 from gan_cli.data.text import characters
 from gan_cli.errors import UserError
-from gan_cli.metrics.provenance import Provenance
 from gan_cli.metrics.scoring import Scoring
 from gan_cli.registry import Count, metrics
 
-ORDERS = (1, 2, 3, 4)
-AT_ONCE = 100_000  # texts whose n-grams are counted
+ORDERS = (1, 2, 3, 4)  # lengths n of the n-grams
+AT_ONCE = 100_000  # texts whose n-grams are counted at a time
 
 
 @metrics.register("ngrams")
@@ -28,8 +27,7 @@ class NgramScores(Scoring):
       training windows, or of all there are.
     - js_4_shuffled: of the training windows with their characters in random order, which a model
       must beat.
-    - distinct: share of the samples that are different from each other; distinct_of: how many
-      samples there are.
+    - distinct: share of the samples that differ from each other; distinct_of: number of samples.
 
     Args:
         n: samples to score.
@@ -43,6 +41,7 @@ class NgramScores(Scoring):
     objectives = ("js_4", "js_3", "js_2", "js_1")
     objective = "js_4"
     lower_is_better = ("js_1", "js_2", "js_3", "js_4")
+    split = "held-out text; _floor: training windows"
 
     def __init__(self, dataset: Dataset, n: Count = 4000) -> None:
         self.samples, self.size = n, dataset.spec.shape[0]
@@ -51,22 +50,23 @@ class NgramScores(Scoring):
                 f"data.length={dataset.spec.shape[1]}: the scores go by sequences of "
                 f"{max(ORDERS)} characters; take a larger one, or evaluate_every=0."
             )
+
         heldout = dataset.heldout["x"].cpu()
         self.reference = {order: self._grams(heldout, order) for order in ORDERS}
         random = noise.generator("ngrams")
         windows = dataset.train["x"].cpu()
         real = windows[torch.randperm(len(windows), generator=random)[: self.samples]].long()
-        self.windows, self.heldout = len(real), len(heldout)
+        self.n_floor, self.n_reference = len(real), len(heldout)
         shuffled = real.flatten()[torch.randperm(real.numel(), generator=random)].view_as(real)
         self.fixed = {f"js_{order}_floor": self._divergence(real, order) for order in ORDERS}
         self.fixed["js_4_shuffled"] = self._divergence(shuffled, 4)
 
-    def seen(self, samples: Tensor, y: Tensor | None, start: int) -> Tensor:
+    def extract(self, samples: Tensor, y: Tensor | None, start: int) -> Tensor:
+        """The most likely characters of samples (n, V, length), (n, length)."""
         return characters(torch.nan_to_num(samples)).cpu()
 
-    def judged(self, kept: Sequence[Tensor]) -> dict[str, float]:
-        """Scores of samples, (n, V, length)."""
-        rows = torch.cat([*kept])
+    def compute(self, extracts: Sequence[Tensor]) -> dict[str, float]:
+        rows = torch.cat([*extracts])
         scores = {f"js_{order}": self._divergence(rows, order) for order in ORDERS}
         distinct = {
             "distinct": len(rows.unique(dim=0)) / len(rows),
@@ -75,34 +75,33 @@ class NgramScores(Scoring):
         return {**scores, **self.fixed, **distinct}
 
     def describe(self) -> str:
-        """One line on how the figures are made."""
+        """One line for the log: how the scores are computed."""
         floors = ", ".join(f"{self.fixed[f'js_{order}_floor']:.3f}" for order in ORDERS)
         return (
-            f"divergence of n-grams in bits, {self.samples} samples; {self.windows} real ones, n "
+            f"divergence of n-grams in bits, {self.samples} samples; {self.n_floor} real ones, n "
             f"= 1 to 4: {floors}; shuffled characters, n = 4: {self.fixed['js_4_shuffled']:.3f}"
         )
 
-    @property
-    def provenance(self) -> Provenance:
-        """What must be known of the figures."""
-        split = "held-out text; _floor: training windows"
-        return Provenance(self.samples, split, n_reference=self.heldout, n_floor=self.windows)
-
     def _grams(self, rows: Tensor, order: int) -> tuple[Tensor, Tensor]:
-        """The n-grams of (N, length) as numbers, each once, and their shares."""
+        """The different n-grams of texts (N, length), each as one number, and their frequencies."""
         powers = self.size ** torch.arange(order)
         parts = (part.long().unfold(1, order, 1) for part in rows.split(AT_ONCE))
-        found = [(part * powers).sum(dim=2).unique(return_counts=True) for part in parts]
-        grams, places = torch.cat([part for part, _ in found]).unique(return_inverse=True)
+        counted = [(part * powers).sum(dim=2).unique(return_counts=True) for part in parts]
+
+        grams, indices = torch.cat([part for part, _ in counted]).unique(return_inverse=True)
         counts = torch.zeros(len(grams), dtype=torch.double)
-        counts.index_add_(0, places, torch.cat([part for _, part in found]).double())
+        counts.index_add_(0, indices, torch.cat([part for _, part in counted]).double())
         return grams, counts / counts.sum()
 
     def _divergence(self, rows: Tensor, order: int) -> float:
-        grams, shares = self._grams(rows, order)
-        every, places = torch.cat([grams, self.reference[order][0]]).unique(return_inverse=True)
+        """Jensen-Shannon divergence of texts (N, length) from the held-out text, in bits."""
+        grams, frequencies = self._grams(rows, order)
+        known_grams, known_frequencies = self.reference[order]
+        every, indices = torch.cat([grams, known_grams]).unique(return_inverse=True)
+
         p, q = torch.zeros(2, len(every), dtype=torch.double).unbind()
-        p[places[: len(grams)]], q[places[len(grams) :]] = shares, self.reference[order][1]
-        middle = (p + q) / 2
-        bits = [(part * (part / middle).clamp_min(1e-300).log2()).sum() for part in (p, q)]
+        p[indices[: len(grams)]], q[indices[len(grams) :]] = frequencies, known_frequencies
+        mixture = (p + q) / 2
+        # the smallest ratio makes terms of probability 0 vanish
+        bits = [(part * (part / mixture).clamp_min(1e-300).log2()).sum() for part in (p, q)]
         return float(0.5 * (bits[0] + bits[1]))

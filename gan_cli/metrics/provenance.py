@@ -1,24 +1,22 @@
-"""What must be known of a figure before it is compared with another."""
+"""Everything that decides whether two scores are comparable."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """How the figures of a metric came about. Two figures that differ in any of this are not
-    comparable.
+    """How the scores of a metric were computed; scores are comparable only if all of it is equal.
 
     Args:
-        n: samples scored.
-        split: what the samples are compared with, and where the real ones of the floor come from.
-        resizing: between the files of the data and what is scored.
-        backbone: the network whose features are compared; `none` where samples are compared as they
-            are.
-        weights: of the backbone.
+        n: number of samples scored.
+        split: the reference set, and the real samples that the floor is computed from.
+        resizing: how images were resized between their files and the score.
+        backbone: the network whose features are compared; `none` if samples are compared directly.
+        weights: weights of the backbone.
         method: constants of the estimate.
-        n_reference: real samples that they are compared with.
-        n_floor: held-out samples that the figures of real ones, `_floor` and `_real`, are made of.
-        note: what makes a figure mean less than it seems to.
+        n_reference: number of real samples in the reference set.
+        n_floor: number of held-out samples behind the scores of real data, `_floor` and `_real`.
+        note: a reason why the scores mean less than it seems.
     """
 
     n: int

@@ -1,5 +1,4 @@
-"""How a metric is given samples: a part at a time, so that no more of them than a part need be
-held."""
+"""Base class of the metrics, which process samples part by part to bound the memory they need."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,104 +9,151 @@ from torch import Tensor
 from gan_cli.data.dataset import Dataset
 from gan_cli.errors import UserError
 from gan_cli.files import memory
+from gan_cli.former_names import accept_former_names
+from gan_cli.metrics.provenance import Provenance
 
 Part = tuple[Tensor, Tensor | None]
-"""Samples, (n, *shape), and the classes that were asked for, (n,), if any were."""
+"""Samples, (n, *shape), and the classes they were requested for, (n,), or None."""
 
 
-HIGH = "the floor is too high"
-"""What follows for a biased distance where fewer samples are held out than are scored."""
+FLOOR_TOO_HIGH = "the floor is too high"
+"""The consequence for a biased distance if fewer samples are held out than are scored."""
+FORMER_NAMES = {"compute": "judged", "extract": "seen"}
+"""Methods by their former names, which plug-ins written for an earlier version define and call."""
 
 
 class Scoring:
-    """Base of the metrics: what is kept of each part of the samples, and what is made of that.
+    """Base class of the metrics.
 
-    A plug-in's metric need not be one: it is then called with all samples at once.
+    `extract` reduces each part of the samples to what the scores need, and `compute` turns the
+    extracts of all parts into scores. A plug-in's metric need not derive from this class: it is
+    then called with all samples at once.
+
+    A subclass that sets `split` has a `provenance`. It consists of the attributes below; see
+    `Provenance` for their meaning.
     """
 
-    samples: int  # to be scored
+    samples: int  # number of samples to score
+    split: str
+    resizing: str = "none"
+    backbone: str = "none"
+    weights: str = "none"
+    method: str = ""
+    n_reference: int | None = None
+    n_floor: int | None = None
+    note: str = ""
 
-    def seen(self, samples: Tensor, y: Tensor | None, start: int) -> Any:
-        """What is kept of a part of the samples, (n, *shape), before which so many others came."""
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        accept_former_names(cls, FORMER_NAMES)
+
+    def extract(self, samples: Tensor, y: Tensor | None, start: int) -> Any:
+        """Everything about a part of the samples that the scores need.
+
+        Args:
+            samples: (n, *shape).
+            y: the classes they were requested for, (n,), or None.
+            start: number of samples in the parts before.
+        """
         raise NotImplementedError
 
-    def judged(self, kept: Sequence[Any]) -> dict[str, float]:
-        """The scores, from what was kept of all parts."""
+    def compute(self, extracts: Sequence[Any]) -> dict[str, float]:
+        """The scores, from the extracts of all parts in their order."""
         raise NotImplementedError
 
     def __call__(self, samples: Tensor, y: Tensor | None = None) -> dict[str, float]:
-        """Scores of samples, (n, *shape), of the classes `y`, (n,), if any were asked for."""
-        return self.judged([self.seen(samples, y, 0)])
+        """Scores of samples, (n, *shape), requested for the classes `y`, (n,), or for none."""
+        return self.compute([self.extract(samples, y, 0)])
+
+    @property
+    def provenance(self) -> Provenance:
+        """How the scores are computed; an AttributeError for a plug-in that sets no `split`."""
+        return Provenance(
+            self.samples,
+            self.split,
+            self.resizing,
+            self.backbone,
+            self.weights,
+            self.method,
+            self.n_reference,
+            self.n_floor,
+            self.note,
+        )
+
+
+accept_former_names(Scoring, FORMER_NAMES)
 
 
 def scored(metrics: Mapping[str, Any], parts: Iterable[Part]) -> dict[str, dict[str, float]]:
-    """The scores by each of several metrics, of its own number of samples, all of them from the
-    same parts."""
-    kept: dict[str, list[Any]] = {name: [] for name in metrics}
+    """Scores by each metric, all computed from the same parts, each from its number of samples."""
+    extracts: dict[str, list[Any]] = {name: [] for name in metrics}
     start, most = 0, max((metric.samples for metric in metrics.values()), default=0)
+
     for samples, y in parts:
         for name, metric in metrics.items():
             n = min(len(samples), metric.samples - start)
             if n > 0:
                 part = samples[:n], None if y is None else y[:n]
-                kept[name].append(
-                    metric.seen(*part, start) if isinstance(metric, Scoring) else part
+                extracts[name].append(
+                    metric.extract(*part, start) if isinstance(metric, Scoring) else part
                 )
         start += len(samples)
         if start >= most:
             break
+
     return {
-        name: metric.judged(kept[name])
+        name: metric.compute(extracts[name])
         if isinstance(metric, Scoring)
-        else metric(*_together(kept[name]))
+        else metric(*_concatenated(extracts[name]))
         for name, metric in metrics.items()
     }
 
 
-def _together(parts: Sequence[Part]) -> Part:
+def _concatenated(parts: Sequence[Part]) -> Part:
     samples, classes = zip(*parts, strict=True)
     return torch.cat(samples), None if classes[0] is None else torch.cat(classes)
 
 
-def apart(samples: int, reference: int, floor: int, so: str = "") -> str:
-    """How many there are on each side of a comparison, in words; and what follows where the floor
-    is of fewer."""
-    sides = f"{samples} samples against {reference} training ones; floor: {floor} held-out ones"
-    return "; ".join(filter(None, [sides, fewer_than(samples, floor, so)]))
+# --- sizes of the sets that are compared ----------------------------------------------------------
 
 
-def fewer_than(samples: int, floor: int, so: str) -> str:
-    """What follows from a floor of fewer samples than are scored; nothing where it is of as
-    many."""
-    return f"{floor} are fewer than {samples}{so and ', so that '}{so}" if floor < samples else ""
-
-
-def counted(dataset: Dataset, n: int) -> tuple[int, int]:
-    """How many training samples n ones are compared with, and of how many held-out ones the floor
-    is: n, or all."""
+def sizes(dataset: Dataset, n: int) -> tuple[int, int]:
+    """Sizes of the reference set and of the held-out set behind the floor: n, or all there are."""
     return min(n, len(dataset.train["x"])), min(n, len(dataset.heldout["x"]))
 
 
+def describe_sizes(samples: int, reference: int, floor: int, consequence: str = "") -> str:
+    """Description of the sizes of both sides, and of the consequence if the floor's is smaller."""
+    sides = f"{samples} samples against {reference} training ones; floor: {floor} held-out ones"
+    return "; ".join(filter(None, [sides, smaller_floor(samples, floor, consequence)]))
+
+
+def smaller_floor(samples: int, floor: int, consequence: str) -> str:
+    """A note if the floor is computed from fewer samples than are scored; empty otherwise."""
+    if floor >= samples:
+        return ""
+    return f"{floor} are fewer than {samples}{consequence and ', so that '}{consequence}"
+
+
+def underdetermined(
+    samples: int, reference: int, floor: int, features: int, distance: str, consequence: str
+) -> str:
+    """A note if a covariance of features is fitted to fewer samples than features; else empty."""
+    fewest, side = min(
+        (samples, distance),
+        (reference, distance),
+        (floor, f"{distance}'s floor"),
+        key=lambda pair: pair[0],
+    )
+    if fewest >= features:
+        return ""
+    return f"{side} is of fewer samples ({fewest}) than features ({features}): {consequence}"
+
+
 def refuse_beyond_memory(metric: str, n: int, needed: float) -> None:
-    """Raises UserError where a metric needs more bytes than half of the memory for so many
-    samples."""
+    """Raise UserError if a metric of n samples needs more bytes than half of the memory."""
     if needed > memory() / 2:
         raise UserError(
             f"{metric}: to compare n={n} samples needs {needed / 2**30:.3g} GiB of "
             f"{memory() / 2**30:.3g}; ask for fewer by n=, or evaluate_samples= of a run."
         )
-
-
-def underdetermined(
-    samples: int, reference: int, floor: int, features: int, what: str, so: str
-) -> str:
-    """A sentence where a covariance of features is fitted to fewer samples than there are features;
-    else nothing."""
-    least, whose = min(
-        (samples, what), (reference, what), (floor, f"{what}'s floor"), key=lambda side: side[0]
-    )
-    return (
-        f"{whose} is of fewer samples ({least}) than features ({features}): {so}"
-        if least < features
-        else ""
-    )

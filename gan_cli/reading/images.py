@@ -91,7 +91,9 @@ def draft(image: Image.Image, side: int) -> None:
 def loses_bits(image: Image.Image) -> bool:
     """Whether Pillow will take the upper 8 of 16 bits: it has no colours of more. To be asked
     before it is decoded."""
-    return not image.mode.startswith("I") and any(";16" in str(tile[3]) for tile in image.tile)  # type: ignore[attr-defined]
+    return not image.mode.startswith("I") and any(
+        ";16" in str(tile[3]) for tile in getattr(image, "tile", [])
+    )
 
 
 def _takes_more(image: Image.Image) -> bool:

@@ -1,7 +1,6 @@
 """Run folders: named, found again by the same command, held by one process. Nothing here imports
 torch."""
 
-import fcntl
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -129,9 +128,7 @@ def claim(folder: Path, lock: str = ".lock") -> bool:
         file = files.append_to(folder / lock)
     except OSError:
         return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not files.lock(file, wait=False):
         file.close()
         return False
     CLAIMED[(folder / lock).resolve()] = file
@@ -162,13 +159,11 @@ def hold(folder: Path, lock: str = ".lock", wait: bool = False) -> Iterator[None
     folder.mkdir(parents=True, exist_ok=True)
     _refuse_links(folder)
     with CLAIMED.pop((folder / lock).resolve(), None) or files.append_to(folder / lock) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
+        if not files.lock(file, wait):
             raise UserError(
                 f"{folder}: another process is training in this folder; wait for it, or choose "
                 "another."
-            ) from None
+            )
         yield
 
 

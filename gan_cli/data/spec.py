@@ -1,0 +1,178 @@
+"""Description of a data set that models and checkpoints need: kind, shape, classes, units."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Le, Len
+from torch import Tensor
+
+from gan_cli.data.columns import Column, listed
+from gan_cli.data.records import tidy_names
+from gan_cli.errors import UserError, on_one_line
+from gan_cli.registry import datasets
+
+LARGEST = 2**24  # side of a sample, length of a text or row, number of classes in a checkpoint
+LONGEST_NAME = 100  # characters of a class's name
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything that a game must know about the data.
+
+    It is saved in the checkpoint, so that sampling needs no data.
+
+    Args:
+        kind: `points`, `image` or `text`.
+        shape: shape of one sample, without the batch.
+        classes: number of classes; 0 for unlabelled data.
+        bounded: whether samples lie in [-1, 1].
+        extent: half the side of the square that a scatter plot of points shows.
+        units: name, offset and scale of each number of a table's sample: value = offset + scale *
+            sample.
+        vocabulary: the characters of a text, in the order of their one-hot indices.
+        domain: the map from the first domain to the second, see `gan_cli.data.two_domains`.
+        names: names of the classes, in the order of their labels; empty if they have none. Names
+            from a file are cleaned by `class_names` first.
+        columns: columns of a table, each of one or more numbers of a sample; if empty, every number
+            is a column.
+    """
+
+    kind: str
+    shape: Annotated[tuple[Annotated[int, Ge(1), Le(LARGEST)], ...], Len(1, 4)]
+    classes: Annotated[int, Ge(0), Le(LARGEST)] = 0
+    bounded: bool = True
+    extent: Annotated[float, Gt(0)] = 1.0
+    units: tuple[tuple[str, float, float], ...] = ()
+    vocabulary: str = ""
+    domain: str = ""
+    names: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
+
+    def plain(self) -> dict[str, Any]:
+        """The specification as plain types, for a checkpoint."""
+        lists = {
+            "shape": list(self.shape),
+            "units": [list(unit) for unit in self.units],
+            "names": list(self.names),
+            "columns": [column.plain() for column in self.columns],
+        }
+        return {**asdict(self), **lists}
+
+    @classmethod
+    def restore(cls, plain: dict[str, Any]) -> "Spec":
+        """The inverse of `plain`.
+
+        Raises:
+            ValueError: no data set has such a specification; checkpoints may come from strangers.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        names = class_names(plain.get("names", ()), plain.get("classes", 0))
+        try:  # through JSON, because its lists become tuples
+            spec: Spec = TypeAdapter(cls).validate_json(
+                json.dumps({**plain, "names": names}), strict=True
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise ValueError(
+                f"its data has {place}={first['input']!s:.40} ({first['msg']})."
+            ) from None
+
+        spec._refuse_inconsistent()
+        return spec
+
+    def _refuse_inconsistent(self) -> None:
+        """Raise ValueError if no data set has this kind, or the sizes contradict each other."""
+        kinds = {component.attributes.get("kind") for component in datasets.components.values()}
+        if self.kind not in kinds:
+            raise ValueError(
+                f"its data is of kind {self.kind:.40}, which no data set of this gan-cli is."
+            )
+
+        characters, units, width = len(self.vocabulary), len(self.units), self.shape[0]
+        if (self.kind == "text" and characters < width) or units not in (0, width):
+            raise ValueError(
+                f"its data has {characters} characters and {units} units for samples of "
+                f"{self.shape}."
+            )
+
+        features = sum(len(column.features) for column in self.columns)
+        if self.columns and (features, units) != (width, width):
+            raise ValueError(
+                f"its data has columns of {features} numbers for samples of {self.shape}."
+            )
+
+    def in_units(self, samples: Tensor) -> Tensor:
+        """Samples in the units of the data.
+
+        Samples of a table are float64 (n, columns): whole numbers in integer columns, 0 and 1 for
+        truth values, indices for words, counts since 1970 for dates.
+        """
+        if not self.units:
+            return samples
+        return torch.stack([torch.from_numpy(numbers) for _, numbers in self.table(samples)], dim=1)
+
+    def table(self, samples: Tensor) -> list[tuple[Column, np.ndarray]]:
+        """Columns of a table, each with its numbers in `samples`, float64 (n,); see `Column`."""
+        columns, offset, scale = self._layout()
+        values = offset + scale * samples.cpu().double()
+        parts = values.split([len(column.features) for column in columns], dim=1)
+        return [
+            (column, column.decoded(part.numpy()))
+            for column, part in zip(columns, parts, strict=True)
+        ]
+
+    def adopted(self, table: Sequence[tuple[Column, np.ndarray]]) -> Tensor:
+        """Samples with this specification from the columns of another table, matched by name.
+
+        Raises:
+            UserError: the table lacks a column, or a column is of another kind.
+        """
+        named = {column.name: (column, numbers) for column, numbers in table}
+        columns, offset, scale = self._layout()
+        if missing := [column.name for column in columns if column.name not in named]:
+            raise UserError(
+                f"data.file: has no column {listed(missing)}, which the checkpoint knows; it has "
+                f"{listed([*named])}."
+            )
+
+        features = []
+        for column in columns:
+            other, numbers = named[column.name]
+            features.append(torch.from_numpy(column.encoded(column.adopted(numbers, other))))
+
+        return ((torch.cat(features, dim=1) - offset) / scale).float()
+
+    def _layout(self) -> tuple[Sequence[Column], Tensor, Tensor]:
+        """Columns, and offset and scale of each number of a sample.
+
+        Points that are no table have a column for each coordinate.
+        """
+        units = self.units or tuple((str(index), 0.0, 1.0) for index in range(self.shape[0]))
+        names, _ = tidy_names([name for name, *_ in units])
+        offset, scale = (
+            torch.tensor([unit[i] for unit in units], dtype=torch.float64) for i in (1, 2)
+        )
+        return self.columns or [Column(name) for name in names], offset, scale
+
+
+def class_names(candidates: Any, classes: int) -> tuple[str, ...]:
+    """Names of classes from somebody else's file, each on one line and shortened.
+
+    Empty unless there is one name for each class and all of them differ: only then does a name
+    identify a class.
+    """
+    if (
+        not isinstance(candidates, list | tuple)
+        or len(candidates) != classes
+        or not all(isinstance(name, str) for name in candidates)
+    ):
+        return ()
+    names = tuple(on_one_line(name[:LONGEST_NAME]) for name in candidates)
+    return names if len(set(names)) == classes else ()
