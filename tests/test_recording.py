@@ -149,7 +149,7 @@ def test_a_recorded_turn_is_the_written_one(
     "options",
     [
         ("model=wgan_gp", "schedule=linear", "schedule.total=8"),
-        ("model=wgan", "schedule=linear", "schedule.total=8"),
+        ("model=wgan", "model.warm_up=null", "schedule=linear", "schedule.total=8"),
         ("model=wgan_gp", "regularizer.every=3"),
         ("model=wgan", "model.warm_up={discriminator: {repeat: 3, rounds: 2, every: 4}}"),
         ("model=gan", "augmentation=diff_augment"),

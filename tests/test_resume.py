@@ -104,7 +104,6 @@ def test_a_killed_run_is_found_by_the_same_command(tmp_path: Path, command: Comm
     mostly_slow(
         [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGUSR2, 140)],
         signal.SIGINT,
-        signal.SIGUSR1,
     ),
 )
 def test_a_signal_saves_and_exits(number: int, code: int, tmp_path: Path) -> None:

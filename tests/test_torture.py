@@ -97,7 +97,7 @@ def arguments(model: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("model", mostly_slow(SHORT, "wgan_gp"))
 def test_killed_at_random_instants(forge: Forge, tmp_path: Path, model: str) -> None:
-    assert torture(forge, tmp_path, arguments(model), kills=4) >= 1
+    assert torture(forge, tmp_path, arguments(model), kills=2) >= 1
 
 
 def pictures(folder: Path) -> str:
