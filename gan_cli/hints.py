@@ -1,8 +1,7 @@
-"""What the hints of registered constructors mean, read from the source: names stand in a closed
-table, nothing is run.
+"""Type hints of registered constructors, read from the source by a closed table of names.
 
-Hints may use builtins, `typing`, `annotated_types`, the aliases below, and names that the module
-itself gives to such.
+Nothing is run. Hints may use builtins, `typing`, `annotated_types`, the aliases below, and names
+that the module itself assigns to these.
 """
 
 import ast
@@ -33,19 +32,18 @@ LIMITS = {
     name: getattr(annotated_types, name)
     for name in ("Ge", "Gt", "Interval", "Le", "Len", "Lt", "MaxLen", "MinLen", "MultipleOf")
 }
-"""What may be called in a hint, with literal arguments."""
+"""Constraints that may be called in a hint, with literal arguments."""
 
 
 class _UnknownError(Exception):
-    """A name that is not in the tables: an offered object, such as a network, which no
-    configuration sets."""
+    """A name that is not in the tables, such as that of a network, which no configuration sets."""
 
 
 def meaning(hint: ast.expr | None, own: Mapping[str, ast.expr]) -> Any:
-    """The type that a hint means; `Any` where it is none that a configuration can have.
+    """The type that a hint means; `Any` if no configuration can have such a value.
 
     Args:
-        own: what the module assigns to names at its top, as far as it is needed.
+        own: names that the module assigns at its top level.
     """
     try:
         return Any if hint is None else _Reader(own).type(hint)
@@ -94,7 +92,7 @@ class _Reader:
         ]
 
     def _limit(self, node: ast.expr) -> Any:
-        """A constraint such as `Ge(1)`; what is none says nothing to a configuration."""
+        """A constraint such as `Ge(1)`; None for any other annotation."""
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
             return None
         name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr

@@ -21,7 +21,6 @@ from traceback import extract_tb
 from typing import Any, TypeVar
 
 from gan_cli import source
-from gan_cli.docstrings import first_paragraph
 from gan_cli.errors import UserError, closest
 from gan_cli.hints import Count, Depth, Fraction, NonNegative, Positive, Share, Widths
 from gan_cli.source import COMPUTED, PLUGINS, REQUIRED
@@ -39,15 +38,14 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Component:
-    """What the source says of a registered class or function: its arguments and its literal class
-    attributes."""
+    """A registered class or function, as its source describes it."""
 
     name: str
     module: str
     arguments: dict[str, tuple[Any, Any]]  # name -> (hint, default or REQUIRED)
-    attributes: dict[str, Any] = field(default_factory=dict)
-    summary: str = ""  # what it is, in a paragraph
-    docs: dict[str, str] = field(default_factory=dict)  # and its arguments, in a sentence each
+    attributes: dict[str, Any] = field(default_factory=dict)  # literal class attributes
+    summary: str = ""  # the first paragraph of its docstring
+    docs: dict[str, str] = field(default_factory=dict)  # a sentence for each argument
 
 
 class Registry:
@@ -93,12 +91,19 @@ class Registry:
 
     @property
     def components(self) -> dict[str, Component]:
-        """Every component of this registry, plug-ins included, read from the source without
-        importing it."""
-        found: dict[str, Component] = {}
-        for module in [*source.modules(self.where), *PLUGINS]:
-            found |= self._scan(module)
-        return found
+        """Every component of this registry by name, plug-ins included.
+
+        They are read from the source; nothing is imported.
+        """
+        return self._components(tuple(PLUGINS))
+
+    @functools.cache  # noqa: B019 - registries live as long as the program
+    def _components(self, plugins: tuple[str, ...]) -> dict[str, Component]:
+        """The components under these plug-ins; a later plug-in may replace one of the package."""
+        components: dict[str, Component] = {}
+        for module in [*source.modules(self.where), *plugins]:
+            components |= self._scan(module)
+        return components
 
     @functools.cache  # noqa: B019 - registries live as long as the program
     def _scan(self, module: str) -> dict[str, Component]:
@@ -108,15 +113,14 @@ class Registry:
                 module,
                 source.arguments(module, node),
                 source.attributes(module, node),
-                first_paragraph(node),
+                source.summary(node),
                 source.docs(module, node),
             )
             for name, node in source.registered(module, self.variable)
         }
 
     def component(self, name: str, path: str) -> Component:
-        """The component called `name`. Raises UserError with the closest match for an unknown
-        name."""
+        """The component called `name`. Raises UserError with the closest match for another."""
         if name not in self.components:
             known = ", ".join(sorted(self.components))
             raise UserError(
@@ -126,18 +130,21 @@ class Registry:
         return self.components[name]
 
     def attributes(self, name: str, path: str) -> dict[str, Any]:
-        """What the class of component `name` says as literals. Raises UserError where it lacks what
-        others read."""
-        facts = self.component(name, path).attributes
-        for fact, kind in self.needs.items():
-            if not isinstance(facts.get(fact), kind):
-                said = f"{fact} = {facts[fact]!r}" if fact in facts else f"no {fact}"
+        """The literal class attributes of component `name`.
+
+        Raises:
+            UserError: one that the program reads is missing, or of another type.
+        """
+        attributes = self.component(name, path).attributes
+        for key, kind in self.needs.items():
+            if not isinstance(attributes.get(key), kind):
+                actual = f"{key} = {attributes[key]!r}" if key in attributes else f"no {key}"
                 raise UserError(
-                    f"{path}={name}: its class says {said}; it needs a literal "
+                    f"{path}={name}: its class says {actual}; it needs a literal "
                     f"{getattr(kind, '__name__', kind)}, of its own or of its base class "
                     f"({self.base})."
                 )
-        return facts
+        return attributes
 
     def options(self, name: str, path: str) -> dict[str, tuple[Any, Any]]:
         """The arguments of component `name` that the configuration may set."""
@@ -146,8 +153,11 @@ class Registry:
         return {key: spec for key, spec in component.arguments.items() if key not in offered}
 
     def check(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
-        """The node's arguments, converted to their hints. Raises UserError for anything unknown or
-        out of range."""
+        """The arguments of a node, converted to their hints.
+
+        Raises:
+            UserError: one is unknown, of another type, or out of range.
+        """
         name = node.get("name")
         if not isinstance(name, str):
             raise UserError(f"{path}: needs `name:`, one of {', '.join(sorted(self.components))}.")
@@ -155,8 +165,7 @@ class Registry:
         return validate(settings, self.options(name, path), path, f"{self.group}={name}")
 
     def with_defaults(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
-        """The checked node with every default written out: what is run and saved does not hang on
-        this version."""
+        """The checked node with all defaults, so that a saved one does not depend on a version."""
         checked = self.check(node, path)
         return {"name": node["name"], **self.defaults(node["name"]), **_plain(checked)}
 
@@ -172,8 +181,11 @@ class Registry:
         )
 
     def build(self, node: Mapping[str, Any], path: str, **offered: Any) -> Any:
-        """The component that `node` describes, built from its checked arguments and what the
-        program offers."""
+        """The component that a node describes.
+
+        Args:
+            offered: arguments that the program fills in, where the component takes them.
+        """
         arguments = self.check(node, path)
         component = self.component(node["name"], path)
         wanted = {key: value for key, value in offered.items() if key in component.arguments}

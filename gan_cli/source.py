@@ -1,32 +1,33 @@
-"""What the source of a module says of the components it registers; nothing of it is run, nothing is
-imported."""
+"""The components that a module registers, read from its source; nothing is run or imported."""
 
 import ast
 import functools
 import importlib.util
 import pkgutil
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gan_cli import docstrings, hints
+from gan_cli import hints
 from gan_cli.errors import UserError
 
 REQUIRED = object()
 COMPUTED = object()  # a default that only the running program knows
 
 PLUGINS: dict[str, Path] = {}
-"""Modules outside the package whose components count, and their files. Only the command line puts
-one here."""
+"""Modules outside the package whose components are known, and their files. Only a user adds one."""
 
 
 # --- files ----------------------------------------------------------------------------------------
 
 
 def found(module: str) -> Path | None:
-    """The file of a module on the path. Its packages are looked up, not imported, as `find_spec`
-    would."""
+    """The file of a module on the path.
+
+    Its packages are looked up without being imported, as `importlib.util.find_spec` would.
+    """
     places: Any = None
     for i, _ in enumerate(parts := module.split("."), 1):
         name = ".".join(parts[:i])
@@ -42,8 +43,7 @@ def found(module: str) -> Path | None:
 
 @functools.cache
 def origin(module: str) -> Path:
-    """The file of a module of the package, of a plug-in, or of one beside it, which is named by its
-    path."""
+    """The file of a module: the package's, a plug-in, or one beside it, named by its path."""
     if module in PLUGINS or module.endswith(".py"):
         return PLUGINS.get(module) or Path(module)
     spec = importlib.util.find_spec(module)
@@ -79,8 +79,10 @@ Seen = frozenset[tuple[str, str]]
 
 
 def registered(module: str, variable: str) -> Iterator[tuple[str, Definition]]:
-    """What a module registers under `@variable.register("name")`, or
-    `@registry.variable.register("name")`."""
+    """Names and definitions of all that a module registers in a registry.
+
+    They are decorated by `@variable.register("name")` or `@registry.variable.register("name")`.
+    """
     for node in tree(module).body:
         for call in node.decorator_list if isinstance(node, Definition) else []:
             match call:
@@ -94,7 +96,7 @@ def registered(module: str, variable: str) -> Iterator[tuple[str, Definition]]:
 
 
 def _imports(module: str) -> Iterator[tuple[str, str, str]]:
-    """The names that a module imports: as what, from where, which; nothing for a whole module."""
+    """The imports of a module: local name, module, and name there (empty for a whole module)."""
     for node in tree(module).body:
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -106,10 +108,10 @@ def _imports(module: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _readable(module: str, named: str) -> str | None:
-    """The module that `named` means in a module, if its source is read here: the package's, a
-    plug-in's, one beside.
+    """The module that a name means within another one, if its source may be read.
 
-    Others, such as torch's, hold nothing that a configuration sets.
+    It may for the package's modules, plug-ins and files beside these. Others, such as torch's, have
+    nothing that a configuration sets.
     """
     if named.split(".")[0] == "gan_cli" or named in PLUGINS:
         return named
@@ -130,7 +132,7 @@ def _readable(module: str, named: str) -> str | None:
 def _find(
     module: str, dotted: str, before: float = float("inf"), seen: Seen = frozenset()
 ) -> Class | None:
-    """The class that a name means in a module above a line, followed through its imports."""
+    """The class that a name means in a module before a line; imports are followed."""
     if (module, dotted) in seen:  # modules that import each other
         return None
     seen |= {(module, dotted)}
@@ -152,7 +154,7 @@ def _find(
 
 
 def _read(module: str, named: str) -> str | None:
-    """As `_readable`, where it is Python."""
+    """As `_readable`, if its source can be parsed."""
     try:
         place = _readable(module, named)
         return place if place and tree(place) else None
@@ -161,7 +163,7 @@ def _read(module: str, named: str) -> str | None:
 
 
 def _bases(module: str, node: Definition, seen: Seen) -> list[Class]:
-    """The base classes whose source is read here, but those that are being looked at already."""
+    """The base classes whose source may be read, without those that led here."""
     if isinstance(node, ast.FunctionDef):
         return []
     names = [ast.unparse(base) for base in node.bases if isinstance(base, ast.Name | ast.Attribute)]
@@ -175,8 +177,10 @@ def _bases(module: str, node: Definition, seen: Seen) -> list[Class]:
 def arguments(
     module: str, node: Definition, seen: Seen = frozenset()
 ) -> dict[str, tuple[Any, Any]]:
-    """Hint and default of the arguments of a function or of a class's constructor; `**kwargs`
-    stands for those of the base class."""
+    """Hints and defaults of the arguments of a function or of a class's constructor.
+
+    Under `**kwargs` those of the base classes count too.
+    """
     if isinstance(node, ast.FunctionDef):
         return _signature(module, node)
     seen |= {(module, node.name)}
@@ -196,14 +200,30 @@ def arguments(
 
 
 def docs(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, str]:
-    """What the docstrings say of the arguments, those of the base classes included."""
+    """A sentence for each argument, from the docstrings of the class and of its bases."""
     seen |= {(module, node.name)}
     inherited = {
-        name: said
+        name: sentence
         for base in _bases(module, node, seen)
-        for name, said in docs(*base, seen).items()
+        for name, sentence in docs(*base, seen).items()
     }
-    return inherited | docstrings.arguments(node)
+    return inherited | _described(node)
+
+
+def summary(node: Definition) -> str:
+    """The first paragraph of the docstring."""
+    return " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
+
+
+def _described(node: Definition) -> dict[str, str]:
+    """A sentence for each argument in the section `Args:`; several arguments may share one."""
+    text = ast.get_docstring(node) or ""
+    section = re.search(r"^Args:\n((?: {4}.*\n?|\n)+)", text, re.MULTILINE)
+    described: dict[str, str] = {}
+    for entry in re.split(r"^ {4}(?=\w)", section[1] if section else "", flags=re.MULTILINE)[1:]:
+        names, _, sentence = entry.partition(":")
+        described |= dict.fromkeys(re.split(r",\s*", names), " ".join(sentence.split()))
+    return described
 
 
 def _signature(module: str, function: ast.FunctionDef) -> dict[str, tuple[Any, Any]]:
@@ -221,7 +241,7 @@ def _signature(module: str, function: ast.FunctionDef) -> dict[str, tuple[Any, A
 
 @functools.cache
 def _assigned(module: str) -> dict[str, ast.expr]:
-    """What a module assigns to single names at its top."""
+    """Names that a module assigns at its top level, with their values."""
     return {
         node.targets[0].id: node.value
         for node in tree(module).body
@@ -243,8 +263,10 @@ def _is_turn(method: ast.FunctionDef) -> bool:
 
 
 def attributes(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, Any]:
-    """Literal class attributes, inherited ones included: what guards and `auto` may know before
-    torch loads."""
+    """Literal class attributes, inherited ones included, for what is decided before torch loads.
+
+    `players` and `networks` are added: methods that are turns, and attributes that hold networks.
+    """
     if isinstance(node, ast.FunctionDef):
         return {}
     seen |= {(module, node.name)}
@@ -252,7 +274,7 @@ def attributes(module: str, node: Definition, seen: Seen = frozenset()) -> dict[
     for base_module, base in _bases(module, node, seen):
         found |= attributes(base_module, base, seen)
     methods = {item.name: _is_turn(item) for item in node.body if isinstance(item, ast.FunctionDef)}
-    # a plain method takes a turn out
+    # a plain method of that name removes an inherited turn
     kept = [name for name in found.get("players", []) if methods.get(name, True)]
     found["players"] = [
         *kept,
@@ -264,9 +286,9 @@ def attributes(module: str, node: Definition, seen: Seen = frozenset()) -> dict[
         if (
             isinstance(target, ast.Name)
             and isinstance(value, ast.expr)
-            and (told := _literal(value)) is not COMPUTED
+            and (literal := _literal(value)) is not COMPUTED
         ):
-            found[target.id] = told
-    # bases' ones too
+            found[target.id] = literal
+    # those of the bases too
     found["networks"] = list(dict.fromkeys([*found.get("networks", []), *found.get("roles", [])]))
     return found
