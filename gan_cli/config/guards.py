@@ -217,8 +217,8 @@ def other_kind(config: Config) -> str | None:
             option, fitting = (f"network.{role}.name", FITS[kind]) if own else ("network", "auto")
             return (
                 f"{option}={own or config['network']['name']}: its {role} is for data of the kind "
-                f"{' or '.join(kinds)}, and data={config['data']['name']} is of the kind {kind}; take "
-                f"{option}={fitting}."
+                f"{' or '.join(kinds)}, and data={config['data']['name']} is of the kind {kind}; "
+                f"take {option}={fitting}."
             )
     return None
 
