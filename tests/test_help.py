@@ -13,7 +13,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from gan_cli import docstrings, registry
+from gan_cli import registry, source
 from gan_cli.commands import help, zoo
 from gan_cli.config.check import Hardware, TrainConfig, groups, options
 
@@ -102,9 +102,9 @@ def test_the_arguments_of_a_docstring() -> None:
 
     node = ast.parse(textwrap.dedent(inspect.getsource(f))).body[0]
     assert isinstance(node, ast.FunctionDef)
-    assert docstrings.first_paragraph(node) == "What it is."
+    assert source.summary(node) == "What it is."
     both = "both of them: twice, on two lines."
-    assert docstrings.arguments(node) == {"a": both, "b": both, "c": "the last."}
+    assert source.documented(node) == {"a": both, "b": both, "c": "the last."}
 
 
 @pytest.mark.parametrize(

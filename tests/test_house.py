@@ -45,7 +45,6 @@ GROUND = [
     "commands/dry_run.py",
     "commands/help.py",
     "commands/mistakes.py",
-    "docstrings.py",
     "config/unknown.py",
     "commands/dispatch.py",
     "commands/keys.py",
