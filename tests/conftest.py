@@ -2,14 +2,17 @@
 types them."""
 
 import bz2
+import copy
+import functools
 import gzip
+import json
 import os
 import pickle
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +30,12 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 import torch
 import yaml
 
-from gan_cli import files, main, registry
+from gan_cli import files, main, noise, registry
 from gan_cli.commands import train as train_command
 from gan_cli.data.benchmarks import MNIST
+from gan_cli.data.dataset import Dataset
 from gan_cli.devices.processes import World
+from gan_cli.optimizers import Rate
 from gan_cli.runs import checkpoint, rundir
 from gan_cli.training import build
 from gan_cli.training.trainer import Trainer
@@ -42,44 +47,74 @@ MODELS = sorted(path.stem for path in (ROOT / "configs" / "model").glob("*.yaml"
 TINY = ("batch_size=6", "network.width=8")
 OFFLINE_DATA = ("digits", "points")
 """Data that comes with the packages, and trains anything but text."""
-TEXT = ("wgan_gp_text",)
-"""Models of characters; the laws of the others are tried on images and points."""
-LABELLED = (
-    "aae_labelled",
-    "aae_semi_supervised",
-    "acgan",
-    "cgan",
-    "cogan",
-    "dcgan_conditional",
-    "sgan",
-    "wgan_gp_acgan",
-    "wgan_gp_conditional",
-)
-"""Models that need classes; points have none."""
-GROWING = ("progan",)
-"""Models whose networks grow: laws over all weights are tried on grown ones; see
-tests/test_progressive.py."""
-NOT_OF_POINTS = (*LABELLED, *GROWING, "r3gan", "sagan", "stylegan")
-"""Models that points do not do for: these have neither classes nor pixels."""
-UNAVERAGED = ("fixed_generator", "two_critics")
-"""Models that average no network."""
-PAIRED = ("cogan",)
-"""Models that play for two domains."""
+
+
+# --- what the sources say of a model, before anything is composed ---------------------------------
+
+
+@functools.cache
+def written(model: str) -> dict[str, Any]:
+    """The keys of a model's file, and the options of other groups that it picks, those of the model
+    it builds on included."""
+    content = yaml.safe_load((ROOT / "configs" / "model" / f"{model}.yaml").read_text())
+    found: dict[str, Any] = {}
+    for item in content.pop("defaults", []):
+        if isinstance(item, str):
+            found |= {} if item == "_self_" else written(item)
+        else:
+            ((target, option),) = item.items()
+            found[target.rpartition(".")[2]] = option
+    return found | content
+
+
+@functools.cache
+def facts(model: str) -> dict[str, Any]:
+    """What the class of its game says of itself."""
+    return registry.games.attributes(written(model)["name"], "model")
+
+
+@functools.cache
+def kinds(model: str) -> tuple[str, ...]:
+    """The kinds of data that the networks it picks are for; none if they are for any."""
+    option = written(model).get("network", "auto")
+    family = yaml.safe_load((ROOT / "configs" / "network" / f"{option}.yaml").read_text())["name"]
+    found = registry.networks.components.get(f"{family}.generator")
+    return found.attributes.get("kinds", ()) if found else ()
+
+
+def takes(model: str, data: str) -> bool:
+    """Whether a model plays with these data of the packages: points have neither classes nor
+    pixels, and some models bring their own data."""
+    if own := written(model).get("data"):
+        return bool(own == data)
+    kind, labelled = {"digits": ("image", True), "points": ("points", False)}[data]
+    return kind in (kinds(model) or (kind,)) and (labelled or not facts(model)["needs_labels"])
+
+
+def of_text(model: str) -> bool:
+    """Whether it is a model of characters; the laws of the others are tried on images and
+    points."""
+    return kinds(model) == ("text",)
+
+
+def averages(model: str) -> bool:
+    """Whether an average follows any of its networks."""
+    return bool(facts(model)["averaged"])
 
 
 def fitting(model: str, *data: str) -> tuple[str, ...]:
-    """`model=` with these data overrides; with text for a model of characters, with digits where it
-    needs classes."""
-    if model in TEXT:
-        return (f"model={model}", "data=text")
-    if model in PAIRED:
-        return (f"model={model}", *(item for item in data if item.startswith("data.")))
-    whole = ("model.growth=0",) if model in GROWING else ()
-    return (
-        f"model={model}",
-        *whole,
-        *(("data=digits",) if model in NOT_OF_POINTS and "data=points" in data else data),
-    )
+    """`model=` with these data overrides, or with data that the model does take. Networks that grow
+    are whole from the start, since laws over all weights are tried on grown ones; see
+    tests/test_progressive.py."""
+    if own := written(model).get("data"):
+        kept = () if of_text(model) else [item for item in data if item.startswith("data.")]
+        return (f"model={model}", f"data={own}", *kept)
+    whole = ("model.growth=0",) if written(model).get("growth") else ()
+    other = "data=points" in data and not takes(model, "points")
+    return (f"model={model}", *whole, *(("data=digits",) if other else data))
+
+
+# --- configurations, data and trainers ------------------------------------------------------------
 
 
 def mostly_slow(rows: Iterable[Any], *quick: Any) -> list[Any]:
@@ -92,16 +127,84 @@ def mostly_slow(rows: Iterable[Any], *quick: Any) -> list[Any]:
 
 
 def compose(*overrides: str) -> dict[str, Any]:
-    """The checked configuration of `gan-train OVERRIDES`."""
+    """The checked configuration of `gan-train OVERRIDES`; the same one is composed once."""
+    if not _repeats(overrides):
+        return train_command.composed(list(overrides))
+    return copy.deepcopy(_composed(overrides, _surroundings()))
+
+
+def _repeats(overrides: Iterable[str]) -> bool:
+    """Whether nothing is loaded while a configuration is composed."""
+    effects = ("plugins", "--")
+    return not (registry.PLUGINS or any(item.startswith(effects) for item in overrides))
+
+
+def _surroundings() -> tuple[Any, ...]:
+    """What a configuration depends on besides its overrides; pytest sets variables of its own."""
+    kept = [item for item in os.environ.items() if not item[0].startswith("PYTEST_")]
+    return (str(Path.cwd()), *sorted(kept))
+
+
+@functools.cache
+def _composed(overrides: tuple[str, ...], _: tuple[Any, ...]) -> dict[str, Any]:
     return train_command.composed(list(overrides))
 
 
-def make_trainer(*overrides: str, world: World | None = None) -> Trainer:
-    """A trainer of tiny networks on the CPU."""
-    config = compose(*overrides)
-    dataset = registry.datasets.build(config["data"], "data")
+def dataset_of(config: Mapping[str, Any]) -> Dataset:
+    """The data set of a checked configuration. What comes with the packages is built once; a copy
+    shares its tensors, which nobody changes in place."""
+    if config["data"]["name"] not in OFFLINE_DATA:
+        return registry.datasets.build(config["data"], "data")
+    return _sharing(_built(json.dumps(config["data"])))
+
+
+@functools.cache
+def _built(node: str) -> Dataset:
+    return registry.datasets.build(json.loads(node), "data")
+
+
+def _sharing(dataset: Dataset) -> Dataset:
+    twin = copy.copy(dataset)
+    twin.train, twin.heldout = dict(dataset.train), dict(dataset.heldout)
+    return twin
+
+
+def trainer_of(config: Mapping[str, Any], world: World | None = None) -> Trainer:
+    """A new trainer of a checked configuration, on the CPU."""
+    dataset = dataset_of(config)
     build.keep_few_labels(dataset, config)
     return build.build_trainer(config, dataset, torch.device("cpu"), world)
+
+
+def make_trainer(*overrides: str, world: World | None = None) -> Trainer:
+    """A trainer of tiny networks on the CPU, before its first round: for overrides that were seen
+    before, a copy of the one that was built then. `trainer_of` builds anew."""
+    config = compose(*overrides)
+    if world or not _repeats(overrides) or config["data"]["name"] not in OFFLINE_DATA:
+        return trainer_of(config, world)
+    trainer, drawn = _first_trainer(overrides, _surroundings())
+    noise.begin_turn("weights", config["seed"])
+    torch.set_rng_state(drawn)  # as building leaves it
+    return copied(trainer)
+
+
+@functools.lru_cache(maxsize=200)
+def _first_trainer(overrides: tuple[str, ...], _: tuple[Any, ...]) -> tuple[Trainer, torch.Tensor]:
+    trainer = trainer_of(compose(*overrides))
+    return trainer, torch.get_rng_state()
+
+
+def copied(trainer: Trainer) -> Trainer:
+    """An equal trainer; it shares the tensors of its data."""
+    dataset = trainer.batches.dataset
+    # a schedule of torch does not know itself again in a copy, and says so
+    afresh = {id(dataset): _sharing(dataset), id(trainer.rate): Rate(dict(trainer.rate._node))}
+    return copy.deepcopy(trainer, afresh)
+
+
+def tiny(model: str, data: str, *more: str) -> Trainer:
+    """A trainer of a model with tiny networks, without the rounds of its warm-up."""
+    return make_trainer(*fitting(model, f"data={data}"), *TINY, "model.warm_up=null", *more)
 
 
 def save_run(folder: Path, *overrides: str, rounds: int = 1) -> Path:

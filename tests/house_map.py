@@ -80,6 +80,16 @@ def by_room(graph: Mapping[str, Iterable[str]]) -> Graph:
     return rooms
 
 
+def reach(graph: Mapping[str, Iterable[str]], start: str) -> set[str]:
+    """All names that a name leads to, itself included."""
+    found, left = {start}, [start]
+    while left:
+        new = set(graph[left.pop()]) - found
+        found |= new
+        left += new
+    return found
+
+
 def circles(graph: Mapping[str, Iterable[str]]) -> list[list[str]]:
     """Sets of more than one name that all reach each other."""
     reach = {name: set(others) for name, others in graph.items()}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import MODELS, TEXT, TINY, fitting, make_trainer
+from conftest import MODELS, TINY, facts, fitting, make_trainer, of_text
 from torch import nn
 
 from gan_cli import augmentations, noise
@@ -86,7 +86,7 @@ def test_it_does_nothing_in_evaluation_and_knows_its_policy() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [model for model in MODELS if model not in TEXT and not model.startswith("aae")]
+    "model", [model for model in MODELS if facts(model)["augments"] and not of_text(model)]
 )
 def test_the_discriminator_sees_nothing_else(model: str) -> None:
     """In every turn of every game: whatever D is given came out of the augmentation."""

@@ -13,16 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import MODELS, compose, start
-from hydra.errors import ConfigCompositionException
+from hydra.errors import MissingConfigException
 from test_typed_lines import settable
 
 import gan_cli
 from gan_cli import files
 from gan_cli.commands.evaluate import EvaluateConfig
-from gan_cli.commands.mistakes import explain, known_keys, unknown_key
-from gan_cli.commands.sample import SampleConfig
+from gan_cli.commands.mistakes import explain
+from gan_cli.config.unknown import known_keys, unknown_key
 from gan_cli.errors import UserError
 from gan_cli.runs import rundir
+from gan_cli.sampling.options import SampleConfig
 from gan_cli.synonyms import WORDS
 
 Command = Callable[..., tuple[int, str]]
@@ -127,7 +128,7 @@ MISTAKES = [
     (["model.latent=0"], "model.latent=0: input should be greater than or equal to 1"),
     (["network.wdth=3"], "(did you mean width?)"),
     (["network.discriminator.latent=3"], "network.discriminator.latent=3"),
-    (["network=dcgan", "data=points"], "network=mlp"),
+    (["network=dcgan", "data=points"], "take network=auto"),
     (["data.image_size=9"], "data.image_size=9: input should be 8, 16 or 32"),
     (["data.distribution=ring", "data=points"], "data.distribution=ring"),
     (["objective=fid"], "objective=fid: not an objective of this data"),
@@ -283,7 +284,7 @@ def test_what_is_closed_is_no_traceback(closed: str, typed: str, code: int, tmp_
 
 
 def test_a_mistake_of_ours_is_not_hidden(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gan_cli.config.check.check", lambda config: 1 / 0)
+    monkeypatch.setattr("gan_cli.commands.train.check", lambda config: 1 / 0)
     with pytest.raises(Exception, match="division by zero"):
         command("gan-train")
 
@@ -507,5 +508,5 @@ def test_an_answer_comes_before_torch(arguments: list[str], tmp_path: Path) -> N
 )
 def test_a_plug_in_that_is_not_installed_is_named(option: str, extra: str) -> None:
     group, _, name = f"hydra/{option}".rpartition("/")
-    told = explain(ConfigCompositionException(f"Could not find '{group}/{name}'"), [])
+    told = explain(MissingConfigException("", f"{group}/{name}"), [])
     assert told == f"{group}={name}: no such option; it comes with: pip install 'gan-cli[{extra}]'."

@@ -18,8 +18,9 @@ import yaml
 from PIL import Image
 
 from gan_cli.errors import UserError
-from gan_cli.reports import charts, tables
-from gan_cli.runs import finished as runs
+from gan_cli.reports import charts, formats, grids, statistics, tables
+from gan_cli.reports.groups import group_runs
+from gan_cli.runs.finished import find_runs
 
 Command = Callable[..., tuple[int, str]]
 CONFIG = {
@@ -99,39 +100,43 @@ def sweep(tmp_path: Path) -> Path:
 
 
 def table(*places: Path, scores: tuple[str, ...] = ()) -> tables.Table:
-    return tables.build_table(runs.grouped(runs.found(places)[0]), scores)
+    return tables.build_table(group_runs(find_runs(places)[0]), scores)
+
+
+def titles(made: tables.Table) -> list[str]:
+    return [column.title for column in made.to_sheet().columns]
 
 
 # --- grouping and columns -------------------------------------------------------------------------
 
 
-def test_seeds_are_one_row_with_mean_and_deviation(sweep: Path) -> None:
+def test_seeds_are_one_row_with_mean_and_std(sweep: Path) -> None:
     made = table(sweep)
-    assert made.titles == ["optimizer.lr", "runs", "w1", "best w1", "modes"]
+    assert titles(made) == ["optimizer.lr", "runs", "w1", "best w1", "modes"]
     assert [row.settings for row in made.rows] == [["0.001"], ["0.01"]]
     assert [len(row.group.runs) for row in made.rows] == [3, 3]
     final, best, modes = made.rows[0].scores
     assert final and best and modes
     # 0.1, 0.2, 0.6
-    assert final.mean == pytest.approx(0.3) and final.deviation == pytest.approx((0.14 / 2) ** 0.5)
+    assert final.middle == pytest.approx(0.3) and final.std == pytest.approx((0.14 / 2) ** 0.5)
     # 0.05, 0.1, 0.3
-    assert best.mean == pytest.approx(0.15) and best.deviation == pytest.approx((0.035 / 2) ** 0.5)
-    assert modes.mean == 7 and modes.deviation == 0
+    assert best.middle == pytest.approx(0.15) and best.std == pytest.approx((0.035 / 2) ** 0.5)
+    assert modes.middle == 7 and modes.std == 0
     assert made.leading == [pytest.approx(0.3), pytest.approx(0.15), None]  # all have as many modes
 
 
 def test_the_best_score_is_the_lowest_or_the_highest_as_the_metric_says(tmp_path: Path) -> None:
     fake(tmp_path / "run", w1=(0.5, 0.2, 0.3), modes=(2, 8, 7))
     made = table(tmp_path, scores=("w1", "modes", "wasserstein/heldout"))
-    assert made.titles == ["runs", "w1", "best w1", "modes", "best modes", "wasserstein/heldout"]
+    assert titles(made) == ["runs", "w1", "best w1", "modes", "best modes", "wasserstein/heldout"]
     (row,) = made.rows
-    assert [entry.text() for entry in row.scores if entry] == ["0.3", "0.2", "7", "8", "0.6"]
+    assert [entry.text for entry in row.scores if entry] == ["0.3", "0.2", "7", "8", "0.6"]
 
 
 def test_only_what_differs_is_a_column(tmp_path: Path) -> None:
     fake(tmp_path / "a", "hardware.threads=1", config={"data": {"name": "points", "root": "/here"}})
     fake(tmp_path / "b", "log_every=7", config={"log_every": 7, "seed": 2})
-    assert table(tmp_path).titles[0] == "runs" and len(table(tmp_path).rows) == 1
+    assert titles(table(tmp_path))[0] == "runs" and len(table(tmp_path).rows) == 1
     fake(tmp_path / "c", "steps=900", config={"steps": 900})
     assert table(tmp_path).keys == ["steps"]
     assert [(row.settings, len(row.group.runs)) for row in table(tmp_path).rows] == [
@@ -171,11 +176,11 @@ def test_a_run_of_an_older_version_has_the_defaults_of_later_keys(tmp_path: Path
 
 def test_runs_named_twice_count_once_and_a_run_can_be_named_itself(sweep: Path) -> None:
     one = next(iter(sorted(sweep.iterdir())))
-    assert len(runs.found([sweep, one, sweep.parent])[0]) == 6
-    assert [run.folder for run in runs.found([one])[0]] == [one]
+    assert len(find_runs([sweep, one, sweep.parent])[0]) == 6
+    assert [run.folder for run in find_runs([one])[0]] == [one]
     (sweep.parent / "chosen").mkdir()
     (sweep.parent / "chosen" / "link").symlink_to(one)
-    assert len(runs.found([sweep.parent / "chosen"])[0]) == 1
+    assert len(find_runs([sweep.parent / "chosen"])[0]) == 1
 
 
 def test_scores_that_are_missing_or_infinite(sweep: Path, command: Command) -> None:
@@ -183,7 +188,7 @@ def test_scores_that_are_missing_or_infinite(sweep: Path, command: Command) -> N
     card["scores"]["w1"] = float("inf")
     (sweep / "optimizer.lr=0.01+seed=3" / "run.json").write_text(json.dumps(card))
     fake(sweep / "begun", "loss=rpgan", config={"loss": {"name": "rpgan"}}, w1=(), modes=())
-    text = tables.terminal(table(sweep))
+    text = formats.render_terminal(table(sweep).to_sheet())
     assert "inf" in text and text.splitlines()[1].split()[-3:] == ["-", "-", "-"]
     odd = [
         {"step": 1, "metrics/w1": 1e308},
@@ -253,9 +258,60 @@ def test_the_table_as_latex(tmp_path: Path, command: Command) -> None:
 
 
 def test_figures_are_short_and_never_in_powers_where_one_can_read_them() -> None:
-    assert tables.Summary(117.512, 139.9).text() == "117.5 +- 140"
-    assert tables.Summary(41035.2, 3.14159).text("±") == "41035 ± 3.1"
-    assert tables.Summary(0.0000123, None).text() == "1.23e-05"
+    assert statistics.Mean(117.512, 139.9).text == "117.5 +- 140"
+    assert statistics.Mean(41035.2, 3.14159).text == "41035 +- 3.1"
+    assert statistics.Mean(0.0000123, None).text == "1.23e-05"
+    assert statistics.format_number(999.7, 3) == "1000"
+
+
+def test_medians_with_the_range(sweep: Path, command: Command) -> None:
+    code, printed = command("gan-compare", str(sweep), "statistic=median", "best=false")
+    assert code == 0 and printed.splitlines() == [
+        "optimizer.lr  runs                w1  modes",
+        "0.001            3  0.2 (0.1 to 0.6)      7",
+        "0.01             3  0.7 (0.5 to 0.9)      7",
+    ]
+    typed = ("statistic=median", "scores=[w1]", "best=false", "format=csv")
+    _, printed = command("gan-compare", str(sweep), *typed)
+    assert printed.splitlines()[:2] == [
+        "optimizer.lr,runs,w1,w1 min,w1 max",
+        "0.001,3,0.2,0.1,0.6",
+    ]
+
+
+def test_all_scores_can_be_asked_for(sweep: Path, command: Command) -> None:
+    _, printed = command("gan-compare", str(sweep), "scores=[all]", "best=false")
+    assert printed.splitlines()[0].split() == ["optimizer.lr", "runs", "w1", "w1_floor", "modes"]
+
+
+def test_rows_can_stand_for_named_options_alone(sweep: Path, command: Command) -> None:
+    typed = ("by=[loss]", "statistic=median", "scores=[w1]", "best=false")
+    _, printed = command("gan-compare", str(sweep), *typed)
+    assert [line.split() for line in printed.splitlines()] == [
+        ["loss", "runs", "w1"],
+        ["hinge", "6", "0.55", "(0.1", "to", "0.9)"],
+    ]
+    found, _ = find_runs([sweep])
+    (line,) = charts.lines_over_option(found, "optimizer.lr", "w1", ["loss"])
+    assert line.label == "loss=hinge" and line.values.shape == (3, 2)
+    assert command("gan-compare", str(sweep), "by=[seed]", "output=page.html")[0] == 0
+
+
+def test_successes_are_counted_by_seed(sweep: Path, command: Command) -> None:
+    (sweep / "optimizer.lr=0.01+seed=3" / "run.json").write_text("{}")
+    (sweep / "optimizer.lr=0.01+seed=3" / "metrics.jsonl").unlink()
+    typed = ("success=optimizer.lr", "scores=[w1]")
+    code, printed = command("gan-compare", str(sweep), *typed, "at=[0.15,0.55]", "format=markdown")
+    assert code == 0 and printed.splitlines() == [
+        "| w1 at most | only 0.001 | only 0.01 | both | neither |",
+        "| ---: | ---: | ---: | ---: | ---: |",
+        "| 0.15 | 1 | 0 | 0 | 2 |",
+        "| 0.55 | 1 | 0 | 1 | 1 |",
+    ]
+    typed = ("success=optimizer.lr", "scores=[modes]", "output=x.csv")
+    assert command("gan-compare", str(sweep), *typed)[0] == 0
+    rows = list(csv.reader(Path("x.csv").read_text().splitlines()))
+    assert rows[0][0] == "modes at least" and rows[1:] == [["7.0", "1", "0", "2", "0"]] * 8
 
 
 # --- curves and pictures --------------------------------------------------------------------------
@@ -263,27 +319,68 @@ def test_figures_are_short_and_never_in_powers_where_one_can_read_them() -> None
 
 def test_a_band_counts_every_curve_as_far_as_it_goes() -> None:
     long, short = np.array([[0, 10, 20], [0.0, 2.0, 8.0]]), np.array([[0, 10], [4.0, 6.0]])
-    steps, mean, deviation = charts.band([long, short])
+    steps, values = charts.align_curves([long, short])
+    mean, low, high = statistics.Mean.band(values)
     assert steps.tolist() == [0, 10, 20] and mean.tolist() == [2, 4, 8]
-    assert deviation.tolist() == pytest.approx([8**0.5, 8**0.5, 0])
-    _, mean, _ = charts.band([np.array([[0, 1], [np.nan, 1.0]])])
+    assert (high - mean).tolist() == pytest.approx([8**0.5, 8**0.5, 0])
+    assert (mean - low).tolist() == pytest.approx([8**0.5, 8**0.5, 0])
+    assert [edge.tolist() for edge in statistics.Median.band(values)] == [
+        [2, 4, 8], [0, 2, 8], [4, 6, 8]
+    ]  # fmt: skip
+    mean, _, _ = statistics.Mean.band(np.array([[np.nan, 1.0]]))
     assert np.isnan(mean[0]) and mean[1] == 1
 
 
 def test_curves_are_drawn_of_the_objective_or_of_what_is_named(
     sweep: Path, command: Command
 ) -> None:
-    found, _ = runs.found([sweep])
-    assert charts.tags(found, []) == ["metrics/w1", "wasserstein/heldout"]
-    assert charts.tags(found, ["modes"]) == ["metrics/modes"]
-    groups = runs.grouped(found)
-    panel = charts.curves(groups, ["a $x$", "b"], ["metrics/w1"]).axes[0]
+    found, _ = find_runs([sweep])
+    assert charts.find_tags(found, []) == ["metrics/w1", "wasserstein/heldout"]
+    assert charts.find_tags(found, ["modes"]) == ["metrics/modes"]
+    groups = group_runs(found)
+    lines = charts.lines_over_rounds(groups, ["a $x$", "b"], "metrics/w1")
+    panel = charts.draw_panels({"metrics/w1": lines}).axes[0]
     assert [line.get_ydata().tolist() for line in panel.lines] == [
         pytest.approx([1.3, 0.15, 0.3]), pytest.approx([1.7, 0.35, 0.7])
     ]  # fmt: skip
     assert len(panel.collections) == 2  # the bands
     assert command("gan-compare", str(sweep), "output=curves.png", "curves=[modes,w1]")[0] == 0
     assert np.asarray(Image.open("curves.png")).std() > 5
+
+
+def test_curves_over_an_option_have_a_line_for_each_other_setting(
+    tmp_path: Path, command: Command
+) -> None:
+    for loss in ("hinge", "rpgan"):
+        for width in (8, 4):
+            for seed in (1, 2):
+                changed = {"loss": {"name": loss}, "network": {"shift": [width, 0]}, "seed": seed}
+                typed = (f"loss={loss}", f"network.shift=[{width},0]", f"seed={seed}")
+                folder = tmp_path / f"{loss}{width}{seed}"
+                fake(folder, *typed, config=changed, w1=(9, width * seed), modes=(1, 2))
+    found, _ = find_runs([tmp_path])
+    first, second = charts.lines_over_option(found, "network.shift", "w1")
+    assert (first.label, second.label) == ("loss=hinge", "loss=rpgan")
+    assert first.x.tolist() == [4, 8] and first.values.tolist() == [[4, 8], [8, 16]]
+    typed = ("over=network.shift", "statistic=median")
+    for output in ("over.png", "over.html"):
+        assert command("gan-compare", ".", *typed, f"output={output}")[0] == 0
+    page = Path("over.html").read_text()
+    assert "Over network.shift: median (lowest to highest) over the runs" in page
+    (one,) = charts.lines_over_option(found[:2], "network.shift", "w1_floor")
+    assert one.label == "" and one.values.tolist() == [[0.08], [0.08]]
+
+
+def test_pictures_by_a_pattern_of_ones_own(sweep: Path, command: Command) -> None:
+    for folder in sweep.iterdir():
+        (folder / "figures").mkdir()
+        Image.new("RGB", (9, 9), (0, 255, 0)).save(folder / "figures" / "a.png")
+    typed = ("pictures=figures/*.png", "rows=optimizer.lr", "output=grid.png")
+    assert command("gan-compare", str(sweep), *typed)[0] == 0
+    pixels = np.asarray(Image.open("grid.png").convert("RGB"))
+    assert (pixels == (0, 255, 0)).all(axis=2).mean() > 0.2
+    (sweep / "optimizer.lr=0.01+seed=3" / "figures" / "b.png").symlink_to("/dev/zero")
+    assert command("gan-compare", str(sweep), typed[0], "output=page.html")[0] == 0
 
 
 def test_a_picture_of_grids_by_any_two_overrides(tmp_path: Path, command: Command) -> None:
@@ -298,8 +395,9 @@ def test_a_picture_of_grids_by_any_two_overrides(tmp_path: Path, command: Comman
                 config=changed,
                 colour=colour,
             )
-    found, _ = runs.found([tmp_path])
-    assert charts.places(found, "loss", "optimizer.lr") == (["hinge", "rpgan"], ["0.001", "0.01"])
+    found, _ = find_runs([tmp_path])
+    grid = grids.arrange_runs(found, grids.Arrangement("loss", "optimizer.lr"))
+    assert (grid.rows, grid.columns) == (["hinge", "rpgan"], ["0.001", "0.01"])
     typed = ("rows=loss", "columns=optimizer.lr")
     assert command("gan-compare", str(tmp_path), *typed, "output=grid.png")[0] == 0
     pixels = np.asarray(Image.open("grid.png").convert("RGB")).astype(int)
@@ -376,7 +474,7 @@ def test_what_strangers_write_is_never_obeyed(tmp_path: Path, command: Command) 
     assert (
         "<script>alert" not in page and "<img src=x" not in page and "&lt;script&gt;alert" in page
     )
-    for kind in tables.FORMATS:
+    for kind in formats.FORMATS:
         code, printed = command("gan-compare", "all", f"format={kind}")
         assert code == 0 and "\x1b" not in printed
     code, printed = command("gan-compare", "all", "format=markdown")
@@ -461,8 +559,85 @@ def test_the_policy_of_the_page_stops_a_script_that_slipped_in(
             ["sweep", "output=x.png", "rows=optimiser.lr"],
             "rows=optimiser.lr: no run has such a key (did you mean opt",
         ),
-        (["sweep", "rows=seed"], "rows, columns and curves are for pictures; add output=FILE.png"),
-        (["sweep", "output=x.md", "curves=[w1]"], "rows, columns and curves are for pictures"),
+        (["sweep", "rows=seed"], "rows=seed: for pictures only; add output=FILE.png or output="),
+        (["sweep", "output=x.md", "curves=[w1]"], "curves=[w1]: for pictures only; add output"),
+        (["sweep", "over=seed"], "over=seed: for pictures only; add output=FILE.png"),
+        (["sweep", "pictures=a"], "pictures=a: for pictures only; add output=FILE.png"),
+        (
+            ["sweep", "output=x.png", "rows=seed", "over=seed"],
+            "over=seed: a .png holds samples in rows and columns, or curves; leave one of them out",
+        ),
+        (["sweep", "output=x.png", "pictures=a"], "pictures=a: add rows=OPTION or columns=OPTION"),
+        (
+            ["sweep", "output=x.html", "pictures=../*"],
+            "pictures=../*: expected a pattern below the folder of a run, such as samples/*.",
+        ),
+        (
+            ["sweep", "output=x.html", "pictures=*.gif"],
+            "pictures=*.gif: no run has a PNG or text file of that name; name a pattern",
+        ),
+        (
+            ["sweep", "output=x.png", "over=loss.name"],
+            "over=loss.name: sweep/optimizer.lr=0.001+seed=1 has hinge; name an option that is a",
+        ),
+        (
+            ["sweep", "output=x.png", "over=optimiser.lr"],
+            "over=optimiser.lr: sweep/optimizer.lr=0.001+seed=1 has no such key (did you mean opt",
+        ),
+        (
+            ["sweep", "output=x.png", "over=seed", "curves=[w2]"],
+            "curves=[w2]: no run has such a score (did you mean w1?); they have w1, ",
+        ),
+        (
+            ["sweep", "statistic=medain"],
+            "statistic=medain: no such statistic (did you mean median?); take mean, median.",
+        ),
+        (
+            ["sweep", "by=[optimiser.lr]"],
+            "by=[optimiser.lr]: no run has such a key (did you mean optimizer.lr?); name what di",
+        ),
+        (["sweep", "best=perhaps"], "best=perhaps: Value 'perhaps' is not a valid bool"),
+        (
+            ["sweep", "success=optimiser.lr", "scores=[w1]"],
+            "success=optimiser.lr: no run has such a key (did you mean optimizer.lr?); name what",
+        ),
+        (["sweep", "success=seed"], "success=seed: name the one score to reach, by scores=[NAME]."),
+        (
+            ["sweep", "success=seed", "scores=[w1,modes]"],
+            "success=seed: name the one score to reach, by scores=[NAME].",
+        ),
+        (
+            ["sweep", "success=seed", "scores=[w1]", "output=x.png"],
+            "success=seed: a table; take output=FILE.csv, .md or .tex instead of x.png.",
+        ),
+        (
+            ["sweep", "success=loss", "scores=[w1]"],
+            "success=loss: sweep/optimizer.lr=0.001+seed=1 and sweep/optimizer.lr=0.01+seed=1 have "
+            "the same loss and seed; name folders in which nothing else differs.",
+        ),
+        (
+            ["sweep/optimizer.lr=0.01+seed=1", "success=loss", "scores=[w1]"],
+            "success=loss: the runs have hinge; name an option with two choices.",
+        ),
+        (
+            [
+                "sweep/optimizer.lr=0.01+seed=1",
+                "sweep/optimizer.lr=0.001+seed=2",
+                "success=optimizer.lr",
+                "scores=[w1]",
+            ],
+            "success=optimizer.lr: no seed was trained with both 0.01 and 0.001; name folders",
+        ),
+        (["sweep", "at=[1,2]"], "at=[1,2]: thresholds of success; add success=OPTION."),
+        (["sweep", "at=[x]", "success=seed"], "at=[x]: Value 'x' of type 'str' could not be"),
+        (
+            ["sweep", "at=[nan]", "success=optimizer.lr", "scores=[w1]"],
+            "at=[nan]: expected finite numbers.",
+        ),
+        (
+            ["sweep", "cells=true", "output=x.csv"],
+            "output=x.csv: cells=true prints the state of each cell alone; leave one of them out.",
+        ),
         (["sweep", "output=sweep/sweep.html/x.md"], "sweep/sweep.html"),
     ],
 )
@@ -507,7 +682,7 @@ def test_a_damaged_run_is_left_out_and_named(
         code == 0 and f"{bad}: cannot be read (" in printed and "so its run is left out" in printed
     )
     assert str(bad) in html.unescape(Path("page.html").read_text())
-    assert [row.split()[1] for row in tables.terminal(table(sweep)).splitlines()[1:]] == ["3", "2"]
+    assert [len(row.group.runs) for row in table(sweep).rows] == [3, 2]
     assert not Path("obeyed").exists()
     code, printed = command("gan-compare", str(folder))
     assert code == 2 and printed.startswith(
@@ -518,7 +693,7 @@ def test_a_damaged_run_is_left_out_and_named(
 def test_a_row_that_is_still_being_written_is_no_damage(sweep: Path) -> None:
     with (sweep / "optimizer.lr=0.01+seed=3" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 400, "metr')
-    assert len(runs.found([sweep])[0]) == 6
+    assert len(find_runs([sweep])[0]) == 6
 
 
 def test_a_damaged_picture_is_told_of_in_its_place(sweep: Path, command: Command) -> None:
@@ -531,7 +706,7 @@ def test_a_damaged_picture_is_told_of_in_its_place(sweep: Path, command: Command
 
 def test_a_name_that_no_run_has_is_a_mistake(sweep: Path) -> None:
     with pytest.raises(UserError, match=r"columns=nothing: no run has such a key"):
-        charts.places(runs.found([sweep])[0], "seed", "nothing")
+        grids.arrange_runs(find_runs([sweep])[0], grids.Arrangement("seed", "nothing"))
 
 
 # --- together with gan-train ----------------------------------------------------------------------
@@ -563,6 +738,6 @@ def test_a_sweep_that_was_trained_is_compared_without_torch(
     lines = Path("table.md").read_text().splitlines()
     assert lines[0].startswith("| model | runs | w1 | best w1 |")
     assert [line.split(" | ")[:2] for line in lines[2:]] == [["| gan", "2"], ["| wgan_gp", "2"]]
-    again = next(run for run in runs.found([tmp_path / "sweep"])[0] if run.seed == "2").command
+    again = next(run for run in find_runs([tmp_path / "sweep"])[0] if run.seed == "2").command
     assert again.startswith("gan-train ") and " seed=2" in again and " model=gan" in again
     assert again in html.unescape(Path("page.html").read_text())

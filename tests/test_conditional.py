@@ -17,7 +17,8 @@ from gan_cli.data.digits import Digits
 from gan_cli.data.two_domains import MAPS, TwoDomains
 from gan_cli.errors import UserError
 from gan_cli.networks.conditional import Concatenated, Projected, told_shape
-from gan_cli.runs import hooks
+from gan_cli.training import rendering
+from gan_cli.training.ema import EMA
 
 Command = Callable[..., tuple[int, str]]
 
@@ -105,7 +106,7 @@ def test_without_information_only_q_hears_of_the_codes() -> None:
 
 def test_a_traversal_changes_one_code_alone() -> None:
     game = make_trainer("model=infogan", "data=digits", *TINY).game
-    latents = hooks.fixed_latents(game, 2)
+    latents = rendering.fixed_latents(game, 2)
     rows = game.traverse(latents, "category")  # type: ignore[operator]
     assert rows.shape == (20, 62 + 12) and torch.equal(rows[3:4, 62:72], torch.eye(10)[3:4])
     assert torch.equal(rows[:10, :62], latents[:1, :62].expand(10, -1)) and torch.equal(
@@ -233,7 +234,7 @@ def test_coupled_networks_share_all_but_an_end_and_learn_it_once() -> None:
     shared = next(trainer.ema.get_submodule("G").parameters())
     before, trained = shared.clone(), next(game.get_submodule("G").parameters())
     nn.init.zeros_(trained)
-    hooks.EMA().after_round(trainer)
+    EMA().after_round(trainer)
     torch.testing.assert_close(shared, 0.5 * before)  # once, though two networks hold it
     alone = make_trainer("model=cogan", "model.share=false", *TINY).game
     assert not {id(p) for p in alone.G.parameters()} & {id(p) for p in alone.G_b.parameters()}

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from gan_cli.data.dataset import Spec
 from gan_cli.data.table import Table
 from gan_cli.errors import UserError
 from gan_cli.files import csv_text
-from gan_cli.reports import tables
+from gan_cli.reports import formats
 
 Command = Callable[..., tuple[int, str]]
 QUICK = ("network.width=4", "steps=2", "evaluate_every=0", "hydra.run.dir=run")
@@ -448,9 +447,9 @@ def test_what_a_spreadsheet_would_run_is_text() -> None:
 
 
 def test_a_comparison_as_csv_is_as_harmless() -> None:
-    group = SimpleNamespace(runs=[None])
-    found = tables.Table(["=key\x1b"], [], [tables.Row(group, ["@x\r"], [])], [])  # type: ignore[arg-type]
-    assert tables.spreadsheet(found) == "'=key\ufffd,runs\n'@x\ufffd,1"
+    columns = [formats.Column("=key\x1b", is_number=False), formats.Column("runs")]
+    sheet = formats.Sheet(columns, [[formats.Cell("@x\r"), formats.Cell("1", (1,))]])
+    assert formats.render_csv(sheet) == "'=key\ufffd,runs\n'@x\ufffd,1"
 
 
 def test_names_never_reach_the_terminal_raw(command: Command, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ sample."""
 import bz2
 import gzip
 import os
+import threading
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -468,8 +469,19 @@ def test_every_data_set_names_registered_metrics() -> None:
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_batches_that_are_sent_ahead_are_the_same(mirrored: bool) -> None:
+def test_batches_that_are_sent_ahead_are_the_same(
+    mirrored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`cpu:0` stands for another device than `cpu`, where the data lies."""
+    now: list[int] = []
+    send = Batches._send
+
+    def watched(self: Batches, rows: torch.Tensor) -> object:
+        if threading.current_thread() is threading.main_thread():
+            now.append(len(rows))
+        return send(self, rows)
+
+    monkeypatch.setattr(Batches, "_send", watched)
     data = Digits()
     plain = Batches(data, 100, seed=0, mirrored=mirrored)
     sent = Batches(data, 100, seed=0, mirrored=mirrored, device=torch.device("cpu", 0))
@@ -477,11 +489,12 @@ def test_batches_that_are_sent_ahead_are_the_same(mirrored: bool) -> None:
     for _ in range(40):  # over the end of an epoch
         a, b = plain.next_rows(), sent.next_rows()
         assert torch.equal(a, b)
-        for part, other in zip(a.chunk(4), b.chunk(4), strict=True):
+        for start, part, other in zip(range(0, 100, 25), a.chunk(4), b.chunk(4), strict=True):
             assert all(
                 torch.equal(plain.gather(part)[name], values)
-                for name, values in sent.gather(other).items()
+                for name, values in sent.gather(other, b, start).items()
             )
+    assert now == [25] * 4, "only the parts of the first batch were not sent ahead"
     plain.position = sent.position = 3  # as after a resume
     plain.seed = sent.seed = 5  # as after a rollback
     for _ in range(3):

@@ -20,8 +20,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 from gan_cli import registry
-from gan_cli.runs import hooks
-from gan_cli.training import build
+from gan_cli.training import build, rendering
 from gan_cli.training.trainer import Trainer
 
 GPU = torch.device("cuda", 0)
@@ -79,7 +78,7 @@ def test_all_of_a_turn_lies_on_the_device(model: str, on_a_gpu: None) -> None:
     trainer = fake(*fitting(model, "data=digits"), "model.warm_up=null")
     for _ in range(2):
         trainer.play_round()
-    with hooks.at_rest(trainer.game):
+    with rendering.at_rest(trainer.game):
         observed = trainer.game.diagnostics(*trainer.seen)  # type: ignore[attr-defined]
     told = [
         *observed.values(),
@@ -87,7 +86,7 @@ def test_all_of_a_turn_lies_on_the_device(model: str, on_a_gpu: None) -> None:
     ]
     assert {x.device for x in [*told, *trainer.game.state_dict().values()]} == {GPU}
     if trainer.game.renders:
-        samples = hooks.render(trainer.eval_game, hooks.fixed_latents(trainer.game, 20))
+        samples = rendering.render(trainer.eval_game, rendering.fixed_latents(trainer.game, 20))
         assert samples.device.type == "cpu" and len(samples) == 20
 
 

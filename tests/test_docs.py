@@ -40,8 +40,11 @@ from PIL import Image
 
 from gan_cli import registry
 from gan_cli.commands import bench, compare, evaluate, explore, export, sample, zoo
-from gan_cli.config import check as config
 from gan_cli.config import commandline
+from gan_cli.config.identity import HARMLESS
+from gan_cli.config.options import groups, options
+from gan_cli.config.roles import SIMPLE
+from gan_cli.config.schema import Hardware, TrainConfig
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -461,7 +464,16 @@ def make_table(path: Path) -> None:
     )
 
 
-LONG = ("wgan", "labels_and_codes", "performance", "configuration", "sweeps")
+LONG = (
+    "configuration",
+    "labels_and_codes",
+    "metrics",
+    "performance",
+    "reading_curves",
+    "styles",
+    "sweeps",
+    "wgan",
+)
 """Pages of many runs, which `make test-all` reads."""
 
 
@@ -480,9 +492,9 @@ WRONG_ON_PURPOSE = {"network=True", "model.latent=10^30"}
 """What pages show as mistakes, outside console blocks."""
 
 TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md"]
-SCHEMAS = (config.TrainConfig, sample.SampleConfig, evaluate.EvaluateConfig, compare.CompareConfig,
+SCHEMAS = (TrainConfig, sample.SampleConfig, evaluate.EvaluateConfig, compare.CompareConfig,
            explore.ExploreConfig, export.ExportConfig, zoo.ListConfig)  # fmt: skip
-BUILT = {**config.SIMPLE, "network": registry.networks, "optimizer": registry.optimizers}
+BUILT = {**SIMPLE, "network": registry.networks, "optimizer": registry.optimizers}
 PARTS = ("name", "players", "discriminator", "generator", "encoder", "classifier")
 """What may stand behind a group beside the options of its components."""
 
@@ -500,10 +512,10 @@ def known(key: str) -> bool:
     """Whether a key is one of a command, or an option of a component."""
     group, _, rest = key.partition(".")
     if not rest:
-        return group in config.groups() or any(
+        return group in groups() or any(
             group == item.name for schema in SCHEMAS for item in fields(schema)
         )
-    owners = {"hardware": config.Hardware, "bench": bench.BenchConfig}
+    owners = {"hardware": Hardware, "bench": bench.BenchConfig}
     if group in owners:
         return rest in [item.name for item in fields(owners[group])]
     if group in BUILT:
@@ -525,7 +537,7 @@ def test_the_harmless_keys_are_listed() -> None:
     listed = re.search(
         r"^- \*\*Harmless\*\*: (.*?)\.$", prose(ROOT / "docs" / "configuration.md"), re.M | re.S
     )
-    assert listed and set(SPAN.findall(listed[1])) == config.HARMLESS
+    assert listed and set(SPAN.findall(listed[1])) == HARMLESS
 
 
 def test_every_verdict_is_explained() -> None:
@@ -551,9 +563,9 @@ def test_every_option_is_there(page: Path) -> None:
         if "=" in word
     ]
     for group, values in [*named(page), *typed]:
-        if group in config.groups():
+        if group in groups():
             for option in values.split(","):
-                there = option in config.options(group) or (group, option) in own
+                there = option in options(group) or (group, option) in own
                 assert there or re.fullmatch(r"[A-Z]*|\.\.\.|null", option), f"{group}={option}"
 
 

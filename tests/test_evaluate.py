@@ -10,6 +10,7 @@ from conftest import MODELS, TINY, fitting, mostly_slow, write_mnist
 from torch import nn
 
 from gan_cli.runs import hooks, scores
+from gan_cli.training import rendering
 
 Command = Callable[..., tuple[int, str]]
 QUICK = (
@@ -88,7 +89,7 @@ def test_nothing_is_scored_or_drawn_in_training_mode(
 
         monkeypatch.setattr(module, name, call)
 
-    for module, name in ((hooks, "render"), (hooks, "own_scores"), (scores, "own_scores")):
+    for module, name in ((rendering, "render"), (hooks, "render"), (scores, "own_scores")):
         watched(module, name)
     handle = torch.nn.modules.module.register_module_forward_pre_hook(note)
     try:
@@ -107,7 +108,7 @@ def test_nothing_is_scored_or_drawn_in_training_mode(
 
 def test_rest_ends_in_the_mode_in_which_it_began() -> None:
     game = nn.ModuleDict({"resting": nn.Dropout().eval(), "playing": nn.Sequential(nn.Dropout())})
-    with hooks.at_rest(game):  # type: ignore[arg-type]
+    with rendering.at_rest(game):  # type: ignore[arg-type]
         assert not any(module.training for module in game.modules())
     assert [module.training for module in game.modules()] == [True, False, True, True]
 

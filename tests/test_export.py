@@ -13,23 +13,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import MODELS, ROOT, TEXT, TINY, compose, fitting, make_trainer, mostly_slow
+from conftest import MODELS, ROOT, TINY, compose, fitting, make_trainer, mostly_slow, of_text
 from torch import Tensor
 
 import gan_cli
 from gan_cli.commands import export
-from gan_cli.commands.sample import (
-    CHUNK,
-    SampleConfig,
-    Statistics,
-    Weights,
-    in_chunks,
-    load_generator,
-)
 from gan_cli.game import Game
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.runs import checkpoint
 from gan_cli.sampling import formats
+from gan_cli.sampling.generator import Statistics, Weights, load_generator
+from gan_cli.training.rendering import CHUNK, in_chunks
 
 Command = Callable[..., tuple[int, str]]
 Save = Callable[..., str]
@@ -60,7 +54,7 @@ def overrides(what: str) -> tuple[str, ...]:
         *fitting(what, "data=digits"),
         *TINY,
         "model.warm_up=null",
-        *(SHORT if what in TEXT else ()),
+        *(SHORT if of_text(what) else ()),
     )
 
 
@@ -198,10 +192,7 @@ def test_the_weights_and_the_statistics_are_those_asked_for(command: Command, sa
             "output=a.pt2",
         )
         assert command("gan-export", *typed)[0] == 0
-        generator = load_generator(
-            SampleConfig(path, weights=Weights(weights), statistics=Statistics(statistics)),
-            Path(path),
-        )
+        generator = load_generator(path, Weights(weights), statistics=Statistics(statistics))
         seen.append(read("a.pt2")[0](generator.drawn(range(CHUNK))))
         assert torch.equal(seen[-1], generator.sample(CHUNK))
     assert not torch.equal(seen[0], seen[1]) and not torch.equal(seen[1], seen[2])
@@ -248,7 +239,7 @@ def test_a_file_tells_how_to_feed_it(save: Save) -> None:
         return {"name": name, "width": width, "law": law}
 
     text, points, roll = (
-        formats.told(gan_cli.load(save(what))) for what in (*TEXT, "points", "swiss_roll")
+        formats.told(gan_cli.load(save(what))) for what in ("wgan_gp_text", "points", "swiss_roll")
     )
     assert (
         text["kind"] == "text"

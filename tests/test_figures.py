@@ -11,9 +11,8 @@ from PIL import Image
 from torch import nn
 
 from gan_cli import registry
-from gan_cli.errors import UserError
 from gan_cli.runs import figures, hooks
-from gan_cli.sweeps import analysis as sweeps
+from gan_cli.runs.finished import find_runs
 
 Command = Callable[..., tuple[int, str]]
 NAMES = sorted(registry.figures.components)
@@ -252,7 +251,7 @@ def test_the_estimate_of_a_lone_critic_is_the_distance_and_a_little(
 # --- sweeps ---------------------------------------------------------------------------------------
 
 
-def test_a_sweep_as_a_table_and_as_one_picture(command: Command, tmp_path: Path) -> None:
+def test_a_sweep_as_a_table_of_medians_and_as_one_picture(command: Command, tmp_path: Path) -> None:
     typed = (
         "data=points",
         "network.width=4",
@@ -267,30 +266,26 @@ def test_a_sweep_as_a_table_and_as_one_picture(command: Command, tmp_path: Path)
         "hydra.sweep.dir=sweep",
     )
     assert command("gan-train", "-m", "model=two_player", *typed)[0] == 0
-    runs = sweeps.cells(tmp_path / "sweep")
-    assert len(runs) == 8 and sweeps.varied(runs) == ["loss", "regularizer"]
-    lines = sweeps.table(tmp_path / "sweep", ["w1", "modes"]).splitlines()
-    assert lines[0] == "| loss | regularizer | w1 | modes |" and len(lines) == 2 + 4
+    runs, _ = find_runs([tmp_path / "sweep"])
+    assert len(runs) == 8
+    medians = ("statistic=median", "scores=[w1,modes]", "best=false", "format=markdown")
+    _, printed = command("gan-compare", "sweep", *medians)
+    lines = printed.splitlines()
+    assert lines[0] == "| loss | regularizer | runs | w1 | modes |" and len(lines) == 2 + 4
     w1 = sorted(
         run.scores["w1"]
         for run in runs
         if (run.typed["loss"], run.typed["regularizer"]) == ("hinge", "r1")
     )
-    (row,) = [line for line in lines if line.startswith("| hinge | r1 |")]
+    (row,) = [line for line in lines if line.startswith("| hinge | r1 | 2 |")]
     assert f"({w1[0]:.3g} to {w1[1]:.3g})" in row
-    image = sweeps.picture(tmp_path / "sweep", rows="loss", columns="regularizer", score="w1")
-    assert image.shape[2] == 3 and image.std() > 5
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no runs in it"):
-        sweeps.table(tmp_path / "empty")
+
+    sides = ("rows=loss", "columns=regularizer", "scores=[w1]", "pictures=samples/*.png")
+    assert command("gan-compare", "sweep", *sides, "output=grid.png")[0] == 0
+    assert np.asarray(Image.open("grid.png")).std() > 5
 
 
-def test_a_sweep_as_curves_and_as_a_table_of_success(
-    command: Command,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_sweep_as_curves_and_as_a_table_of_success(command: Command, tmp_path: Path) -> None:
     typed = (
         "data=points",
         "network.width=4",
@@ -305,23 +300,18 @@ def test_a_sweep_as_curves_and_as_a_table_of_success(
         "hydra.sweep.dir=sweep",
     )
     assert command("gan-train", "-m", *typed)[0] == 0
-    # a run that came to nothing
+    # a run that has logged nothing
     (tmp_path / "sweep" / "optimizer.lr=0.01+seed=2" / "metrics.jsonl").write_text("")
 
-    def tell(*arguments: str) -> str:
-        monkeypatch.setattr("sys.argv", ["sweeps", "sweep", *arguments])
-        sweeps.main()
-        return capsys.readouterr().out
-
-    tell("wasserstein/train", "w1", "--curves", "optimizer.lr", "--output", "curves.png")
+    drawn = ("over=optimizer.lr", "curves=[wasserstein/train,w1]", "output=curves.png")
+    assert command("gan-compare", "sweep", *drawn)[0] == 0
     assert np.asarray(Image.open("curves.png")).std() > 5
-    assert "wasserstein/train" in tell("wasserstein/train").splitlines()[0]
-    lines = tell(
-        "performance/steps_per_second", "--success", "optimizer.lr", "--at", "0", "1e9"
-    ).splitlines()
-    assert lines[2] == "| 0 | 1 | 0 | 1 | 0 |" and lines[3] == "| 1e+09 | 0 | 0 | 0 | 2 |"
-    with pytest.raises(UserError, match="no number was typed for loss"):
-        sweeps.curves(tmp_path / "sweep", "loss", ["w1"])
+    speed = "scores=[performance/steps_per_second]"
+    _, printed = command("gan-compare", "sweep", speed)
+    assert "performance/steps_per_second" in printed.splitlines()[0]
+    counted = ("success=optimizer.lr", speed, "at=[0,1e9]", "format=markdown")
+    _, printed = command("gan-compare", "sweep", *counted)
+    assert printed.splitlines()[2:] == ["| 0 | 1 | 0 | 1 | 0 |", "| 1e+09 | 0 | 0 | 0 | 2 |"]
 
 
 def test_a_random_architecture_is_a_function_of_the_seed() -> None:
@@ -333,8 +323,3 @@ def test_a_random_architecture_is_a_function_of_the_seed() -> None:
             "critic_norm": 2,
             "width": 3,
         }.get(key, 4)
-
-
-def test_the_middle_of_three_seeds_is_shown() -> None:
-    assert sweeps._summary([3.0, 1.0, 2.0]) == "2 (1 to 3)"
-    assert sweeps._summary([2.0, 2.0]) == "2" and sweeps._summary([]) == "-"

@@ -14,7 +14,7 @@ import torch
 from conftest import compose, make_trainer, mostly_slow, start
 from test_resume import RUN, rows, until
 
-from gan_cli.devices.hardware import explain_torch_errors
+from gan_cli.devices.process import explain_torch_errors
 from gan_cli.errors import UserError
 from gan_cli.losses import Wasserstein
 from gan_cli.runs import checkpoint, rundir
@@ -169,13 +169,13 @@ def test_a_run_whose_time_is_up_when_it_diverges_has_failed(command: Command) ->
 
 def test_the_count_of_rollbacks_is_kept_and_changes_what_is_drawn(tmp_path: Path) -> None:
     first, second, third = (make_trainer(*RUN[:4]) for _ in range(3))
-    second.reseed(1)
+    second.roll_back(1, 0.0)
     third.load_state_dict(second.state_dict())
     assert (
-        first.luck == first.seed
+        first.effective_seed == first.seed
         and len({trainer.effective_seed for trainer in (first, second)}) == 2
     )
-    assert third.rollbacks == 1 and third.luck == second.luck
+    assert third.rollbacks == 1 and third.effective_seed == second.effective_seed
     orders = [trainer.batches.next_rows() for trainer in (first, second, third)]
     assert not torch.equal(orders[0], orders[1]) and torch.equal(orders[1], orders[2])
     for trainer in (first, second, third):
@@ -191,7 +191,7 @@ def test_a_diagnostic_that_is_not_finite_is_left_out_of_the_row(
 
     observe = TwoPlayer.diagnostics
     monkeypatch.setattr(
-        TwoPlayer, "observe", lambda self, *sets: {**observe(self, *sets), "odd": -ONE / 0}
+        TwoPlayer, "diagnostics", lambda self, *sets: {**observe(self, *sets), "odd": -ONE / 0}
     )
     code, printed = command("gan-train", *RUN, "steps=5", "hydra.run.dir=run")
     assert code == 0 and "step 5: odd: not finite on held-out data, not recorded" in printed
@@ -237,8 +237,8 @@ def test_counting_weights_loads_no_compiler() -> None:
     """It would take two seconds of every start; torch loads it where it draws numbers for tensors
     without memory."""
     code = (
-        "import sys; from conftest import MODELS, compose, fitting, make_trainer; from gan_cli "
-        "import build\n"
+        "import sys; from conftest import MODELS, compose, fitting, make_trainer\n"
+        "from gan_cli.training import build\n"
         "from gan_cli import registry\n"
         "for model in MODELS:\n"
         "    config = compose(*fitting(model, 'data=digits'))\n"

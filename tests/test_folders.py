@@ -25,7 +25,7 @@ from gan_cli.data.folder import ImageFolder, usual_size
 from gan_cli.data.listing import listing
 from gan_cli.errors import UserError
 from gan_cli.reading import images as decoding
-from gan_cli.reports import charts
+from gan_cli.reports import grids
 
 Command = Callable[..., tuple[int, str]]
 
@@ -211,19 +211,19 @@ def test_files_are_read_by_what_they_hold_and_only_of_some_formats(
         and ("1 cannot be read" in data.note) != good
     )
     if good:
-        charts.readable(tmp_path / "0.png")
+        grids.read_pixels(tmp_path / "0.png")
     else:
         with pytest.raises(UserError, match="holds no image of a format that is read here"):
-            charts.readable(tmp_path / "0.png")
+            grids.read_pixels(tmp_path / "0.png")
 
 
 def test_a_very_large_picture_of_a_run_is_drawn_smaller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain_images(tmp_path, 1, 90, side=100)
-    assert charts.readable(tmp_path / "0.png").shape == (100, 100, 3)
-    monkeypatch.setattr(charts, "WIDEST", 30)
-    small = charts.readable(tmp_path / "0.png")
+    assert grids.read_pixels(tmp_path / "0.png").shape == (100, 100, 3)
+    monkeypatch.setattr(grids, "LARGEST_SIDE", 30)
+    small = grids.read_pixels(tmp_path / "0.png")
     assert small.shape == (25, 25, 3) and np.all(small == 90)
 
 
@@ -311,7 +311,7 @@ def test_whatever_a_decoder_raises_costs_its_image(
     data = ImageFolder(str(tmp_path), image_size=8, unreadable=0.5, heldout=0.5)
     assert len(data.train["x"]) + len(data.heldout["x"]) == 3 and "1 cannot be read" in data.note
     with pytest.raises(UserError, match=r"bad\.png: cannot be read as a picture"):
-        charts.readable(tmp_path / "bad.png")
+        grids.read_pixels(tmp_path / "bad.png")
 
 
 def test_pipes_devices_and_circles_are_passed_over(tmp_path: Path) -> None:

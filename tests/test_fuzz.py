@@ -18,10 +18,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from gan_cli.commands import mistakes
-from gan_cli.config.check import GROUPS, options
+from gan_cli.config.options import options
+from gan_cli.config.schema import GROUPS
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.runs import checkpoint
-from gan_cli.training.build import load_game
+from gan_cli.runs.restore import load_game
 
 FIXTURE = Path(__file__).parent / "fixtures" / "format_1.pt"
 GOOD = FIXTURE.read_bytes()
@@ -444,6 +445,6 @@ def test_a_file_of_every_past_format_is_read(version: int, tmp_path: Path) -> No
         "data.size=200",
     )
     trainer.load_state_dict(state)
-    assert trainer.step == 3 and trainer.rollbacks == 0 and trainer.scores == {}
+    assert trainer.step == 3 and trainer.rollbacks == 0 and trainer.scoreboard.scores == {}
     trainer.play_round()
     assert read(path.read_bytes(), Path("bad.pt")) == "good"

@@ -54,6 +54,19 @@ REFUSED = [
         ("model=aae", "augmentation=diff_augment"),
         "augmentation=diff_augment: model=aae does not use one",
     ),
+    (
+        ("model=gan", "network=dcgan", "data=points"),
+        "network=dcgan: its generator is for data of the kind image, and data=points is of the "
+        "kind points",
+    ),
+    (
+        ("model=infogan", "network=affine", "model.latent=64", "data=digits"),
+        "network.discriminator: has no features, which model=infogan looks at",
+    ),
+    (
+        ("model=progan", "network=dcgan", "data=digits"),
+        "network.generator: does not grow",
+    ),
 ]
 """Lines that a guard refuses, and what it says. All guards are among them."""
 
@@ -107,6 +120,7 @@ OTHERS = [
         "batch_size=1",
     ),
     (*WGAN_GP, "regularizer.clip=0.01", "model.critic_norm=batch"),
+    ("model=gan", "data=points", "network=mlp", "network.generator.name=text_resnet"),
 ]
 
 

@@ -21,12 +21,11 @@ from test_compare import fake
 from gan_cli.data.dataset import Spec
 from gan_cli.errors import UserError
 from gan_cli.reading.safe_yaml import read_yaml
-from gan_cli.reports import tables
+from gan_cli.reports import formats, groups, tables
 from gan_cli.runs import checkpoint, rundir
 from gan_cli.runs import finished as runs
 from gan_cli.runs import summary as report
-from gan_cli.sweeps import analysis as sweeps
-from gan_cli.training.build import load_game
+from gan_cli.runs.restore import load_game
 
 Command = Callable[..., tuple[int, str]]
 PATIENCE = 20  # seconds for a file, on a busy machine
@@ -232,7 +231,7 @@ def test_one_bad_file_costs_its_run_and_not_the_comparison(
     assert f"{path}: cannot be read (" in printed or (name == "run.json" and kind == "loop"), (
         printed
     )
-    assert [run.folder for run in runs.found([Path("all")])[0]] == [good]
+    assert [run.folder for run in runs.find_runs([Path("all")])[0]] == [good]
 
 
 def test_a_link_out_of_a_run_brings_nothing_onto_the_page(command: Command) -> None:
@@ -338,10 +337,8 @@ def test_a_card_says_nothing_that_cannot_be(tmp_path: Path) -> None:
     for odd in ODD_CARDS:
         (folder / "run.json").write_text(json.dumps(usual | odd))
         rundir.find(tmp_path, None, 10**6, 1.0)
-        printed = (
-            report.summary(folder)
-            + sweeps.table(folder)
-            + tables.terminal(tables.build_table(runs.grouped(runs.found([folder])[0])))
+        printed = report.summary(folder) + formats.render_terminal(
+            tables.build_table(groups.group_runs(runs.find_runs([folder])[0])).to_sheet()
         )
         assert not set(EVIL) & set(printed) - set("]0;owned<b>"), odd
 
@@ -368,7 +365,7 @@ def test_what_a_run_says_is_plain_in_every_format(command: Command) -> None:
         )
         with (folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps({"step": 400, f"metrics/{EVIL}": 1.0}) + "\n")
-    for kind in tables.FORMATS:
+    for kind in formats.FORMATS:
         code, printed = command(
             "gan-compare", "all", f"format={kind}", f"scores=[w1,metrics/{EVIL}]"
         )

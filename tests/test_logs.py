@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ import torch
 from conftest import make_trainer
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tqdm import tqdm
 
 from gan_cli import pictures
 from gan_cli.data.dataset import Spec
+from gan_cli.runs import progress
 from gan_cli.runs.hooks import Logs
 from gan_cli.runs.progress import Progress
-from gan_cli.runs.recorder import Recorder
+from gan_cli.runs.recorder import Recorder, _Board
 
 Command = Callable[..., tuple[int, str]]
 QUICK = (
@@ -154,23 +157,44 @@ def test_a_torn_row_is_nobodys_business(tmp_path: Path, torn: str) -> None:
 
 
 def test_a_tensorboard_that_fails_is_opened_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorder = Recorder(tmp_path, 0)
-    for step in range(1, 5):
-        recorder.scalars({"a": step / 4})
-        recorder.flush(step, 0.0)
-        if step == 2:
-            recorder._board._writer.file_writer.event_writer._async_writer._worker.exception = (
-                OSError(28, "No space")
-            )
+    """No event of step 3 can be written, nor can the head of another file."""
+    recorder, honest, failing = Recorder(tmp_path, 0), io.FileIO.write, [False]
+
+    class Full(io.FileIO):
+        def write(self, content: Any) -> int:
+            if failing[0]:
+                raise OSError(28, "No space")
+            return honest(self, content)
+
+    monkeypatch.setattr("gan_cli.files.FileIO", Full)
+    recorder._board = _Board(tmp_path / "tensorboard", 0)
+    for step in range(1, 6):
+        failing[0] = step == 3
+        recorder.board("add_scalar", "a", step / 4, step)
+        recorder.board("flush")
+        recorder.board("add_scalar", "b", 0.0, step)
     recorder.close()
     assert (
         caplog.text.count("TensorBoard's file could not be written (No space); training goes on")
         == 1
     )
     seen = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("a")
-    assert {1, 2, 4} <= {event.step for event in seen}
+    assert [event.step for event in seen] == [1, 2, 4, 5]
+    assert all(path.stat().st_size for path in (tmp_path / "tensorboard").iterdir())
+
+
+def test_a_resumed_run_hides_the_later_steps_of_the_run_before(tmp_path: Path) -> None:
+    for first, value in ((1, 0.0), (3, 1.0)):
+        recorder = Recorder(tmp_path, first - 1)
+        for step in range(first, 5):
+            recorder.scalars({"a": value})
+            recorder.flush(step, 0.0)
+        recorder.close()
+        time.sleep(1.1)  # event files are read in the order of their seconds
+    seen = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("a")
+    assert [(event.step, event.value) for event in seen] == [(1, 0), (2, 0), (3, 1), (4, 1)]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -247,3 +271,10 @@ def test_a_live_line_on_a_terminal(tmp_path: Path) -> None:
     bars = [part for part in printed.decode().split("\r") if "%|" in part]
     assert bars[0].startswith("  0%") and bars[-1].startswith("100%") and "step 400/400" in bars[-1]
     assert any("left, until" in bar and "wasserstein/train" in bar for bar in bars)
+
+
+def test_the_bar_leaves_the_lock_of_other_bars_alone() -> None:
+    before = tqdm.get_lock()
+    bar = progress._bar(total=1.0, file=io.StringIO())
+    bar.close()
+    assert tqdm.get_lock() is before and type(bar).get_lock() is not before

@@ -16,9 +16,10 @@ from PIL import Image
 
 import gan_cli
 from gan_cli import pictures
-from gan_cli.commands.sample import DRAWN, READ_BY, SUFFIXES, Mode, SampleConfig, refuse_unread
 from gan_cli.errors import UserError
 from gan_cli.sampling.generator import Generator
+from gan_cli.sampling.options import DRAWN, READ_BY, Mode, SampleConfig, refuse_unread
+from gan_cli.sampling.output import SUFFIXES
 
 Command = Callable[..., tuple[int, str]]
 MADE = {

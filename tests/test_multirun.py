@@ -3,6 +3,7 @@ searches."""
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,10 +17,12 @@ import yaml
 from conftest import start
 
 from gan_cli import files
-from gan_cli.commands import train
+from gan_cli.commands import compare, train
+from gan_cli.commands.keys import parse
 from gan_cli.errors import UserError
 from gan_cli.runs import rundir
 from gan_cli.sweeps import multirun
+from gan_cli.sweeps.__main__ import translate
 
 Command = Callable[..., tuple[int, str]]
 QUICK = (
@@ -157,10 +160,9 @@ def test_a_stop_before_the_first_round_leaves_what_was_handed_out(tmp_path: Path
         assert folder.exists() == handed_out
 
 
-def test_a_folder_without_a_sweep_is_said(tmp_path: Path) -> None:
-    shown = [sys.executable, "-m", "gan_cli.sweeps.analysis", "nowhere", "--cells"]
-    done = subprocess.run(shown, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 1 and "nowhere: no sweep lies there" in done.stderr
+def test_a_folder_without_a_sweep_is_said(command: Command) -> None:
+    code, printed = command("gan-compare", "nowhere", "cells=true")
+    assert code == 2 and "nowhere: no sweep lies there; name the folder of a sweep" in printed
 
 
 def test_a_sweep_whose_cells_all_failed_keeps_why(command: Command, tmp_path: Path) -> None:
@@ -189,9 +191,41 @@ def test_larger_is_better_for_some_objectives(tmp_path: Path) -> None:
 
 def test_the_table_on_demand(command: Command, tmp_path: Path) -> None:
     command("gan-train", "-m", "hydra.sweep.dir=sweep", "seed=1,2", *QUICK, "steps=2")
-    shown = [sys.executable, "-m", "gan_cli.sweeps.analysis", "sweep", "--cells"]
-    done = subprocess.run(shown, capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout.strip() == multirun.summary(tmp_path / "sweep").replace(f"{tmp_path}/", "")
+    _, printed = command("gan-compare", "sweep", "cells=true")
+    assert printed.strip() == multirun.summary(tmp_path / "sweep").replace(f"{tmp_path}/", "")
+
+
+OLD_CALLS = {
+    "": "outputs/sweeps/FOLDER",
+    "x --nothing": "outputs/sweeps/FOLDER",
+    "x --cells": "x cells=true",
+    "x": "x 'scores=[all]' statistic=median best=false format=markdown",
+    "x w1 modes": "x 'scores=[w1,modes]' statistic=median best=false format=markdown",
+    "x a b --curves k --output f.png": "x over=k 'curves=[a,b]' statistic=median output=f.png",
+    "x a --grid k l": "x rows=k columns=l 'scores=[a]' output=sweep.png",
+    "x --grid k l --pattern *.png": "x rows=k columns=l 'pictures=*.png' output=sweep.png",
+    "x a --success k --at 3 4": "x success=k 'scores=[a]' 'at=[3,4]' format=markdown",
+    "x --success k": "x success=k 'scores=[NAME]' format=markdown",
+}
+"""Arguments of the former command, and the line of gan-compare that does the same."""
+
+
+@pytest.mark.parametrize("module", ["gan_cli.sweeps", "gan_cli.sweeps.analysis"])
+def test_the_former_command_names_the_new_one(module: str) -> None:
+    shown = [sys.executable, "-m", module, "a b", "w1", "--success", "loss"]
+    done = subprocess.run(shown, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr == (
+        "gan_cli.sweeps: gan-compare reads sweeps; type "
+        "gan-compare 'a b' success=loss 'scores=[w1]' format=markdown\n"
+    )
+
+
+@pytest.mark.parametrize(("typed", "line"), OLD_CALLS.items())
+def test_every_use_of_the_former_command_is_translated(typed: str, line: str) -> None:
+    arguments = translate(typed.split())
+    assert shlex.join(arguments) == line
+    keys = [item for item in arguments if "=" in item]
+    assert isinstance(parse(compare.CompareConfig, keys), compare.CompareConfig)
 
 
 def test_a_sweep_that_is_being_played_is_not_played_twice(command: Command, tmp_path: Path) -> None:

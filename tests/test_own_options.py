@@ -9,7 +9,7 @@ from conftest import compose
 
 from gan_cli.commands import help
 from gan_cli.config import own_options as own
-from gan_cli.config.check import groups, options
+from gan_cli.config.options import groups, options
 from gan_cli.errors import UserError
 
 Command = Callable[..., tuple[int, str]]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gan_cli import noise, registry
 from gan_cli.augmentations import InstanceNoise
-from gan_cli.config.check import option
+from gan_cli.config.options import option
 from gan_cli.losses import Wasserstein
 from gan_cli.regularizers import FiniteDifference, GradientPenalty
 

@@ -12,8 +12,9 @@ import pytest
 from conftest import MODELS, ROOT, TINY, compose, fitting, make_trainer, mostly_slow
 
 from gan_cli import registry
+from gan_cli.config.roles import role_networks
 from gan_cli.errors import UserError
-from gan_cli.training import build, contracts
+from gan_cli.training import contracts
 
 Command = Callable[..., tuple[int, str]]
 QUICK = (
@@ -541,10 +542,23 @@ def test_the_packages_own_games_and_networks_keep_their_word(model: str) -> None
     trainer = make_trainer(*fitting(model, "data=points"), *TINY)
     spec = trainer.batches.dataset.spec
     shapes = type(trainer.game).shapes(spec, config["model"])
-    for attribute, (role, node) in build.role_networks(config).items():
+    for attribute, (role, node) in role_networks(config).items():
         contracts.network(
             trainer.game.get_submodule(attribute), node["name"], role, shapes[attribute]
         )
     contracts.rendered(trainer.game, spec, model)
     trainer.terms_fn = contracts.turns(trainer.terms_fn, model)
     trainer.play_round()
+
+
+def test_components_are_scanned_once_for_each_set_of_plug_ins(tmp_path: Path) -> None:
+    before = registry.losses.components
+    assert registry.losses.components is before and "mine" not in before
+    (tmp_path / "one.py").write_text(
+        "from gan_cli.registry import losses\n\n\n@losses.register('mine')\nclass Mine:\n    pass\n"
+    )
+    registry.add_plugin(str(tmp_path / "one.py"))
+    after = registry.losses.components
+    assert "mine" in after and registry.losses.components is after
+    registry.PLUGINS.clear()
+    assert "mine" not in registry.losses.components

@@ -25,7 +25,7 @@ from gan_cli.networks.progressive import (
     grown,
     halved,
 )
-from gan_cli.runs import hooks
+from gan_cli.training.ema import EMA
 
 SHAPE = (3, 32, 32)
 Command = Callable[..., tuple[int, str]]
@@ -202,7 +202,7 @@ def test_a_run_that_grows_is_continued_and_drawn_at_its_stage(
     trainer, other = (make_trainer(*options, "model.growth=1") for _ in range(2))
     for _ in range(6):
         trainer.play_round()
-        hooks.EMA().after_round(trainer)
+        EMA().after_round(trainer)
     assert trainer.game.G.stage == trainer.ema.get_submodule("G").stage == 0.25  # type: ignore[union-attr]
     other.load_state_dict(trainer.state_dict())
     z = torch.randn(3, 128)

@@ -21,7 +21,8 @@ import yaml
 from conftest import compose, mostly_slow, start
 from test_zoo import assert_same_state
 
-from gan_cli.config.check import fingerprint
+from gan_cli.config import check
+from gan_cli.config.identity import fingerprint
 from gan_cli.errors import UserError
 from gan_cli.registry import Registry
 from gan_cli.runs import checkpoint, hooks, rundir
@@ -193,8 +194,8 @@ def test_submitit_puts_a_noticed_run_into_the_queue_again(tmp_path: Path) -> Non
 
 def test_a_second_ctrl_c_quits_at_once_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     code = (
-        "import time\nfrom gan_cli import hooks\nfrom gan_cli.main import train\n"
-        "hooks.EMA.after_round = lambda self, trainer: time.sleep(0 if trainer.step < 3 else "
+        "import time\nfrom gan_cli.training.ema import EMA\nfrom gan_cli.main import train\n"
+        "EMA.after_round = lambda self, trainer: time.sleep(0 if trainer.step < 3 else "
         "60)\ntrain()"
     )
     typed = [*RUN, "steps=1000", "checkpoint_every=1", "hydra.run.dir=run"]
@@ -423,7 +424,8 @@ def test_an_option_that_a_later_version_adds_does_not_change_the_fingerprint(
     def with_later(registry: Registry, name: str, path: str) -> dict[str, Any]:
         return {**arguments(registry, name, path), "later": (int, 0)}
 
-    monkeypatch.setattr(Registry, "settable", with_later)
+    monkeypatch.setattr(Registry, "options", with_later)
+    monkeypatch.setattr(check, "_remembered", check._remembered.__wrapped__)
     later = compose("data=points", "model=wgan_gp")
     assert later["loss"]["later"] == 0 and later["network"]["generator"]["later"] == 0
     assert fingerprint(later) == before != other

@@ -26,6 +26,7 @@ from gan_cli.games.two_player import TwoPlayer
 from gan_cli.networks import layers
 from gan_cli.runs import hooks
 from gan_cli.training import shards
+from gan_cli.training.ema import EMA
 from gan_cli.training.shards import Shards
 
 Command = Callable[..., tuple[int, str]]
@@ -47,7 +48,7 @@ def test_the_average_forgets_the_initial_networks(rounds: int) -> None:
     for weight in trainer.ema.get_submodule("G").parameters():
         weight.data.fill_(0.0)
     for trainer.step in range(1, rounds + 1):
-        hooks.EMA().after_round(trainer)
+        EMA().after_round(trainer)
     left = 0.5 ** sum(1 / (0.05 * t) for t in range(1, rounds + 1))
     (weight, *_) = trainer.ema.get_submodule("G").parameters()
     assert weight.flatten()[0].item() == pytest.approx(1 - left, abs=1e-6) and left < 1e-5
@@ -76,12 +77,12 @@ def test_statistics_of_the_average_go_with_its_weights() -> None:
     layer.running_mean.fill_(4.0)
     kept.running_mean.zero_()
     layer.num_batches_tracked.fill_(7)
-    hooks.EMA().after_round(trainer)
+    EMA().after_round(trainer)
     assert kept.running_mean.unique().tolist() == [2.0] and kept.num_batches_tracked.item() == 7
 
     growing = make_trainer("data=digits", "model=progan", "network.width=4")
     growing.game.get_submodule("G").stage.fill_(0.25)
-    hooks.EMA().after_round(growing)
+    EMA().after_round(growing)
     assert growing.ema.get_submodule("G").stage.item() == 0.25  # type: ignore[union-attr]
 
 
@@ -100,7 +101,9 @@ def at_half_of_its_time(*overrides: str) -> Any:
 def test_schedules_growth_and_annealing_follow_the_time_that_ends_a_run() -> None:
     trainer = at_half_of_its_time("schedule=linear", "model=wgan_gp", "augmentation=instance_noise")
     for name, optimizer in trainer.optimizers.items():
-        assert optimizer.param_groups[0]["lr"] == pytest.approx(trainer._base_rates[name][0] / 2)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(
+            trainer._learning_rates._base[name][0] / 2
+        )
     assert trainer.game.T.sigma.item() == pytest.approx(0.05)
     grown = at_half_of_its_time("model=progan", "model.growth=0.5")
     assert grown.game.G.stage.item() == grown.game.G.scales - 1
@@ -109,7 +112,7 @@ def test_schedules_growth_and_annealing_follow_the_time_that_ends_a_run() -> Non
 def test_what_counts_rounds_of_its_own_does_not_follow_the_time() -> None:
     trainer = at_half_of_its_time("schedule=linear", "schedule.total=100", "model=wgan_gp")
     assert trainer.optimizers["generator"].param_groups[0]["lr"] == pytest.approx(
-        trainer._base_rates["generator"][0] * 0.97
+        trainer._learning_rates._base["generator"][0] * 0.97
     )
     with pytest.raises(UserError, match="type both, or none"):
         at_half_of_its_time("model=progan", "augmentation=instance_noise", "augmentation.total=50")
@@ -349,7 +352,8 @@ def test_a_closed_terminal_lets_a_run_save(tmp_path: Path) -> None:
 
 def test_under_nohup_a_closed_terminal_is_ignored() -> None:
     code = (
-        "from gan_cli import processes; import signal; print(signal.SIGHUP in processes.STOPPING)"
+        "import signal; from gan_cli.devices import signals; "
+        "print(signal.SIGHUP in signals.STOPPING)"
     )
     ignoring = [
         sys.executable,

@@ -28,6 +28,7 @@ from gan_cli.metrics.scoring import scored
 from gan_cli.runs import hooks
 from gan_cli.runs.scores import Scores
 from gan_cli.sweeps import multirun
+from gan_cli.training import rendering
 
 Command = Callable[..., tuple[int, str]]
 CPU = torch.device("cpu")
@@ -236,7 +237,7 @@ def test_no_more_of_the_data_is_decoded_than_is_looked_at(
     metric = registry.metrics.build(
         {"name": "classifier", "n": 450}, "metrics", dataset=dataset, device=CPU
     )
-    hooks.own_scores(trainer.game, decoded.heldout_of(dataset))
+    rendering.own_scores(trainer.game, decoded.heldout_of(dataset))
     assert metric.samples == 450 and most and max(most) <= 100
 
 
@@ -506,5 +507,5 @@ def test_a_score_that_is_no_number_is_never_the_best(monkeypatch: pytest.MonkeyP
     bests = []
     for trainer.step in range(1, 6):
         hook.after_round(trainer)
-        bests.append((trainer.best, hook.improved_at))
+        bests.append((trainer.scoreboard.best, trainer.scoreboard.improved_at))
     assert bests == [(None, -1), (3.0, 2), (3.0, 2), (2.0, 4), (2.0, 4)]

@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import MODELS, TINY, compose, fitting, make_trainer
+from conftest import MODELS, TINY, compose, fitting, make_trainer, tiny
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gan_cli import registry
 from gan_cli.benchmarks import loops, speed
 from gan_cli.commands import bench
-from gan_cli.config.check import differences, fingerprint
+from gan_cli.config.identity import differences, fingerprint
 from gan_cli.devices import hardware
+from gan_cli.devices.process import keep_memory
 from gan_cli.errors import UserError
 from gan_cli.networks import dcgan, layers, mlp, resnet
 from gan_cli.regularizers import GradientPenalty, _sum_of_scores
@@ -33,15 +34,12 @@ CPU = torch.device("cpu")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-def tiny(model: str, data: str, *more: str) -> Trainer:
-    return make_trainer(*fitting(model, f"data={data}"), *TINY, "model.warm_up=null", *more)
-
-
 # --- no turn waits for the device -----------------------------------------------------------------
 
 
-class _Waits(TorchDispatchMode):
-    """Refuses operations whose result, or its shape, the host must read."""
+class Waits(TorchDispatchMode):
+    """Refuses operations whose result, or its shape, the host must read: a turn waits for no
+    device. tests/test_zoo.py plays every model under it."""
 
     WAITING = (
         "_local_scalar_dense",
@@ -59,21 +57,13 @@ class _Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_no_turn_waits_for_the_device(model: str) -> None:
-    trainer = tiny(model, "digits")
-    trainer.play_round()  # what is prepared once may wait
-    with _Waits():
-        trainer.play_round()
-
-
 def test_a_turn_that_waits_is_found() -> None:
     trainer = tiny("gan", "points")
     forward = trainer.terms_fn
     trainer.terms_fn = lambda turn, batch: {
         k: v + float(v) for k, v in forward(turn, batch).items()
     }
-    with _Waits(), pytest.raises(AssertionError, match="a turn waits for"):
+    with Waits(), pytest.raises(AssertionError, match="a turn waits for"):
         trainer.play_round()
 
 
@@ -350,7 +340,8 @@ def test_what_a_turn_frees_serves_the_next() -> None:
     code = """
 import resource, torch
 from gan_cli.devices import hardware
-hardware.keep_memory()
+from gan_cli.devices.process import keep_memory
+process.keep_memory()
 for i in range(8):
     began = resource.getrusage(resource.RUSAGE_SELF).ru_minflt if i == 4 else i and began
     pieces = [torch.empty(2**22).fill_(0) for _ in range(8)]  # of 16 MiB
@@ -364,7 +355,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - began)
 
 def test_where_the_library_cannot_be_told_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
-    hardware.keep_memory()
+    keep_memory()
 
 
 # --- what `auto` chooses --------------------------------------------------------------------------
@@ -520,6 +511,20 @@ def test_a_race_compares_within_its_heats(monkeypatch: pytest.MonkeyPatch) -> No
     race = speed.Race({"ours": player(0.1), "other": player(0.3)}, CPU).run(3)
     assert race.ratio("other", "ours") == pytest.approx({"median": 3, "least": 3, "most": 3})
     assert race.rounds("ours") == 10 and race.seconds_a_round("other") == pytest.approx(0.3)
+
+
+def test_replaced_attributes_are_restored() -> None:
+    class Base:
+        value = 1
+
+    class Derived(Base):
+        other = 2
+
+    instance = Derived()
+    with speed.replaced(instance, value=3), speed.replaced(Derived, value=4, other=5):
+        assert (instance.value, Derived.value, Derived.other) == (3, 4, 5)
+    assert (instance.value, Derived.other) == (1, 2)
+    assert not vars(instance) and "value" not in vars(Derived)
 
 
 def test_the_floor_counts_the_arithmetic_of_a_round() -> None:

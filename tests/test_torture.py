@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MODELS, TEXT, UNAVERAGED, fitting, mostly_slow, start
+from conftest import MODELS, averages, fitting, mostly_slow, of_text, start
 from PIL import Image
 from test_resume import until
 from test_zoo import assert_same_state
@@ -87,9 +87,9 @@ def torture(
 
 
 def arguments(model: str) -> tuple[str, ...]:
-    if model in UNAVERAGED:
+    if not averages(model):
         return (*fitting(model, "data=points"), *(item for item in RUN if "ema" not in item))
-    if model in TEXT:
+    if of_text(model):
         return (*fitting(model), "network.blocks=1", "model.repeat.discriminator=1", *RUN)
     few = ("data.size=1000",) if "data=points" in fitting(model, "data=points") else ()
     return (*fitting(model, "data=points"), *few, *RUN)

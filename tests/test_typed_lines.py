@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from gan_cli import registry
-from gan_cli.commands.mistakes import known_keys
-from gan_cli.config.check import GROUPS, options
+from gan_cli.config.options import options
+from gan_cli.config.schema import GROUPS
+from gan_cli.config.unknown import known_keys
 from gan_cli.synonyms import NONE, WORDS
 
 Command = Callable[..., tuple[int, str]]
@@ -33,7 +34,7 @@ KEYS = {
     "gan-explore": "checkpoint port weights plugins",
     "gan-export": "checkpoint output weights plugins",
     "gan-list": "format",
-    "gan-compare": "output curves title",
+    "gan-compare": "output curves over by statistic success at best pictures cells title",
 }
 VALUES = [
     "",

@@ -13,11 +13,12 @@ from PIL import Image
 
 import gan_cli
 from gan_cli import pictures
-from gan_cli.commands.sample import SampleConfig, spans_of
 from gan_cli.data.digits import Digits
 from gan_cli.errors import UserError
 from gan_cli.games.two_player import batch_norms
-from gan_cli.sampling import walks
+from gan_cli.sampling import modes, walks
+from gan_cli.sampling.generator import estimate_statistics
+from gan_cli.sampling.options import SampleConfig, spans_of
 
 Command = Callable[..., tuple[int, str]]
 QUICK = (
@@ -102,11 +103,11 @@ def test_classes_are_neither_walked_through_nor_truncated() -> None:
 def test_the_nearest_training_sample_of_a_training_sample_is_itself() -> None:
     data = Digits()
     samples = data.decode({"x": data.train["x"][[5, 900]]})["x"]
-    found, distances = walks.nearest(samples, data)
+    found, distances = modes.nearest(samples, data)
     assert found.shape == (2, 5, 1, 8, 8) and torch.equal(found[:, 0], samples)
     assert distances[:, 0].abs().max() < 1e-2 and (distances.diff(dim=1) >= 0).all()
     moved = samples + 0.01
-    _, near = walks.nearest(moved, data, 1)
+    _, near = modes.nearest(moved, data, 1)
     torch.testing.assert_close(near[:, 0], torch.full((2,), 0.01 * 8), rtol=1e-2, atol=0)
 
 
@@ -193,7 +194,7 @@ def test_statistics_are_those_of_fresh_batches(trained: Command) -> None:
     batch."""
     generator = gan_cli.load("run")
     saved = generator.sample(4)
-    walks.estimate_statistics(generator, batches=20)
+    estimate_statistics(generator, batches=20)
     (layer, *_) = batch_norms(generator.game)
     seen: list[torch.Tensor] = []
     layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))

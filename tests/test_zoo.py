@@ -1,6 +1,7 @@
 """The laws of every game, over every file in configs/model."""
 
 import copy
+import functools
 import itertools
 from pathlib import Path
 from random import Random
@@ -10,40 +11,36 @@ import numpy as np
 import pytest
 import torch
 from conftest import (
-    LABELLED,
     MODELS,
-    NOT_OF_POINTS,
     ROOT,
-    TEXT,
     TINY,
-    UNAVERAGED,
+    averages,
     compose,
+    facts,
     fitting,
     make_trainer,
+    of_text,
+    takes,
+    tiny,
+    trainer_of,
+    written,
 )
+from test_speed import Waits
 
 from gan_cli import noise
 from gan_cli.errors import UserError
+from gan_cli.game import Turn
 from gan_cli.regularizers import input_gradient
-from gan_cli.runs import hooks
+from gan_cli.training import rendering
+from gan_cli.training.ema import EMA
 from gan_cli.training.trainer import Trainer
 
 CASES = [
     (model, data)
     for model in MODELS
     for data in ("digits", "points")
-    if (model, data) not in {(m, "points") for m in (*TEXT, *NOT_OF_POINTS)}
+    if data == "digits" or takes(model, data)
 ]
-
-
-def tiny(model: str, data: str, *more: str) -> Trainer:
-    warm_up = () if "warm_up" in more else ("model.warm_up=null",)
-    return make_trainer(
-        *fitting(model, f"data={data}"),
-        *TINY,
-        *warm_up,
-        *(item for item in more if item != "warm_up"),
-    )
 
 
 def parameters(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -61,161 +58,160 @@ def state_entries(state: object, path: str = "") -> dict[str, object]:
     return {key: value for pair in pairs for key, value in pair.items()}
 
 
-def assert_same_state(a: dict[str, object], b: dict[str, object]) -> None:
-    """Bit for bit, but for the seconds."""
+def assert_same_state(a: dict[str, object], b: dict[str, object], law: str = "they differ") -> None:
+    """Bit for bit, but for the seconds; `law` is what is said where it does not hold."""
     first, second = state_entries(a), state_entries(b)
-    assert first.keys() == second.keys()
+    assert first.keys() == second.keys(), law
     for key, value in first.items():
         if isinstance(value, torch.Tensor):
-            assert torch.equal(value, second[key]), key  # type: ignore[arg-type]
+            assert torch.equal(value, second[key]), f"{law}: {key}"  # type: ignore[arg-type]
         elif key != "/seconds":
-            assert value == second[key], key
+            assert value == second[key], f"{law}: {key}"
 
 
 @pytest.mark.parametrize(("model", "data"), CASES)
-def test_only_the_moved_networks_learn(model: str, data: str) -> None:
+def test_the_laws_of_a_round(model: str, data: str) -> None:
+    """Of one trainer: the order of play; in each turn only the moved networks learn, all of each,
+    and no gradient is left in the others; no turn waits for the device; samples have the shape and
+    the range of the data."""
     trainer = tiny(model, data)
+    assert_order_of_play(trainer)
     trainer.game.train()
     for turn in trainer.game.turns(1):
-        before = parameters(trainer)
-        trainer.take_turn(turn, trainer.batches.next_rows())
-        for term in trainer.terms[turn.player.name].values():
-            assert term.dim() == 0 and term.isfinite()
-        for name, value in trainer.game.named_parameters():
-            if name.split(".")[0] in turn.player.moves:
-                # of coarser scales
-                assert value.grad is not None or ".colours." in name, f"{name} got no gradient"
-            else:
-                assert torch.equal(value, before[name]), (
-                    f"{name} moved in the turn of {turn.player.name}"
-                )
-        trainer.game.zero_grad()
-        assert any(
-            not torch.equal(value, before[name]) for name, value in parameters(trainer).items()
-        )
+        assert_only_the_moved_learn(trainer, turn)
+    trainer.play_round()  # what is prepared once may wait
+    with Waits():
+        trainer.play_round()
+    if trainer.game.renders:
+        spec = trainer.batches.dataset.spec
+        samples = rendering.render(trainer.game, rendering.fixed_latents(trainer.game, 5))
+        assert samples.shape == (5, *spec.shape), "samples have another shape than the data"
+        assert samples.isfinite().all(), "samples are not finite"
+        if spec.bounded:
+            assert samples.abs().max() <= 1, "samples leave the range of the data"
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_a_turn_leaves_no_gradient_in_the_others(model: str) -> None:
-    trainer = tiny(model, "digits")
-    for turn in trainer.game.turns(1):
-        trainer.game.zero_grad()
-        trainer.take_turn(turn, trainer.batches.next_rows())
-        for name, value in trainer.game.named_parameters():
-            assert name.split(".")[0] in turn.player.moves or value.grad is None
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_the_order_of_play(model: str) -> None:
-    game = tiny(model, "points").game
+def assert_order_of_play(trainer: Trainer) -> None:
+    game = trainer.game
     names = [turn.player.name for turn in game.turns(1_000_001)]
-    assert names == [name for name in game.players for _ in range(game.repeat[name])]
-    assert set(names) == set(game.players)
+    written = [name for name in game.players for _ in range(game.repeat[name])]
+    assert names == written and set(names) == set(game.players), "the order of play is another one"
+
+
+def assert_only_the_moved_learn(trainer: Trainer, turn: Turn) -> None:
+    """In this turn; and its terms are finite scalars."""
+    player, before = turn.player, parameters(trainer)
+    trainer.game.zero_grad()
+    trainer.take_turn(turn, trainer.batches.next_rows())
+    for name, term in trainer.terms[player.name].items():
+        assert term.dim() == 0 and term.isfinite(), f"the term {name} is no finite scalar"
+    moved = False
+    for name, value in trainer.game.named_parameters():
+        if name.split(".")[0] in player.moves:
+            # of coarser scales
+            assert value.grad is not None or ".colours." in name, f"{name} got no gradient"
+            moved |= not torch.equal(value, before[name])
+        else:
+            assert value.grad is None, f"the turn of {player.name} left a gradient in {name}"
+            assert torch.equal(value, before[name]), f"{name} moved in the turn of {player.name}"
+    assert moved, f"nothing moved in the turn of {player.name}"
 
 
 def test_the_warm_up_of_wgan() -> None:
-    game = tiny("wgan", "points", "warm_up").game
+    game = make_trainer("model=wgan", "data=points", *TINY).game
     turns = {step: len(game.turns(step)) for step in (0, 24, 25, 499, 500, 501, 1000)}
     assert turns == {0: 101, 24: 101, 25: 6, 499: 6, 500: 101, 501: 6, 1000: 101}
 
 
-@pytest.mark.parametrize(("model", "data"), CASES)
-def test_samples_have_the_shape_and_range_of_the_data(model: str, data: str) -> None:
-    trainer = tiny(model, data)
-    if not trainer.game.renders:
-        return
-    spec = trainer.batches.dataset.spec
-    samples = hooks.render(trainer.game, hooks.fixed_latents(trainer.game, 5))
-    assert samples.shape == (5, *spec.shape)
-    assert samples.isfinite().all()
-    if spec.bounded:
-        assert samples.abs().max() <= 1
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_the_same_seed_gives_the_same_run_and_another_does_not(model: str) -> None:
-    states = []
-    for seed in (3, 3, 4):
-        trainer = tiny(model, "points", f"seed={seed}")
-        for _ in range(2):
-            trainer.play_round()
-        states.append(trainer.state_dict())
-    assert_same_state(states[0], states[1])
-    with pytest.raises(AssertionError):
-        assert_same_state(states[0], states[2])
-
-
-@pytest.mark.parametrize("model", UNAVERAGED)
+@pytest.mark.parametrize("model", [model for model in MODELS if not averages(model)])
 def test_an_average_of_nothing_is_refused(model: str) -> None:
     with pytest.raises(UserError, match=f"model.ema=0.9: model={model} averages no network"):
         tiny(model, "points", "++model.ema=0.9")
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize(
-    "extra", [(), ("++model.ema=0.9", "schedule=linear", "steps=9")], ids=["plain", "ema+schedule"]
-)
-def test_n_steps_are_k_steps_saved_and_n_minus_k(
-    model: str, extra: tuple[str, ...], tmp_path: Path
-) -> None:
-    extra = tuple(item for item in extra if "ema" not in item or model not in UNAVERAGED)
-    options = (
-        *fitting(model, "data=digits", "data.image_size=16"),
-        "model.warm_up=null",
-        *TINY,
-        *extra,
-    )
-    whole, first, second = make_trainer(*options), make_trainer(*options), make_trainer(*options)
-    ema = hooks.EMA()
+KINDS_OF_RUNS = {
+    "plain": (),
+    "average and schedule": ("++model.ema=0.9", "schedule=linear", "steps=9"),
+}
 
-    def play(trainer: Trainer, rounds: int) -> None:
-        trainer.game.train()
-        for _ in range(rounds):
-            trainer.play_round()
-            ema.after_round(trainer)
 
-    play(whole, 4)
-    play(first, 2)
-    torch.save(first.state_dict(), tmp_path / "state.pt")
+def runs() -> list[Any]:
+    """Every model with every data and kind of run; `make test` takes two of each model, so that
+    each kind of data and of run is among them."""
+    rows = []
+    for model in MODELS:
+        other = "points" if (model, "points") in CASES else "digits"
+        quick = {("digits", "plain"), (other, "average and schedule")}
+        for data, kind in itertools.product(("digits", other, "digits of 16x16"), KINDS_OF_RUNS):
+            marks = () if (data, kind) in quick else pytest.mark.slow
+            rows.append(pytest.param(model, data, kind, marks=marks))
+    return list({row.values: row for row in rows}.values())
+
+
+@pytest.mark.parametrize(("model", "data", "kind"), runs())
+def test_the_laws_of_a_run(model: str, data: str, kind: str, tmp_path: Path) -> None:
+    """The same seed gives the same run, bit for bit, and another seed another one; looking does not
+    disturb it; N rounds are k rounds, saved, and N - k."""
+    extra = [item for item in KINDS_OF_RUNS[kind] if "ema" not in item or averages(model)]
+    size = ("data.image_size=16",) if data == "digits of 16x16" else ()
+    options = fitting(model, f"data={data.split()[0]}", *size)
+    config = compose(*options, *TINY, "model.warm_up=null", *extra)
+    run, again, resumed = (trainer_of(config) for _ in range(3))
+    other = trainer_of({**config, "seed": config["seed"] + 1})
+    for trainer in (run, again, other):
+        play(trainer, 1)
+    assert_same_state(run.state_dict(), again.state_dict(), "the same seed gives another run")
+    with pytest.raises(AssertionError):
+        assert_same_state(run.state_dict(), other.state_dict())
+
+    look(again)
+    for trainer in (run, again):
+        play(trainer, 1)
+    assert_same_state(run.state_dict(), again.state_dict(), "looking disturbs the run")
+
+    torch.save(run.state_dict(), tmp_path / "state.pt")
     torch.rand(100)  # what happened to the generators in between must not matter
-    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    play(second, 2)
-    assert_same_state(whole.state_dict(), second.state_dict())
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    for trainer in (run, resumed):
+        play(trainer, 2)
+    assert_same_state(run.state_dict(), resumed.state_dict(), "4 rounds are not 2, saved, and 2")
 
 
-@pytest.mark.parametrize(("model", "data"), CASES)
-def test_looking_does_not_disturb(model: str, data: str) -> None:
-    looked, blind = tiny(model, data), tiny(model, data)
-    for trainer in (looked, blind):
-        trainer.game.train()
+def play(trainer: Trainer, rounds: int) -> None:
+    ema = EMA()
+    trainer.game.train()
+    for _ in range(rounds):
         trainer.play_round()
-    batch = looked.batches.gather(torch.arange(5))
+        ema.after_round(trainer)
+
+
+def look(trainer: Trainer) -> None:
+    """All that a run looks at beside its rounds; what it sees is finite."""
+    batch = trainer.batches.gather(torch.arange(5))
     noise.begin_turn("observe")
-    with hooks.at_rest(looked.game):
-        observed = looked.game.diagnostics(batch, batch)
-        scores = looked.game.scores(looked.batches.dataset.decode(looked.batches.dataset.heldout))
-    assert (
-        all(value.isfinite().all() for value in observed.values())
-        and np.isfinite([*scores.values()]).all()
-    )
-    if looked.game.renders:
-        hooks.render(looked.game, hooks.shown_latents(looked.game, 20))
-    for trainer in (looked, blind):
-        trainer.play_round()
-    assert_same_state(looked.state_dict(), blind.state_dict())
+    with rendering.at_rest(trainer.game):
+        observed = trainer.game.diagnostics(batch, batch)
+        scores = trainer.game.scores(
+            trainer.batches.dataset.decode(trainer.batches.dataset.heldout)
+        )
+    assert all(value.isfinite().all() for value in observed.values()), "a diagnosis is not finite"
+    assert np.isfinite([*scores.values()]).all(), "a score is not finite"
+    if trainer.game.renders:
+        rendering.render(trainer.game, rendering.shown_latents(trainer.game, 20))
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("n", [1, 2, 5])
-def test_small_batches_work(model: str, n: int) -> None:
+def test_small_batches_work(model: str) -> None:
     """A batch of one too: batch norm over several pixels, or running statistics aside, is the
     networks' affair."""
-    trainer = tiny(
-        model, "digits", "model.critic_norm=none", *(NO_NORM.get(model, ()) if n == 1 else ())
-    )
-    for turn in trainer.game.turns(1):
-        trainer.take_turn(turn, torch.arange(n))
-        assert all(term.isfinite() for term in trainer.terms[turn.player.name].values())
+    for n in (5, 2, 1):
+        trainer = tiny(
+            model, "digits", "model.critic_norm=none", *(NO_NORM.get(model, ()) if n == 1 else ())
+        )
+        for turn in trainer.game.turns(1):
+            trainer.take_turn(turn, torch.arange(n))
+            terms = trainer.terms[turn.player.name].values()
+            assert all(term.isfinite() for term in terms), f"a batch of {n} gives no finite term"
 
 
 def test_batch_norm_over_one_sample_is_refused_in_words() -> None:
@@ -256,14 +252,15 @@ COUPLED = {
 def test_shards_give_the_turn_of_the_whole_batch(model: str) -> None:
     """Law B: to rounding, over 5 rounds, without batch statistics. SGD, since Adam divides rounding
     by rounding."""
-    generator = NO_NORM.get(model, () if model in TEXT else ("++network.generator_norm=none",))
+    generator = NO_NORM.get(model, () if of_text(model) else ("++network.generator_norm=none",))
     no_statistics = ("model.critic_norm=none", *generator, "optimizer=sgd", "optimizer.lr=1e-3")
-    whole = tiny(model, "digits", *no_statistics)
-    parts = tiny(model, "digits", *no_statistics, "hardware.shards=3")
+    config = compose(*fitting(model, "data=digits"), *TINY, "model.warm_up=null", *no_statistics)
+    whole = trainer_of(config)
     if told := COUPLED.get(model):
         assert whole.game.batch_dependencies() == [told]
         return
     assert not whole.game.batch_dependencies()
+    parts = trainer_of({**config, "hardware": {**config["hardware"], "shards": 3}})
     for trainer in (whole, parts):
         trainer.game.train()
         for _ in range(5):
@@ -360,9 +357,10 @@ VARIANTS = (
 """Options that set another one's options; the sampled product meets them."""
 
 
+@functools.cache
 def options(group: str, variants: bool = False) -> list[str]:
     names = sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml"))
-    others = (*TEXT, "text_resnet", "lstm", *(() if variants else VARIANTS))
+    others = (*filter(of_text, MODELS), "text_resnet", "lstm", *(() if variants else VARIANTS))
     return [name for name in names if name not in others and (group != "data" or name in OFFLINE)]
 
 
@@ -393,29 +391,6 @@ def pairwise_cover() -> list[tuple[str, ...]]:
     return rows
 
 
-FEATURED = ("acgan", "wgan_gp_acgan", "infogan", "cogan", "vae", "vae_gan")
-"""Models that look at D's features."""
-NORMED = (
-    "dcgan",
-    "lsgan",
-    "wgan",
-    "bgan",
-    "rpgan",
-    "loss_sensitive",
-    "acgan",
-    "cgan",
-    "infogan",
-    "vae",
-    "vae_gan",
-    "dcgan_conditional",
-)
-"""Models whose paper has batch norm in the discriminator."""
-ALONE = ("fixed_generator", "two_critics", "aae", "aae_labelled", "aae_semi_supervised")
-"""Models without a player called generator."""
-LATENT_64 = ("bgan", "began")
-"""Models whose latent fits the pixels of 8x8 digits, which an affine generator needs."""
-
-
 NORMLESS = ("dcgan_no_norm", "resnet101", "resnext", "affine", "mlp_sgan", "mlp_bigan")
 """Networks that take no `model.critic_norm`."""
 
@@ -425,13 +400,14 @@ def refusals(row: tuple[str, ...]) -> list[str]:
     chosen = dict(item.split("=", 1) for item in row)
     model, loss, regularizer = chosen["model"], chosen["loss"], chosen["regularizer"]
     penalty = regularizer not in ("none", "weight_clip")
-    own = model in ("ebgan", "began", "loss_sensitive", "sgan")
+    game, told = facts(model), written(model)
     vectors = model.startswith(("aae", "bigan"))
     perceptron = (chosen["network"] == "auto" and chosen["data"] == "points") or chosen[
         "network"
     ].startswith("mlp")
     affine = chosen["network"] == "affine"
-    eight_by_eight = chosen["data"] == "digits" and model in LATENT_64
+    # which an affine generator needs
+    as_wide = chosen["data"] == "digits" and told.get("latent") == 8 * 8
     growing = chosen["network"] in ("progressive", "style")
     images = growing or chosen["network"].startswith(("dcgan", "resn"))
     no_norm = growing or chosen["network"] in (
@@ -443,34 +419,30 @@ def refusals(row: tuple[str, ...]) -> list[str]:
         "mlp_bigan",
     )
     residual = growing or chosen["network"].startswith("resn")
-    batch_norm = model in NORMED and not no_norm
-    spectral = model in ("sngan", "sagan") and not no_norm
+    batch_norm = told.get("critic_norm") == "batch" and not no_norm
+    spectral = told.get("critic_norm") == "spectral" and not no_norm
     return [
         *(["network.generator:"] if model in ("progan", "stylegan") and not growing else []),
         *(["network.generator:"] if model == "stylegan" and chosen["network"] != "style" else []),
         *(["network="] if images and chosen["data"] == "points" else []),
         *(["network="] if (residual or affine) and model in ("ebgan", "began") else []),
         *(["network"] if (model == "sgan" or vectors) and not perceptron else []),
-        *(["network"] if model in FEATURED and affine else []),
+        *(["network"] if game["needs_features"] and affine else []),
         *(["network="] if model in ("vae", "vae_gan") and residual else []),
         *(["model.share", "network"] if model == "cogan" and (residual or affine) else []),
         *(["model=cogan"] if model == "cogan" else []),  # without its own data
         *(
             ["model.name=", "model=sgan"]
-            if model in LABELLED and chosen["data"] == "points"
+            if game["needs_labels"] and chosen["data"] == "points"
             else []
         ),
         *(
             ["optimizer.players"]
-            if chosen["optimizer"] == "adam_infogan" and model in ALONE
+            if chosen["optimizer"] == "adam_infogan" and "generator" not in game["players"]
             else []
         ),
-        *(
-            ["model.latent="]
-            if affine and model != "fixed_generator" and not eight_by_eight
-            else []
-        ),
-        *(["loss="] if own != (loss == "own") else []),
+        *(["model.latent="] if affine and "G" in game["roles"] and not as_wide else []),
+        *(["loss="] if game["own_objective"] != (loss == "own") else []),
         *(
             ["regularizer=none"]
             if (loss, regularizer) == ("wasserstein", "none") and not spectral
@@ -484,7 +456,7 @@ def refusals(row: tuple[str, ...]) -> list[str]:
         ),
         *(
             ["augmentation="]
-            if chosen.get("augmentation", "none") != "none" and model.startswith("aae")
+            if chosen.get("augmentation", "none") != "none" and not game["augments"]
             else []
         ),
     ]
@@ -594,7 +566,7 @@ def test_an_average_follows_its_closed_form() -> None:
     assert trainer.ema is not None
     generator, averaged = trainer.game.get_submodule("G"), trainer.ema.get_submodule("G")
     expected = {name: value.clone() for name, value in generator.state_dict().items()}
-    ema = hooks.EMA()
+    ema = EMA()
     for _ in range(3):
         trainer.play_round()
         ema.after_round(trainer)
@@ -668,14 +640,16 @@ def test_losses_are_float32_in_any_precision(precision: str) -> None:
     assert all(term.dtype == torch.float32 and term.isfinite() for term in terms)
     assert all(weight.dtype == torch.float32 for weight in trainer.game.parameters())
     assert (
-        hooks.render(trainer.eval_game, hooks.fixed_latents(trainer.game, 3)).dtype == torch.float32
+        rendering.render(trainer.eval_game, rendering.fixed_latents(trainer.game, 3)).dtype
+        == torch.float32
     )
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_plays_in_half_precision(model: str) -> None:
     """On the CPU, in bfloat16: every term and every score stays float32 and finite."""
-    trainer = tiny(model, "digits", "hardware.precision=bf16")
+    config = compose(*fitting(model, "data=digits"), *TINY, "model.warm_up=null")
+    trainer = trainer_of({**config, "hardware": {**config["hardware"], "precision": "bf16"}})
     trainer.game.train()
     trainer.play_round()
     for terms in trainer.terms.values():

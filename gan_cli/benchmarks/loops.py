@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gan_cli import registry
-from gan_cli.config.check import players
+from gan_cli.config.roles import players
 from gan_cli.data.dataset import Dataset
 from gan_cli.errors import UserError
 from gan_cli.game import Game

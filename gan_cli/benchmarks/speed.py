@@ -1,5 +1,5 @@
-"""How fast a configuration plays: against hand-written loops, in parts, and beside what the machine
-could do."""
+"""Speed of a configuration: against hand-written loops, by parts of a turn, against the machine's
+limits."""
 
 import math
 import multiprocessing
@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
-from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -25,23 +24,42 @@ from gan_cli.training.trainer import Trainer
 
 T = TypeVar("T")
 Play = Callable[[int], None]
-"""Plays so many rounds."""
+"""A function that plays a number of rounds."""
+
+
+@contextmanager
+def replaced(owner: Any, **others: Any) -> Iterator[None]:
+    """Give attributes of an object or a class other values until the block ends.
+
+    What was inherited before is inherited again.
+    """
+    own = {name: vars(owner)[name] for name in others if name in vars(owner)}
+    for name, value in others.items():
+        setattr(owner, name, value)
+
+    try:
+        yield
+    finally:
+        for name in others:
+            if name in own:
+                setattr(owner, name, own[name])
+            else:
+                delattr(owner, name)
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait for what the device has been asked to do."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 @dataclass
 class Race:
-    """Seconds a round of several players of the same game, measured in turns, so that noise strikes
-    all alike.
+    """Seconds per round of several contestants, measured alternately to share the noise.
 
     Args:
-        players: by name; the first is what the others are compared with.
-        seconds: how long a player plays at a time.
+        players: the contestants by name; the others are compared with the first.
+        seconds: duration of each measurement.
     """
 
     players: Mapping[str, Play]
@@ -50,18 +68,17 @@ class Race:
     times: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def run(self, heats: int, warm_up: int = 3) -> "Race":
-        """So many heats, in each of which every player plays as long; the order turns around from
-        heat to heat."""
+        """Measure every contestant once per heat, in an order that reverses from heat to heat."""
         rounds = {name: self._fitting(play, warm_up) for name, play in self.players.items()}
+
         for heat in range(heats):
             for name in list(self.players)[:: 1 if heat % 2 else -1]:
-                self.times[name].append(
-                    self._timed(self.players[name], rounds[name]) / rounds[name]
-                )
+                seconds = self._timed(self.players[name], rounds[name])
+                self.times[name].append(seconds / rounds[name])
         return self
 
     def _fitting(self, play: Play, warm_up: int) -> int:
-        """How many rounds fill the seconds."""
+        """Number of rounds that take about `seconds`."""
         play(warm_up)
         return max(1, round(self.seconds / self._timed(play, warm_up) * warm_up))
 
@@ -73,7 +90,7 @@ class Race:
         return time.perf_counter() - began
 
     def rounds(self, name: str) -> int:
-        """How many rounds that player plays in `seconds`."""
+        """Number of rounds that this contestant plays in `seconds`."""
         return max(1, round(self.seconds / self.seconds_a_round(name)))
 
     def seconds_a_round(self, name: str) -> float:
@@ -81,20 +98,22 @@ class Race:
         return statistics.median(self.times[name])
 
     def ratio(self, slow: str, fast: str) -> dict[str, float]:
-        """How many times longer `slow` took than `fast` in the same heat: the median, the least and
-        the most."""
+        """Duration of `slow` over that of `fast` in the same heat: median, minimum and maximum."""
         ratios = [a / b for a, b in zip(self.times[slow], self.times[fast], strict=True)]
         return {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
 
 
-# --- where the time goes --------------------------------------------------------------------------
+# --- parts of a turn ------------------------------------------------------------------------------
 
 PARTS = ("data", "forward", "backward", "reduce", "optimizer", "other")
 
 
 class Stopwatch:
-    """Milliseconds a turn of each player, by part. It waits for the device between parts, so it
-    slows a GPU down; a recorded turn has no parts, so it is played as written."""
+    """Milliseconds per turn of each player, by part.
+
+    It synchronises with the device between parts, which slows a GPU down. Turns are played without
+    CUDA graphs, which have no parts.
+    """
 
     def __init__(self, trainer: Trainer, device: torch.device) -> None:
         self.trainer, self.device = trainer, device
@@ -103,7 +122,7 @@ class Stopwatch:
         self._player = ""
 
     def split(self, rounds: int) -> dict[str, dict[str, float]]:
-        """Play so many rounds; {player: {part: milliseconds a turn}}."""
+        """Play a number of rounds; returns {player: {part: milliseconds per turn}}."""
         with self._watching():
             for _ in range(rounds):
                 self.trainer.play_round()
@@ -117,17 +136,17 @@ class Stopwatch:
         trainer = self.trainer
         with ExitStack() as patches:
             for part, owner, name in (
-                ("data", trainer.batches, "take"),
-                ("forward", trainer, "forward"),
+                ("data", trainer.batches, "gather"),
+                ("forward", trainer, "terms_fn"),
                 ("backward", torch.Tensor, "backward"),
                 ("reduce", World, "sum"),
                 *(("optimizer", optimizer, "step") for optimizer in trainer.optimizers.values()),
             ):
-                patches.enter_context(
-                    patch.object(owner, name, self._timed(part, getattr(owner, name)))
-                )
-            patches.enter_context(patch.object(trainer, "take_turn", self._turn(trainer.take_turn)))
-            patches.enter_context(patch.object(trainer, "playing", trainer.play_turn))
+                timed = self._timed(part, getattr(owner, name))
+                patches.enter_context(replaced(owner, **{name: timed}))
+
+            turn = self._turn(trainer.take_turn)
+            patches.enter_context(replaced(trainer, take_turn=turn, turn_fn=trainer.play_turn))
             yield
 
     def _timed(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -144,7 +163,8 @@ class Stopwatch:
             self._player = turn.player.name
             self.turns[self._player] += 1
             spent = self.spent[self._player]
-            before = sum(self.spent[self._player].values())
+            before = sum(spent.values())
+
             began = self._now()
             take_turn(turn, rows)
             spent["other"] += self._now() - began - (sum(spent.values()) - before)
@@ -156,13 +176,15 @@ class Stopwatch:
         return time.perf_counter()
 
 
-# --- what the machine could do --------------------------------------------------------------------
+# --- limits of the machine ------------------------------------------------------------------------
 
 
-class _Work(TorchDispatchMode):
-    """Counts the floating-point operations of matrix products and convolutions, by torch's
-    formulas, and the bytes that all operations read and write, as if nothing stayed in a cache;
-    views move none."""
+class _OperationCounter(TorchDispatchMode):
+    """Counter of floating-point operations and of memory traffic.
+
+    It counts the operations of matrix products and convolutions by torch's formulas, and the bytes
+    that all operations but views read and write, as if there were no cache.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -189,13 +211,16 @@ def _tensors(nested: Any) -> Iterator[Tensor]:
 
 
 def floor(trainer: Trainer, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
-    """What a round needs at least: its matrix arithmetic at the measured matrix rate; and the bytes
-    that its operations read and write over the measured bandwidth, which caches and fused
-    operations undercut."""
-    written = patch.multiple(trainer, terms_fn=trainer.game.play, turn_fn=trainer.play_turn)
-    # torch's own counter follows modules by hooks, which a penalty's inner gradient trips over
-    with written, _Work() as work:
+    """Lower bounds on the time of a round.
+
+    One is its matrix arithmetic at the measured matrix rate, the other its memory traffic at the
+    measured bandwidth, which caches and fused operations can undercut.
+    """
+    eager = replaced(trainer, terms_fn=trainer.game.play, turn_fn=trainer.play_turn)
+    # FlopCounterMode tracks modules by hooks, which fail on the inner gradient of a penalty
+    with eager, _OperationCounter() as work:
         trainer.play_round()
+
     rate, bandwidth = matrix_rate(device, dtype), copy_rate(device)
     return {
         "gigaflop": work.flops / 1e9,
@@ -208,14 +233,14 @@ def floor(trainer: Trainer, device: torch.device, dtype: torch.dtype) -> dict[st
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of a large matrix product, the best of some."""
+    """Floating-point operations per second of a large matrix product, the best of several."""
     n = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     return 2 * n**3 / _best(lambda: a @ b, device)
 
 
 def copy_rate(device: torch.device) -> float:
-    """Bytes a second that a large copy reads and writes."""
+    """Bytes per second that a large copy reads and writes, the best of several."""
     source = torch.empty(2**28 if device.type == "cuda" else 2**26, device=device)
     target = torch.empty_like(source)
     return 2 * source.numel() * source.element_size() / _best(lambda: target.copy_(source), device)
@@ -233,19 +258,17 @@ def _best(call: Callable[[], Any], device: torch.device, times: int = 8) -> floa
     return best
 
 
-# --- in a process of its own ----------------------------------------------------------------------
+# --- new processes --------------------------------------------------------------------------------
 
 
 def alone(play: Callable[..., T], *arguments: Any) -> T:
-    """What `play(*arguments)` returns in a new process. `play` must be a function that a new
-    interpreter can import."""
+    """Result of `play(*arguments)` in a new process, which must be able to import `play`."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(play, arguments)
 
 
 def peak_memory(play: Callable[..., Any], *arguments: Any) -> float:
-    """MiB that a new process holds at most while it calls `play(*arguments)`; a GPU's memory where
-    it uses one."""
+    """Peak memory in MiB of a new process that calls `play(*arguments)`; see `held_at_most`."""
     return alone(_peak, play, arguments)
 
 
@@ -255,11 +278,12 @@ def _peak(play: Callable[..., Any], arguments: tuple[Any, ...]) -> float:
 
 
 def held_at_most() -> float:
-    """MiB that this process has held at most so far; of a GPU's memory where it uses one."""
+    """Peak memory in MiB of this process; that of the GPU where it uses one."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
+
     status = Path("/proc/self/status")
-    # the usual call would count what the parent held before this process began
+    # getrusage would count the memory of the parent before the fork too
     if status.is_file():
         return int(re.findall(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"))[0]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts in bytes

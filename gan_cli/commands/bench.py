@@ -92,7 +92,7 @@ def machine() -> dict[str, Any]:
     """What computes: named, so that figures can be told apart."""
     import torch
 
-    from gan_cli.devices.hardware import cores
+    from gan_cli.devices.process import cores
 
     known = Path("/proc/cpuinfo")
     text = known.read_text(encoding="utf-8") if known.is_file() else ""
@@ -109,7 +109,6 @@ def measured(config: Mapping[str, Any], bench: BenchConfig) -> dict[str, Any]:
     """The race against the other loops, the split of a turn and the floor, in this process."""
     import torch
 
-    from gan_cli import registry
     from gan_cli.benchmarks import speed
     from gan_cli.devices.hardware import choose_device
     from gan_cli.training import build
@@ -117,8 +116,7 @@ def measured(config: Mapping[str, Any], bench: BenchConfig) -> dict[str, Any]:
     if config["hardware"]["threads"]:
         torch.set_num_threads(config["hardware"]["threads"])
     device = choose_device(config["hardware"])
-    dataset = registry.datasets.build(config["data"], "data").to(device)
-    build.keep_few_labels(dataset, config)
+    dataset = build.build_dataset(config, device)
     trainer = build.build_trainer(config, dataset, device)
     with ExitStack() as stack:
         ours = trainer.hardware["precision"]
@@ -155,7 +153,8 @@ def _play(trainer: "Trainer", rounds: int) -> None:
 def _set(play: "Play", precision: str, kept: bool = True) -> "Play":
     """A contestant that sets how a GPU multiplies and whether memory is kept before it plays: the
     one before it may have set it otherwise."""
-    from gan_cli.devices.hardware import keep_memory, set_tf32
+    from gan_cli.devices.precision import set_tf32
+    from gan_cli.devices.process import keep_memory
 
     def own(rounds: int) -> None:
         set_tf32(precision)
@@ -224,11 +223,11 @@ HOOKED = {"log_every": 100, "sample_every": 0, "evaluate_every": 0, "checkpoint_
 def _hooked(trainer: "Trainer", config: Mapping[str, Any], dataset: "Dataset") -> Any:
     """The trainer with all that happens beside the rounds of a run, which logs every 100 rounds and
     does no more."""
-    from gan_cli.runs import job
+    from gan_cli.runs.standard_hooks import hooks_of
 
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "checkpoints").mkdir()
-        hooks = job.hooks_of({**config, **HOOKED}, Path(folder), trainer, dataset, "")
+        hooks = hooks_of({**config, **HOOKED}, Path(folder), trainer, dataset, "")
         trainer.nan_check_every = [HOOKED["log_every"]]
         for hook in hooks:
             hook.start(trainer)
@@ -296,11 +295,11 @@ def _whole_run(config: dict[str, Any]) -> None:
 
 
 def _bare_run(config: dict[str, Any]) -> None:
-    from gan_cli import registry
     from gan_cli.devices.hardware import choose_device
+    from gan_cli.training.build import build_dataset
 
     device = choose_device(config["hardware"])
-    dataset = registry.datasets.build(config["data"], "data").to(device)
+    dataset = build_dataset(config, device)
     _loop("bare", config, dataset, device).play(ROUNDS_HELD)
 
 
@@ -355,7 +354,6 @@ def _seconds_a_round(config: Mapping[str, Any], rounds: int) -> float:
     """In one of the processes: so many rounds with all the others, the best of three times."""
     import torch
 
-    from gan_cli import registry
     from gan_cli.benchmarks import speed
     from gan_cli.devices import processes
     from gan_cli.devices.hardware import choose_device
@@ -364,9 +362,7 @@ def _seconds_a_round(config: Mapping[str, Any], rounds: int) -> float:
     torch.set_num_threads(config["hardware"]["threads"])
     world = processes.join()
     device = choose_device(config["hardware"], world.local_rank)
-    trainer = build.build_trainer(
-        config, registry.datasets.build(config["data"], "data").to(device), device, world
-    )
+    trainer = build.build_trainer(config, build.build_dataset(config, device), device, world)
     _play(trainer, 3)
     best = float("inf")
     for _ in range(3):

@@ -1,19 +1,18 @@
-"""`dry_run=true`: what a run or a sweep would be, what it would hold and how long it would take.
-Writes nothing.
+"""`dry_run=true`: the size, memory and duration of a run or a sweep, without a run's folder.
 
-The configuration is composed and checked as for a run, the networks are built, a few real rounds
-are played and timed; no folder is made. (Data that has to be fetched or packed first is: it stays
-in the cache for the run.)
+The configuration is composed and checked as for a run, the networks are built, and a few rounds
+are played and timed. Data that has to be downloaded or packed first is; it stays in the cache.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 
 from gan_cli.commands import train
 from gan_cli.config import commandline, guards
@@ -22,22 +21,26 @@ from gan_cli.errors import UserError
 if TYPE_CHECKING:
     from gan_cli.training.trainer import Trainer
 
-SECONDS = 1.0  # for which the rounds of a run are timed
-EACH = 0.3  # and those of a cell of a sweep
+RUN_SECONDS = 1.0  # duration of the timing of a run
+CELL_SECONDS = 0.3  # duration of the timing of each cell of a sweep
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a configuration came to.
+    """Measurements of a configuration.
 
     Args:
-        parameters: of each network, by name.
-        held: MiB, by what holds them; `peak` is that of the process, or of the GPU.
-        round: seconds a round takes.
+        parameters: number of parameters of each network, by name.
+        memory: MiB of each use of memory; `peak` is the maximum of the process, or of the GPU.
+        round: seconds per round.
+        turns: turns per round.
+        rounds: rounds of the whole run.
+        limit: seconds after which the run ends, if it has a limit of time.
+        choices: notes on settings that the hardware decided.
     """
 
     parameters: dict[str, int]
-    held: dict[str, float]
+    memory: dict[str, float]
     round: float
     turns: int
     rounds: int
@@ -46,36 +49,36 @@ class Measured:
 
     @property
     def seconds(self) -> float:
-        """To the end, by rounds or by the clock."""
+        """Duration of the whole run, which rounds or the limit of time end."""
         return min(self.rounds * self.round, self.limit or float("inf"))
 
 
-def asked(arguments: Sequence[str]) -> bool:
-    """Whether `dry_run=true` was typed last."""
-    typed = [
-        argument.partition("=")[2]
-        for argument in arguments
-        if argument.lstrip("+").startswith("dry_run=")
-    ]
-    # as OmegaConf reads it
-    return bool(typed) and typed[-1].strip("'\"").lower() in ("true", "1", "yes", "on", "y")
+def requested(arguments: Sequence[str]) -> bool:
+    """Whether the last `dry_run=` of the command line is true, in any of OmegaConf's spellings."""
+    values = [item.partition("=")[2] for item in arguments if _is_own_key(item)]
+    return bool(values) and values[-1].strip("'\"").lower() in ("true", "1", "yes", "on", "y")
+
+
+def _is_own_key(argument: str) -> bool:
+    return argument.lstrip("+").startswith("dry_run=")
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Tell what `gan-train ARGUMENTS` would do.
+    """Print what `gan-train ARGUMENTS` would run.
 
     Raises:
-        UserError: what the run would be refused for; a guard's sentence too, after all else has
-            been told.
+        UserError: the run would be refused; a guard's refusal comes after the measurements.
     """
-    typed = [item for item in arguments if not item.lstrip("+").startswith("dry_run=")]
+    typed = [item for item in arguments if not _is_own_key(item)]
     if {"-m", "--multirun"} & set(arguments):
-        _tell_sweep([item for item in typed if item not in ("-m", "--multirun")])
+        _print_sweep([item for item in typed if item not in ("-m", "--multirun")])
         return
+
     config = train.composed(typed, guarded=False)
     print(yaml.safe_dump(config, sort_keys=False))
-    measured = measure(config, SECONDS)
+    measured = measure(config, RUN_SECONDS)
     print("\n".join(_lines(config, measured)))
+
     warnings = guards.sentences(config)
     print("\n".join(f"warning       {sentence}" for sentence in warnings) or "warnings      none")
     if warnings and config["guard"] == "error":
@@ -85,9 +88,12 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def measure(config: Mapping[str, Any], seconds: float) -> Measured:
-    """Build a configuration and play it, from the middle of its schedule, for so many seconds, at
-    least one round."""
-    from gan_cli.devices.hardware import explain_torch_errors, settings
+    """Build a configuration and time its rounds from the middle of its schedule.
+
+    Args:
+        seconds: duration of the timing, which takes at least one round.
+    """
+    from gan_cli.devices.process import explain_torch_errors, settings
     from gan_cli.devices.processes import World
 
     with settings(config, World()), explain_torch_errors(config):
@@ -95,33 +101,32 @@ def measure(config: Mapping[str, Any], seconds: float) -> Measured:
 
 
 def _measured(config: Mapping[str, Any], seconds: float) -> Measured:
-    from gan_cli import registry
     from gan_cli.benchmarks import speed
     from gan_cli.devices.hardware import choose_device
     from gan_cli.training import build
 
     device = choose_device({**config["hardware"], "devices": 1})
-    dataset = registry.datasets.build(config["data"], "data").to(device)
-    build.keep_few_labels(dataset, config)
+    dataset = build.build_dataset(config, device)
     trainer = build.build_trainer(config, dataset, device)
     trainer.game.train()
-    trainer.step = config["steps"] // 2  # behind a warm-up
+    trainer.go_to(config["steps"] // 2)  # after any warm-up
 
     def play(rounds: int) -> None:
         for _ in range(rounds):
             trainer.play_round()
 
     race = speed.Race({"run": play}, device, seconds).run(1, warm_up=1)
-    names = [name for name, part in trainer.game.named_children() if _count(part)]
-    limit = config["minutes"] and 60 * config["minutes"]
+    data, peak = _mib(dataset.train.values()), speed.held_at_most()
+
+    networks = {name: _count(part) for name, part in trainer.game.named_children()}
     return Measured(
-        {name: _count(trainer.game.get_submodule(name)) for name in names},
-        {**_held(trainer), "data": _mib(dataset.train.values()), "peak": speed.held_at_most()},
-        race.seconds_a_round("run"),
-        len(trainer.game.turns(config["steps"] // 2)),
-        config["steps"],
-        limit,
-        trainer.choices,
+        parameters={name: count for name, count in networks.items() if count},
+        memory={**_memory(trainer), "data": data, "peak": peak},
+        round=race.seconds_a_round("run"),
+        turns=len(trainer.game.turns(trainer.step)),
+        rounds=config["steps"],
+        limit=config["minutes"] and 60 * config["minutes"],
+        choices=trainer.choices,
     )
 
 
@@ -129,8 +134,8 @@ def _count(network: Any) -> int:
     return sum(weight.numel() for weight in network.parameters())
 
 
-def _held(trainer: "Trainer") -> dict[str, float]:
-    """MiB of weights, of their gradients, of what the optimizers remember, of the average."""
+def _memory(trainer: "Trainer") -> dict[str, float]:
+    """MiB of the weights, their gradients, the optimizers' states and the average of weights."""
     weights = list(trainer.game.parameters())
     states = [
         value for optimizer in trainer.optimizers.values() for state in optimizer.state.values()
@@ -152,18 +157,18 @@ def _mib(tensors: Any) -> float:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20
 
 
-# --- in words -------------------------------------------------------------------------------------
+# --- report ---------------------------------------------------------------------------------------
 
 
 def _lines(config: Mapping[str, Any], measured: Measured) -> list[str]:
     networks = ", ".join(f"{name} {count:,}" for name, count in measured.parameters.items())
     held = ", ".join(
-        f"{name} {size:.3g}" for name, size in measured.held.items() if name != "peak" and size
+        f"{name} {size:.3g}" for name, size in measured.memory.items() if name != "peak" and size
     )
     images = measured.turns * config["batch_size"]
     lines = [
         f"parameters    {networks}; {sum(measured.parameters.values()):,} in all",
-        f"memory        {measured.held['peak']:.0f} MiB at most: {held}; the rest activations, "
+        f"memory        {measured.memory['peak']:.0f} MiB at most: {held}; the rest activations, "
         "buffers, the program",
         f"a round       {1000 * measured.round:.3g} ms: {measured.turns} turns, {images:,} "
         "samples; without scores and pictures",
@@ -192,58 +197,82 @@ def _time(seconds: float) -> str:
 # --- sweeps ---------------------------------------------------------------------------------------
 
 
-def _tell_sweep(arguments: list[str]) -> None:
-    """A line for each cell, and the time for all, one after the other."""
+def _print_sweep(arguments: list[str]) -> None:
+    """A line for each cell, and the total time, one cell after the other."""
     cells, trials = _cells(arguments)
     total = 0.0
+
     for number, (name, typed) in enumerate(cells):
         try:
-            config = train.composed(typed, guarded=False)
-            refused = [
-                sentence for sentence in guards.sentences(config) if config["guard"] == "error"
-            ]
-            if refused:
-                raise UserError(refused[0])
-            measured = measure(config, EACH)
+            measured = measure(_accepted(typed), CELL_SECONDS)
         except UserError as error:
             print(f"#{number} {name}: would fail: {error}")
             continue
+
         total += measured.seconds
         size = sum(measured.parameters.values())
         each = f"{1000 * measured.round:.3g} ms a round, {_time(measured.seconds)} to the end"
         print(f"#{number} {name}: {size:,} parameters, {each}")
+
     if trials:
         print(f"{trials} trials like this one: {_time(total * trials)}, one after the other")
     else:
         print(f"{len(cells)} cells: {_time(total)}, one after the other")
 
 
+def _accepted(typed: list[str]) -> dict[str, Any]:
+    """The configuration of a cell. Raises UserError where a guard refuses it."""
+    config = train.composed(typed, guarded=False)
+    if config["guard"] == "error" and (refusals := guards.sentences(config)):
+        raise UserError(refusals[0])
+    return config
+
+
 def _cells(arguments: list[str]) -> tuple[list[tuple[str, list[str]]], int]:
     """The cells of `gan-train --multirun ARGUMENTS`: name and arguments of each.
 
-    A search has none before it begins: for it there is the configuration without what it searches
-    over, and the number of its trials, which is 0 for other sweeps.
+    A search has no cells before it begins: for it there is the configuration without what it
+    searches over, and the number of its trials, which is 0 for other sweeps.
     """
     parser, arguments = OverridesParser.create(), commandline.flags_apart(arguments)
     flags = [item for item in arguments if "=" not in item]
     typed = [item for item in commandline.overrides(arguments) if "=" in item]
     parsed = parser.parse_overrides(typed)
-    constant = commandline.constant(arguments)
     hydras = [text for text, item in zip(typed, parsed, strict=True) if item.is_hydra_override()]
+
+    constant = commandline.constant(arguments)
     sweeper = train.compose(constant, whole=True).hydra.sweeper
     if "n_trials" in sweeper:
         return [("a trial", constant)], sweeper.n_trials
-    params = parser.parse_overrides(
-        [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    )
-    own = [*params, *(item for item in parsed if not item.is_hydra_override())]
-    last = {item.get_key_element(): item for item in own}  # what is typed wins over an experiment's
-    swept = {name for name, item in last.items() if item.is_sweep_override()}
-    (cells,) = BasicSweeper.split_arguments(own, None)
-    names = [
-        train.cell_folder(
-            "+".join(sorted(item for item in cell if item.partition("=")[0] in swept))
+
+    of_files = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    typed_here = [item for item in parsed if not item.is_hydra_override()]
+    last = {  # what is typed replaces the same key of an experiment
+        item.get_key_element(): item for item in [*parser.parse_overrides(of_files), *typed_here]
+    }
+    swept = {key for key, item in last.items() if item.is_sweep_override()}
+    cells = [list(cell) for cell in itertools.product(*map(_settings, last.values()))]
+    return [(_name(cell, swept), [*cell, *hydras, *flags]) for cell in cells], 0
+
+
+def _settings(override: Override) -> list[str]:
+    """`key=value` for each value of a sweep's override, in Hydra's order.
+
+    Raises:
+        UserError: a range without steps, which only searches take.
+    """
+    key = override.get_key_element()
+    if not override.is_sweep_override():
+        return [f"{key}={override.get_value_element_as_str()}"]
+    if not override.is_discrete_sweep():
+        raise UserError(
+            f"{override.input_line}: only a search takes an interval; add hydra/sweeper=optuna."
         )
-        for cell in cells
-    ]
-    return [(name, [*cell, *hydras, *flags]) for name, cell in zip(names, cells, strict=True)], 0
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _name(cell: Sequence[str], swept: set[str]) -> str:
+    """The name of a cell's folder: its settings of the keys that are swept over."""
+    return train.cell_folder(
+        "+".join(sorted(item for item in cell if item.partition("=")[0] in swept))
+    )

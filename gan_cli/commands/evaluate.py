@@ -2,7 +2,6 @@
 about."""
 
 import json
-import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from gan_cli import registry
-from gan_cli.commands.sample import Weights
-from gan_cli.config.check import option, options
+from gan_cli.commands.dotted import settings_of
 from gan_cli.errors import UserError, closest
-from gan_cli.runs.places import checkpoint_file, expanded
+from gan_cli.runs.places import checkpoint_file
+from gan_cli.sampling.generator import Weights
+from gan_cli.sampling.keys import checkpoint_key, plugins_key, weights_key
 
 USAGE = """gan-evaluate FILE|RUN|latest [key=value ...]
 gan-evaluate samples=FOLDER real=FOLDER [key=value ...]
@@ -32,10 +30,7 @@ prdc.k=3 or inception.weights_file=FILE."""
 class EvaluateConfig:
     """The keys of `gan-evaluate`."""
 
-    checkpoint: str | None = field(
-        default=None,
-        metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"},
-    )
+    checkpoint: str | None = checkpoint_key(default=None)
     samples: str | None = field(
         default=None, metadata={"help": "FOLDER of images to score instead"}
     )
@@ -56,12 +51,8 @@ class EvaluateConfig:
     data: str | None = field(
         default=None, metadata={"help": "another data set, with data.KEY=VALUE for its options"}
     )
-    weights: Weights = field(
-        default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"}
-    )
-    plugins: list[str] = field(
-        default_factory=list, metadata={"help": "plug-ins of the checkpoint that you trust"}
-    )
+    weights: Weights = weights_key()
+    plugins: list[str] = plugins_key()
 
 
 def run(config: EvaluateConfig, dotted: list[str]) -> None:
@@ -99,29 +90,6 @@ def _refuse_what_does_not_go_together(config: EvaluateConfig) -> None:
         )
 
 
-def settings_of(dotted: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The options that were typed, by what they are of: the data, or a metric."""
-    settings: dict[str, dict[str, Any]] = {}
-    for typed in dotted:
-        match = re.fullmatch(r"(\w+)\.(\w+)=(.*)", typed, re.DOTALL)
-        if match is None:
-            raise UserError(
-                f"{typed}: expected data.KEY=VALUE or METRIC.KEY=VALUE, such as prdc.k=3."
-            )
-        settings.setdefault(match[1], {})[match[2]] = _value(match[3])
-    return settings
-
-
-def _value(text: str) -> Any:
-    """A number, a truth value, null, a list or a text: what YAML reads; what it cannot read is a
-    text."""
-    try:
-        value: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))
-        return value["value"]
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError):
-        return text
-
-
 # --- a checkpoint ---------------------------------------------------------------------------------
 
 
@@ -130,15 +98,15 @@ def _of_checkpoint(
 ) -> dict[str, Any]:
     from gan_cli.data.decoded import heldout_of
     from gan_cli.metrics.provenance import Provenance
-    from gan_cli.runs import hooks
-    from gan_cli.training.build import load_game
+    from gan_cli.runs.restore import data_node, load_game, own_or_other_data
+    from gan_cli.training import rendering
 
     path = checkpoint_file(config.checkpoint)
     game, spec, state = load_game(path, config.weights.value, config.plugins, renders=False)
     dataset = own_or_other_data(state["config"], spec, config.data, changes)
     heldout = heldout_of(dataset)
     with _of_fields(heldout):
-        own = hooks.own_scores(game, heldout)
+        own = rendering.own_scores(game, heldout)
     metrics = _metrics(
         config, settings, dataset, dataset.available_metrics if game.renders else [], own
     )
@@ -149,7 +117,8 @@ def _of_checkpoint(
         )
     n = max((metric.samples for metric in metrics.values()), default=0)
     found = _scores(
-        metrics, hooks.rendered(game, hooks.fixed_latents(game, n), dataset.spec) if n else ()
+        metrics,
+        rendering.rendered_parts(game, rendering.fixed_latents(game, n), dataset.spec) if n else (),
     )
     node = yaml.safe_load(state["config"])
     if own:
@@ -160,7 +129,7 @@ def _of_checkpoint(
         found["scores"] |= own
         found["provenance"][f"model.{node['model']['name']}"] = {"scores": list(own), **facts}
     weights = "ema" if state.get("ema") and config.weights is not Weights.raw else "raw"
-    data = _data_node(node["data"], config.data, changes)
+    data = data_node(node["data"], config.data, changes)
     return {
         "checkpoint": str(path),
         "step": state["step"],
@@ -182,56 +151,6 @@ def _of_fields(known: Collection[str]) -> Iterator[None]:
             f"data: its samples have no {error.args[0]}, which the model's own scores look at; "
             "take data that has."
         ) from None
-
-
-def own_or_other_data(
-    text: str,
-    spec: Any,
-    other: str | None,
-    changes: Mapping[str, Any] | Sequence[tuple[str, Any]] = (),
-) -> Any:
-    """The data set of a checkpoint with this configuration, or another one of samples of the same
-    shape.
-
-    Args:
-        changes: options of the data that were typed.
-    """
-    node = _data_node(yaml.safe_load(text)["data"], other, dict(changes))
-    if other is None:
-        registry.datasets.check(node, "data")
-        _refuse_moved(node, dict(changes))
-    dataset = registry.datasets.build(node, "data")
-    dataset.rescale_like(spec)
-    if dataset.spec.shape != spec.shape:
-        raise UserError(
-            f"data={node['name']}: its samples are {dataset.spec.shape}, the checkpoint's "
-            f"{spec.shape}."
-        )
-    return dataset
-
-
-def _refuse_moved(node: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
-    for key in ("folder", "file"):
-        place = node.get(key)
-        if isinstance(place, str) and key not in typed and not expanded(place).exists():
-            raise UserError(
-                f"data.{key}={place}: the checkpoint's data are not there; add data.{key}= where "
-                "they are."
-            )
-
-
-def _data_node(
-    own: Mapping[str, Any], other: str | None, changes: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The data node of the checkpoint, or of the option named instead, with what was typed laid
-    over it."""
-    node = dict(own) if other is None else option("data", other)
-    # where files lie is for this machine to say, not for the checkpoint
-    if other is None and "root" in node:
-        node["root"] = (
-            option("data", node["name"]).get("root") if node["name"] in options("data") else None
-        )
-    return {**node, **changes}
 
 
 # --- two folders ----------------------------------------------------------------------------------
@@ -317,7 +236,7 @@ def _metrics(
             {"name": name, **node}, name, dataset=dataset, device=torch.device("cpu")
         )
         if contracts.is_foreign(registry.metrics, name):
-            contracts.metric(built[name], name, dataset)
+            built[name] = contracts.metric(built[name], name, dataset)
     return built
 
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from gan_cli.commands.sample import Directions, Weights
 from gan_cli.errors import UserError
+from gan_cli.sampling.generator import Weights
+from gan_cli.sampling.keys import checkpoint_key, plugins_key, weights_key
+from gan_cli.sampling.options import Directions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gan_cli.commands.sample import Generator
+    from gan_cli.sampling.generator import Generator
 
 HOST = "127.0.0.1"  # nobody else is to see it
 SEEDS = 2**62  # beyond which none is asked for
@@ -29,20 +31,13 @@ SHOWN = 384  # pixels a side
 class ExploreConfig:
     """The keys of `gan-explore`."""
 
-    checkpoint: str = field(
-        default="???",
-        metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"},
-    )
+    checkpoint: str = checkpoint_key()
     port: int = field(
         default=8080, metadata={"least": 1, "help": "where the page is: http://127.0.0.1:PORT"}
     )
     show: bool = field(default=True, metadata={"help": "open a browser"})
-    weights: Weights = field(
-        default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"}
-    )
-    plugins: list[str] = field(
-        default_factory=list, metadata={"help": "plug-ins of the checkpoint that you trust"}
-    )
+    weights: Weights = weights_key()
+    plugins: list[str] = plugins_key()
 
 
 @dataclass
@@ -187,7 +182,7 @@ def run(config: ExploreConfig) -> None:
             "gan-explore: needs the extra `explore`; install it with: pip install "
             "'gan-cli[explore]'."
         )
-    from gan_cli.commands.sample import Generator
+    from gan_cli.sampling.generator import Generator
 
     generator = Generator(config.checkpoint, config.weights.value, config.plugins)
     if generator.spec.kind != "image":

@@ -4,14 +4,12 @@
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from gan_cli.commands.sample import SampleConfig, Statistics, Weights, file_to_write, load_generator
 from gan_cli.errors import UserError
 from gan_cli.files import replacing
-
-if TYPE_CHECKING:
-    from gan_cli.commands.sample import Generator
+from gan_cli.sampling.generator import Generator, Statistics, Weights, load_generator
+from gan_cli.sampling.keys import checkpoint_key, plugins_key, statistics_key, weights_key
+from gan_cli.sampling.output import file_to_write
 
 ALLOWED = {".pt2": 0.0, ".onnx": 1e-5}
 """What is written, by its suffix, and how far its samples may be from gan-sample's, fed as
@@ -26,23 +24,13 @@ ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 class ExportConfig:
     """The keys of `gan-export`."""
 
-    checkpoint: str = field(
-        default="???",
-        metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"},
-    )
+    checkpoint: str = checkpoint_key()
     output: str = field(
         default="generator.pt2", metadata={"help": "PATH to write: .pt2 (torch.export) or .onnx"}
     )
-    statistics: Statistics = field(
-        default=Statistics.saved,
-        metadata={"help": "of batch norm: saved, or estimated over fresh batches (batch)"},
-    )
-    weights: Weights = field(
-        default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"}
-    )
-    plugins: list[str] = field(
-        default_factory=list, metadata={"help": "plug-ins of the checkpoint that you trust"}
-    )
+    statistics: Statistics = statistics_key()
+    weights: Weights = weights_key()
+    plugins: list[str] = plugins_key()
 
 
 def run(config: ExportConfig) -> None:
@@ -53,10 +41,7 @@ def run(config: ExportConfig) -> None:
             was there stays.
     """
     output = _output(config.output)
-    same = {
-        name: getattr(config, name) for name in ("checkpoint", "weights", "statistics", "plugins")
-    }
-    generator = load_generator(SampleConfig(**same), config.checkpoint)
+    generator = load_generator(config.checkpoint, config.weights, config.plugins, config.statistics)
     from gan_cli.sampling import formats
 
     with formats.quiet(), replacing(output) as temporary:
@@ -81,7 +66,7 @@ def _output(typed: str) -> Path:
     return output
 
 
-def _compared(generator: "Generator", written: Path, output: Path) -> float:
+def _compared(generator: Generator, written: Path, output: Path) -> float:
     """How far what a file renders is from the generator's samples, at most. Raises UserError if
     that is too far."""
     from gan_cli.sampling import formats

@@ -5,8 +5,9 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
-from gan_cli.commands import mistakes
-from gan_cli.config.check import GROUPS, options
+from gan_cli.config.options import options
+from gan_cli.config.schema import GROUPS
+from gan_cli.config.unknown import PATHS, unknown_flag
 from gan_cli.errors import UserError
 
 OUTPUTS = Path("outputs")
@@ -104,11 +105,7 @@ def _quoted(argument: str) -> str:
         return f"{key}=[{','.join(_quotes(item.strip()) for item in value[1:-1].split(','))}]"
     if name in SIGNS and len(value) == 1 and value not in "'\"":
         return f"{key}='{value}'"
-    return (
-        f"{key}={_quotes(value)}"
-        if name in mistakes.PATHS and not set(",'\"") & set(value)
-        else argument
-    )
+    return f"{key}={_quotes(value)}" if name in PATHS and not set(",'\"") & set(value) else argument
 
 
 def _quotes(value: str) -> str:
@@ -151,7 +148,7 @@ def with_search_path(arguments: list[str]) -> list[str]:
     if not flags:
         return typed
     if flags[0].startswith("-") and flags[0] not in FLAGS:
-        raise UserError(mistakes.unknown_flag(flags[0], ["--config-dir"]))
+        raise UserError(unknown_flag(flags[0], ["--config-dir"]))
     if len(flags) != 2 or flags[0] != "--config-dir":
         raise UserError(f"{' '.join(flags)}: expected key=value, or --config-dir FOLDER.")
     return [*typed, f"hydra.searchpath=[{_quotes(f'file://{Path(flags[1]).resolve()}')}]"]
@@ -196,7 +193,7 @@ def apart(arguments: list[str]) -> tuple[list[str], list[str]]:
         name, equals, value = argument.partition("=")
         name = SHORT.get(name, name)
         if name not in FLAGS:
-            raise UserError(mistakes.unknown_flag(argument, [*FLAGS, "--version", "--help"]))
+            raise UserError(unknown_flag(argument, [*FLAGS, "--version", "--help"]))
         if FLAGS[name] and not equals and rest and not re.search("=|^-", rest[0]):
             value = rest.pop(0)
         _check_flag(name, value, FLAGS[name])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from gan_cli import registry
-from gan_cli.config.check import players
+from gan_cli.config.roles import FITS, players
 from gan_cli.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -193,6 +193,60 @@ def batch_of_one(config: Config) -> str | None:
     )
 
 
+def _networks(config: Config) -> dict[str, dict[str, Any]]:
+    """What the class of each role's network says of itself."""
+    network = config["network"]
+    names = {role: node.get("name", network["name"]) for role, node in _roles(config).items()}
+    return {
+        role: registry.networks.component(f"{name}.{role}", f"network.{role}").attributes
+        for role, name in names.items()
+    }
+
+
+def _roles(config: Config) -> dict[str, dict[str, Any]]:
+    return {role: node for role, node in config["network"].items() if isinstance(node, dict)}
+
+
+def other_kind(config: Config) -> str | None:
+    """A network that is made for another kind of data."""
+    kind = registry.datasets.attributes(config["data"]["name"], "data")["kind"]
+    for role, facts in _networks(config).items():
+        kinds = facts.get("kinds", (kind,))
+        if kind not in kinds:
+            own = _roles(config)[role].get("name")
+            option, fitting = (f"network.{role}.name", FITS[kind]) if own else ("network", "auto")
+            return (
+                f"{option}={own or config['network']['name']}: its {role} is for data of the kind "
+                f"{' or '.join(kinds)}, and data={config['data']['name']} is of the kind {kind}; "
+                f"take {option}={fitting}."
+            )
+    return None
+
+
+def no_features(config: Config) -> str | None:
+    """A discriminator that gives nothing but its score, under a game that looks at more."""
+    if not _facts(config, "model").get("needs_features", False):
+        return None
+    if _networks(config).get("discriminator", {}).get("has_features", True):
+        return None
+    return (
+        f"network.discriminator: has no features, which model={config['model']['name']} looks at; "
+        "take network=mlp, network=dcgan or network=resnet."
+    )
+
+
+def fixed_size(config: Config) -> str | None:
+    """A network that cannot grow, under a game that lets it."""
+    if not _facts(config, "model").get("grows", False) or not config["model"].get("growth"):
+        return None
+    for role, facts in _networks(config).items():
+        if not facts.get("grows", False):
+            return (
+                f"network.{role}: does not grow; take network=progressive, or set model.growth=0."
+            )
+    return None
+
+
 ROLES_WITH_NORM = (("generator", "generator"), ("discriminator", "critic"), ("encoder", "encoder"))
 
 GUARDS: tuple[Callable[[Config], str | None], ...] = (
@@ -205,6 +259,9 @@ GUARDS: tuple[Callable[[Config], str | None], ...] = (
     decayed_critic,
     batch_of_one,
     useless_augmentation,
+    other_kind,
+    no_features,
+    fixed_size,
 )
 
 

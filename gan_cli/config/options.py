@@ -1,5 +1,7 @@
-"""The configuration tree: its groups, and the options of each, with those of the user. Nothing here
-imports torch."""
+"""The configuration tree: its groups and their options, the user's included.
+
+Nothing here imports torch.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -13,28 +15,28 @@ PACKAGED = Path(__file__).parent.parent / "configs"
 
 
 def configs() -> Path:
-    """Where the configuration tree lies: in the package when installed, at the top of a source
-    tree."""
+    """The folder of the configuration tree: in the package, or beside it in a source tree."""
     return PACKAGED if PACKAGED.is_dir() else PACKAGED.parent.parent / "configs"
 
 
 def groups() -> list[str]:
     """The groups of the configuration: the folders of its tree."""
-    return sorted(
-        path.name for path in configs().iterdir() if path.is_dir() and not path.name.startswith("_")
-    )
+    folders = [path.name for path in configs().iterdir() if path.is_dir()]
+    return sorted(name for name in folders if not name.startswith("_"))
 
 
 def options(group: str) -> list[str]:
-    """The options of a group: the YAML files in its folder, and those of the user's own."""
-    return sorted(
-        {path.stem for path in (configs() / group).glob("*.yaml")} | own.options(group).keys()
-    )
+    """The options of a group: the YAML files in its folder, and the user's."""
+    packaged = {path.stem for path in (configs() / group).glob("*.yaml")}
+    return sorted(packaged | own.options(group).keys())
 
 
 def file_of(group: str, name: str) -> Path:
-    """The file of an option: the package's, or else the user's own. Raises UserError for an unknown
-    one."""
+    """The file of an option, of the package or else of the user.
+
+    Raises:
+        UserError: the group has no such option.
+    """
     path = configs() / group / f"{name}.yaml"
     if path.is_file():
         return path
@@ -47,6 +49,7 @@ def unknown_option(group: str, name: str) -> str:
     """The sentence on an option that a group does not have."""
     if file := own.misnamed(group, name):
         return f"{group}={name}: {file} is not seen, for its name does not end in .yaml; rename it."
+
     known = options(group)
     return (
         f"{group}={name}: no such option{closest(name, known)}; the options are {', '.join(known)}."
@@ -54,6 +57,6 @@ def unknown_option(group: str, name: str) -> str:
 
 
 def option(group: str, name: str) -> dict[str, Any]:
-    """One option of a group by itself, resolved. Raises UserError for an unknown one."""
+    """The content of an option's file, resolved. Raises UserError for an unknown option."""
     node: Any = OmegaConf.to_container(OmegaConf.load(file_of(group, name)), resolve=True)
     return node

@@ -1,7 +1,6 @@
-"""Option files of the user's own, in the folders that `--config-dir` names: which there are, what
-is wrong with one.
+"""Option files of the user, in the folders that `--config-dir` names, and their mistakes.
 
-Hydra reads them; where it would answer with a traceback, or take something else without a word, a
+Hydra reads these files. Where it would raise a traceback or silently read something else, a
 sentence names the file and the line. Nothing here imports torch.
 """
 
@@ -11,44 +10,40 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gan_cli.errors import UserError, closest, explain_os
+from gan_cli.errors import UserError, explain_os
 
 FOLDERS: list[Path] = []
-"""Folders with groups of options beside the package's. Only the command line puts one here."""
+"""Folders with groups of options beside the package's; only the command line adds one."""
 PACKAGE = re.compile(r"#\s*@package\s+(\S+)")
 WHOLE = "experiment"
-"""The group whose files set keys of the root, and say so in their first line."""
+"""The group whose files set keys of the root, as their first line declares."""
 
 
 def look_in(folders: Sequence[Path]) -> None:
-    """Let options be found in these folders, and in no others.
+    """Look for options in these folders, and in no others.
 
     Raises:
-        UserError: one is not there, or is no folder.
+        UserError: one does not exist, or is no folder.
     """
     for folder in folders:
         if not folder.is_dir():
-            told = "is a file" if folder.exists() else f"'{folder.absolute()}' not found"
+            problem = "is a file" if folder.exists() else f"'{folder.absolute()}' not found"
             raise UserError(
-                f"--config-dir {folder}: {told}; name a folder that holds model/, loss/ or the "
+                f"--config-dir {folder}: {problem}; name a folder that holds model/, loss/ or the "
                 "like."
             )
+
     FOLDERS[:] = folders
 
 
 def options(group: str) -> dict[str, Path]:
-    """The options of one's own in a group, and their files; of two folders the first wins."""
-    found = [
-        path
-        for folder in reversed(FOLDERS)
-        for path in folder.glob(f"{group}/*.yaml")
-        if path.is_file()
-    ]
-    return {path.stem: path for path in found}
+    """The user's options of a group, and their files; the first folder has precedence."""
+    files = [path for folder in reversed(FOLDERS) for path in folder.glob(f"{group}/*.yaml")]
+    return {path.stem: path for path in files if path.is_file()}
 
 
 def misnamed(group: str, name: str) -> Path | None:
-    """A file that Hydra does not see for its ending."""
+    """A file that Hydra ignores because of its suffix."""
     places = [
         folder / group / f"{name}{ending}"
         for folder in FOLDERS
@@ -58,7 +53,7 @@ def misnamed(group: str, name: str) -> Path | None:
 
 
 def chosen(arguments: Sequence[str]) -> Iterator[tuple[str, Path]]:
-    """Group and file of the options of one's own that are typed, several at once for a sweep."""
+    """Group and file of the user's options that are typed, several per group in a sweep."""
     for argument in arguments if FOLDERS else ():
         group, _, value = argument.lstrip("+").partition("=")
         known = options(group) if re.fullmatch(r"\w+", group) else {}
@@ -66,10 +61,10 @@ def chosen(arguments: Sequence[str]) -> Iterator[tuple[str, Path]]:
 
 
 def check(arguments: Sequence[str], packaged: Path, components: Sequence[str]) -> None:
-    """Look at the files of one's own that are typed, before Hydra reads them.
+    """Check the user's option files that are typed, before Hydra reads them.
 
     Args:
-        packaged: where the package's options lie.
+        packaged: the folder of the package's options.
         components: groups whose files name a component.
 
     Raises:
@@ -84,11 +79,13 @@ def check(arguments: Sequence[str], packaged: Path, components: Sequence[str]) -
                 f"{path}: gan-cli has another {group}={path.stem}, which is the one that is "
                 "taken; rename the file."
             )
+
         if not isinstance(content, dict) and (text.strip() or group != "hardware"):
             raise UserError(
-                f"{path}: {_told(content)}; an option is made of keys with values, such as `name: "
-                "NAME`."
+                f"{path}: {_described(content)}; an option is made of keys with values, such as "
+                "`name: NAME`."
             )
+
         if odd := next((key for key in content if not isinstance(key, str)), None):
             raise UserError(f"{path}: {odd}: is no key; put it in quotes, if it is to be one.")
         _check_package(group, path, text)
@@ -99,6 +96,7 @@ def check(arguments: Sequence[str], packaged: Path, components: Sequence[str]) -
 
 
 def _check_package(group: str, path: Path, text: str) -> None:
+    """Check the first line, which tells Hydra where the keys of the file belong."""
     first = next(iter(text.lstrip("\ufeff").splitlines()), "")
     package = PACKAGE.match(first)
     if group == WHOLE and (not package or package[1] != "_global_"):
@@ -106,10 +104,12 @@ def _check_package(group: str, path: Path, text: str) -> None:
             f"{path}, line 1: must be `# @package _global_`, so that its keys are those of the "
             "run; add it."
         )
+
     if group == WHOLE and text.startswith("\ufeff"):
         raise UserError(
             f"{path}, line 1: begins with a byte order mark; save the file as UTF-8 without one."
         )
+
     if group != WHOLE and package and package[1] not in (group, "_group_"):
         raise UserError(
             f"{path}, line 1: `{first}` takes its keys out of {group}; delete the line."
@@ -117,9 +117,8 @@ def _check_package(group: str, path: Path, text: str) -> None:
 
 
 def read(path: Path) -> tuple[str, Any]:
-    """The text of a file, and what it holds as YAML. Raises UserError with the line where it is
-    none."""
-    from gan_cli import files  # which --help need not wait for
+    """The text of a file and its content. Raises UserError with the line of a fault."""
+    from gan_cli import files  # not needed by --help
 
     try:
         content = files.read_bytes(path, files.SMALL)
@@ -144,16 +143,16 @@ def _text(path: Path, content: bytes) -> str:
 
 
 def _parsed(path: Path, text: str) -> Any:
+    """The content as OmegaConf reads it, its interpolations unresolved."""
     import yaml
     from omegaconf import OmegaConf
-    from omegaconf._utils import get_yaml_loader
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        content = yaml.load(text, Loader=get_yaml_loader())
-        if isinstance(content, dict):
-            OmegaConf.create(content)  # reads what stands in ${...}
-        return content
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if not isinstance(root, yaml.MappingNode):  # OmegaConf would make `hello` a key
+            return yaml.safe_load(text)
+        return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except yaml.YAMLError as error:
         raise UserError(f"{path}, line {_line(error, text)}: {_problem(error)}.") from None
     except (OmegaConfBaseException, ValueError, RecursionError) as error:
@@ -172,15 +171,16 @@ PROBLEMS = {
     r"expected <block end>, but found '<block": "is indented otherwise than the lines that it "
     "belongs to",
     r"could not find expected ':'|mapping values are not allowed here": "a colon and a blank must "
-    "stand between a key "
-    "and its value, once a line",
+    "stand between a key and its value, once a line",
     r"expected ',' or '([]}])'": r"a bracket is not closed before it; add \1",
     r"found undefined alias": "a `*name` for which there is no `&name`; put the text in quotes",
     r"constructor for the tag '.*?([\w/:.]+)'": r"`!!\1`: only plain values can stand there",
     r"special characters are not allowed": "holds a character that is no text",
     r"found unexpected end of stream|unexpected end": "a quotation mark is not closed",
 }
-"""YAML's complaints, and what they mean to somebody who wrote the file."""
+"""PyYAML's messages, which no exception types stand for, and what to change in the file.
+
+tests/test_own_options.py lets PyYAML raise every one."""
 
 
 def _problem(error: Any) -> str:
@@ -193,22 +193,21 @@ def _problem(error: Any) -> str:
     return said
 
 
-def _told(content: Any) -> str:
+def _described(content: Any) -> str:
+    """What a file holds that is no mapping."""
     if content is None:
         return "is empty"
-    return (
-        "holds a list" if isinstance(content, list) else (f"holds {str(content)[:30]!r} and no key")
-    )
+    if isinstance(content, list):
+        return "holds a list"
+    return f"holds {str(content)[:30]!r} and no key"
 
 
 def faulty(arguments: Sequence[str]) -> str | None:
-    """What is wrong with a file of one's own that is no YAML: those that are typed first, then the
-    others."""
+    """The fault of a user's file that is no YAML: the files that are typed first, then the rest."""
     typed = [path for _, path in chosen(arguments)]
-    for path in [
-        *typed,
-        *(path for folder in FOLDERS for path in sorted(folder.glob("*/*.yaml")) if path.is_file()),
-    ]:
+    others = [path for folder in FOLDERS for path in sorted(folder.glob("*/*.yaml"))]
+
+    for path in [*typed, *(path for path in others if path.is_file())]:
         try:
             read(path)
         except UserError as error:
@@ -217,28 +216,9 @@ def faulty(arguments: Sequence[str]) -> str | None:
 
 
 def holding(key: str, arguments: Sequence[str]) -> tuple[str, Path] | None:
-    """Group and file of one's own, among those that are typed, that sets a key nobody has typed."""
+    """Group and file of the user's option, among those that are typed, that sets a key."""
     name = re.escape(key.split("@")[0].rpartition(".")[2])
     for group, path in chosen(arguments):
         if re.search(rf"(^|[\s{{,/]){name}\b[^\n:]*:", read(path)[0]):
             return group, path
     return None
-
-
-def unknown_base(told: str) -> str | None:
-    """A file whose `defaults` name an option that there is not, from Hydra's complaint."""
-    if not (
-        match := re.search(r"In '(\w+)/([^']+)': Could not (?:load|find) '(\w+)/([^']+)'", told)
-    ):
-        return None
-    group, name, other, wanted = match.groups()
-    if name not in options(group):
-        return None
-    from gan_cli.config import options as all_options
-
-    known = all_options.options(other)
-    listed = ", ".join(known)
-    return (
-        f"{options(group)[name]}: {other}={wanted}: no such option{closest(wanted, known)}; the "
-        f"options are {listed}."
-    )

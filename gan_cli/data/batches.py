@@ -69,7 +69,8 @@ class Batches:
 
     def next(self) -> Fields:
         """The next batch, decoded."""
-        return self.gather(self.next_rows())
+        rows = self.next_rows()
+        return self.gather(rows, rows)
 
     def next_rows(self) -> Tensor:
         """Rows of the training data that the next batch consists of."""
@@ -77,9 +78,18 @@ class Batches:
         self.position += 1
         return rows
 
-    def gather(self, rows: Tensor) -> Fields:
-        """These rows of the training data, decoded; with labelled samples if the data has some."""
-        stored = self._stored(rows) if self.device == self.storage_device else self._sent(rows)
+    def gather(self, rows: Tensor, batch: Tensor | None = None, start: int = 0) -> Fields:
+        """These rows of the training data, decoded; with labelled samples if the data has some.
+
+        Args:
+            batch: the rows of the whole batch, as `next_rows` returned them; a batch that has been
+                sent to the device ahead of time is recognised by it.
+            start: the place of `rows` in that batch.
+        """
+        if self.device == self.storage_device:
+            stored = self._stored(rows)
+        else:
+            stored = self._sent(rows, batch, start)
         if self.mirrored:
             stored |= self._mirrored(stored, rows)
         return {**self.dataset.decode(stored), **self._labelled(rows)}
@@ -127,17 +137,13 @@ class Batches:
         self._next = _Prefetched(following, rows, thread.submit(self._send, rows))
         return self._current.rows
 
-    def _sent(self, rows: Tensor) -> Fields:
+    def _sent(self, rows: Tensor, batch: Tensor | None, start: int) -> Fields:
         """These rows on the device: a part of the prefetched batch, or sent now."""
         current = self._current
-        first = rows.storage_offset() - current.rows.storage_offset()
-        shared = rows.untyped_storage().data_ptr() == current.rows.untyped_storage().data_ptr()
-        if shared and current.fields and 0 <= first <= len(current.rows) - len(rows):
-            return {
-                name: values[first : first + len(rows)]
-                for name, values in current.fields.result().items()
-            }
-        return self._send(rows)
+        if batch is not current.rows or not current.fields:
+            return self._send(rows)
+        end = start + len(rows)
+        return {name: values[start:end] for name, values in current.fields.result().items()}
 
     def _send(self, rows: Tensor) -> Fields:
         stored = self._stored(rows)

@@ -26,10 +26,10 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from gan_cli.devices import processes
+from gan_cli.devices import processes, signals
 from gan_cli.errors import UserError, explain_os
 
-STOPPING = (*processes.STOPPING, *processes.NOTICES)
+STOPPING = (*signals.STOPPING, *signals.NOTICES)
 # seconds for the launcher to see that another process is gone, before this one says that it lost it
 GRACE = 1.0
 POLL = 0.1  # seconds between looks at the signals and the processes
@@ -62,7 +62,7 @@ def run(
         SystemExit: a signal stopped the run.
         RuntimeError: a process failed otherwise; its traceback.
     """
-    with tempfile.TemporaryDirectory(prefix="gan-cli-") as folder, _quiet(), _Signals() as signals:
+    with tempfile.TemporaryDirectory(prefix="gan-cli-") as folder, _quiet(), _Signals() as relay:
         config = LaunchConfig(
             min_nodes=hardware["nodes"],
             max_nodes=hardware["nodes"],
@@ -79,13 +79,13 @@ def run(
         Thread(
             target=_launch, args=(config, (worker, arguments, logs), future), daemon=True
         ).start()
-        signals.pass_on_until(future)
+        relay.pass_on_until(future)
         try:
             return future.result().get(0)
         except ChildFailedError as error:
-            cause = _cause(list(error.failures.values()), Path(folder), signals.first)
+            cause = _cause(list(error.failures.values()), Path(folder), relay.first)
             if isinstance(cause, SystemExit):
-                processes.pass_on(signals.before, signals.first)
+                signals.pass_on(relay.before, relay.first)
             raise cause from None
         except (RendezvousError, dist.DistStoreError) as error:
             reason = str(error).strip().splitlines()[0]
@@ -118,7 +118,7 @@ class _Signals:
         self._told: set[int] = set()
 
     def __enter__(self) -> "_Signals":
-        self.before = processes.handle(STOPPING, self._take)
+        self.before = signals.handle(STOPPING, self._take)
         return self
 
     def _take(self, number: int, _frame: Any) -> None:

@@ -6,9 +6,7 @@ torchrun does: both name them in the environment.
 """
 
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,32 +22,7 @@ PATIENCE = timedelta(hours=12)
 """How long a process waits for the others, which may be scoring samples or packing data. A dead one
 is heard of at once, from the launcher."""
 
-STOPPING = (
-    signal.SIGINT, signal.SIGTERM, *(()
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)),
-)  # fmt: skip
-"""Signals that let a run save and end. A closed terminal sends SIGHUP; `nohup` has it ignored, and
-so it stays."""
-NOTICES = (signal.SIGUSR1, signal.SIGUSR2)
-"""What Slurm's --signal and submitit send some time before they take a machine away."""
-
 T = TypeVar("T")
-
-
-def handle(numbers: Iterable[int], handler: Any) -> dict[int, Any]:
-    """Put up a handler of signals; returns those that were there. Only the main thread may: another
-    changes nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    return {int(number): signal.signal(number, handler) for number in numbers}
-
-
-def pass_on(handlers: Mapping[int, Any], number: int | None) -> None:
-    """Call the handler that somebody had put up for a notice, if it was one that stopped the
-    run."""
-    handler = handlers.get(number or 0)
-    if number in NOTICES and callable(handler):
-        handler(number, None)
 
 
 class PeerLostError(RuntimeError):
@@ -172,9 +145,10 @@ def leave() -> None:
 
 
 def decided_by_the_first(decide: Callable[[], T]) -> T:
-    """What process 0 decides, told to all the others."""
+    """The decision of process 0, sent to all the others."""
     world = join()
-    decision = [decide() if world.rank == 0 else None]
+    decision: list[Any] = [decide() if world.rank == 0 else None]
     if world.size > 1:
         _heard(lambda: dist.broadcast_object_list(decision))
-    return decision[0]  # type: ignore[return-value]
+    decided: T = decision[0]
+    return decided

@@ -1,6 +1,6 @@
-"""A discriminator that also names the class of what it sees."""
+"""A discriminator that also classifies samples."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,14 @@ from gan_cli.game import Fields, Terms, player
 from gan_cli.games.conditional import Labelled
 from gan_cli.games.two_player import batch_statistics
 from gan_cli.networks.layers import feature_size
+from gan_cli.networks.offers import featured
 from gan_cli.registry import NonNegative, games
 
 
 @games.register("acgan")
 class ACGAN(Labelled):
-    """D says real or fake and, by a second head C on its features, which class; G wants C to see
-    the class it is given.
+    """D scores samples and classifies them by a second head C on its features; G learns samples
+    that C assigns to their class.
 
     Reference: Odena et al., 2017, "Conditional Image Synthesis with Auxiliary Classifier GANs",
     arXiv 1610.09585, equations 2 and 3. WGAN-GP with an auxiliary classifier (Gulrajani et al.,
@@ -27,6 +28,8 @@ class ACGAN(Labelled):
         classify_real, classify_fake: weights of the classes of real and fake samples in D's turn.
         classify_generator: weight of the class in G's turn.
     """
+
+    needs_features: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -69,8 +72,8 @@ class ACGAN(Labelled):
 
     def judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """D's score, (N,), and C's logits, (N, classes)."""
-        features = self.D.features(x)  # type: ignore[operator]
-        return self.D.score(features), self.C(features)  # type: ignore[operator]
+        features = featured(self.D).features(x)
+        return featured(self.D).score(features), self.C(features)
 
     def value(self, x: Tensor, *given: Tensor) -> Tensor:
         return self.D(x)

@@ -1,5 +1,4 @@
-"""Two coupled games: what is common to two domains without pairs is learnt by the layers that they
-share."""
+"""Two coupled games, whose shared layers learn what two domains without pairs have in common."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ from gan_cli.errors import UserError
 from gan_cli.game import Fields, Terms, Turn, in_parts, player
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.networks.layers import feature_size, tie
+from gan_cli.networks.offers import featured
 from gan_cli.registry import NonNegative, games
 
 
@@ -34,6 +34,8 @@ class CoGAN(TwoPlayer):
             in the authors' code for adaptation.
     """
 
+    needs_labels: ClassVar[bool] = True
+    needs_features: ClassVar[bool] = True
     roles: ClassVar[dict[str, str]] = {
         "G": "generator", "G_b": "generator", "D": "discriminator", "D_b": "discriminator",
     }  # fmt: skip
@@ -81,10 +83,10 @@ class CoGAN(TwoPlayer):
                     f"{term}_{name}": value
                     for term, value in self.regularizer(D, real, fake).items()
                 }
-        features = self.D.features(self.T(x))  # type: ignore[operator]
+        features = featured(self.D).features(self.T(x))
         terms["class"] = self.classify * cross_entropy(self.C(features), y)
         if self.align:
-            a, b = self.D.features(fakes[0]), self.D_b.features(fakes[1])  # type: ignore[operator]
+            a, b = featured(self.D).features(fakes[0]), featured(self.D_b).features(fakes[1])
             terms["align"] = self.align * (a - b).square().sum(dim=1).mean()
         return terms
 
@@ -102,7 +104,7 @@ class CoGAN(TwoPlayer):
             self.regularizer.project(critic)
 
     def pairs(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """What the two generators make of the same z."""
+        """Samples of both domains from the same latents."""
         return self.G(z), self.G_b(z)
 
     @classmethod
@@ -116,7 +118,7 @@ class CoGAN(TwoPlayer):
 
     @torch.no_grad()
     def scores(self, heldout: Fields) -> dict[str, float]:
-        """How well pairs belong together, and what D_b knows of classes that only D was taught.
+        """Agreement of pairs, and accuracy of D_b on classes that only D has learned.
 
         - pixel_agreement: share of the pixels (light or dark) in which G_b(z) is what domain b
           shows of G(z); `_shuffled` is that of unrelated pairs; agreement: how far it is from there
@@ -147,7 +149,7 @@ class CoGAN(TwoPlayer):
             right: dict[str, list[Tensor]] = {name: [] for name in judged}
             for part in parts(heldout, self.chunk_size):
                 for name, (D, domain) in judged.items():
-                    guessed = self.C(D.features(part[f"x{domain}"])).argmax(dim=1)  # type: ignore[operator]
+                    guessed = self.C(featured(D).features(part[f"x{domain}"])).argmax(dim=1)
                     right[name].append(guessed == part[f"y{domain}"])
             told |= {
                 f"{name}_accuracy": float(torch.cat(found).float().mean())

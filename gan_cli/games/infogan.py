@@ -1,4 +1,4 @@
-"""A generator whose codes can be read back from its samples."""
+"""A generator whose codes can be inferred from its samples."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -11,13 +11,14 @@ from gan_cli.data.dataset import Spec
 from gan_cli.game import Columns, Fields, Terms, player
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.networks.layers import feature_size
+from gan_cli.networks.offers import featured
 from gan_cli.registry import Count, NonNegative, games
 
 
 @games.register("infogan")
 class InfoGAN(TwoPlayer):
-    """The game of D and G, and a lower bound of the information between codes c and G(z, c), which
-    G and D raise.
+    """The game of two players, and a lower bound of the information between codes c and G(z, c),
+    which G and D raise.
 
     Reference: Chen et al., 2016, "InfoGAN", arXiv 1606.03657, equation 6; as in the authors' code,
     Q shares D's trunk and learns with it, and a continuous code is scored as a Gaussian of
@@ -30,6 +31,7 @@ class InfoGAN(TwoPlayer):
         q_width: hidden features of Q.
     """
 
+    needs_features: ClassVar[bool] = True
     averaged: ClassVar[tuple[str, ...]] = ("G",)
 
     def __init__(
@@ -61,7 +63,7 @@ class InfoGAN(TwoPlayer):
             x_fake = self.T(self.G(z))
         x = self.T(x)
         real, fake = self.score(self.value, x, x_fake)
-        features = scaled_gradient(self.D.features(x_fake), self.information)  # type: ignore[operator]
+        features = scaled_gradient(featured(self.D).features(x_fake), self.information)
         return {
             "adversarial": self.loss.discriminator(real, fake),
             "information": -self.told(features, z).sum(),
@@ -71,8 +73,8 @@ class InfoGAN(TwoPlayer):
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
         z = self.coded(len(x))
-        features = self.D.features(self.T(self.G(z)))  # type: ignore[operator]
-        fake = self.D.score(features)  # type: ignore[operator]
+        features = featured(self.D).features(self.T(self.G(z)))
+        fake = featured(self.D).score(features)
         real = self.value(self.T(x)) if self.loss.uses_real else None
         return {
             "adversarial": self.loss.generator(fake, real),
@@ -88,14 +90,13 @@ class InfoGAN(TwoPlayer):
         return self.G(self.coded(len(x)))
 
     def told(self, features: Tensor, z: Tensor) -> Tensor:
-        """The lower bound of what samples with these features tell of each of their codes, in nats,
-        (codes,)."""
+        """The lower bound of the information of these features on each code, in nats, (codes,)."""
         return self.codes.information(self.Q(features), z)
 
     def diagnostics(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
         with torch.no_grad():
             z = self.coded(len(seen["x"]))
-            told = self.told(self.D.features(self.T(self.G(z))), z)  # type: ignore[operator]
+            told = self.told(featured(self.D).features(self.T(self.G(z))), z)
         information = {
             f"information/{name}": value
             for name, value in zip(self.codes.widths, told, strict=True)
@@ -120,5 +121,5 @@ class InfoGAN(TwoPlayer):
 
 
 def scaled_gradient(x: Tensor, factor: float) -> Tensor:
-    """`x`, whose gradient will be so many times what it is."""
+    """`x` with its gradient multiplied by a factor."""
     return x if factor == 1 else factor * x + (1 - factor) * x.detach()

@@ -12,6 +12,7 @@ from gan_cli.data.decoded import parts
 from gan_cli.errors import UserError
 from gan_cli.game import Fields, Terms, player
 from gan_cli.games.two_player import TwoPlayer
+from gan_cli.networks.offers import featured
 from gan_cli.registry import Count, NonNegative, games
 
 
@@ -24,11 +25,11 @@ class SemiSupervised(TwoPlayer):
     = sigmoid(Z).
 
     Args:
-        labels_per_class: how many training samples of each class keep their label, chosen by the
-            seed.
+        labels_per_class: labelled training samples of each class, chosen by the seed.
         unlabelled: weight of the samples without a label; 0 leaves the supervised classifier alone.
     """
 
+    needs_labels: ClassVar[bool] = True
     roles: ClassVar[dict[str, str]] = {"G": "generator", "D": "classifier"}
     averaged: ClassVar[tuple[str, ...]] = ("G", "D")
     own_objective: ClassVar[bool] = True
@@ -63,8 +64,8 @@ class SemiSupervised(TwoPlayer):
 
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
-        fake = self.D.features(self.T(self.sample_fakes(x))).mean(dim=0)  # type: ignore[operator]
-        real = self.D.features(self.T(x)).mean(dim=0)  # type: ignore[operator]
+        fake = featured(self.D).features(self.T(self.sample_fakes(x))).mean(dim=0)
+        real = featured(self.D).features(self.T(x)).mean(dim=0)
         return {"features": (fake - real).square().mean()}
 
     def batch_dependencies(self) -> list[str]:

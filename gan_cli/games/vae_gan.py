@@ -1,4 +1,4 @@
-"""A variational autoencoder that compares what a discriminator sees."""
+"""A variational autoencoder with a discriminator's features as its likeness."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
@@ -11,6 +11,7 @@ from gan_cli.data.dataset import Spec
 from gan_cli.game import Fields, Terms, in_parts, player
 from gan_cli.games.encoders import Encoding, scored
 from gan_cli.networks.layers import feature_size
+from gan_cli.networks.offers import featured
 from gan_cli.registry import NonNegative, games
 
 
@@ -32,6 +33,7 @@ class VAEGAN(Encoding):
         adversarial: weight of its loss there.
     """
 
+    needs_features: ClassVar[bool] = True
     order: ClassVar[tuple[str, ...]] = ("encoder", "generator", "discriminator")
 
     def __init__(
@@ -45,7 +47,7 @@ class VAEGAN(Encoding):
         feature_size(self.D)  # refuses one without
         self.gamma, self.adversarial = gamma, adversarial
         self.seen: Callable[[Tensor], Tensor] = (
-            self.D.features if likeness == "features" else _pixels  # type: ignore[assignment]
+            featured(self.D).features if likeness == "features" else _pixels
         )
 
     @classmethod

@@ -26,8 +26,8 @@ from gan_cli.metrics.scoring import (
     smaller_floor,
     underdetermined,
 )
+from gan_cli.reading import torch_files
 from gan_cli.registry import Count, metrics
-from gan_cli.runs import checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -276,7 +276,7 @@ def _train(dataset: Dataset, device: torch.device, path: Path) -> Classifier:
 def _save(network: nn.Module, path: Path) -> None:
     weights: dict[str, Any] = {name: value.cpu() for name, value in network.state_dict().items()}
     try:
-        checkpoint.save(weights, path)
+        torch_files.save(weights, path)
         seal(path)
     except OSError as error:
         log.warning("the classifier could not be kept in %s (%s)", path, error.strerror)

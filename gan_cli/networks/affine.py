@@ -60,6 +60,8 @@ class Discriminator(nn.Module):
         weight: at the start; one number, or one for each coordinate.
     """
 
+    has_features: ClassVar[bool] = False
+
     def __init__(self, shape: tuple[int, ...], weight: float | list[float] = 0.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(_coordinates(weight, prod(shape), "discriminator.weight"))

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_cli.networks.layers import feature_size, one_hot
+from gan_cli.networks.offers import featured
 
 
 class Concatenated(nn.Module):
@@ -46,8 +47,8 @@ class Projected(nn.Module):
         nn.init.normal_(self.embedding.weight, 0.0, self.embedding.embedding_dim**-0.5)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        features = self.network.features(x)  # type: ignore[operator]
-        return self.network.score(features) + (self.embedding(y) * features).sum(dim=1)  # type: ignore[operator]
+        features = featured(self.network).features(x)
+        return featured(self.network).score(features) + (self.embedding(y) * features).sum(dim=1)
 
 
 def told_shape(shape: tuple[int, ...], classes: int) -> tuple[int, ...]:

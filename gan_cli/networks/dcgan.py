@@ -1,7 +1,7 @@
 """Strided convolutions up and down, for square images of 4 * 2^k pixels (8 to 256) and 28."""
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge
 from torch import Tensor, nn
@@ -49,6 +49,8 @@ class Generator(nn.Module):
         generator_norm: `none` drops the batch norm.
         init: `dcgan` is N(0, 0.02), `he` has variance 2 / fan_in.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
 
     def __init__(
         self,
@@ -114,6 +116,8 @@ class Discriminator(Scored):
         squash: `sigmoid` turns the score into a probability; the losses expect the raw score.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
+
     def __init__(
         self,
         shape: tuple[int, ...],
@@ -148,6 +152,8 @@ class Autoencoder(nn.Module):
             of the decoder.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
+
     def __init__(
         self,
         shape: tuple[int, ...],
@@ -179,6 +185,8 @@ class Encoder(nn.Module):
         activation: after every convolution.
         encoder_norm: the norm after each convolution but the first.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
 
     def __init__(
         self,

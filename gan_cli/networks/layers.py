@@ -134,11 +134,17 @@ class MinibatchDeviation(nn.Module):
 
 GROUP = 4  # samples whose standard deviation the discriminator sees
 
-COUPLING: dict[str, type[nn.Module]] = {
-    "batch norm": nn.modules.batchnorm._BatchNorm,
-    "dropout": nn.modules.dropout._DropoutNd,
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+DROPOUTS = (
+    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
+)  # fmt: skip
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+COUPLING: dict[str, type[nn.Module] | tuple[type[nn.Module], ...]] = {
+    "batch norm": BATCH_NORMS,
+    "dropout": DROPOUTS,
     "minibatch discrimination": MinibatchDiscrimination,
     "minibatch deviation": MinibatchDeviation,
+    # torch has no public name for it
     "spectral norm's power iteration": parametrizations._SpectralNorm,
 }
 
@@ -153,13 +159,9 @@ def batch_dependencies(network: nn.Module) -> list[str]:
     ]
 
 
-def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+def batch_norms(network: nn.Module) -> list[BatchNorm]:
     """The layers with running statistics of a batch."""
-    return [
-        module
-        for module in network.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-    ]
+    return [module for module in network.modules() if isinstance(module, BATCH_NORMS)]
 
 
 def norm(name: str, channels: int, spatial: bool) -> list[nn.Module]:
@@ -279,7 +281,7 @@ def initialise(network: nn.Module, scheme: str) -> None:
             nn.init.normal_(module.weight, 0.0, std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and scheme == "dcgan":
+        elif isinstance(module, BATCH_NORMS) and scheme == "dcgan":
             nn.init.normal_(module.weight, 1.0, 0.02)
 
 

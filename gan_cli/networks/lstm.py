@@ -1,5 +1,7 @@
 """Recurrent networks that read and write strings a character at a time."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -20,6 +22,8 @@ class Encoder(nn.Module):
     Args:
         width: of the state, each way.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = ("text",)
 
     def __init__(self, shape: tuple[int, ...], outputs: int, width: Count = 256) -> None:
         super().__init__()
@@ -46,6 +50,8 @@ class Generator(nn.Module):
         width: of the state.
         layers: LSTMs above each other.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = ("text",)
 
     def __init__(
         self, shape: tuple[int, ...], latent: int, width: Count = 256, layers: Depth = 1

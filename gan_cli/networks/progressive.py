@@ -104,6 +104,8 @@ class Growing(nn.Module):
     of the other. A network starts as a whole, at its last stage.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
+    grows: ClassVar[bool] = True
     stage: Tensor
     sharding: ClassVar[dict[str, str]] = {"stage": "same"}  # see `gan_cli.training.shards`
 

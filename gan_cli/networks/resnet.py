@@ -1,7 +1,7 @@
 """Residual networks: the small one of the CIFAR-10 experiments, and the 101-layer one of the
 robustness grid."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Ge
@@ -85,6 +85,8 @@ class Generator(nn.Module):
         spectral: spectral norm on every layer (SAGAN), besides the norm of the features.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
+
     def __init__(
         self,
         shape: tuple[int, ...],
@@ -126,6 +128,8 @@ class Discriminator(nn.Module):
         pool: `mean` over the pixels (WGAN-GP) or `sum` (SNGAN).
         attention: as the generator's.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
 
     def __init__(
         self,
@@ -227,6 +231,8 @@ class DeepGenerator(nn.Module):
         generator_norm: at the end of every block.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
+
     def __init__(
         self,
         shape: tuple[int, ...],
@@ -260,6 +266,8 @@ class DeepDiscriminator(Scored):
         width, blocks: as the generator's.
         critic_norm: at the end of every block; layer norm in the paper.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Residual networks without any norm: grouped convolutions, and every block starts as nothing."""
 
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +96,8 @@ class Generator(nn.Module):
         group: hidden channels that a 3x3 convolution sees together.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
+
     def __init__(
         self,
         shape: tuple[int, ...],
@@ -134,6 +136,8 @@ class Discriminator(Scored):
     Args:
         width, blocks, expansion, group: as the generator's.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
 
     def __init__(
         self,

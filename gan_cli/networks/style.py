@@ -19,27 +19,28 @@ from gan_cli.networks.progressive import (
     doubled,
 )
 from gan_cli.networks.progressive import Discriminator as Progressive
-from gan_cli.registry import Count, Depth, networks
-
-RATE = 0.01  # how fast the mapping learns, in shares of the other layers' rate
-FOLLOWS = 0.995  # how slowly the average of w follows its batches
+from gan_cli.registry import Count, Depth, Fraction, Positive, networks
 
 
 class Mapping(nn.Module):
-    """z -> w, (N, latent) -> (N, width): a perceptron on the sphere of z, and the average of what
-    it gave.
+    """z -> w, (N, latent) -> (N, width): a perceptron on the sphere of z.
+
+    Args:
+        rate: learning rate relative to that of the other layers.
+        decay: of the average, once a batch.
 
     Attributes:
-        average: of w, (width,), over the batches of the training so far.
+        average: exponential moving average of w, (width,), over the batches of training.
     """
 
     average: Tensor
     sharding: ClassVar[dict[str, str]] = {"average": "averaged"}  # see `gan_cli.training.shards`
 
-    def __init__(self, latent: int, width: int, depth: int) -> None:
+    def __init__(self, latent: int, width: int, depth: int, rate: float, decay: float) -> None:
         super().__init__()
+        self.decay = decay
         sizes = [latent, *[width] * depth]
-        layers = [(EqualLinear(a, b, rate=RATE), nn.LeakyReLU(0.2)) for a, b in pairwise(sizes)]
+        layers = [(EqualLinear(a, b, rate=rate), nn.LeakyReLU(0.2)) for a, b in pairwise(sizes)]
         self.layers = nn.Sequential(PixelNorm(), *(module for pair in layers for module in pair))
         self.register_buffer("average", torch.zeros(width))
 
@@ -47,7 +48,7 @@ class Mapping(nn.Module):
         w = self.layers(z)
         if self.training:
             with torch.no_grad():
-                self.average.lerp_(w.detach().float().mean(dim=0), 1 - FOLLOWS)
+                self.average.lerp_(w.detach().float().mean(dim=0), 1 - self.decay)
         return w
 
     def truncated(self, w: Tensor, psi: Tensor) -> Tensor:
@@ -150,16 +151,18 @@ class Generator(GrowingGenerator):
         width: channels at the image's side; they double with each halving, to 512.
         style: width of w.
         depth: layers from z to w.
+        mapping_rate: learning rate of these layers, relative to that of the others.
+        average_decay: decay of the average of w, once a batch, towards which `truncation` draws.
     """
 
     def __init__(
         self, shape: tuple[int, ...], latent: int, bounded: bool = True, width: Count = 32,
-        style: Count = 128,
-        depth: Depth = 8,
+        style: Count = 128, depth: Depth = 8, mapping_rate: Positive = 0.01,
+        average_decay: Fraction = 0.995,
     ) -> None:  # fmt: skip
         base, features = channels(shape, width, "style")
         super().__init__(shape, features, bounded)
-        self.mapping = Mapping(latent, style, depth)
+        self.mapping = Mapping(latent, style, depth, mapping_rate, average_decay)
         self.start = Start(features[0], base, style)
         self.layers = nn.ModuleList()
         for i, out in enumerate(features):

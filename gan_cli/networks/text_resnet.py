@@ -1,6 +1,6 @@
 """Residual one-dimensional convolutions over characters."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -48,6 +48,8 @@ class Generator(nn.Module):
         blocks: residual blocks of two convolutions.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("text",)
+
     def __init__(
         self, shape: tuple[int, ...], latent: int, width: Count = 64, blocks: Depth = 5
     ) -> None:
@@ -73,6 +75,9 @@ class Discriminator(nn.Module):
         critic_norm: none in the paper; `layer` after the blocks, `weight` and `spectral` are norms
             of the weights.
     """
+
+    has_features: ClassVar[bool] = False
+    kinds: ClassVar[tuple[str, ...]] = ("text",)
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """The page of `gan-compare`: one HTML file that opens without a network. Nothing here imports
 torch.
 
-The template escapes whatever a run brings, and the page's policy lets a browser run the one script
-that it names.
+The template escapes all texts of runs, and the page's content security policy allows its one script
+only.
 """
 
 import base64
@@ -13,18 +13,34 @@ from pathlib import Path
 
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.files import read_bytes
-from gan_cli.reports import charts
-from gan_cli.reports.tables import NOTHING, Table
-from gan_cli.runs.finished import Group, Run, different_leaves, shown
+from gan_cli.reports.charts import choose_colours
+from gan_cli.reports.formats import MISSING
+from gan_cli.reports.grids import Arrangement, arrange_runs, read_lines, read_pixels
+from gan_cli.reports.groups import Group, differing_leaves
+from gan_cli.reports.tables import Table
+from gan_cli.runs.finished import Run, format_value
 
 TEMPLATES = Path(__file__).parent / "templates"
-LINES = 24  # of a text's samples
+LINES = 24  # of a sample of text
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Panels as SVG, one for each tag, and the axis that they are over."""
+
+    svg: bytes
+    tags: list[str]
+    x_label: str
+
+    @property
+    def uri(self) -> str:
+        """Panels as a data URI."""
+        return _encode_uri(self.svg, "svg+xml")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a run drew last: an image as a data URI, or lines of text. Empty if there is nothing
-    that can be read."""
+    """Newest sample of a run: an image as a data URI, or lines of text."""
 
     caption: str
     image: str = ""
@@ -33,8 +49,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Samples in rows and columns, each side named; without sides, a gallery with one for each
-    group."""
+    """Samples in rows and columns; a gallery if there are no rows."""
 
     rows: list[str]
     columns: list[str]
@@ -43,7 +58,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A key of the configurations, whether it tells groups apart, and what each group has."""
+    """One key of the configurations, and its value in each group."""
 
     key: str
     differs: bool
@@ -51,104 +66,92 @@ class Leaf:
 
 
 def render_page(
-    table: Table, damaged: Sequence[str], tags: Sequence[str], rows: str, columns: str
+    table: Table, damaged: Sequence[str], curves: Curves | None, arrangement: Arrangement
 ) -> str:
-    """The whole page.
+    """HTML of the page.
 
     Args:
         damaged: sentences on the runs that are left out.
-        tags: scalars that are drawn as curves.
-        rows, columns: keys by which samples are arranged; a gallery if both are empty.
+        arrangement: rows and columns of samples; a gallery without them.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    groups = [row.group for row in table.rows]
-    names = table.labels
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
+    groups = [row.group for row in table.rows]
+    arrange = _arrange_grid if arrangement.is_grid else _arrange_gallery
     script = (TEMPLATES / "compare.js").read_text(encoding="utf-8")
-    figure = _curves(groups, names, tags)
-    pictures = _arranged(groups, rows, columns) if rows or columns else _gallery(groups, names)
     return environment.get_template("compare.html").render(
         table=table,
-        nothing=NOTHING,
+        titles=[on_one_line(column.title) for column in table.to_sheet().columns],
+        missing=MISSING,
         runs=[run for group in groups for run in group.runs],
-        names=names,
-        colours=charts.colours(len(groups)),
+        names=table.labels,
+        colours=choose_colours(len(groups)),
         damaged=damaged,
-        tags=tags,
-        curves=figure,
-        pictures=pictures,
-        sides_of=(rows, columns),
-        leaves=_leaves(groups),
+        curves=curves,
+        pictures=arrange(table, arrangement),
+        arrangement=arrangement,
+        leaves=_collect_leaves(groups),
         style=(TEMPLATES / "compare.css").read_text(encoding="utf-8"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
-def _curves(groups: Sequence[Group], names: Sequence[str], tags: Sequence[str]) -> str:
-    return (
-        _uri(charts.written(charts.curves(groups, names, tags), "svg"), "svg+xml") if tags else ""
-    )
-
-
-def _uri(content: bytes, kind: str) -> str:
+def _encode_uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _gallery(groups: Sequence[Group], names: Sequence[str]) -> Pictures:
-    """For each group that has samples, those of its first run."""
-    drawn = [
-        sample(group.runs[0], name)
-        for group, name in zip(groups, names, strict=True)
-        if group.runs[0].pictures
+def _arrange_gallery(table: Table, arrangement: Arrangement) -> Pictures:
+    """Samples of the first run of each group that has some."""
+    firsts = [(row.group.runs[0], name) for row, name in zip(table.rows, table.labels, strict=True)]
+    samples: list[Sample | None] = [
+        encode_sample(run, arrangement, name) for run, name in firsts if arrangement.newest(run)
     ]
-    return Pictures([], [], [list(drawn)] if drawn else [])
+    return Pictures([], [], [samples] if samples else [])
 
 
-def _arranged(groups: Sequence[Group], rows: str, columns: str) -> Pictures:
-    """The samples of the first run of each place."""
-    runs = [run for group in groups for run in group.runs]
-    down, across = charts.places(runs, rows, columns)
-    cells: list[list[Sample | None]] = [[None] * len(across) for _ in down]
-    for run in runs:
-        i = down.index(run.setting(rows)) if rows else 0
-        j = across.index(run.setting(columns)) if columns else 0
-        cells[i][j] = cells[i][j] or sample(run, f"{run.folder.name}, seed {run.seed}")
-    return Pictures(down, across, cells)
+def _arrange_grid(table: Table, arrangement: Arrangement) -> Pictures:
+    """Samples of the first run of each place."""
+    grid = arrange_runs([run for row in table.rows for run in row.group.runs], arrangement)
+    cells: list[list[Sample | None]] = [[None] * len(grid.columns) for _ in grid.rows]
+    for (i, j), run in grid.runs.items():
+        cells[i][j] = encode_sample(run, arrangement, f"{run.folder.name}, seed {run.seed}")
+    return Pictures(grid.rows, grid.columns, cells)
 
 
-def sample(run: Run, caption: str) -> Sample:
-    """What a run drew last, as the page shows it. A picture that is damaged is told of in its
-    place."""
-    if not run.pictures:
+def encode_sample(run: Run, arrangement: Arrangement, caption: str) -> Sample:
+    """Newest sample of a run for the page; the reason in its place if it cannot be read."""
+    newest = arrangement.newest(run)
+    if newest is None:
         return Sample(caption, text="no samples yet")
-    latest = run.pictures[-1]
-    if latest.suffix == ".txt":
-        return Sample(caption, text="\n".join(charts.lines_of(latest)[:LINES]))
+    if newest.suffix == ".txt":
+        return Sample(caption, text="\n".join(read_lines(newest)[:LINES]))
     try:
-        charts.readable(latest)
-        content = read_bytes(latest)
+        read_pixels(newest)
+        return Sample(caption, image=_encode_uri(read_bytes(newest), "png"))
     except (UserError, OSError) as error:
         return Sample(caption, text=on_one_line(str(error)))
-    return Sample(caption, image=_uri(content, "png"))
 
 
-def _leaves(groups: Sequence[Group]) -> list[Leaf]:
-    """Every leaf of the configurations, those that differ first, with what each group has."""
-    different = different_leaves(groups)
-    every = sorted(
-        {key for group in groups for run in group.runs for key in run.config} - set(different)
-    )
-    told = [(key, True) for key in different] + [(key, False) for key in every]
-    return [Leaf(key, differs, [_value(group, key) for group in groups]) for key, differs in told]
+def _collect_leaves(groups: Sequence[Group]) -> list[Leaf]:
+    """All leaves of the configurations, those that differ first."""
+    differing = differing_leaves(groups)
+    keys = {key for group in groups for run in group.runs for key in run.config}
+    ordered = [*differing, *sorted(keys - set(differing))]
+    return [
+        Leaf(key, key in differing, [_join_values(group, key) for group in groups])
+        for key in ordered
+    ]
 
 
-def _value(group: Group, key: str) -> str:
-    """A group's value of a leaf; all values, where its runs have several (the seed)."""
-    values = dict.fromkeys(shown(run.config[key]) for run in group.runs if key in run.config)
-    return ", ".join(values) or NOTHING
+def _join_values(group: Group, key: str) -> str:
+    """Values of a leaf in the runs of a group: several for the seed."""
+    values = dict.fromkeys(format_value(run.config[key]) for run in group.runs if key in run.config)
+    return ", ".join(values) or MISSING

@@ -19,7 +19,7 @@ from gan_cli.data.dataset import Dataset, Spec
 from gan_cli.errors import UserError
 from gan_cli.networks.layers import WEIGHTED
 from gan_cli.registry import figures
-from gan_cli.runs.hooks import at_rest, fixed_latents
+from gan_cli.training.rendering import at_rest, fixed_latents
 from gan_cli.training.trainer import Trainer
 
 Rows = Sequence[Mapping[str, float]]

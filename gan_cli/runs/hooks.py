@@ -7,30 +7,24 @@ written before it.
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gan_cli import noise, pictures, registry
-from gan_cli.data.dataset import Dataset, Spec
-from gan_cli.data.decoded import part_of
+from gan_cli.config.objectives import lower_is_better
+from gan_cli.data.dataset import Dataset
 from gan_cli.data.text import lines
 from gan_cli.errors import UserError
 from gan_cli.files import link, tolerated, write_json, write_text
-from gan_cli.game import Game, in_parts
-from gan_cli.metrics.scoring import Part
-from gan_cli.networks.layers import batch_norms
+from gan_cli.game import Game
 from gan_cli.runs import checkpoint, health, rundir
-from gan_cli.runs.finished import lower_is_better
 from gan_cli.runs.recorder import Recorder
-from gan_cli.training.trainer import Trainer
-
-if TYPE_CHECKING:
-    from gan_cli.runs.scores import Scores
+from gan_cli.training.rendering import at_rest, fixed_latents, render, shown_latents
+from gan_cli.training.trainer import Hook, Trainer
 
 log = logging.getLogger(__name__)
 
@@ -41,112 +35,6 @@ def due(every: int, trainer: Trainer) -> bool:
     """Whether something that happens `every` so many rounds (0 = never) happens now; it always does
     at the end."""
     return every > 0 and (trainer.step % every == 0 or trainer.finished)
-
-
-@contextmanager
-def at_rest(game: Game) -> Iterator[None]:
-    """Evaluation mode for a while: dropout off, batch norm by its running statistics, which stay as
-    they are.
-
-    Afterwards every module is in the mode in which it was.
-    """
-    before = {module: module.training for module in game.modules()}
-    game.eval()
-    try:
-        yield
-    finally:
-        for module, training in before.items():
-            module.training = training
-
-
-@torch.no_grad()
-def render(game: Game, latents: Tensor) -> Tensor:
-    """Samples of a game, on the CPU."""
-    device = next(game.parameters()).device
-    with at_rest(game):
-        return in_parts(
-            lambda part: game.render(part.to(device)).cpu(), latents, rows=game.chunk_size
-        )
-
-
-def own_scores(game: Game, heldout: Mapping[str, Tensor]) -> dict[str, float]:
-    """What a game says of itself, at rest and with the same random numbers each time."""
-    noise.begin_turn("scores")
-    with at_rest(game):
-        return game.scores(heldout)
-
-
-def rendered(game: Game, latents: Tensor, spec: Spec) -> Iterator[Part]:
-    """Samples of a game, a part at a time, and the classes that they were asked for."""
-    for part in latents.split(part_of(spec)):
-        yield render(game, part), game.labels_of(part)
-
-
-def fixed_latents(game: Game, n: int) -> Tensor:
-    """What the first n samples of `gan-sample seed=0` are rendered from."""
-    return torch.stack([game.draw(noise.generator("sample", i)) for i in range(n)])
-
-
-def shown_latents(game: Game, n: int) -> Tensor:
-    """What the picture of about n samples is rendered from: where classes can be asked for, a
-    column for each."""
-    if not game.classes:
-        return fixed_latents(game, n)
-    rows = fixed_latents(game, max(1, n // game.classes)).repeat_interleave(game.classes, dim=0)
-    return game.of_class(rows, torch.arange(len(rows)) % game.classes)
-
-
-class Hook:
-    """A hook that does nothing; the base of the others."""
-
-    def start(self, trainer: Trainer) -> None:
-        """Before the first round."""
-
-    def after_round(self, trainer: Trainer) -> None:
-        """After each round."""
-
-    def close(self) -> None:
-        """In any case, at the end."""
-
-
-class EMA(Hook):
-    """Once a round, the averaged networks go a little towards the trained ones; see
-    `Game.averaging`.
-
-    Their batch norms' statistics go with the weights that they belong to; other buffers are copied.
-    """
-
-    def after_round(self, trainer: Trainer) -> None:
-        if trainer.ema is None or trainer.game.ema is None or not trainer.game.averaged:
-            return
-        pairs = [
-            (trainer.game.get_submodule(name), trainer.ema.get_submodule(name))
-            for name in trainer.game.averaged
-        ]
-        weights, rest = {}, []
-        for trained, average in pairs:
-            followed = {id(value) for value in [*average.parameters(), *_statistics(average)]}
-            for kept, new in zip(_values(average), _values(trained), strict=True):
-                if id(kept) in followed:
-                    weights[kept] = new  # networks may share weights, which are averaged once
-                else:
-                    rest.append((kept, new))
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                list(weights), list(weights.values()), 1 - trainer.game.averaging(trainer.step)
-            )
-            for kept, new in rest:
-                kept.copy_(new)
-
-
-def _values(network: nn.Module) -> list[Tensor]:
-    return [*network.parameters(), *network.buffers()]
-
-
-def _statistics(network: nn.Module) -> list[Tensor]:
-    """The running means and variances of a network's batch norms."""
-    kept = [(layer.running_mean, layer.running_var) for layer in batch_norms(network)]
-    return [value for pair in kept for value in pair if value is not None]
 
 
 class Logs(Hook):
@@ -384,18 +272,15 @@ class Checkpoints(Hook):
         frame: what a checkpoint holds beside the trainer's state: format, configuration, data.
     """
 
-    def __init__(
-        self, folder: Path, every: int, keep: int, scores: "Scores | None", frame: dict[str, Any]
-    ) -> None:
+    def __init__(self, folder: Path, every: int, keep: int, frame: dict[str, Any]) -> None:
         self.folder = folder
         self.every = every
         self.keep = keep
-        self.scores = scores
         self.frame = frame
         self.files = folder / "checkpoints"
 
     def after_round(self, trainer: Trainer) -> None:
-        improved = self.scores is not None and self.scores.improved_at == trainer.step
+        improved = trainer.scoreboard.improved_at == trainer.step
         if due(self.every, trainer) or trainer.ending or improved:
             self._save(trainer, improved)
 
@@ -408,8 +293,8 @@ class Checkpoints(Hook):
             link(path, self.files / "last.pt")
             write_card(self.folder, trainer)
         except OSError as error:
-            if improved and self.scores:
-                trainer.best = self.scores.previous_best
+            if improved:
+                trainer.scoreboard.withdraw()
             if trainer.ending:
                 raise UserError(
                     f"step {trainer.step} could not be saved ({error}); make room and type the "
@@ -433,13 +318,13 @@ def write_card(folder: Path, trainer: Trainer) -> None:
     }
     if trainer.rollbacks:
         progress["rollbacks"] = trainer.rollbacks
-    if trainer.scores:
-        # for those who read it without the run's plug-ins
-        better = lower_is_better().get(trainer.objective or "")
+    board = trainer.scoreboard
+    if board.scores:
         progress |= {
-            "objective": trainer.objective,
-            "lower_is_better": better,
-            "scores": trainer.scores,
+            "objective": board.objective,
+            # for those who read it without the run's plug-ins
+            "lower_is_better": lower_is_better().get(board.objective or ""),
+            "scores": board.scores,
         }
     write_json(folder / rundir.CARD, rundir.read_card(folder) | progress)
 

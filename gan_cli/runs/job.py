@@ -1,10 +1,8 @@
 """One run: find where it stopped, fit, and go back where it diverges."""
 
 import logging
-import re
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +11,20 @@ import yaml
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gan_cli import files, registry
-from gan_cli.config.check import DEFAULTS, GROUPS, check, differences, fingerprint, flatten
+from gan_cli.config.check import check
+from gan_cli.config.identity import differences, fingerprint
+from gan_cli.config.schema import DEFAULTS
 from gan_cli.data.dataset import Dataset
 from gan_cli.devices import lease, processes
-from gan_cli.devices.hardware import choose_device, explain_torch_errors, settings
+from gan_cli.devices.hardware import choose_device
+from gan_cli.devices.process import explain_torch_errors, settings
 from gan_cli.devices.processes import World
 from gan_cli.errors import UserError
-from gan_cli.game import Game
 from gan_cli.runs import checkpoint, hooks, rundir
 from gan_cli.runs import summary as report
-from gan_cli.runs.progress import Progress
-from gan_cli.runs.recorder import Recorder
-from gan_cli.runs.scores import Scores
-from gan_cli.training import build, contracts
+from gan_cli.runs.signals import Stage, stopped_by_signals
+from gan_cli.runs.standard_hooks import hooks_of
+from gan_cli.training import build
 from gan_cli.training.nan_check import DivergedError
 from gan_cli.training.trainer import Trainer
 
@@ -89,8 +88,7 @@ def play(
         if device.type == "cuda":
             torch.cuda.set_device(device)  # where streams and recordings go that name none
         with world.first_on_this_machine():
-            dataset = registry.datasets.build(config["data"], "data").to(device)
-        build.keep_few_labels(dataset, config)
+            dataset = build.build_dataset(config, device)
         _refuse_other_data(dataset, state, config, folder)
         trainer = _begun(config, folder, dataset, state, device, world)
         # what a process that was killed right after its checkpoint could not do
@@ -148,9 +146,9 @@ def _fit(
     Raises:
         UserError: it happened more than `max_rollbacks` times.
     """
-    stage = _Stage(trainer)
+    stage = Stage(trainer)
     world = trainer.shards.world
-    with _signals(stage, world), logging_redirect_tqdm([logging.getLogger()]):
+    with stopped_by_signals(stage, world), logging_redirect_tqdm([logging.getLogger()]):
         while cause := _diverged(config, folder, dataset, trainer, device, stage):
             again, seconds = trainer.rollbacks + 1, trainer.seconds
             late = config["minutes"] is not None and seconds >= 60 * config["minutes"]
@@ -165,35 +163,16 @@ def _fit(
             trainer = _begun(
                 config, folder, dataset, checkpoint.newest(folder / "checkpoints"), device, world
             )
-            trainer.seconds = seconds
-            trainer.reseed(again)
+            trainer.roll_back(again, seconds)
             stage.enter(trainer)
             log.warning(
                 "%s; going back to step %d with other random numbers (%d of max_rollbacks=%d)",
                 cause, trainer.step, again, config["max_rollbacks"],
             )  # fmt: skip
             if stopped:  # all processes know; what there is to keep is in the checkpoint
-                trainer.interrupted = stopped
+                trainer.mark_interrupted(stopped)
                 break
     return trainer
-
-
-class _Stage:
-    """The trainer that plays, and the signal that has asked it to stop; it stays asked when another
-    one takes over."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer: Trainer | None = trainer
-        self.asked: int | None = None
-        self.preparing = True  # no round has been played since the last checkpoint
-
-    def ask(self, number: int) -> None:
-        self.asked = number
-        if self.trainer:
-            self.trainer.signalled = number
-
-    def enter(self, trainer: Trainer) -> None:
-        self.trainer, trainer.signalled = trainer, self.asked
 
 
 def _diverged(
@@ -202,7 +181,7 @@ def _diverged(
     dataset: Dataset,
     trainer: Trainer,
     device: torch.device,
-    stage: _Stage,
+    stage: Stage,
 ) -> str | None:
     """Play to the end; what was not finite, if something was."""
     introduction = _introduction(config, folder, trainer, device)
@@ -285,7 +264,7 @@ def _go_on(
             f"{reason}"
         ) from None
     if yaml.safe_load(state["config"]).get("objective") != config["objective"]:
-        trainer.best = None
+        trainer.scoreboard.forget_best()
 
 
 def _write_down(config: Mapping[str, Any], folder: Path, overrides: list[str]) -> None:
@@ -337,143 +316,3 @@ def _introduction(
         else "new run"
     )
     return f"{spent} in {folder}: {budget}, on {where} in {trainer.hardware['precision']}"
-
-
-def hooks_of(
-    config: Mapping[str, Any], folder: Path, trainer: Trainer, dataset: Dataset, introduction: str
-) -> list[hooks.Hook]:
-    """All that happens beside the rounds of a run, in order."""
-    text, reading = yaml.safe_dump(dict(config), sort_keys=False), trainer.game.how_to_read()
-    # refuses an objective that nobody gives, before a file is open
-    table = _table(config, dataset, trainer.game)
-    recorder = Recorder(folder, trainer.step)
-    recorder.hparams(*table)
-    texts = {"configuration": f"```yaml\n{text}\n```", "reading": reading}
-    logs = hooks.Logs(recorder, dataset, config["log_every"], config["sample_every"], texts)
-    notes = [*filter(None, [dataset.note]), reading, *trainer.choices, *_shard_notes(trainer)]
-    scores = []
-    if config["evaluate_every"] and (metric := _metric(config, dataset, trainer.game)):
-        notes.append(f"scores: {metric.describe()}")
-    if config["evaluate_every"] and (metric or type(trainer.game).scores is not Game.scores):
-        scores = [Scores(recorder, metric, config["evaluate_every"], config["objective"], dataset)]
-    frame = {
-        "format": checkpoint.FORMAT,
-        "config": text,
-        "data": dataset.spec.plain(),
-        "mark": dataset.digest,
-    }
-    every, keep = config["checkpoint_every"], config["keep_checkpoints"]
-    shown = [hooks.Pictures(recorder, dataset, config["sample_every"], folder / "samples")]
-    return [
-        hooks.EMA(),
-        logs,
-        Progress(logs, introduction, notes),
-        *(shown if trainer.game.renders else []),
-        *scores,
-        hooks.Figures(
-            recorder, dataset, config["sample_every"], config["figures"], folder / "figures"
-        ),
-        hooks.Health(recorder, dataset, config, folder),
-        hooks.Rows(recorder, config["batch_size"]),
-        hooks.Checkpoints(folder, every, keep, scores[0] if scores else None, frame),
-    ]
-
-
-def _table(
-    config: Mapping[str, Any], dataset: Dataset, game: Game
-) -> tuple[dict[str, Any], list[str]]:
-    """What TensorBoard's table of runs shows: the settings that decide what is learnt, and the
-    scores."""
-    scored_by = _scored_by(config["objective"], dataset, game)
-    names = [*registry.metrics.components[scored_by].attributes["scores"]] if scored_by else []
-    leaves = {
-        key: value
-        for key, value in flatten(config).items()
-        if key.split(".")[0] in (*GROUPS, *TABLE)
-    }
-    settings = {
-        re.sub(rf"^({'|'.join(GROUPS)})\.name$", r"\1", key): value for key, value in leaves.items()
-    }
-    return settings, [f"metrics/{name}" for name in dict.fromkeys([*names, *type(game).objectives])]
-
-
-def _metric(config: Mapping[str, Any], dataset: Dataset, game: Game) -> Any:
-    """The metric whose scores the run logs; None where there is none."""
-    name, n = _scored_by(config["objective"], dataset, game), config["evaluate_samples"]
-    if not name:
-        return None
-    node = {"name": name} | ({"n": n} if n else {})
-    metric = registry.metrics.build(
-        node, "metrics", dataset=dataset, device=dataset.heldout["x"].device
-    )
-    return (
-        contracts.metric(metric, name, dataset)
-        if contracts.is_foreign(registry.metrics, name)
-        else metric
-    )
-
-
-def _scored_by(objective: str | None, dataset: Dataset, game: Game) -> str:
-    """The metric that gives the objective; the data's first one if none is named, or the game gives
-    it itself.
-
-    Raises UserError where neither the data nor the game gives it.
-    """
-    names, own = dataset.default_metrics if game.renders else [], type(game).objectives
-    given = {name: registry.metrics.components[name].attributes["objectives"] for name in names}
-    for name, scores in given.items():
-        if objective is None or objective in (*scores, *own):
-            return name
-    if objective is None or objective in own:
-        return ""
-    known = ", ".join([*(score for scores in given.values() for score in scores), *own])
-    raise UserError(
-        f"objective={objective}: this data gives no such score; take "
-        f"{f'one of {known}' if known else 'none'}."
-    )
-
-
-TABLE = ("seed", "batch_size", "steps")  # the root's keys in the table, beside the groups
-
-
-def _shard_notes(trainer: Trainer) -> list[str]:
-    """What a run whose batches are cut must say, if its game is not the same for it."""
-    count, couplings = trainer.shards.count, trainer.game.batch_dependencies()
-    if count == 1 or not couplings:
-        return []
-    rows = trainer.batches.batch_size // count
-    return [
-        f"{count} shards of {rows} samples learn differently from one of all: "
-        f"{', '.join(couplings)}."
-    ]
-
-
-@contextmanager
-def _signals(stage: _Stage, world: World) -> Iterator[None]:
-    """Ctrl-C, SIGTERM, SIGHUP and a notice of pre-emption let the round end and save; a second one
-    acts at once, and so does one before the first round, when there is nothing to save.
-
-    Restored afterwards; in another thread than the main one all of them are left to the program. A
-    handler that somebody had put up for a notice (submitit, which asks for another turn of the job)
-    is called when the run is saved. One of several processes may get a Ctrl-C twice, from the
-    terminal and from its launcher: it waits for the end, and ignores what comes while it exits.
-    """
-    alone = world.size == 1
-
-    def stop(number: int, _frame: Any) -> None:
-        if alone and stage.preparing:
-            log.info("stopped by a signal before the next round; there is nothing to save")
-            raise SystemExit(128 + number)
-        stage.ask(number)
-        if alone:
-            signal.signal(number, before[number])
-
-    before = processes.handle((*processes.STOPPING, *processes.NOTICES), stop)
-    try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, before)  # held back while the process started
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if alone else signal.SIG_IGN)
-    if stage.trainer and not stage.trainer.finished:
-        processes.pass_on(before, stage.trainer.interrupted)

@@ -1,4 +1,4 @@
-"""How far a run is: a live line on a terminal, plain lines elsewhere."""
+"""Progress of a run: a live line on a terminal, plain lines elsewhere."""
 
 import logging
 import sys
@@ -10,17 +10,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gan_cli.runs.hooks import Hook, Logs
-from gan_cli.training.trainer import Trainer
+from gan_cli.runs.hooks import Logs
+from gan_cli.training.trainer import Hook, Trainer
 
 log = logging.getLogger(__name__)
 
-# its usual lock, between processes, would leave a semaphore behind when this one is killed
-tqdm.set_lock(RLock())
-
 
 def until(seconds: float) -> str:
-    """Time left, and the clock at its end; a year stands for all that is longer."""
+    """Time left and time of the end, at most a year from now."""
     left = timedelta(seconds=min(max(0, round(seconds)), 365 * 24 * 3600))
     end = datetime.now() + left
     return (
@@ -30,21 +27,34 @@ def until(seconds: float) -> str:
     )
 
 
+def _bar(**options: Any) -> tqdm:
+    """A tqdm bar under a lock of its own.
+
+    The lock that all bars share by default is a semaphore between processes, which stays behind
+    when this process is killed.
+    """
+
+    class Bar(tqdm):
+        """The class that holds the lock, so that other bars of the process keep theirs."""
+
+    Bar.set_lock(RLock())
+    return Bar(**options)
+
+
 class Progress(Hook):
-    """A live line on a terminal, plain lines elsewhere: step, rate, time left, the critic's
-    estimate."""
+    """Progress line: step, rate, time left, the critic's estimate."""
 
     PLAIN_EVERY = 15.0  # seconds between plain lines
 
     def __init__(self, logs: Logs, introduction: str, notes: Sequence[str]) -> None:
         self.logs, self.introduction, self.notes = logs, introduction, notes
-        self.bar: Any = None
+        self.bar: tqdm | None = None
 
     def start(self, trainer: Trainer) -> None:
         self.first, self.began, self.turns = trainer.step, time.monotonic(), 0
         self.said, self.announced = self.began, False
         if sys.stderr.isatty():
-            self.bar = tqdm(
+            self.bar = _bar(
                 total=1.0,
                 initial=self._share(trainer),
                 bar_format="{percentage:3.0f}%|{bar:20}| {desc}",
@@ -53,14 +63,14 @@ class Progress(Hook):
     def after_round(self, trainer: Trainer) -> None:
         now = time.monotonic()
         self.turns += len(trainer.game.turns(trainer.step - 1))
-        if not self.announced and (
-            now - self.began > 1 or trainer.step - self.first == 50 or trainer.ending
-        ):
-            # as soon as a turn's time is known: the run's first line says when it will end
+
+        settled = now - self.began > 1 or trainer.step - self.first == 50
+        if not self.announced and (settled or trainer.ending):  # the duration of a turn is known
             self.announced = True
             log.info("%s; %s", self.introduction, self._left(trainer, now))
             for note in self.notes:
                 log.info(note)
+
         if self.bar is not None and (now - self.said > 0.5 or trainer.ending):
             self.said = now
             self.bar.set_description_str(self._line(trainer, now), refresh=False)
@@ -70,8 +80,7 @@ class Progress(Hook):
             log.info(self._line(trainer, now))
 
     def _line(self, trainer: Trainer, now: float) -> str:
-        """Where the run is: its step (of how many, where these end it), rate, time left, the
-        critic's estimate."""
+        """The line itself; the number of steps is in it where it is what ends the run."""
         rate = (trainer.step - self.first) / (now - self.began)
         ends = trainer.minutes is None or trainer.step / trainer.steps >= self._share(trainer)
         of = f"/{trainer.steps}" if ends else f" ({self._share(trainer):.0%} of the time)"
@@ -81,12 +90,12 @@ class Progress(Hook):
         )
 
     def _share(self, trainer: Trainer) -> float:
-        """How much of the run is over: of its rounds or of its time, whichever is further."""
+        """Fraction of the run that is over, by its rounds or by its time, whichever is larger."""
         by_time = trainer.seconds / (60 * trainer.minutes) if trainer.minutes else 0.0
         return min(1.0, max(trainer.step / trainer.steps, by_time))
 
     def _left(self, trainer: Trainer, now: float) -> str:
-        """Time left, by the turns that are left and the time a turn has taken."""
+        """Time left, from the number of turns left and the mean time per turn."""
         ahead = (trainer.steps - trainer.step) * sum(trainer.game.repeat.values())
         seconds = ahead * (now - self.began) / self.turns
         if trainer.minutes is not None:

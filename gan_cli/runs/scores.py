@@ -1,8 +1,7 @@
-"""What a run scores beside its rounds, and which of its scores is the best so far."""
+"""The hook that evaluates a run."""
 
 import logging
 from collections.abc import Mapping
-from math import inf, isfinite
 from typing import Any
 
 from torch import Tensor
@@ -12,16 +11,17 @@ from gan_cli.data.decoded import heldout_of
 from gan_cli.errors import UserError
 from gan_cli.game import Game
 from gan_cli.metrics.scoring import scored
-from gan_cli.runs.hooks import Hook, due, fixed_latents, own_scores, rendered
+from gan_cli.runs.hooks import due
 from gan_cli.runs.recorder import Recorder
-from gan_cli.training.trainer import Trainer
+from gan_cli.training.rendering import fixed_latents, own_scores, rendered_parts
+from gan_cli.training.trainer import Hook, Trainer
 
 log = logging.getLogger(__name__)
 
 
 class Scores(Hook):
-    """The data's scores, on the same latents each time, and the game's own; remembers whether the
-    objective is the best so far.
+    """The metric's scores, on the same latents each time, and the game's own; all go to the
+    trainer's scoreboard.
 
     Args:
         metric: None where the data has none, or the game makes no samples.
@@ -33,15 +33,12 @@ class Scores(Hook):
     ) -> None:
         self.recorder, self.metric, self.every, self.objective = recorder, metric, every, objective
         self.heldout = heldout_of(dataset)
-        self.improved_at = -1
-        self.previous_best: float | None = None
         self.latents: Tensor | None = None
 
     def start(self, trainer: Trainer) -> None:
-        """Refuse at once what only some data or models give, and this does not: a few samples
-        tell."""
+        """Refuse an objective that this data and model do not give; a few samples show it."""
         if self.objective and not trainer.finished:
-            self._refuse_unless_among(self._scores(trainer.eval_game, FEW))
+            self._check_objective(self._scores(trainer.eval_game, FEW))
         own = type(trainer.game).objectives
         self.objective = self.objective or (
             self.metric.objective if self.metric else next(iter(own), None)
@@ -50,35 +47,32 @@ class Scores(Hook):
     def after_round(self, trainer: Trainer) -> None:
         if not due(self.every, trainer):
             return
-        trainer.objective = self.objective
-        trainer.scores = self._scores(trainer.eval_game, None)
-        self._refuse_unless_among(trainer.scores)
-        self.recorder.scalars({f"metrics/{name}": value for name, value in trainer.scores.items()})
-        self.previous_best = trainer.best
-        if self.objective and self._improves(trainer.scores[self.objective], trainer):
-            trainer.best, self.improved_at = trainer.scores[self.objective], trainer.step
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in trainer.scores.items())
+
+        scores = self._scores(trainer.eval_game, None)
+        self._check_objective(scores)
+        lower = (*getattr(self.metric, "lower_is_better", ()), *type(trainer.game).lower_is_better)
+        trainer.scoreboard.record(trainer.step, scores, self.objective, self.objective in lower)
+
+        self.recorder.scalars({f"metrics/{name}": value for name, value in scores.items()})
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         log.info("step %d: %s", trainer.step, shown)
 
     def _scores(self, game: Game, few: int | None) -> dict[str, float]:
-        """All scores, or those of only a few samples."""
+        """All scores.
+
+        Args:
+            few: use only so many samples.
+        """
         own = own_scores(game, self.heldout)
         if self.metric is None:
             return own
+
         if self.latents is None:
             self.latents = fixed_latents(game, self.metric.samples)
-        samples = rendered(game, self.latents[:few], self.heldout.dataset.spec)
+        samples = rendered_parts(game, self.latents[:few], self.heldout.dataset.spec)
         return {**scored({"data": self.metric}, samples)["data"], **own}
 
-    def _improves(self, value: float, trainer: Trainer) -> bool:
-        lower = (*getattr(self.metric, "lower_is_better", ()), *type(trainer.game).lower_is_better)
-        sign = -1 if self.objective in lower else 1
-        before = (
-            trainer.best if trainer.best is not None and isfinite(trainer.best) else -sign * inf
-        )
-        return isfinite(value) and sign * value > sign * before
-
-    def _refuse_unless_among(self, scores: Mapping[str, float]) -> None:
+    def _check_objective(self, scores: Mapping[str, float]) -> None:
         if self.objective and self.objective not in scores:
             raise UserError(
                 f"objective={self.objective}: this data and model give no such score; they give "

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from gan_cli.commands.sample import CHUNK, in_chunks
 from gan_cli.errors import UserError
 from gan_cli.game import Game
+from gan_cli.training.rendering import CHUNK, in_chunks
 
 if TYPE_CHECKING:
-    from gan_cli.commands.sample import Generator
+    from gan_cli.sampling.generator import Generator
 
 Render = Callable[[Tensor], Tensor]
 TOLD = "gan"
@@ -116,7 +116,8 @@ def _program(generator: "Generator") -> ExportedProgram:
     """The graph of rendering, for any number of rows."""
     # It reads torch's old word for how a GPU multiplies, which must agree with the newer one that
     # training sets.
-    torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
+    cudnn: Any = torch.backends.cudnn  # its types lack `conv`
+    cudnn.allow_tf32 = cudnn.conv.fp32_precision == "tf32"
     rows = generator.drawn(range(CHUNK))
     program = torch.export.export(Rendering(generator.game).eval(), (rows,), dynamic_shapes=ROWS)
     _lighten(program)

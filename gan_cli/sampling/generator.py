@@ -3,7 +3,7 @@ for beside them."""
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,6 @@ from gan_cli.runs.places import checkpoint_file
 if TYPE_CHECKING:
     from torch import Tensor
 
-CHUNK = 16
-"""Every forward has this many rows, padded if need be: CPU results differ in the last bits across
-batch sizes, and image i of seed s must be image 0 of seed s + i, bit for bit."""
 ROW = 1000  # bytes that a drawn row needs beside its numbers
 COPIES = 3  # of the samples, while they are put together and shown
 NAMED = 20  # classes that a sentence lists
@@ -55,7 +52,7 @@ class Generator:
     def __init__(
         self, path: str | Path, weights: str = "auto", plugins: Sequence[str | Path] = ()
     ) -> None:
-        from gan_cli.training.build import load_game
+        from gan_cli.runs.restore import load_game
 
         if not isinstance(weights, str) or weights not in Weights.__members__:
             raise UserError(
@@ -88,7 +85,7 @@ class Generator:
         return {**vars(self), "game": self.game.state_dict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        from gan_cli.training.build import rebuilt
+        from gan_cli.runs.restore import rebuilt
 
         vars(self).update(state)
         self.game = rebuilt(self.config, self.spec, self.plugins)
@@ -142,7 +139,8 @@ class Generator:
                 else (" at all; model=infogan learns some")
             )
             raise UserError(f"code={code}: the checkpoint's model has no such code{known}.")
-        return self.game.traverse(latents, code)  # type: ignore[operator]
+        game: Any = self.game  # one with codes has `traverse`
+        return game.traverse(latents, code)
 
     def render(self, latents: "Tensor") -> "Tensor":
         """Samples for rows of what `game.draw` draws, in chunks of one size.
@@ -156,6 +154,8 @@ class Generator:
             raise UserError(
                 f"latents: expected rows of {width} numbers, (n, {width}), such as `drawn` gives."
             )
+        from gan_cli.training.rendering import in_chunks
+
         samples = in_chunks(self.game.render, latents)
         if not samples.isfinite().all():
             raise UserError(
@@ -237,18 +237,6 @@ class Generator:
             )
 
 
-def in_chunks(render: "Callable[[Tensor], Tensor]", latents: "Tensor") -> "Tensor":
-    """What `render` makes of rows, CHUNK of them at a time, the last ones padded by the last
-    row."""
-    import torch
-
-    n = len(latents)
-    padding = latents[-1:].expand(-n % CHUNK, *latents.shape[1:])
-    with torch.no_grad():
-        chunks = [render(chunk) for chunk in torch.cat([latents, padding]).split(CHUNK)]
-    return torch.cat(chunks)[:n]
-
-
 def whole(key: str, value: Any, least: int) -> int:
     """A whole number, of Python, NumPy or torch. Raises UserError for anything else, or a smaller
     one."""
@@ -289,3 +277,50 @@ def _several(typed: Any) -> list[Any]:
         return list(plain)
     except TypeError:
         return [plain]
+
+
+class Statistics(Enum):
+    """Which means and variances a generator's batch norm uses."""
+
+    saved = "saved"
+    batch = "batch"
+
+
+def load_generator(
+    path: str | Path,
+    weights: Weights = Weights.auto,
+    plugins: Sequence[str] = (),
+    statistics: Statistics = Statistics.saved,
+) -> Generator:
+    """The generator in a file, with the statistics of batch norm that are asked for."""
+    generator = Generator(path, weights.value, plugins)
+    if statistics is Statistics.batch:
+        estimate_statistics(generator)
+    return generator
+
+
+def estimate_statistics(generator: "Generator", batches: int = 50, size: int = 100) -> None:
+    """Let the batch norms of a generator average over fresh batches what they have kept from
+    training.
+
+    Raises:
+        UserError: it has none.
+    """
+    import torch
+
+    from gan_cli.networks.layers import batch_norms
+
+    layers = batch_norms(generator.game)
+    if not layers:
+        raise UserError(
+            "statistics=batch: the checkpoint's networks have no batch norm; leave it out."
+        )
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # every batch counts the same
+        layer.train()
+    with torch.no_grad():
+        for i in range(batches):
+            generator.game.render(generator.drawn(range(10**6 + i * size, 10**6 + (i + 1) * size)))
+    for layer in layers:
+        layer.eval()

@@ -10,21 +10,19 @@ import torch
 from torch import Tensor
 
 from gan_cli import pictures
-from gan_cli.commands.sample import (
-    Generator,
-    Mode,
-    SampleConfig,
-    latents_of,
-    load_generator,
-    rows_of,
-)
 from gan_cli.data import text
 from gan_cli.data.columns import structured
 from gan_cli.data.dataset import Dataset
+from gan_cli.data.nearest import nearest_training
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.files import csv_text, replacing, write_text
 from gan_cli.runs.places import run_or_file
 from gan_cli.sampling import walks
+from gan_cli.sampling.generator import Generator, load_generator
+from gan_cli.sampling.options import Mode, SampleConfig, rows_of
+from gan_cli.sampling.walks import latents_of
+
+NEIGHBOURS = 5
 
 
 def write_drawn(
@@ -98,8 +96,8 @@ def _beside_nearest(
     if generator.spec.kind != "image":
         raise UserError(f"mode=nearest: shows images; the checkpoint makes {generator.spec.kind}.")
     dataset = load()
-    found, distances = walks.nearest(samples, dataset)
-    _, usual = walks.nearest(dataset.sample_x(dataset.heldout, len(samples)), dataset, 1)
+    found, distances = nearest(samples, dataset)
+    _, usual = nearest(dataset.sample_x(dataset.heldout, len(samples)), dataset, 1)
     said = (
         f"; nearest training sample at {distances[:, 0].median():.3g}, from held-out samples "
         f"at {usual.median():.3g}"
@@ -196,8 +194,8 @@ def _write_points(samples: Tensor, generator: Generator, output: Path, columns: 
 def write_timeline(config: SampleConfig, output: Path) -> None:
     """The same samples by each checkpoint of a run, a frame each."""
     frames, run = [], run_or_file(config.checkpoint)
-    for path in walks.frames_of(run):
-        generator = load_generator(config, path)
+    for path in frames_of(run):
+        generator = load_generator(path, config.weights, config.plugins, config.statistics)
         if generator.spec.kind == "text":
             raise UserError("mode=timeline: shows pictures; the checkpoint makes text.")
         seeds, labels = rows_of(config, generator)
@@ -267,3 +265,23 @@ def write(samples: Tensor, generator: Generator, mode: Mode, output: Path, colum
         columns: of a grid; 0 makes it square.
     """
     WRITERS.get(mode, _write_grid)(samples, generator, output, columns)
+
+
+def nearest(samples: Tensor, dataset: Dataset, count: int = NEIGHBOURS) -> tuple[Tensor, Tensor]:
+    """The training samples nearest to each sample, (n, count, *shape), and their distances, (n,
+    count): Euclidean, over all values of a sample.
+    """
+    indices, distances = nearest_training(samples, dataset, count)
+    rows = dataset.train["x"].index_select(0, indices.flatten())
+    return dataset.decode({"x": rows})["x"].unflatten(0, indices.shape), distances.to(samples)
+
+
+def frames_of(folder: Path) -> list[Path]:
+    """The checkpoints of a run, the oldest first. Raises UserError if there are fewer than two."""
+    found = sorted((folder / "checkpoints").glob("step_*.pt")) if folder.is_dir() else []
+    if len(found) < 2:
+        raise UserError(
+            f"checkpoint={folder}: mode=timeline needs a run's folder with two checkpoints or "
+            "more; gan-train keeps keep_checkpoints= of them."
+        )
+    return found

@@ -6,24 +6,19 @@ import functools
 import threading
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gan_cli import noise
-from gan_cli.data.dataset import Dataset
-from gan_cli.data.nearest import nearest_training
 from gan_cli.errors import UserError
 from gan_cli.game import Game
-from gan_cli.networks.layers import WEIGHTED, batch_norms
-
-if TYPE_CHECKING:
-    from gan_cli.commands.sample import Generator
+from gan_cli.networks.layers import WEIGHTED
+from gan_cli.sampling.generator import Generator
+from gan_cli.sampling.options import SampleConfig
 
 REACH = 2.5  # how far a traversal goes from the middle, in deviations of a normal prior
-NEIGHBOURS = 5
 DIRECTIONS = 16  # that one may go along
 SEEN = 512  # samples whose features tell the principal ones
 
@@ -93,7 +88,7 @@ def truncation_sweep(game: Game, latents: Tensor, steps: int) -> Tensor:
     return game.truncated(latents.repeat_interleave(steps, dim=0), shares[:, None])
 
 
-def shifted(generator: "Generator", latents: Tensor, kind: str, shifts: Sequence[float]) -> Tensor:
+def shifted(generator: Generator, latents: Tensor, kind: str, shifts: Sequence[float]) -> Tensor:
     """Rows moved along the first directions of a kind, so far along each of them.
 
     Raises:
@@ -106,7 +101,7 @@ def shifted(generator: "Generator", latents: Tensor, kind: str, shifts: Sequence
 
 
 @functools.lru_cache(maxsize=4)
-def directions(generator: "Generator", kind: str, count: int = DIRECTIONS) -> Tensor:
+def directions(generator: Generator, kind: str, count: int = DIRECTIONS) -> Tensor:
     """At most so many unit vectors of the latent space, (count, latent), always the same ones for a
     checkpoint.
 
@@ -130,7 +125,7 @@ def directions(generator: "Generator", kind: str, count: int = DIRECTIONS) -> Te
     return signs * ways / ways.norm(dim=1, keepdim=True)
 
 
-def _features(generator: "Generator", latents: Tensor) -> Tensor:
+def _features(generator: Generator, latents: Tensor) -> Tensor:
     """What the middle one of the generator's linear and convolutional layers gives, (n,
     features)."""
     layers = [
@@ -153,43 +148,13 @@ def _features(generator: "Generator", latents: Tensor) -> Tensor:
     return torch.cat([output.flatten(1) for output in seen])[: len(latents)]
 
 
-def nearest(samples: Tensor, dataset: Dataset, count: int = NEIGHBOURS) -> tuple[Tensor, Tensor]:
-    """The training samples nearest to each sample, (n, count, *shape), and their distances, (n,
-    count): Euclidean, over all values of a sample."""
-    indices, distances = nearest_training(samples, dataset, count)
-    rows = dataset.train["x"].index_select(0, indices.flatten())
-    return dataset.decode({"x": rows})["x"].unflatten(0, indices.shape), distances.to(samples)
-
-
-def estimate_statistics(generator: "Generator", batches: int = 50, size: int = 100) -> None:
-    """Let the batch norms of a generator average over fresh batches what they have kept from
-    training.
-
-    Raises:
-        UserError: it has none.
-    """
-    layers = batch_norms(generator.game)
-    if not layers:
-        raise UserError(
-            "statistics=batch: the checkpoint's networks have no batch norm; leave it out."
-        )
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # every batch counts the same
-        layer.train()
-    with torch.no_grad():
-        for i in range(batches):
-            generator.game.render(generator.drawn(range(10**6 + i * size, 10**6 + (i + 1) * size)))
-    for layer in layers:
-        layer.eval()
-
-
-def frames_of(folder: Path) -> list[Path]:
-    """The checkpoints of a run, the oldest first. Raises UserError if there are fewer than two."""
-    found = sorted((folder / "checkpoints").glob("step_*.pt")) if folder.is_dir() else []
-    if len(found) < 2:
-        raise UserError(
-            f"checkpoint={folder}: mode=timeline needs a run's folder with two checkpoints or "
-            "more; gan-train keeps keep_checkpoints= of them."
-        )
-    return found
+def latents_of(
+    config: SampleConfig, generator: Generator, seeds: Sequence[int], labels: Sequence[int] = ()
+) -> Tensor:
+    """What is rendered, or walked between: drawn, drawn in, and moved."""
+    latents = generator.game.truncated(generator.drawn(seeds, labels), config.truncation)
+    return (
+        shifted(generator, latents, config.directions.value, config.shifts)
+        if config.shifts
+        else latents
+    )

@@ -1,8 +1,8 @@
-"""A sweep: its folder, found again by the same line; its cells, of which none is played twice; what
-they came to.
+"""Sweeps: the folder, which the same command line uses again; the cells, none of which is played
+twice; their results.
 
-Nothing here imports torch. Cells tell of themselves through files in their folders, because a
-launcher may play them in other processes or on other machines.
+Nothing here imports torch. Cells report through files in their folders, because a launcher may play
+them in other processes or on other machines.
 """
 
 import contextlib
@@ -18,19 +18,24 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from gan_cli import files
+from gan_cli.config.objectives import lower_is_better
 from gan_cli.errors import UserError, on_one_line
-from gan_cli.reports.tables import NOTHING, aligned
+from gan_cli.reports.formats import MISSING, align_columns
 from gan_cli.runs import rundir
-from gan_cli.runs.finished import lower_is_better
-from gan_cli.sweeps import stopping
+from gan_cli.sweeps import launchers, stopping
 
 LEDGER = "sweep.json"
-"""What was typed for a sweep, in its folder. It is how the same line finds the folder again."""
+"""The file of the overrides of a sweep, by which the same command line finds the folder again."""
 LOCK = ".sweep.lock"
 CELL_LOCK = ".cell.lock"
 FAILURE = "failure.json"
-"""Why a cell failed, in the cell's folder; gone when it has been played after all."""
-SHOWN = 3  # failed cells that are named at the end; all are in the table
+"""The file of a cell's failure, in the cell's folder; removed once the cell has been played."""
+UNNAMED = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
+"""Hydra's default of `hydra.sweep.dir`: neither the command line nor a file names a folder.
+
+A default of ours in configs/train.yaml would replace what an experiment's file sets.
+"""
+NAMED = 3  # failed cells that are named at the end; all are in the table
 
 
 # --- the sweep ------------------------------------------------------------------------------------
@@ -38,19 +43,18 @@ SHOWN = 3  # failed cells that are named at the end; all are in the table
 
 @contextlib.contextmanager
 def sweep(
-    arguments: list[str], outputs: Path, chosen: Callable[[list[str]], Mapping[str, Any]]
+    arguments: list[str], outputs: Path, hydra_node: Callable[[list[str]], Mapping[str, Any]]
 ) -> Iterator[list[str]]:
-    """Under `--multirun`: the arguments with a folder, short names for the cells, and a search's
-    direction.
+    """Under `--multirun`: the arguments with a folder, short names of cells, a search's direction.
 
-    The same line takes the folder that it took before, unless it says `resume=never`. At the end,
-    however it comes, a table says what has become of the cells.
+    The same line uses the same folder again, unless it says `resume=never`. At the end, however it
+    comes, a table shows the state of the cells.
 
     Args:
-        chosen: Hydra's own node, as these arguments and the files that they name make it.
+        hydra_node: returns Hydra's own node, as arguments and the files that they name set it.
 
     Raises:
-        UserError: cells have failed; or another process plays this sweep.
+        UserError: cells have failed, or another process plays this sweep.
     """
     flags = {argument.partition("=")[0] for argument in arguments}
     if not {"-m", "--multirun"} & flags:
@@ -60,57 +64,59 @@ def sweep(
         raise UserError(
             "--multirun: torchrun starts one run; sweep without it, by hardware.devices=N."
         )
-    plain = [argument.lstrip("+") for argument in arguments]
-    typed = [
-        item for item, name in zip(arguments, plain, strict=True)
-        if ("=" in item or item.startswith("~")) and not name.startswith(("hydra", "-"))
-    ]  # fmt: skip
-    hydra = chosen(arguments)
+
+    hydra, typed = hydra_node(arguments), _overrides(arguments)
     complete = [*_short_names(typed), *_search(arguments, hydra["sweeper"]), *arguments]
-    named = [
-        item.partition("=")[2].strip("'\"") for item in plain if item.startswith("hydra.sweep.dir=")
-    ]
-    named = named or [str(folder) for folder in (hydra["sweep"]["dir"],) if folder != UNNAMED]
-    if any("$" in name for name in named):  # which Hydra will fill in
+    named = _named_folder(arguments, hydra)
+    if named and "$" in named:  # Hydra resolves it later
         yield complete
         return
-    found = Path(named[-1]) if named else _earlier(typed, outputs)
+
+    found = Path(named) if named else _earlier(typed, outputs)
     new = found is None or not found.exists()
-    folder = found or rundir.new_folder(outputs)
-    patience = stopping.patience() if pooled(hydra["launcher"]) else contextlib.nullcontext()
     if not new and "resume=never" in typed:
         raise UserError(
-            f"resume=never: {folder} already holds a sweep; choose another hydra.sweep.dir or "
+            f"resume=never: {found} already holds a sweep; choose another hydra.sweep.dir or "
             "resume=auto."
         )
+
+    folder = found or rundir.new_folder(outputs)
+    pool = launchers.pool_in(hydra["launcher"])
+    patience = stopping.patience(pool.trackers) if pool else contextlib.nullcontext()
     with rundir.hold(folder, LOCK), _accounted(folder, new), patience:
         files.write_json(folder / LEDGER, {"overrides": typed})
         yield complete if named else [f"hydra.sweep.dir={folder}", *complete]
 
 
-UNNAMED = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
-"""What `hydra.sweep.dir` is by Hydra's default: nobody has named a folder, so one is found or made
-here."""
+def _overrides(arguments: list[str]) -> list[str]:
+    """The overrides of the program's own keys, without Hydra's and without flags."""
+    return [
+        item
+        for item in arguments
+        if ("=" in item or item.startswith("~")) and not item.lstrip("+").startswith(("hydra", "-"))
+    ]
 
 
-def pooled(launcher: Mapping[str, Any]) -> bool:
-    """Whether this launcher plays the cells in processes of this machine that play one after the
-    other."""
-    return "joblib" in str(launcher.get("_target_"))
+def _named_folder(arguments: list[str], hydra: Mapping[str, Any]) -> str | None:
+    """The folder that the command line, or else a file, names for the sweep."""
+    key = "hydra.sweep.dir="
+    plain = [item.lstrip("+") for item in arguments]
+    typed = [item.removeprefix(key).strip("'\"") for item in plain if item.startswith(key)]
+    of_files = str(hydra["sweep"]["dir"])
+    return typed[-1] if typed else (None if of_files == UNNAMED else of_files)
 
 
 def _short_names(typed: list[str]) -> list[str]:
-    """Cells are named by what differs between them alone."""
+    """The override that names cells by the keys which differ between them, and no others."""
     parsed = OverridesParser.create().parse_overrides(typed)
     swept = {str(item.key_or_group) for item in parsed if item.is_sweep_override()}
-    constant = ",".join(
-        {str(item.key_or_group): "" for item in parsed if str(item.key_or_group) not in swept}
-    )
+    keys = dict.fromkeys(str(item.key_or_group) for item in parsed)
+    constant = ",".join(key for key in keys if key not in swept)
     return [f"hydra.job.config.override_dirname.exclude_keys=[{constant}]"]
 
 
 def _earlier(typed: list[str], outputs: Path) -> Path | None:
-    """The newest folder of a sweep for which the same was typed."""
+    """The newest folder of a sweep with the same overrides."""
     if "resume=never" in typed:
         return None
     folders = [path.parent for path in sorted(outputs.glob(f"*/{LEDGER}"), reverse=True)]
@@ -121,46 +127,42 @@ def _earlier(typed: list[str], outputs: Path) -> Path | None:
 
 @contextlib.contextmanager
 def _accounted(folder: Path, new: bool) -> Iterator[None]:
-    """Tell what has become of the cells, and fail if one has failed. A new one that never began
-    leaves no folder."""
+    """Print the state of the cells at the end, and fail if one has failed.
+
+    A new sweep that never began leaves no folder.
+    """
     before = _failures(folder)
     try:
         yield
     except BaseException as error:
-        lost = LOST.get(type(error).__name__)
         if cells(folder):
             print(summary(folder))
-        elif new and {path.name for path in folder.iterdir()} <= {LEDGER, LOCK, "multirun.yaml"}:
-            # no job is out
-            shutil.rmtree(folder, ignore_errors=True)
-            # made for it, if they are empty
-            for above in folder.parents[:2] if folder.parent.name == "sweeps" else ():
-                with contextlib.suppress(OSError):
-                    above.rmdir()
+        elif new:
+            _remove_unused(folder)
         if isinstance(error, Exception):
             _refuse_failed(folder, before)
-        if lost:
+        if lost := launchers.meaning_of(error):
             raise UserError(f"{lost.format(folder)}; the same line goes on.") from None
         raise
+
     print(summary(folder))
     _refuse_failed(folder, before)
 
 
-LOST = {
-    "TerminatedWorkerError": "a process that played a cell was killed (out of memory? play fewer "
-    "at once, with "
-    "hydra.launcher.n_jobs)",  # joblib
-    "BrokenProcessPool": "a process that played a cell has ended",  # joblib, after Ctrl-C
-    "WorkerCrashedError": "a process that played a cell was killed (out of memory?)",  # Ray
-    "OutOfMemoryError": "the cells took too much memory; play fewer at once",  # Ray
-    "UncompletedJobError": "a job ended without a result; look into {}/.submitit",  # submitit
-    "FailedJobError": "a job failed; look into {}/.submitit",  # submitit
-}
-"""What launchers raise when a cell is gone, by the name of the exception."""
+def _remove_unused(folder: Path) -> None:
+    """Remove the folder of a sweep no job of which has started, and its parents if they are
+    empty."""
+    if not {path.name for path in folder.iterdir()} <= {LEDGER, LOCK, "multirun.yaml"}:
+        return
+
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in folder.parents[:2] if folder.parent.name == "sweeps" else ():
+        with contextlib.suppress(OSError):
+            parent.rmdir()
 
 
 def _failures(folder: Path) -> dict[str, int]:
-    """The cells that have failed, and when."""
+    """The cells that have failed, and the time of each failure."""
     return {
         str(path.parent.relative_to(folder)): path.stat().st_mtime_ns
         for path in sorted(folder.rglob(FAILURE))
@@ -171,7 +173,7 @@ def _refuse_failed(folder: Path, before: Mapping[str, int]) -> None:
     """Raise UserError if a cell has failed since."""
     failed = [name for name, when in _failures(folder).items() if before.get(name) != when]
     if failed:
-        named = ", ".join(failed[:SHOWN]) + (", ..." if len(failed) > SHOWN else "")
+        named = ", ".join(failed[:NAMED]) + (", ..." if len(failed) > NAMED else "")
         raise UserError(
             f"{len(failed)} of {len(cells(folder))} cells failed: {named}; the same line tries "
             "them again."
@@ -182,23 +184,23 @@ def _refuse_failed(folder: Path, before: Mapping[str, int]) -> None:
 
 
 def _search(arguments: list[str], sweeper: Mapping[str, Any]) -> list[str]:
-    """What a search by Optuna needs beside what was typed.
+    """Overrides that a search by Optuna needs, for keys that are neither typed nor set by a file.
 
-    Its direction is that of the objective. Its sampler is seeded, so that the same line asks for
-    the same cells again: those that were played give their objective at once, and the search goes
-    on where it was. A cell that fails does not end it. What is typed or stands in a file is left
-    alone.
+    The direction is that of the objective. The sampler is seeded, so that the same line proposes
+    the same cells again: those that were played return their objective at once, and the search goes
+    on where it was. A cell that fails does not end it.
     """
-    if "Optuna" not in str(sweeper.get("_target_")):
+    if not launchers.OPTUNA.chosen_in(sweeper):
         return []
+
     needed = {}
-    # which is what it is unsaid
-    if str(getattr(sweeper["direction"], "name", sweeper["direction"])) == "minimize":
+    if _name(sweeper["direction"]) == "minimize":  # the default
         needed["direction"] = "${gan.direction:}"
     if not sweeper["max_failure_rate"]:
         needed["max_failure_rate"] = "1.0"
     if "seed" in sweeper["sampler"] and sweeper["sampler"]["seed"] is None:
         needed["sampler.seed"] = "0"
+
     typed = {argument.partition("=")[0].lstrip("+") for argument in arguments}
     return [
         f"hydra.sweeper.{key}={value}"
@@ -207,9 +209,13 @@ def _search(arguments: list[str], sweeper: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _name(choice: Any) -> str:
+    """The name of an enum's member, or the word that stands for it in a file."""
+    return str(getattr(choice, "name", choice))
+
+
 def direction(objective: str) -> str:
-    """Which way a score gets better, as Optuna calls it. Raises UserError for data that gives no
-    score."""
+    """The direction of an objective, in Optuna's terms. Raises UserError if there is none."""
     if not objective:
         raise UserError(
             "hydra/sweeper=optuna: this data gives no score to search by; take other data."
@@ -218,21 +224,24 @@ def direction(objective: str) -> str:
 
 
 def check_search(sweeper: Mapping[str, Any], config: Mapping[str, Any], objective: str) -> None:
-    """Refuse a search that goes the wrong way, or one without scores.
+    """Refuse a search in the wrong direction, or one without scores.
 
     Args:
-        sweeper: Hydra's node of that name, resolved where it can be.
+        sweeper: Hydra's node of that name, resolved as far as it can be.
         objective: the score that the run will return.
+
+    Raises:
+        UserError: the search is refused.
     """
-    if "Optuna" not in str(sweeper.get("_target_")):
+    if not launchers.OPTUNA.chosen_in(sweeper):
         return
     if not config["evaluate_every"]:
         raise UserError("evaluate_every=0: a search needs scores; set it to a number of rounds.")
-    right = direction(objective)
-    said = getattr(sweeper.get("direction"), "name", sweeper.get("direction"))
-    if said != right and not str(said).startswith("${"):
+
+    right, chosen = direction(objective), _name(sweeper.get("direction"))
+    if chosen != right and not chosen.startswith("${"):
         raise UserError(
-            f"hydra.sweeper.direction={said}: {objective} gets better the other way; set it to "
+            f"hydra.sweeper.direction={chosen}: {objective} gets better the other way; set it to "
             f"{right}."
         )
 
@@ -242,7 +251,7 @@ def check_search(sweeper: Mapping[str, Any], config: Mapping[str, Any], objectiv
 
 @dataclass(frozen=True)
 class Cell:
-    """What has become of a cell: its card, and why it failed, if it did."""
+    """The state of a cell: its card, and the reason of its failure, if it failed."""
 
     name: str
     card: dict[str, Any]
@@ -250,88 +259,77 @@ class Cell:
 
     @property
     def objective(self) -> tuple[str, float] | None:
-        """Name and value of the score that searches go by; None before the first evaluation."""
+        """Name and value of the score that a search optimises; None before an evaluation."""
         name = self.card.get("objective")
         value = self.card.get("scores", {}).get(name)
         return (str(name), float(value)) if isinstance(value, int | float) else None
 
     @property
     def state(self) -> str:
+        """`failed`, `finished` or `not finished`."""
         if self.failure:
             return "failed"
         return "finished" if self.card.get("finished") else "not finished"
 
 
 def cells(folder: Path) -> list[Cell]:
-    """The cells of a sweep that have begun or failed, by name."""
+    """The cells of a sweep that have started or failed, sorted by name."""
     places = {path.parent for name in (rundir.CARD, FAILURE) for path in folder.rglob(name)}
     return [
-        Cell(on_one_line(str(place.relative_to(folder))), rundir.read_card(place), _told(place))
+        Cell(on_one_line(str(place.relative_to(folder))), rundir.read_card(place), _failure(place))
         for place in sorted(places)
     ]
 
 
-def _told(place: Path) -> str:
-    """Why a cell failed, if it did."""
+def _failure(place: Path) -> str:
+    """The reason of a cell's failure; empty if it has not failed."""
     return on_one_line(str(files.read_json(place / FAILURE).get("told", "")))
 
 
 def finished(folder: Path, fingerprint: str, steps: int, minutes: float | None) -> bool:
-    """Whether a cell needs no more rounds, and its folder can be left alone."""
+    """Whether a cell needs no more rounds, so that its folder can stay as it is."""
     card = rundir.read_card(folder)
     same = card.get("fingerprint") == fingerprint and (folder / "checkpoints" / "last.pt").is_file()
     return same and not rundir.unfinished(card, steps, minutes) and not (folder / FAILURE).exists()
 
 
-def write_failure(folder: Path, told: str) -> None:
-    """Say in a cell's folder why it failed. A disk that is full costs the table its sentence."""
-    # it is another line that does not fit what was played
-    if rundir.read_card(folder).get("finished"):
+def write_failure(folder: Path, reason: str) -> None:
+    """Write the reason of a failure into the cell's folder; a full disk loses it."""
+    if rundir.read_card(folder).get("finished"):  # the failure is that of another command line
         return
     with contextlib.suppress(OSError):
-        files.write_json(folder / FAILURE, {"told": on_one_line(told.strip())})
+        files.write_json(folder / FAILURE, {"told": on_one_line(reason.strip())})
 
 
 def forget_failure(folder: Path) -> None:
-    """The cell has been played after all."""
+    """Remove the reason of a failure, after the cell has been played."""
     (folder / FAILURE).unlink(missing_ok=True)
 
 
 def summary(folder: Path) -> str:
-    """All cells, the best first: state, rounds, time, the score that searches go by; and why some
-    failed."""
-    found = sorted(cells(folder), key=_rank)
-    names = dict.fromkeys(cell.objective[0] for cell in found if cell.objective)
-    rows = [
-        ["cell", "state", "rounds", "seconds", *names],
-        *(_row(cell, list(names)) for cell in found),
-    ]
-    counts = Counter(cell.state for cell in found)
-    counted = ", ".join(
-        f"{counts[state]} {state}"
-        for state in ("finished", "failed", "not finished")
-        if counts[state]
-    )
-    reasons = [f"  {cell.name}: {cell.failure}" for cell in found if cell.failure]
-    return "\n".join([aligned(rows, 2), f"{folder}: {counted}", *reasons])
+    """The table of all cells, the best first: state, rounds, time, objective, failures."""
+    ranked = sorted(cells(folder), key=_rank)
+    names = list(dict.fromkeys(cell.objective[0] for cell in ranked if cell.objective))
+    head = ["cell", "state", "rounds", "seconds", *names]
+    rows = [head, *(_row(cell, names) for cell in ranked)]
+
+    counts = Counter(cell.state for cell in ranked)
+    states = [state for state in ("finished", "failed", "not finished") if counts[state]]
+    counted = ", ".join(f"{counts[state]} {state}" for state in states)
+
+    reasons = [f"  {cell.name}: {cell.failure}" for cell in ranked if cell.failure]
+    return "\n".join([align_columns(rows, 2), f"{folder}: {counted}", *reasons])
 
 
 def _row(cell: Cell, names: list[str]) -> list[str]:
-    scores = [
-        f"{cell.objective[1]:.4g}" if cell.objective and cell.objective[0] == n else NOTHING
-        for n in names
-    ]
-    return [
-        cell.name,
-        cell.state,
-        str(cell.card.get("step", 0)),
-        f"{cell.card.get('seconds', 0.0):.0f}",
-        *scores,
-    ]
+    own, value = cell.objective or ("", 0.0)
+    scores = [f"{value:.4g}" if name == own else MISSING for name in names]
+    rounds, seconds = str(cell.card.get("step", 0)), f"{cell.card.get('seconds', 0.0):.0f}"
+    return [cell.name, cell.state, rounds, seconds, *scores]
 
 
 def _rank(cell: Cell) -> tuple[bool, bool, str, float, str]:
-    """The best first; then those without a score, then those that failed."""
+    """The sort key: the best first, then cells without an objective, then those that failed."""
     name, value = cell.objective or ("", math.inf)
     sign = 1 if lower_is_better().get(name, cell.card.get("lower_is_better") is not False) else -1
     return bool(cell.failure), cell.objective is None, name, sign * value, cell.name

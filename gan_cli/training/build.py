@@ -1,34 +1,45 @@
-"""From a checked configuration to what is trained: the game, its optimizers, its trainer. And from
-a file to a game."""
+"""From a checked configuration to its data set, its game, its optimizers and its trainer."""
 
 import copy
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
-from torch.overrides import TorchFunctionMode
+from torch.optim import Optimizer
 
 from gan_cli import noise, registry
-from gan_cli.config.check import DEFAULTS, flatten, players, role_nodes
+from gan_cli.config.roles import players, role_networks
+from gan_cli.config.schema import DEFAULTS
 from gan_cli.data.batches import Batches
 from gan_cli.data.dataset import Dataset, Spec
-from gan_cli.devices.hardware import keep_memory, resolve_auto, set_tf32, with_precision
+from gan_cli.devices.hardware import resolve_auto
+from gan_cli.devices.precision import halve, set_tf32
+from gan_cli.devices.process import keep_memory
 from gan_cli.devices.processes import World
 from gan_cli.errors import UserError
-from gan_cli.files import memory
 from gan_cli.game import Game
 from gan_cli.optimizers import Rate
-from gan_cli.runs import checkpoint
-from gan_cli.runs.places import checkpoint_file
 from gan_cli.training import contracts
 from gan_cli.training.shards import Shards
+from gan_cli.training.size_check import check_sizes
 from gan_cli.training.trainer import Trainer
+
+
+def build_dataset(config: Mapping[str, Any], device: torch.device) -> Dataset:
+    """The data set of a checked configuration, on a device if it fits there; a semi-supervised
+    game sees the labels of a few samples only.
+    """
+    dataset: Dataset = registry.datasets.build(config["data"], "data").to(device)
+    keep_few_labels(dataset, config)
+    return dataset
+
+
+def keep_few_labels(dataset: Dataset, config: Mapping[str, Any]) -> None:
+    """Keep the labels of `model.labels_per_class` samples, for a game that learns from few."""
+    per_class = config["model"].get("labels_per_class")
+    if per_class and dataset.spec.classes:
+        dataset.keep_labels(per_class, config["seed"])
 
 
 def build_game(config: Mapping[str, Any], spec: Spec) -> Game:
@@ -38,9 +49,14 @@ def build_game(config: Mapping[str, Any], spec: Spec) -> Game:
         UserError: an option does not fit, or the networks are larger than this machine's memory.
     """
     refuse_absurd_sizes(config, spec)
-    parts = _networks(config, spec)
+    networks = _networks(config, spec)
     rules = {group: _rule(group, config.get(group, DEFAULTS.get(group))) for group in RULES}
-    return registry.games.build(config["model"], "model", spec=spec, **rules, **parts)
+    return registry.games.build(config["model"], "model", spec=spec, **rules, **networks)
+
+
+def refuse_absurd_sizes(config: Mapping[str, Any], spec: Spec) -> None:
+    """Raise UserError for networks, or a batch, larger than this machine's memory."""
+    check_sizes(config, spec, lambda: _networks(config, spec))
 
 
 RULES = {
@@ -48,7 +64,7 @@ RULES = {
     "regularizer": (registry.regularizers, contracts.regularizer),
     "augmentation": (registry.augmentations, contracts.augmentation),
 }
-"""What a game plays by: where it is registered, and what holds a plug-in's to what it must give."""
+"""Components that a game plays by: the registry, and the contract that a plug-in's must keep."""
 
 
 def _rule(group: str, node: Any) -> Any:
@@ -66,185 +82,6 @@ def _networks(config: Mapping[str, Any], spec: Spec) -> dict[str, nn.Module]:
     }
 
 
-def role_networks(config: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Role and node of each of a game's networks, by attribute."""
-    roles = registry.games.component(config["model"]["name"], "model").attributes["roles"]
-    nodes = role_nodes(config["network"], roles.values())
-    return {name: (role, nodes[role]) for name, role in roles.items()}
-
-
-def refuse_absurd_sizes(config: Mapping[str, Any], spec: Spec) -> None:
-    """Raise UserError for networks or a batch that the memory cannot hold, before anything is
-    allocated."""
-    sizes = {
-        f"network.{key}": value
-        for key, value in flatten(config["network"]).items()
-        if key.endswith("width")
-    }
-    if len({str(size) for size in sizes.values()}) == 1:
-        sizes = {"network.width": next(iter(sizes.values()))}
-    sizes["model.latent"] = config["model"].get("latent")
-    named = ", ".join(f"{key}={value}" for key, value in sizes.items())
-    needed: float
-    try:
-        with torch.device("meta"), _Unfilled():
-            networks = _networks(config, spec)
-        needed = BYTES * sum(
-            weight.numel() for network in networks.values() for weight in network.parameters()
-        )
-    except (RuntimeError, OverflowError, TypeError) as error:
-        if "overflow" not in str(error).lower() and "too large" not in str(error).lower():
-            # a network that cannot be built without its numbers: what it needs is found out when it
-            # is built
-            return
-        needed = math.inf
-    if needed > memory():
-        raise UserError(
-            f"{named}: the weights need {_gib(needed)} of {_gib(memory())}; make one of them "
-            "smaller."
-        )
-    batch = BYTES * config["batch_size"] * math.prod(spec.shape)
-    if batch > memory():
-        raise UserError(
-            f"batch_size={config['batch_size']}: a batch needs {_gib(batch)} of {_gib(memory())}; "
-            "make it smaller."
-        )
-
-
-class _Unfilled(TorchFunctionMode):
-    """Weights are not drawn: where they have no memory, torch would load its compiler for that, for
-    two seconds."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in ("normal_", "uniform_"):
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
-BYTES = 4  # of a float32
-
-
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.3g} GiB" if size < math.inf else "more memory than can be counted"
-
-
-def load_game(
-    path: str | Path, weights: str, plugins: Sequence[str] = (), renders: bool = True
-) -> tuple[Game, Spec, dict[str, Any]]:
-    """The game in a checkpoint, ready to render; needs nothing but the file.
-
-    Args:
-        path: see `places.checkpoint_file`.
-        weights: `ema`, `raw`, or `auto`: the average if there is one.
-        plugins: plug-ins that the caller trusts. A checkpoint never imports one by itself.
-        renders: refuse a game that makes no samples.
-    """
-    path = checkpoint_file(path)
-    state = checkpoint.load(path)
-    averaged = state.get("ema") or {}
-    if weights == "ema" and not averaged:
-        raise UserError(
-            f"weights=ema: {path} holds no average (model.ema was null); take weights=raw."
-        )
-    try:
-        spec = Spec.restore(state["data"])
-        with _as_large_as(state["game"]):
-            game = rebuilt(state["config"], spec, plugins, renders)
-        _fill(game, state["game"])
-        for name, value in averaged.items() if weights != "raw" else ():
-            _fill(game.get_submodule(name), value)
-    except Exception as error:  # a stranger's configuration may fail anywhere in the networks
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"checkpoint={path}: does not describe a game that this gan-cli builds: {reason:.600}"
-        ) from error
-    _refuse_spoiled(game, path, bool(averaged) and weights != "raw")
-    return game, spec, state
-
-
-def rebuilt(text: str, spec: Spec, plugins: Sequence[str], renders: bool = True) -> Game:
-    """The game of a configuration, ready to render but for its weights, which are drawn. Raises
-    UserError if it makes no samples where it must, or needs other plug-ins."""
-    config = yaml.safe_load(text)
-    _trust(config.get("plugins") or [], plugins)
-    game = build_game(config, spec)
-    game.chunk_size = _chunk_size(game, config)
-    if renders and not game.renders:
-        raise UserError(f"model={config['model']['name']} makes no samples.")
-    return game.eval().requires_grad_(False)
-
-
-@contextmanager
-def _as_large_as(weights: Mapping[str, Any]) -> Iterator[None]:
-    """While this lasts, networks that are far larger than the weights for them are refused while
-    they are built."""
-    held = sum(weight.nbytes for weight in weights.values() if isinstance(weight, torch.Tensor))
-    most, built = (SPARE * (len(weights) + 100), SPARE * (held + 2**20)), [0, 0]
-
-    def count(module: nn.Module, name: str, weight: nn.Parameter | None) -> None:
-        built[0], built[1] = built[0] + 1, built[1] + (0 if weight is None else weight.nbytes)
-        if built[0] > most[0] or built[1] > most[1]:
-            raise UserError("its networks are far larger than the weights that it holds.")
-
-    handle = register_module_parameter_registration_hook(count)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-SPARE = 8  # networks are built twice, and a weight may be replaced by others that it follows from
-
-
-def _fill(module: nn.Module, weights: Mapping[str, Any]) -> None:
-    """Load weights, none of them of another kind of number: torch would make real ones of complex
-    ones."""
-    for name, own in module.state_dict().items():
-        found = weights.get(name)
-        if isinstance(found, torch.Tensor) and found.is_floating_point() != own.is_floating_point():
-            raise ValueError(f"{name} has numbers of {found.dtype}.")
-    module.load_state_dict(weights)
-
-
-def _refuse_spoiled(game: Game, path: Path, averaged: bool) -> None:
-    """Weights that are not finite make no samples. (A buffer, such as a mask, may be infinite.)"""
-    for name, network in game.named_children():
-        weights, buffers = list(network.parameters()), list(network.buffers())
-        spoiled = sum(not weight.isfinite().all() for weight in weights) + sum(
-            map(_has_nan, buffers)
-        )
-        if spoiled:
-            raise UserError(
-                f"checkpoint={path}: {spoiled} of the {len(weights) + len(buffers)} tensors of "
-                f"{name} are not finite numbers, so there is nothing to sample; take "
-                f"{'weights=raw, or ' if averaged else ''}an older checkpoint of the run."
-            )
-
-
-def _has_nan(values: torch.Tensor) -> bool:
-    return bool(values.isnan().any())
-
-
-def _trust(needed: Sequence[str], named: Sequence[str]) -> None:
-    """Let the named plug-ins be found; a plug-in that a checkpoint needs must be among them."""
-    for plugin in named:
-        registry.add_plugin(plugin)
-    missing = [
-        plugin for plugin in needed if Path(plugin).stem not in {Path(item).stem for item in named}
-    ]
-    if missing:
-        raise UserError(
-            "it needs plug-ins, which run code: if you trust them, add "
-            f"plugins=[{','.join(missing)}]."
-        )
-
-
-def keep_few_labels(dataset: Dataset, config: Mapping[str, Any]) -> None:
-    """Keep the labels of a few samples, for a game that learns from those."""
-    if (per_class := config["model"].get("labels_per_class")) and dataset.spec.classes:
-        dataset.keep_labels(per_class, config["seed"])
-
-
 def build_trainer(
     config: Mapping[str, Any], dataset: Dataset, device: torch.device, world: World | None = None
 ) -> Trainer:
@@ -253,53 +90,72 @@ def build_trainer(
     hardware, choices = resolve_auto(config["hardware"], device)
     set_tf32(hardware["precision"])
     keep_memory()
-    game = build_game(config, dataset.spec).to(device)
-    if hardware["channels_last"]:
-        game.to(memory_format=torch.channels_last)
-    for name in game.roles:
-        with_precision(game.get_submodule(name), device, hardware["precision"])
-    moves = {
-        name: [game.get_submodule(part) for part in player.moves]
-        for name, player in game.players.items()
-    }
-    optimizers = {
-        name: contracts.optimizer(
-            registry.optimizers.build(node, "optimizer", parameters=_distinct(moves[name])),
-            node["name"],
-        )
-        for name, node in players(config["optimizer"], game.players).items()
-    }
-    _refuse_missing_fields(game, dataset, config)
-    batches = Batches(dataset, config["batch_size"], config["seed"], dataset.flip, device)
-    rate = Rate(dict(config["schedule"]))
-    if game.ema is not None and not game.averaged:
-        raise UserError(
-            f"model.ema={game.ema}: model={config['model']['name']} averages no network; set it "
-            "to null."
-        )
+
+    game = _placed_game(config, dataset, device, hardware)
     shards = Shards(hardware["shards"], world, hardware["reduce"])
     shards.check(game)
-    game.chunk_size = _chunk_size(game, config)
-    ema = None if game.ema is None else _averaged_copy(game)
-    scaled = hardware["precision"] == "fp16"
-    nan_check_every = [
-        config[f"{what}_every"] for what in ("log", "sample", "evaluate", "checkpoint")
-    ]
     trainer = Trainer(
-        game, optimizers, rate, batches, config["seed"], config["steps"], config["minutes"], ema,
-        shards, scaled, nan_check_every,
-        _timed(config),
-    )  # fmt: skip
-    trainer.hardware, trainer.choices = hardware, choices
-    _hasten(trainer)
+        game,
+        _optimizers(config, game),
+        Rate(dict(config["schedule"])),
+        Batches(dataset, config["batch_size"], config["seed"], dataset.flip, device),
+        config["seed"],
+        config["steps"],
+        config["minutes"],
+        None if game.ema is None else _averaged_copy(game),
+        shards,
+        scaled=hardware["precision"] == "fp16",
+        nan_check_every=[
+            config[f"{what}_every"] for what in ("log", "sample", "evaluate", "checkpoint")
+        ],
+        timed=_timed(config),
+        hardware=hardware,
+        choices=choices,
+    )
+
+    _accelerate(trainer)
     if registry.PLUGINS:
         _hold_to_contracts(trainer, dataset.spec, config)
     return trainer
 
 
+def _placed_game(
+    config: Mapping[str, Any],
+    dataset: Dataset,
+    device: torch.device,
+    hardware: Mapping[str, Any],
+) -> Game:
+    """The game on its device, in its precision. Raises UserError where the data do not fit it."""
+    game = build_game(config, dataset.spec).to(device)
+    if hardware["channels_last"]:
+        game.to(memory_format=torch.channels_last)
+    for name in game.roles:
+        halve(game.get_submodule(name), device, hardware["precision"])
+
+    _refuse_missing_fields(game, dataset, config)
+    if game.ema is not None and not game.averaged:
+        raise UserError(
+            f"model.ema={game.ema}: model={config['model']['name']} averages no network; set it "
+            "to null."
+        )
+    game.chunk_size = chunk_size(game, config)
+    return game
+
+
+def _optimizers(config: Mapping[str, Any], game: Game) -> dict[str, Optimizer]:
+    """An optimizer for each player, over the networks that it moves."""
+    optimizers = {}
+    for name, node in players(config["optimizer"], game.players).items():
+        networks = [game.get_submodule(part) for part in game.players[name].moves]
+        optimizer = registry.optimizers.build(node, "optimizer", parameters=_distinct(networks))
+        optimizers[name] = contracts.optimizer(optimizer, node["name"])
+    return optimizers
+
+
 def _timed(config: Mapping[str, Any]) -> list[str]:
-    """What of a run spans all its rounds, and so follows the time where `minutes` ends it: see
-    `Trainer.position`.
+    """The parts of a run that span all its rounds, and so follow the time where `minutes` ends it.
+
+    See `Trainer.position`.
 
     Raises:
         UserError: the game and its augmentation count differently.
@@ -320,16 +176,14 @@ def _timed(config: Mapping[str, Any]) -> list[str]:
     return sorted({parts[part] for part, spanning in whole.items() if spanning})
 
 
-def _chunk_size(game: Game, config: Mapping[str, Any]) -> int:
-    """How many samples to compute at a time beside the turns: no more than one of these does, in a
-    run and after it."""
+def chunk_size(game: Game, config: Mapping[str, Any]) -> int:
+    """Samples that are computed at a time beside the turns: no more than a turn computes."""
     shards = max(1, config["hardware"].get("shards", 1))
     return min(game.chunk_size, max(16, config["batch_size"] // shards))
 
 
 def _hold_to_contracts(trainer: Trainer, spec: Spec, config: Mapping[str, Any]) -> None:
-    """Let what plug-ins give be looked at: samples now, the terms of turns and the outputs of
-    networks as they come."""
+    """Check what plug-ins return: samples now, terms of turns and outputs of networks always."""
     game, name = trainer.game, config["model"]["name"]
     shapes = type(game).shapes(spec, config["model"])
     for attribute, (role, node) in role_networks(config).items():
@@ -340,8 +194,8 @@ def _hold_to_contracts(trainer: Trainer, spec: Spec, config: Mapping[str, Any]) 
     trainer.terms_fn = contracts.turns(trainer.terms_fn, f"model={name}")
 
 
-def _hasten(trainer: Trainer) -> None:
-    """Let turns be compiled and recorded, where the hardware says so."""
+def _accelerate(trainer: Trainer) -> None:
+    """Compile turns, or record them as CUDA graphs, where the hardware is to."""
     if trainer.hardware["compile"]:
         from gan_cli.training.compiled import Compiled
 
@@ -365,31 +219,31 @@ def _hasten(trainer: Trainer) -> None:
 
 
 def _refuse_missing_fields(game: Game, dataset: Dataset, config: Mapping[str, Any]) -> None:
-    """The data must give what the players look at."""
+    """Raise UserError where the data lack a field that a player takes."""
     given = {*dataset.train, *(f"{name}_labelled" for name in dataset.labelled or ())}
     missing = sorted({field for player in game.players.values() for field in player.fields} - given)
-    if missing:
-        needed = {field.removesuffix("_labelled") for field in missing}
-        known = registry.datasets.components
-        able = [
-            name
-            for name, found in known.items()
-            if needed <= set(found.attributes.get("fields", ()))
-        ]
-        takes = f"take data={', data='.join(sorted(able))}" if able else "take data that has them"
-        model, data = config["model"]["name"], config["data"]["name"]
-        raise UserError(
-            f"model={model}: its turns look at {', '.join(missing)}, which data={data} lacks; "
-            f"{takes}."
-        )
+    if not missing:
+        return
+
+    needed = {field.removesuffix("_labelled") for field in missing}
+    able = sorted(
+        name
+        for name, component in registry.datasets.components.items()
+        if needed <= set(component.attributes.get("fields", ()))
+    )
+    remedy = f"take data={', data='.join(able)}" if able else "take data that has them"
+    model, data = config["model"]["name"], config["data"]["name"]
+    raise UserError(
+        f"model={model}: its turns look at {', '.join(missing)}, which data={data} lacks; {remedy}."
+    )
 
 
 def _distinct(networks: Sequence[nn.Module]) -> list[nn.Parameter]:
-    """The parameters of networks, those that they share once."""
+    """The parameters of networks; shared ones only once."""
     return list(dict.fromkeys(weight for network in networks for weight in network.parameters()))
 
 
 def _averaged_copy(game: Game) -> Game:
-    """A second game of its own averaged networks; it shares all the others."""
+    """A second game with averaged networks of its own; it shares all other networks."""
     shared = {id(part): part for name, part in game.named_children() if name not in game.averaged}
     return copy.deepcopy(game, shared).requires_grad_(False)

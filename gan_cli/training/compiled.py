@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch._dynamo
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -21,6 +22,7 @@ Play = Callable[[Turn, Fields], Terms]
 MOST = 2000
 """Operations of a turn that is compiled: a compiler takes about 50 ms each. The zoo's turns have at
 most some 500, a turn of hundreds of steps on the host has thousands."""
+KINDS = 64  # kinds of turns that are compiled in a process, over all runs of a sweep
 CLOSE = {"fp32": 1e-4, "bf16": 0.1, "fp16": 0.1}
 """How far terms, gradients and buffers may be apart, relative to their length: rounding, and no
 more."""
@@ -40,9 +42,11 @@ class Compiled:
     def __call__(self, turn: Turn, batch: Fields) -> Terms:
         """The terms of a turn."""
         kind = (turn.player.name, turn.due)
-        if kind not in self._kinds:
-            self._kinds[kind] = self._tried(turn, batch)
-        return self._kinds[kind](turn, batch)
+        # dynamo's config is the only place to say it
+        with torch._dynamo.config.patch(recompile_limit=KINDS):
+            if kind not in self._kinds:
+                self._kinds[kind] = self._tried(turn, batch)
+            return self._kinds[kind](turn, batch)
 
     def _tried(self, turn: Turn, batch: Fields) -> Play:
         """The compiled turn if it does what the written one does, else the written one."""
@@ -93,7 +97,6 @@ def _calls(game: Game, play: Play, turn: Turn, batch: Fields) -> int:
 
 
 def _compiled(play: Play) -> Play:
-    torch._dynamo.config.recompile_limit = 64  # kinds of turns, over all runs of a sweep
     return torch.compile(play, fullgraph=True, dynamic=False, options={"fallback_random": True})
 
 

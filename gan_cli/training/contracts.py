@@ -1,13 +1,13 @@
-"""What a plug-in's components must give, looked at where they give it: a sentence that names the
-one that does not.
+"""The contracts of plug-ins: what their components return is checked where they return it, and a
+sentence names the one that is wrong.
 
-The package's own components are held to the same by the tests; nothing is looked at while they
-play.
+The package's own components are held to the same contracts by the tests, not while they train.
 """
 
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
+from types import MethodType
 from typing import Any
 
 import torch
@@ -18,19 +18,20 @@ from gan_cli import noise
 from gan_cli.data.dataset import Dataset, Spec
 from gan_cli.errors import UserError
 from gan_cli.game import Fields, Game, Terms, Turn
+from gan_cli.metrics.scoring import Scoring
 from gan_cli.registry import PLUGINS, Registry
 
 Play = Callable[[Turn, Fields], Terms]
-FEW = 16  # samples that a metric is tried on
+FEW = 16  # samples of a metric's trial
 
 
 def is_foreign(known: Registry, name: str) -> bool:
-    """Whether a component is a plug-in's."""
+    """Whether a component belongs to a plug-in."""
     return known.components[name].module in PLUGINS
 
 
-def told(value: Any) -> str:
-    """What something is, in a few words."""
+def describe(value: Any) -> str:
+    """A value in a few words."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}" + (
             "" if value.is_floating_point() else f" of {value.dtype}"
@@ -42,39 +43,59 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Tensor) and value.dim() == 0 and value.is_floating_point()
 
 
-# --- methods, held to what they promise -----------------------------------------------------------
+# --- methods that are checked after each call -----------------------------------------------------
+
+Check = Callable[..., str | None]
+"""Given the result of a method and its arguments, a sentence on what is wrong, or None."""
 
 
-def held(component: Any, said: str, **checks: Callable[..., str | None]) -> Any:
-    """The component, whose named methods are looked at after each call.
+def check_methods(component: Any, label: str, **checks: Check) -> None:
+    """Check the results of the named methods of this component from now on."""
+    for name, check in checks.items():
+        method = _checked(getattr(type(component), name), check, label, name)
+        # past the `__setattr__` of frozen dataclasses and modules
+        vars(component)[name] = MethodType(method, component)
 
-    Its class is replaced by a subclass. A check is given what a method gave and its arguments; it
-    says what is wrong.
+
+class CheckedCall:
+    """A callable component whose results are checked; it is the component in all other respects.
+
+    Python looks up `__call__` in the class, so that a method of the instance would not be called.
     """
-    plain = type(component)
-    methods = {
-        name: _looked_at(getattr(plain, name), check, said, name) for name, check in checks.items()
-    }
-    component.__class__ = type(
-        plain.__name__, (plain,), {"__module__": plain.__module__, **methods}
-    )
-    return component
+
+    def __init__(self, component: Any, label: str, check: Check) -> None:
+        self._component = component
+        self._call = _checked(type(component).__call__, check, label, "__call__")
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self._call(self._component, *arguments, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "_component" not in vars(self):  # as in a copy that is begun
+            raise AttributeError(name)
+        return getattr(self._component, name)
 
 
-def _looked_at(
-    method: Callable[..., Any], check: Callable[..., str | None], said: str, name: str
-) -> Callable:
+def _checked(method: Callable[..., Any], check: Check, label: str, name: str) -> Callable[..., Any]:
     @wraps(method)
     def call(self: Any, *arguments: Any, **named: Any) -> Any:
         try:
             result = method(self, *arguments, **named)
         except NotImplementedError:
-            raise UserError(f"{said}: its class lacks `{name}`; write it.") from None
+            raise UserError(f"{label}: its class lacks `{name}`; write it.") from None
         if wrong := check(result, *arguments):
-            raise UserError(f"{said}: {wrong}")
+            raise UserError(f"{label}: {wrong}")
         return result
 
     return call
+
+
+def check_call(component: Any, label: str, check: Check) -> Any:
+    """The component with the results of its calls checked."""
+    if isinstance(component, nn.Module):  # whose `__call__` calls `forward`
+        check_methods(component, label, forward=check)
+        return component
+    return CheckedCall(component, label, check)
 
 
 def _loss(side: str) -> Callable[..., str | None]:
@@ -82,7 +103,7 @@ def _loss(side: str) -> Callable[..., str | None]:
         if _is_number(result):
             return None
         return (
-            f"its `{side}` gives {told(result)}; it must give one number, such as the mean "
+            f"its `{side}` gives {describe(result)}; it must give one number, such as the mean "
             "over the samples."
         )
 
@@ -90,41 +111,42 @@ def _loss(side: str) -> Callable[..., str | None]:
 
 
 def loss(component: Any, name: str) -> Any:
-    """A loss, whose two sides must be scalars."""
+    """A loss; its two sides must return scalars."""
     if not all(hasattr(component, side) for side in ("discriminator", "generator")):
         raise UserError(
             f"loss={name}: its class lacks `discriminator` or `generator`; derive it from Loss."
         )
-    return held(
+    check_methods(
         component,
         f"loss={name}",
         discriminator=_loss("discriminator"),
         generator=_loss("generator"),
     )
+    return component
 
 
 def regularizer(component: Any, name: str) -> Any:
-    """A regularizer, which must give named scalars."""
-    return held(
-        component, f"regularizer={name}", __call__=lambda result, *_: _wrong_terms(result, "it")
+    """A regularizer; it must return named scalars."""
+    return check_call(
+        component, f"regularizer={name}", lambda result, *_: _wrong_terms(result, "it")
     )
 
 
 def augmentation(component: Any, name: str) -> Any:
-    """An augmentation, which must keep the shape of a batch."""
+    """An augmentation; it must keep the shape of a batch."""
 
     def check(result: Any, x: Tensor, *_: Any) -> str | None:
         if isinstance(result, Tensor) and result.shape == x.shape and result.is_floating_point():
             return None
-        return f"it makes {told(result)} of {told(x)}; the shape must stay."
+        return f"it makes {describe(result)} of {describe(x)}; the shape must stay."
 
-    return held(component, f"augmentation={name}", forward=check)
+    return check_call(component, f"augmentation={name}", check)
 
 
 def _wrong_terms(terms: Any, who: str) -> str | None:
     if not isinstance(terms, Mapping):
         return (
-            f"{who} gives {told(terms)}; it must give terms by name, such as "
+            f"{who} gives {describe(terms)}; it must give terms by name, such as "
             f'{{"penalty": penalty.mean()}}.'
         )
     for key, term in terms.items():
@@ -132,15 +154,14 @@ def _wrong_terms(terms: Any, who: str) -> str | None:
             return f"{who} gives a term under {key!r}; its name must be a text."
         if not _is_number(term):
             return (
-                f"{who} gives {told(term)} as `{key}`; each term must be one number, such as a "
+                f"{who} gives {describe(term)} as `{key}`; each term must be one number, such as a "
                 "mean over the samples."
             )
     return None
 
 
 def metric(component: Any, name: str, dataset: Dataset) -> Any:
-    """A metric, which must give numbers by name, those it announces among them; it is tried on a
-    few samples."""
+    """A metric; it must return numbers by name, its objectives among them. A few samples try it."""
     cls = type(component)
     if lacks := [
         part for part in ("objective", "samples", "describe") if not hasattr(component, part)
@@ -152,37 +173,42 @@ def metric(component: Any, name: str, dataset: Dataset) -> Any:
     def check(scores: Any, *_: Any) -> str | None:
         if not isinstance(scores, Mapping) or not all(isinstance(key, str) for key in scores):
             return (
-                f"it gives {told(scores)}; it must give numbers by name, such as "
+                f"it gives {describe(scores)}; it must give numbers by name, such as "
                 f'{{"{cls.objective}": 0.5}}.'
             )
         for key, value in scores.items():
             if not isinstance(value, int | float) or isinstance(value, bool):
                 return (
-                    f"it gives {told(value)} as `{key}`; it must be a number, such as value.item()."
+                    f"it gives {describe(value)} as `{key}`; it must be a number, such as "
+                    "value.item()."
                 )
         absent = [key for key in cls.objectives if key not in scores]
         return f"it gives no `{absent[0]}`, which it names as an objective." if absent else None
 
-    held(component, f"metrics={name}", __call__=check)
+    if isinstance(component, Scoring):
+        check_methods(component, f"metrics={name}", compute=check)
+    else:
+        component = CheckedCall(component, f"metrics={name}", check)
+
     few = dataset.sample(dataset.heldout, FEW)
     try:
         component(few["x"].cpu(), few["y"].cpu() if "y" in few else None)
     except UserError:
         raise
     except Exception:
-        # it may want more samples than these; how it fares with enough is seen when it is asked
+        # it may need more samples than these; then it is checked when it has them
         return component
     return component
 
 
-# --- what is built --------------------------------------------------------------------------------
+# --- components that are checked when they are built ----------------------------------------------
 
 
 def optimizer(component: Any, name: str) -> Optimizer:
-    """An optimizer that a turn can step: from the gradients that are there, at a learning rate."""
+    """An optimizer; it must step from the gradients, without a closure, at a learning rate."""
     if not isinstance(component, Optimizer):
         raise UserError(
-            f"optimizer={name}: gives {told(component)}; it must give a torch.optim.Optimizer."
+            f"optimizer={name}: gives {describe(component)}; it must give a torch.optim.Optimizer."
         )
     closure = inspect.signature(component.step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
@@ -199,11 +225,10 @@ def optimizer(component: Any, name: str) -> Optimizer:
 
 
 def network(component: nn.Module, said: str, role: str, offered: Mapping[str, Any]) -> None:
-    """Let each output of a network be looked at: a score or `outputs` numbers a sample, or a
-    sample.
+    """Check the shape of each output of a network: a score, `outputs` numbers, or a sample.
 
     Args:
-        offered: what it was built for.
+        offered: the arguments that it was built with.
     """
     shape = {"generator": tuple(offered.get("shape") or ()), "discriminator": ()}.get(role)
     if offered.get("outputs") is not None:
@@ -216,14 +241,15 @@ def network(component: nn.Module, said: str, role: str, offered: Mapping[str, An
         if not isinstance(output, Tensor) or tuple(output.shape) != (rows, *shape):
             wanted = str((rows, *shape)).replace(str(rows), "N", 1)
             raise UserError(
-                f"{said}: gives {told(output)} for {rows} samples; it must be of shape {wanted}."
+                f"{said}: gives {describe(output)} for {rows} samples; it must be of shape "
+                f"{wanted}."
             )
 
     component.register_forward_hook(look)
 
 
 def rendered(game: Game, spec: Spec, said: str) -> None:
-    """What a game renders must have the data's shape."""
+    """Raise UserError where rendered samples do not have the shape of the data."""
     if not game.renders:
         return
     device, training = next(game.parameters()).device, game.training
@@ -243,13 +269,13 @@ def rendered(game: Game, spec: Spec, said: str) -> None:
     if not isinstance(samples, Tensor) or tuple(samples.shape) != (2, *spec.shape):
         wanted = ", ".join(map(str, spec.shape))
         raise UserError(
-            f"{said}: `render` gives {told(samples)} for 2 rows; a sample of this data is of "
+            f"{said}: `render` gives {describe(samples)} for 2 rows; a sample of this data is of "
             f"({wanted})."
         )
 
 
 def turns(play: Play, said: str) -> Play:
-    """A game's play, whose terms are looked at."""
+    """The function that computes the terms of a turn, with its results checked."""
 
     def played(turn: Turn, batch: Fields) -> Terms:
         terms = play(turn, batch)

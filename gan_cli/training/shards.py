@@ -16,18 +16,19 @@ from torch.nn.utils import parametrizations
 
 from gan_cli.devices.processes import World
 from gan_cli.errors import UserError
-
-Terms = dict[str, Tensor]
+from gan_cli.game import Terms
+from gan_cli.networks.layers import BATCH_NORMS
 
 RULES = ("averaged", "same", "shard")
 """What becomes of a buffer that a turn changes: the mean over the shards of how far it moved
 (statistics); what every shard makes of it alike (counters, functions of the round); a buffer of its
 own for each shard (pools of samples)."""
-TORCH: dict[type[nn.Module], str] = {
-    nn.modules.batchnorm._NormBase: "averaged", parametrizations._SpectralNorm: "averaged",
-}  # fmt: skip
-"""The rules of torch's own layers; another module says its own: `sharding = {"average":
-"averaged"}`."""
+STATISTICS = (
+    *BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
+    parametrizations._SpectralNorm,  # torch has no public name for it
+)  # fmt: skip
+"""Layers of torch whose buffers are averaged; another module states its own rules, such as
+`sharding = {"average": "averaged"}`."""
 
 
 def rules(network: nn.Module) -> dict[str, str]:
@@ -38,9 +39,9 @@ def rules(network: nn.Module) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for path, module in network.named_modules():
-        usual = next((rule for kind, rule in TORCH.items() if isinstance(module, kind)), None)
+        default = "averaged" if isinstance(module, STATISTICS) else None
         for name, buffer in module.named_buffers(recurse=False):
-            rule = getattr(module, "sharding", {}).get(name, usual)
+            rule = getattr(module, "sharding", {}).get(name, default)
             if rule not in RULES:
                 raise UserError(
                     f"hardware.shards: {type(module).__name__} does not say how shards keep its "

@@ -3,7 +3,7 @@ a hook."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,21 @@ from gan_cli.data.batches import Batches
 from gan_cli.game import Fields, Game, Player, Terms, Turn
 from gan_cli.optimizers import Rate
 from gan_cli.training.nan_check import Watch
+from gan_cli.training.optimizer_state import (
+    LearningRates,
+    plain_state,
+    restore_state,
+    weights_of,
+)
+from gan_cli.training.scoreboard import Scoreboard
 from gan_cli.training.shards import Shards
 
 
-class Hook(Protocol):
-    """Something that happens beside the rounds. Hooks run in their order; checkpoints come last."""
+class Hook:
+    """Something that happens beside the rounds; this one does nothing and is the base of all.
+
+    Hooks run in their order; checkpoints come last.
+    """
 
     def start(self, trainer: "Trainer") -> None:
         """Before the first round."""
@@ -28,7 +38,7 @@ class Hook(Protocol):
         """After each round; `trainer.step` counts the rounds played."""
 
     def close(self) -> None:
-        """In any case, at the end."""
+        """At the end, in any case."""
 
 
 class Trainer:
@@ -39,19 +49,34 @@ class Trainer:
         optimizers: one for each player.
         rate: factor on every learning rate as a function of the round.
         batches: where batches come from.
-        seed: of everything random in a turn.
+        seed: of all random numbers in a turn.
         steps: rounds to play in all.
         minutes: time to play in all, restarts included; None sets no limit.
         ema: a copy of the game whose averaged networks follow an exponential moving average, if the
             model wants one.
         shards: the equal parts of a batch, and those that this process plays; one part if not
             given.
-        scaled: scale every loss before it goes backward, as float16 needs it (Micikevicius et al.,
+        scaled: scale every loss before its backward pass, as float16 needs it (Micikevicius et al.,
             2018, arXiv 1710.03740); a turn whose gradients overflow does not step.
         nan_check_every: intervals in rounds at which terms and weights are checked for NaN and
             infinity; they always are at the end.
         timed: which of `schedule` and `game` span the whole run, and so follow the time where that
             ends it; see `position`.
+        hardware: where it computes, every `auto` resolved.
+        choices: what was resolved, in sentences.
+
+    Attributes:
+        step: rounds played.
+        seconds: time played, restarts included.
+        rollbacks: times that the run went back to a checkpoint.
+        terms: each player's terms in its last turn, on the device.
+        played: the round of each player's last turn.
+        scoreboard: the scores of the run.
+        signalled: the signal that asked this process to stop.
+        interrupted: the signal that stops the run, in all its processes.
+        ending: whether the round just played is the last.
+        terms_fn: computes the terms of a turn: `game.play`, or the same compiled.
+        turn_fn: computes a whole turn: `play_turn`, or the same recorded.
     """
 
     def __init__(
@@ -68,61 +93,70 @@ class Trainer:
         scaled: bool = False,
         nan_check_every: Sequence[int] = (),
         timed: Collection[str] = (),
+        hardware: Mapping[str, Any] | None = None,
+        choices: Sequence[str] = (),
     ) -> None:
         self.game = game
         self.optimizers = optimizers
         self.rate = rate
         self.batches = batches
         self.ema = ema
-        self.seed, self.steps, self.minutes, self.timed = seed, steps, minutes, timed
         self.shards = shards or Shards()
+
+        self.seed = seed
+        self.steps = steps
+        self.minutes = minutes
+        self.timed = timed
+        self.hardware = dict(hardware or {})
+        self.choices = list(choices)
+
+        self.step = 0
+        self.seconds = 0.0
+        self.rollbacks = 0
+        self.signalled: int | None = None
+        self.interrupted: int | None = None
+        self.ending = False
+        self.terms: dict[str, dict[str, Tensor]] = {}
+        self.played: dict[str, int] = {}
+        self.scoreboard = Scoreboard()
+
+        self.terms_fn: Callable[[Turn, Fields], Terms] = game.play
+        self.turn_fn: Callable[[Turn, Tensor], Terms] = self.play_turn
         device = next(game.parameters()).device.type
         self.scalers = {name: GradScaler(device, enabled=scaled) for name in optimizers}
         self.nan_check_every = [every for every in nan_check_every if every]
         self.watch = Watch()
-        self.terms_fn: Callable[[Turn, Fields], Terms] = game.play  # or the same compiled
-        self.turn_fn: Callable[[Turn, Tensor], Terms] = self.play_turn  # or the same recorded
-        self.step, self.seconds, self.rollbacks = 0, 0.0, 0
-        self.signalled: int | None = None  # the signal that asked this process to stop
-        self.interrupted: int | None = None  # the signal that stops the run, in all its processes
-        self.ending = False  # the round just played is the last
-        # each player's terms in its last turn, on the device
-        self.terms: dict[str, dict[str, Tensor]] = {}
-        self.played: dict[str, int] = {}  # the round of each player's last turn
-        self.scores: dict[str, float] = {}  # of the last evaluation
-        self.objective: str | None = None  # which of them counts
-        self.best: float | None = None  # of the objective, over all evaluations
-        self._factor: float | None = None  # of the learning rates, as they stand in the optimizers
-        self.hardware: dict[str, Any] = {}  # where it computes, all `auto` decided
-        self.choices: list[str] = []  # what was decided, in words
-        self._base_rates = {
-            name: [group["lr"] for group in o.param_groups] for name, o in optimizers.items()
-        }
-        self._weights = {name: _weights(optimizer) for name, optimizer in optimizers.items()}
-        self._all_weights = list(game.parameters())
+
+        self._learning_rates = LearningRates(optimizers, rate)
+        self._weights = {name: weights_of(optimizer) for name, optimizer in optimizers.items()}
         self._moving: Player | None = None
         self._rows = torch.empty(0)
+
+    # --- where the run is ------------------------------------------------------------------------
 
     @property
     def finished(self) -> bool:
         """Whether the rounds or the time are used up."""
-        return self.step >= self.steps or (
-            self.minutes is not None and self.seconds >= 60 * self.minutes
-        )
+        late = self.minutes is not None and self.seconds >= 60 * self.minutes
+        return self.step >= self.steps or late
 
     @property
     def effective_seed(self) -> int:
-        """What all that is random in a turn follows from: the seed, and another number after every
-        rollback."""
+        """The seed of all random numbers in turns: the run's, or another one after a rollback."""
         return noise.mix(self.seed, "rollback", self.rollbacks) if self.rollbacks else self.seed
 
-    def position(self, part: str) -> int:
-        """The round that a part of the run is at: this one; or, if it is `timed`, the one that the
-        time has come to.
+    @property
+    def eval_game(self) -> Game:
+        """The game whose samples are shown and scored: the average if there is one."""
+        return self.ema or self.game
 
-        So a schedule or a growth over all `steps` comes to its end where `minutes` ends the run.
-        The time is that of the last round's end, which a checkpoint holds: a resumed run goes on
-        from it.
+    def position(self, part: str) -> int:
+        """The round that a part of the run is at: this one; of a `timed` part, the one that
+        corresponds to the time.
+
+        So a schedule or a growth over all `steps` is complete where `minutes` ends the run. The
+        time is that of the last round's end, which a checkpoint holds: a resumed run goes on from
+        it.
 
         Args:
             part: `schedule` or `game`.
@@ -131,14 +165,10 @@ class Trainer:
             return self.step
         return max(self.step, int(self.steps * min(1.0, self.seconds / (60 * self.minutes))))
 
-    @property
-    def eval_game(self) -> Game:
-        """The game whose samples are shown and scored: the average if there is one."""
-        return self.ema or self.game
+    # --- the loop --------------------------------------------------------------------------------
 
     def fit(self, hooks: Sequence[Hook]) -> None:
-        """Play until the rounds or the time are used up, or a signal has set `signalled` in any
-        process.
+        """Play until the rounds or the time are used up, or a signal has stopped any process.
 
         Raises:
             DivergedError: something was not finite; it is in no row, score or checkpoint.
@@ -148,6 +178,7 @@ class Trainer:
         try:
             for hook in hooks:
                 hook.start(self)
+
             self.ending = self.finished
             while not self.ending:
                 self.play_round()
@@ -157,16 +188,17 @@ class Trainer:
                 hook.close()
 
     def after_round(self, started: float, hooks: Sequence[Hook]) -> None:
-        """What is beside a round that was just played: time, signals, a look at what is finite, the
-        hooks.
+        """Everything beside a round that was just played: time, signals, finiteness, hooks.
 
         Args:
-            started: when the clock would have stood at zero.
+            started: the time at which the clock would have shown zero.
         """
         elapsed = time.monotonic() - started
-        self.seconds, self.interrupted = self.shards.world.agree_on_stop(elapsed, self.signalled)
-        # once a round: the hooks must see the same
+        world = self.shards.world
+        self.seconds, self.interrupted = world.agree_on_stop(elapsed, self.signalled)
+        # evaluated once a round, so that all hooks see the same
         self.ending = self.finished or self.interrupted is not None
+
         if self.ending or any(self.step % every == 0 for every in self.nan_check_every):
             self.watch.read(self.game)
         for hook in hooks:
@@ -174,18 +206,13 @@ class Trainer:
 
     def play_round(self) -> None:
         """One step: every player's turns, in order of play."""
-        factor = self.rate(self.position("schedule"))
-        # constant rates, which may be tensors on the device, are left alone
-        if factor != self._factor:
-            self._factor = factor
-            for name, optimizer in self.optimizers.items():
-                for group, base in zip(optimizer.param_groups, self._base_rates[name], strict=True):
-                    _set_rate(group, base * factor)
+        self._learning_rates.set(self.position("schedule"))
         for game in filter(None, [self.game, self.ema]):
             noise.begin_turn("round", self.effective_seed, self.step)
             game.begin_round(self.position("game"))
+
         for i, turn in enumerate(self.game.turns(self.step)):
-            # also where a game leaves out the turn that would have drawn it
+            # the first turn draws one also where a game leaves out the turn that would have
             if turn.fresh_batch or i == 0:
                 self._rows = self.batches.next_rows()
             self.take_turn(turn, self._rows)
@@ -195,11 +222,12 @@ class Trainer:
         """Forward, backward, step: only the networks that the player moves learn.
 
         Args:
-            rows: where in the training data the turn's batch lies.
+            rows: which training samples are the turn's batch.
         """
         name = turn.player.name
         self._let_move(turn.player)
         terms = self.turn_fn(turn, rows)
+
         self.watch.note(name, terms, self.step)
         self.terms[name] = {**self.terms.get(name, {}), **terms}  # lazy terms: their last value
         self.played[name] = self.step
@@ -209,7 +237,7 @@ class Trainer:
         return self.compute(turn, rows, self.seed_turn)
 
     def seed_turn(self, turn: Turn, shard: int = 0) -> None:
-        """Let all random numbers of a turn, of one of its shards, follow from where the run is."""
+        """Seed all random numbers of a turn, or of one of its shards, by the place in the run."""
         noise.begin_turn(
             "turn",
             self.effective_seed,
@@ -222,8 +250,10 @@ class Trainer:
     def compute(
         self, turn: Turn, rows: Tensor, seed: Callable[[Turn, int], None] = lambda turn, shard: None
     ) -> Terms:
-        """What the device computes in a turn, from the rows of its batch to the weights after it.
-        No host waits."""
+        """All that the device computes in a turn, from the rows of its batch to the new weights.
+
+        The host never waits for it.
+        """
         optimizer, scaler = self.optimizers[turn.player.name], self.scalers[turn.player.name]
         weights, parts = self._weights[turn.player.name], rows.chunk(self.shards.count)
         for weight in weights:
@@ -231,7 +261,8 @@ class Trainer:
 
         def part(shard: int) -> Terms:
             seed(turn, shard)
-            terms = self.terms_fn(turn, self.batches.gather(parts[shard]))
+            batch = self.batches.gather(parts[shard], rows, shard * len(parts[0]))
+            terms = self.terms_fn(turn, batch)
             first, *others = terms.values()
             # backward to the weights and nowhere else: a penalty's points are leaves too
             scaler.scale(sum(others, first)).backward(inputs=weights)
@@ -244,13 +275,42 @@ class Trainer:
         return terms
 
     def _let_move(self, player: Player) -> None:
-        """Freeze the networks that stay: no gradient is computed for them, and none is left in
-        them."""
-        if player is not self._moving:
-            moves = {id(weight) for weight in self._weights[player.name]}
-            for weight in self._all_weights:
-                weight.requires_grad_(id(weight) in moves)
-            self._moving = player
+        """Freeze all other networks: no gradient is computed for them, and none is left in them."""
+        if player is self._moving:
+            return
+        moves = {id(weight) for weight in self._weights[player.name]}
+        for weight in self.game.parameters():
+            weight.requires_grad_(id(weight) in moves)
+        self._moving = player
+
+    # --- what others ask of it -------------------------------------------------------------------
+
+    def ask_to_stop(self, signal: int | None) -> None:
+        """End the run after this round; None withdraws nothing."""
+        self.signalled = signal
+
+    def mark_interrupted(self, signal: int) -> None:
+        """The run was stopped by this signal before the trainer could play."""
+        self.interrupted = signal
+
+    def go_to(self, step: int) -> None:
+        """Play from this round on, as if those before it had been played."""
+        self.step = step
+
+    def roll_back(self, rollbacks: int, seconds: float) -> None:
+        """Draw other noise, and the data in another order, than before this many rollbacks.
+
+        Args:
+            seconds: the time played so far; what was played in vain counts.
+        """
+        self.seconds = seconds
+        self._reseed(rollbacks)
+
+    def _reseed(self, rollbacks: int) -> None:
+        self.rollbacks = rollbacks
+        self.batches.seed = self.effective_seed
+
+    # --- checkpoints -----------------------------------------------------------------------------
 
     def _averages(self) -> dict[str, nn.Module]:
         """The networks that follow the average, by name."""
@@ -264,9 +324,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "position": self.batches.position,
-            "best": self.best,
-            "scores": self.scores,
-            "objective": self.objective,
+            **self.scoreboard.state_dict(),
             "rollbacks": self.rollbacks,
             "terms": self.terms,
             "played": self.played,
@@ -274,22 +332,19 @@ class Trainer:
             "game": self.game.state_dict(),
             "ema": {name: network.state_dict() for name, network in self._averages().items()},
             "optimizers": {
-                name: _plain(optimizer.state_dict()) for name, optimizer in self.optimizers.items()
+                name: plain_state(optimizer.state_dict())
+                for name, optimizer in self.optimizers.items()
             },
             "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items()},
         }
 
-    def reseed(self, rollbacks: int) -> None:
-        """Draw other noise, and the data in another order, than before this many rollbacks."""
-        self.rollbacks = rollbacks
-        self.batches.seed = self.effective_seed
-
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken, bit for bit."""
-        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.step, self.seconds = state["step"], state["seconds"]
         self.batches.position = state["position"]
-        self.reseed(state["rollbacks"])
-        self.scores, self.objective = state["scores"], state["objective"]
+        self._reseed(state["rollbacks"])
+        self.scoreboard.load_state_dict(state)
+
         device = next(self.game.parameters()).device
         saved = state.get("terms", {})
         self.terms = {
@@ -300,50 +355,13 @@ class Trainer:
         self.shards.state = {
             name: value.to(device) for name, value in state.get("shards", {}).items()
         }
+
         self.game.load_state_dict(state["game"])
         for name, network in self._averages().items():
             network.load_state_dict(
                 state["ema"].get(name, self.game.get_submodule(name).state_dict())
             )
         for name, optimizer in self.optimizers.items():
-            _restore(optimizer, state["optimizers"][name])
-            if saved := state.get("scalers", {}).get(name):
-                self.scalers[name].load_state_dict(saved)
-
-
-def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    """An optimizer's state with its learning rates as numbers, wherever they are kept."""
-    return {
-        **state,
-        "param_groups": [{**group, "lr": float(group["lr"])} for group in state["param_groups"]],
-    }
-
-
-def _set_rate(group: dict[str, Any], rate: float) -> None:
-    """Set a learning rate, in place where it is a tensor that a recorded step reads."""
-    if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(rate)
-    else:
-        group["lr"] = rate
-
-
-def _restore(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Load an optimizer's state, but keep the settings it was built with: torch would take the
-    saved ones."""
-    settings = [
-        {key: group[key] for key in group if key != "params"} for group in optimizer.param_groups
-    ]
-    for saved, own in zip(state["param_groups"], settings, strict=True):
-        if saved.keys() - own.keys() - {"params"}:
-            raise ValueError(f"it is not the state of {type(optimizer).__name__}")
-    groups = [
-        {**own, "params": saved["params"]}
-        for own, saved in zip(settings, state["param_groups"], strict=True)
-    ]
-    optimizer.load_state_dict({**state, "param_groups": groups})
-    for group, own in zip(optimizer.param_groups, settings, strict=True):
-        group.update(own)
-
-
-def _weights(optimizer: Optimizer) -> list[Tensor]:
-    return [weight for group in optimizer.param_groups for weight in group["params"]]
+            restore_state(optimizer, state["optimizers"][name])
+            if scaler := state.get("scalers", {}).get(name):
+                self.scalers[name].load_state_dict(scaler)

@@ -1,0 +1,78 @@
+"""Samples of a game, in training and after it, and the latents that they are rendered from."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from gan_cli import noise
+from gan_cli.data.dataset import Spec
+from gan_cli.data.decoded import part_of
+from gan_cli.game import Game, in_parts
+from gan_cli.metrics.scoring import Part
+
+
+@contextmanager
+def at_rest(game: Game) -> Iterator[None]:
+    """Evaluation mode while this lasts: no dropout, batch norm by its running statistics.
+
+    Afterwards every module has the mode that it had before.
+    """
+    before = {module: module.training for module in game.modules()}
+    game.eval()
+    try:
+        yield
+    finally:
+        for module, training in before.items():
+            module.training = training
+
+
+@torch.no_grad()
+def render(game: Game, latents: Tensor) -> Tensor:
+    """Samples of a game, on the CPU."""
+    device = next(game.parameters()).device
+    with at_rest(game):
+        return in_parts(
+            lambda part: game.render(part.to(device)).cpu(), latents, rows=game.chunk_size
+        )
+
+
+def own_scores(game: Game, heldout: Mapping[str, Tensor]) -> dict[str, float]:
+    """The scores that a game gives itself, in evaluation mode, always with the same seed."""
+    noise.begin_turn("scores")
+    with at_rest(game):
+        return game.scores(heldout)
+
+
+def rendered_parts(game: Game, latents: Tensor, spec: Spec) -> Iterator[Part]:
+    """Samples of a game in parts that fit into memory, each with the classes it was to have."""
+    for part in latents.split(part_of(spec)):
+        yield render(game, part), game.labels_of(part)
+
+
+def fixed_latents(game: Game, n: int) -> Tensor:
+    """Latents of the first n samples of `gan-sample seed=0`, (n, latent)."""
+    return torch.stack([game.draw(noise.generator("sample", i)) for i in range(n)])
+
+
+def shown_latents(game: Game, n: int) -> Tensor:
+    """Latents of a picture of about n samples; of a conditional game, a column for each class."""
+    if not game.classes:
+        return fixed_latents(game, n)
+    rows = fixed_latents(game, max(1, n // game.classes)).repeat_interleave(game.classes, dim=0)
+    return game.of_class(rows, torch.arange(len(rows)) % game.classes)
+
+
+CHUNK = 16
+"""Rows of every forward, padded where fewer are left: on a CPU the last bits depend on the batch
+size, and sample i of seed s must be sample 0 of seed s + i, bit for bit."""
+
+
+def in_chunks(render: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:
+    """Apply `render` to chunks of CHUNK rows and join the results; the last chunk is padded."""
+    n = len(latents)
+    padding = latents[-1:].expand(-n % CHUNK, *latents.shape[1:])
+    with torch.no_grad():
+        chunks = [render(chunk) for chunk in torch.cat([latents, padding]).split(CHUNK)]
+    return torch.cat(chunks)[:n]
