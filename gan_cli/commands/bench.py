@@ -389,45 +389,60 @@ def _seconds_a_round(config: Mapping[str, Any], rounds: int) -> float:
 
 def table(result: Mapping[str, Any]) -> str:
     """The figures as a table for people."""
-    where = (
-        result.get("gpu")
-        if result["device"].startswith("cuda")
-        else f"{result['cpu']}, {result['threads']} threads"
+    on_gpu = result["device"].startswith("cuda")
+    where = result.get("gpu") if on_gpu else f"{result['cpu']}, {result['threads']} threads"
+    speed = (
+        f"{result['rounds_per_second']:.4g} rounds/s, {result['images_per_second']:.4g} images/s"
     )
     lines = [
         f"{result['command']} ({where}, {result['hardware']['precision']})",
-        f"  {result['rounds_per_second']:.4g} rounds/s, {result['images_per_second']:.4g} images/s",
+        f"  {speed}",
+        *_ratios(result),
+        *_turns(result),
+        f"  {_floor(result)}",
+        *_new_processes(result),
     ]
+    return "\n".join(lines)
+
+
+def _ratios(result: Mapping[str, Any]) -> Iterator[str]:
+    """Lines on the other contestants, and on those that could not play."""
     for title, kind in (("time over", "overhead"), ("gain over", "gain"), ("time with", "hooks")):
         for name, ratio in result[kind].items():
-            lines.append(f"  {title} {name:<8}{_spread(ratio)}")
-    lines += [f"  no {name}: {reason}" for name, reason in result["left_out"].items()]
+            yield f"  {title} {name:<8}{_spread(ratio)}"
+    for name, reason in result["left_out"].items():
+        yield f"  no {name}: {reason}"
+
+
+def _turns(result: Mapping[str, Any]) -> Iterator[str]:
+    """Lines on the parts of each player's turn."""
     parts = list(next(iter(result["turn_ms"].values())))
-    lines.append("  ms a turn         " + "".join(f"{part:>11}" for part in parts))
+    yield "  ms a turn         " + "".join(f"{part:>11}" for part in parts)
     for player, spent in result["turn_ms"].items():
-        lines.append(f"  {player:<18}" + "".join(f"{spent[part]:>11.3f}" for part in parts))
+        yield f"  {player:<18}" + "".join(f"{spent[part]:>11.3f}" for part in parts)
+
+
+def _floor(result: Mapping[str, Any]) -> str:
+    """A line on the lower bounds of a round."""
     floor, round_ms = result["floor"], result["round_ms"]["gan-train"]
-    lines.append(
-        f"  a round takes {round_ms:.4g} ms; its {floor['gigaflop']:.3g} GFLOP need "
+    return (
+        f"a round takes {round_ms:.4g} ms; its {floor['gigaflop']:.3g} GFLOP need "
         f"{floor['arithmetic_ms']:.3g} ms at the matrix rate "
         f"({100 * floor['arithmetic_ms'] / round_ms:.0f} %), its {floor['gigabytes']:.3g} GB "
         f"{floor['traffic_ms']:.3g} ms at the bandwidth of a copy"
     )
+
+
+def _new_processes(result: Mapping[str, Any]) -> Iterator[str]:
+    """Lines on memory, start and scaling, where they were measured."""
     if memory := result.get("memory_mib"):
-        lines.append(
-            "  MiB at most: " + ", ".join(f"{name} {value:.4g}" for name, value in memory.items())
-        )
+        yield "  MiB at most: " + ", ".join(f"{name} {mib:.4g}" for name, mib in memory.items())
     if "start_seconds" in result:
-        lines.append(
-            f"  a run of one round takes {result['start_seconds']:.2f} s from the command to the "
-            "end"
-        )
-    for kind, found in result.get("scaling", {}).items():
-        lines.append(
-            f"  {kind} scaling, ms a round: "
-            + ", ".join(f"{n} processes {ms:.4g}" for n, ms in found.items())
-        )
-    return "\n".join(lines)
+        seconds = f"{result['start_seconds']:.2f} s"
+        yield f"  a run of one round takes {seconds} from the command to the end"
+    for kind, times_ms in result.get("scaling", {}).items():
+        shown = ", ".join(f"{count} processes {ms:.4g}" for count, ms in times_ms.items())
+        yield f"  {kind} scaling, ms a round: {shown}"
 
 
 def _spread(ratio: Mapping[str, float]) -> str:

@@ -65,8 +65,8 @@ def run_folder(*, _root_: DictConfig) -> str:
 
     if config["resume"] != "never":
         name = None if config["resume"] == "force" else configuration.fingerprint(config)
-        if found := rundir.find(parent, name, config["steps"], config["minutes"]):
-            return str(found)
+        if unfinished := rundir.find(parent, name, config["steps"], config["minutes"]):
+            return str(unfinished)
 
     # only a new run reads it
     if config["init_from"] and not Path(config["init_from"]).exists():
