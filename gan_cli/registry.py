@@ -305,7 +305,7 @@ def add_plugin(named: str) -> None:
     """
     file = Path(named)
     try:
-        path = file.resolve() if named.endswith(".py") else source.found(named)
+        path = file.resolve() if named.endswith(".py") else source.located(named)
         missing = path is None or not path.is_file()
     except (OSError, ValueError, ImportError):
         missing = True

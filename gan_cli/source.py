@@ -25,7 +25,7 @@ PLUGINS: dict[str, Path] = {}
 # --- files ----------------------------------------------------------------------------------------
 
 
-def found(module: str) -> Path | None:
+def located(module: str) -> Path | None:
     """The file of a module on the path, or None.
 
     Its packages are looked up without importing them, as `importlib.util.find_spec` would.
@@ -182,8 +182,8 @@ def _bases(module: str, node: Definition, seen: Seen) -> list[Class]:
     if isinstance(node, ast.FunctionDef):
         return []
     names = [ast.unparse(base) for base in node.bases if isinstance(base, ast.Name | ast.Attribute)]
-    found = [base for name in names if (base := _find(module, name, node.lineno))]
-    return [(place, base) for place, base in found if (place, base.name) not in seen]
+    bases = [base for name in names if (base := _find(module, name, node.lineno))]
+    return [(place, base) for place, base in bases if (place, base.name) not in seen]
 
 
 # --- arguments and attributes ---------------------------------------------------------------------

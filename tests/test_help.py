@@ -15,7 +15,8 @@ from conftest import ROOT
 
 from gan_cli import registry, source
 from gan_cli.commands import help, zoo
-from gan_cli.config.check import Hardware, TrainConfig, groups, options
+from gan_cli.config.options import groups, options
+from gan_cli.config.schema import Hardware, TrainConfig
 
 Command = Callable[..., tuple[int, str]]
 ALL = [(group, option) for group in groups() for option in options(group)]

@@ -11,7 +11,7 @@ from gan_cli.data.decoded import heldout_of
 from gan_cli.errors import UserError
 from gan_cli.game import Game
 from gan_cli.metrics.scoring import scored
-from gan_cli.runs.hooks import due
+from gan_cli.runs.intervals import due
 from gan_cli.runs.recorder import Recorder
 from gan_cli.training.rendering import fixed_latents, own_scores, rendered_parts
 from gan_cli.training.trainer import Hook, Trainer
