@@ -80,6 +80,7 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
     if path.exists():
         _refuse_irregular(path.stat(), path)
     _remove_leftovers_once(path.parent.resolve())
+
     temporary = path.with_name(f".{path.name}.{threading.get_native_id()}.part")
     try:
         with locked(temporary):

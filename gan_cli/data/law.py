@@ -96,6 +96,7 @@ def _of_labels(fields: Fields, spec: Spec, split: str) -> Iterator[str]:
     for name, y in fields.items():
         if name.split("_")[0] != "y":
             continue
+
         if y.dim() != 1 or y.dtype != torch.int64:
             yield (
                 f"its {split} labels {name} are {_type_and_shape(y)}; expected one int64 number a "

@@ -16,8 +16,7 @@ from gan_cli.registry import Count, datasets
 
 @datasets.register("two_domains")
 class TwoDomains(Dataset):
-    """A labelled set of grey images, and a second domain: negatives or edges of other images, or
-    USPS.
+    """Labelled grey images, and a second domain: negatives or edges of other images, or USPS.
 
     Reference: Liu and Tuzel, 2016, "Coupled Generative Adversarial Networks", arXiv 1606.07536,
     sections 3 and 5. The training images are cut into halves, one for each domain, so that no image

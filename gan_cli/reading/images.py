@@ -98,8 +98,7 @@ def loses_bits(image: Image.Image) -> bool:
 
 
 def _needs_more(image: Image.Image) -> bool:
-    """Whether decoding takes more copies: for an alpha channel, wide values or a progressive
-    file."""
+    """Whether decoding needs more copies: with alpha, wide values or a progressive file."""
     simple = image.mode in ("1", "L", "P", "RGB", "CMYK", "YCbCr")
     return not simple or "transparency" in image.info or "progressive" in image.info
 
