@@ -253,9 +253,6 @@ def main(arguments: list[str]) -> None:
     showing = bool(commandline.SHOWING & set(arguments))
     register_resolvers(showing)
     ConfigStore.instance().store(name="schema", node=TrainConfig)
-    raising = logging.raiseExceptions
-    logging.raiseExceptions = False  # a log that cannot be written must not print a traceback
-
     task = Task()
     application = hydra.main(
         version_base="1.3", config_path="pkg://gan_cli.configs", config_name="train"
@@ -264,7 +261,6 @@ def main(arguments: list[str]) -> None:
         with _command_line(arguments), _exit_as_mistake(arguments) if showing else nullcontext():
             application()
     finally:
-        logging.raiseExceptions = raising
         register_resolvers()
         rundir.let_go()
     if task.mistake:
