@@ -67,11 +67,13 @@ def written(model: str) -> dict[str, Any]:
     return found | content
 
 
+@functools.cache
 def facts(model: str) -> dict[str, Any]:
     """What the class of its game says of itself."""
     return registry.games.attributes(written(model)["name"], "model")
 
 
+@functools.cache
 def kinds(model: str) -> tuple[str, ...]:
     """The kinds of data that the networks it picks are for; none if they are for any."""
     option = written(model).get("network", "auto")

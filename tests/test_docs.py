@@ -464,7 +464,16 @@ def make_table(path: Path) -> None:
     )
 
 
-LONG = ("wgan", "labels_and_codes", "performance", "configuration", "sweeps")
+LONG = (
+    "configuration",
+    "labels_and_codes",
+    "metrics",
+    "performance",
+    "reading_curves",
+    "styles",
+    "sweeps",
+    "wgan",
+)
 """Pages of many runs, which `make test-all` reads."""
 
 

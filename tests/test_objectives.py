@@ -35,9 +35,7 @@ def normal(n: int = 1000) -> Tensor:
     ]
 
 
-def best(
-    loss: Loss, shift: float, scale: float = 1.0, steps: int = 2000
-) -> tuple[float, nn.Module]:
+def best(loss: Loss, shift: float, scale: float = 1.0, steps: int = 800) -> tuple[float, nn.Module]:
     """The loss of a trained discriminator between N(0, scale^2) and N(shift, scale^2), and the
     discriminator."""
     torch.manual_seed(0)
@@ -54,7 +52,7 @@ def best(
         optimizer.step()
         schedule.step()
         seen.append(value.detach())
-    return torch.stack(seen[-300:]).mean().item(), D
+    return torch.stack(seen[-200:]).mean().item(), D
 
 
 EXACT = {

@@ -200,7 +200,7 @@ def _pair(*options: str) -> tuple[Trainer, Trainer]:
     """The same trainer twice: one plays as is written, the other what it records."""
     written, recorded = (make_trainer(*options, *TINY) for _ in range(2))
     capture.keep_on_device(written)  # else its rates would be of another precision
-    recorded.playing = capture.Recorded(recorded)
+    recorded.turn_fn = capture.Recorded(recorded)
     return written, recorded
 
 

@@ -1,6 +1,7 @@
 """The laws of every game, over every file in configs/model."""
 
 import copy
+import functools
 import itertools
 from pathlib import Path
 from random import Random
@@ -356,6 +357,7 @@ VARIANTS = (
 """Options that set another one's options; the sampled product meets them."""
 
 
+@functools.cache
 def options(group: str, variants: bool = False) -> list[str]:
     names = sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml"))
     others = (*filter(of_text, MODELS), "text_resnet", "lstm", *(() if variants else VARIANTS))

@@ -1,10 +1,16 @@
-"""`gan-train`: compose, check, run. Torch is imported when the configuration has been checked."""
+"""The Hydra application of `gan-train`: compose, check, run.
+
+Torch is imported when the configuration has been checked.
+"""
 
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
-from contextlib import nullcontext
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from traceback import format_exc
 from typing import Any
@@ -29,16 +35,21 @@ from gan_cli.sweeps import launchers, multirun, stopping
 
 log = logging.getLogger(__name__)
 
-mistakes: list[UserError | OSError] = []
-shown: list[str] = []
-"""The flag of the command line that shows something and plays nothing, if there is one: it makes no
-folder."""
+LONGEST = 200  # characters of a cell's name; file systems take 255 bytes
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as plain types: enums by their names."""
+    """The resolved configuration as plain types, with enums as their names."""
     container: Any = OmegaConf.to_container(node, resolve=True, enum_to_str=True)
     return container
+
+
+# --- resolvers ------------------------------------------------------------------------------------
+
+
+def unused_folder(*, _root_: DictConfig) -> str:
+    """A new name for a run's folder, for commands that show something and make no folder."""
+    return str(_parent(_root_) / rundir.stamp())
 
 
 def run_folder(*, _root_: DictConfig) -> str:
@@ -46,14 +57,8 @@ def run_folder(*, _root_: DictConfig) -> str:
 
     Under `resume=force`, of any configuration of this model and data.
     """
-    choices = _root_.hydra.runtime.choices
-    parent = OUTPUTS / str(choices.get("model")) / str(choices.get("data"))
-    if shown:
-        return str(parent / rundir.stamp())
-    root = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
-    config = check(plain(root))
-    if config["dry_run"]:
-        raise UserError("dry_run=true: stands in a file; type it, or set it to false.")
+    parent, config = _parent(_root_), check(_own(_root_))
+    _refuse_dry_run(config)
     if config["guard"] == "error":
         guards.check(config)  # before a folder is made
     if config["hardware"]["rendezvous"]:
@@ -61,123 +66,159 @@ def run_folder(*, _root_: DictConfig) -> str:
             "hardware.rendezvous: several machines need hydra.run.dir=FOLDER on a disk that they "
             "share."
         )
+
     if config["resume"] != "never":
         name = None if config["resume"] == "force" else fingerprint(config)
-        found = rundir.find(parent, name, config["steps"], config["minutes"])
-        if found:
-            return str(found)
-    # a run that goes on no longer needs it
+        if unfinished := rundir.find(parent, name, config["steps"], config["minutes"]):
+            return str(unfinished)
+
+    # only a new run reads it
     if config["init_from"] and not Path(config["init_from"]).exists():
         raise UserError(f"init_from={config['init_from']}: no such file, and no such run.")
     return str(rundir.new_folder(parent))
 
 
+def _parent(root: DictConfig) -> Path:
+    """The folder of the runs of this model and data."""
+    choices = root.hydra.runtime.choices
+    return OUTPUTS / str(choices.get("model")) / str(choices.get("data"))
+
+
+def _own(root: DictConfig) -> dict[str, Any]:
+    """The program's own configuration, without Hydra's node."""
+    return plain(OmegaConf.masked_copy(root, [str(key) for key in root if key != "hydra"]))
+
+
+def _refuse_dry_run(config: dict[str, Any]) -> None:
+    if config["dry_run"]:
+        raise UserError("dry_run=true: stands in a file; type it, or set it to false.")
+
+
 def common_folder(*, _root_: DictConfig) -> str:
-    """Resolver of `hydra.run.dir`: `run_folder`, decided by the first of the processes that
-    torchrun has started."""
+    """Resolver of `hydra.run.dir`: `run_folder`, decided by the first of torchrun's processes."""
     if "RANK" not in os.environ:
         return run_folder(_root_=_root_)
+
     from gan_cli.devices import processes
 
     return processes.decided_by_the_first(lambda: run_folder(_root_=_root_))
 
 
-LONGEST = 200  # letters of a cell's name; file systems take 255 bytes
-
-
 def cell_folder(dirname: str) -> str:
-    """Resolver of `hydra.sweep.subdir`: what differs in this cell, without the `++` of an open
-    option."""
-    name = dirname.replace("++", "") or "run"  # nothing differs: there is one cell
-    return (
-        name
-        if len(name) <= LONGEST
-        else f"{name[:LONGEST]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    )
+    """Resolver of `hydra.sweep.subdir`: the settings of this cell, without the `++` of options."""
+    name = dirname.replace("++", "") or "run"  # a sweep over nothing has one cell
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[:LONGEST]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def direction(*, _root_: DictConfig) -> str:
-    """Resolver `${gan.direction:}`: which way the objective of this configuration gets better, as
-    Optuna calls it."""
-    root = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
-    return multirun.direction(objective(plain(root)))
+    """Resolver `${gan.direction:}`: the direction of the objective, in Optuna's terms."""
+    return multirun.direction(objective(_own(_root_)))
 
 
-OmegaConf.register_new_resolver("gan.run_folder", common_folder, replace=True)
-OmegaConf.register_new_resolver("gan.cell_folder", cell_folder, replace=True)
-OmegaConf.register_new_resolver("gan.direction", direction, replace=True)
+def register_resolvers(showing: bool = False) -> None:
+    """Register the resolvers of configs/train.yaml.
+
+    Args:
+        showing: whether the command shows something and runs nothing.
+    """
+    folder = unused_folder if showing else common_folder
+    OmegaConf.register_new_resolver("gan.run_folder", folder, replace=True)
+    OmegaConf.register_new_resolver("gan.cell_folder", cell_folder, replace=True)
+    OmegaConf.register_new_resolver("gan.direction", direction, replace=True)
 
 
-def _job(node: DictConfig) -> float | None:
-    """What Hydra calls for each run; for the cells of a sweep maybe in another process, which
-    imports this file."""
-    if HydraConfig.get().mode is RunMode.MULTIRUN:
-        return _cell(node)
-    try:
-        return _play(check(plain(node)), _folder())
-    except (UserError, OSError) as error:
-        mistakes.append(error)  # Hydra would print more than the sentence
-        return None
+register_resolvers()  # a launcher's process imports this module, and resolves a cell's folder
+
+
+# --- the task -------------------------------------------------------------------------------------
+
+
+@dataclass
+class Task:
+    """The function that Hydra calls for each run, with what `hydra.main` does not return.
+
+    For the cells of a sweep a launcher may call a copy in another process.
+
+    Args:
+        mistake: the error that ended a single run. Hydra, if it were raised, would print a line of
+            its own before it raised it again.
+    """
+
+    mistake: UserError | OSError | None = None
+
+    def __call__(self, node: DictConfig) -> float | None:
+        """Run the  Returns the objective, which a search optimises."""
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            return _cell(node)
+        try:
+            return _play(check(plain(node)), _folder())
+        except (UserError, OSError) as error:
+            self.mistake = error
+            return None
 
 
 def _cell(node: DictConfig) -> float | None:
-    """One cell of a sweep, unless it has been played; why it failed is told here, for Hydra tells
-    of the first only."""
-    folder, pooled = _folder(), launchers.pool_in(HydraConfig.get().launcher)
-    survives = stopping.surviving() if pooled else nullcontext()
-    # a search may ask for it twice at once
+    """Play one cell of a sweep, unless it has been played, and log the reason if it fails.
+
+    Hydra would print the reason of the first failure only.
+    """
+    folder, pool = _folder(), launchers.pool_in(HydraConfig.get().launcher)
+    survives = stopping.surviving() if pool else nullcontext()
+    # a search may start the same cell twice at a time
     with survives, rundir.hold(folder, multirun.CELL_LOCK, wait=True):
         try:
             return _played(check(plain(node)), folder)
         except Exception as error:
             mistake = isinstance(error, UserError | OSError)
-            log.error(
-                "%s: %s",
-                cell_folder(HydraConfig.get().job.override_dirname),
-                error if mistake else format_exc(),
-            )
-            multirun.write_failure(
-                folder, str(error) if mistake else f"{type(error).__name__}: {error}"
-            )
+            name = cell_folder(HydraConfig.get().job.override_dirname)
+            log.error("%s: %s", name, error if mistake else format_exc())
+            reason = str(error) if mistake else f"{type(error).__name__}: {error}"
+            multirun.write_failure(folder, reason)
             raise
 
 
 def _played(config: dict[str, Any], folder: Path) -> float | None:
-    """The objective of a cell that was played before, or is now."""
+    """The objective of a cell, which is played now unless it was played before."""
     multirun.check_search(HydraConfig.get().sweeper, config, objective(config))
-    with rundir.hold(folder, wait=True):  # until what an earlier sweep left playing has ended
+    with rundir.hold(folder, wait=True):  # a process of an earlier sweep may still play it
         done = multirun.finished(folder, fingerprint(config), config["steps"], config["minutes"])
     if done:
         log.info("%s: played before", folder)
         card = rundir.read_card(folder)
         return card.get("scores", {}).get(card.get("objective"))
+
     value = _play(config, folder)
     multirun.forget_failure(folder)
     return value
 
 
 def _folder() -> Path:
-    """The run's folder, as seen from where the command was typed."""
+    """The run's folder, relative to the current folder where it lies in it."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def _play(config: dict[str, Any], folder: Path) -> float | None:
-    if config["dry_run"]:
-        raise UserError("dry_run=true: stands in a file; type it, or set it to false.")
+    """Train, and return the objective."""
+    _refuse_dry_run(config)
     guards.check(config)
+
     from gan_cli.runs import job
 
     if config["hardware"]["devices"] * config["hardware"]["nodes"] > 1:
-        rundir.let_go(folder)  # to the first of the processes that will play
+        rundir.let_go(folder)  # the first of the processes that will play takes the lock
     runtime = HydraConfig.get()
     logs: Any = OmegaConf.to_container(runtime.job_logging, resolve=True)
     return job.run(config, folder, list(runtime.overrides.task), logs)
 
 
+# --- composition ----------------------------------------------------------------------------------
+
+
 def composed(arguments: list[str], guarded: bool = True) -> dict[str, Any]:
-    """The checked configuration of `gan-train ARGUMENTS`; of Hydra's flags it takes
-    `--config-dir`."""
+    """The checked configuration of `gan-train ARGUMENTS`, with `--config-dir` as the only flag."""
     config = check(plain(compose(arguments)))
     if guarded:
         guards.check(config)
@@ -185,7 +226,7 @@ def composed(arguments: list[str], guarded: bool = True) -> dict[str, Any]:
 
 
 def compose(arguments: list[str], whole: bool = False) -> DictConfig:
-    """What Hydra composes; with its own node if `whole`."""
+    """The configuration as Hydra composes it; with Hydra's own node if `whole`."""
     ConfigStore.instance().store(name="schema", node=TrainConfig)
     own.look_in(commandline.folders(arguments))
     own.check(arguments, configs(), GROUPS)
@@ -195,27 +236,62 @@ def compose(arguments: list[str], whole: bool = False) -> DictConfig:
 
 
 def hydra_node(arguments: list[str]) -> Any:
-    """Hydra's own node for a sweep of these arguments, unresolved: its launcher, its sweeper, its
-    folders."""
+    """Hydra's own node for a sweep of these arguments, unresolved: launcher, sweeper, folders."""
     shared = compose(commandline.constant(arguments), whole=True)
     return OmegaConf.to_container(shared.hydra, resolve=False)
 
 
-def main(showing: Sequence[str] = ()) -> None:
-    """Compose the configuration from the command line and run it.
+# --- the application ------------------------------------------------------------------------------
 
-    Args:
-        showing: the flags of the command line that show something and run nothing.
+
+def main(arguments: list[str]) -> None:
+    """Compose the configuration of the command line and run it, or show what a flag asks for.
+
+    Raises:
+        UserError, OSError: why a run ended, or could not begin.
     """
+    showing = bool(commandline.SHOWING & set(arguments))
+    register_resolvers(showing)
     ConfigStore.instance().store(name="schema", node=TrainConfig)
-    mistakes.clear()
-    shown[:] = showing
-    logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback
+    task = Task()
+    application = hydra.main(
+        version_base="1.3", config_path="pkg://gan_cli.configs", config_name="train"
+    )(task)
     try:
-        hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="train")(
-            _job
-        )()
+        with _command_line(arguments), _exit_as_mistake(arguments) if showing else nullcontext():
+            application()
     finally:
+        register_resolvers()
         rundir.let_go()
-    if mistakes:
-        raise mistakes[0]
+    if task.mistake:
+        raise task.mistake
+
+
+@contextmanager
+def _command_line(arguments: Sequence[str]) -> Iterator[None]:
+    """Let `sys.argv` hold these arguments: hydra.main parses it, and takes none from its caller."""
+    before = sys.argv
+    sys.argv = [before[0], *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+@contextmanager
+def _exit_as_mistake(arguments: Sequence[str]) -> Iterator[None]:
+    """Raise a UserError where Hydra prints a message and exits.
+
+    Hydra does so where a flag shows something, such as `--cfg job --package nope`.
+    """
+    printed = StringIO()
+    try:
+        with redirect_stderr(printed):
+            yield
+    except SystemExit as stop:
+        lines = printed.getvalue().strip().splitlines()
+        if not stop.code or not lines:
+            raise
+        flags = " ".join(item for item in arguments if "=" not in item)
+        raise UserError(f"{flags}: {lines[-1]}.") from None
+    sys.stderr.write(printed.getvalue())

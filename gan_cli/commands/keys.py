@@ -1,0 +1,191 @@
+"""Commands whose arguments are `key=value`: their keys are the fields of a dataclass."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from gan_cli.errors import UserError, closest
+from gan_cli.synonyms import bare
+
+HELP = frozenset({"-h", "--help"})
+LARGEST = 2**63  # neither torch nor a file can store this integer
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: its keys, and which arguments it takes besides.
+
+    Args:
+        module: the module whose `run(config, *rest)` is the command; it is imported when needed.
+        schema: the name of the dataclass of the keys in that module.
+        usage: the head of the help; the module's `USAGE` if empty.
+        notes: the end of the help.
+        prefix: the start of every key.
+        optional: whether the command runs without arguments, rather than print its help.
+        places_checkpoint: whether a path alone stands for `checkpoint=PATH`.
+        is_other: whether an argument is none of the keys, given the names of these; such arguments
+            are passed on in a list.
+        other: the type of the members of that list.
+    """
+
+    module: str
+    schema: str
+    usage: str = ""
+    notes: str = ""
+    prefix: str = ""
+    optional: bool = False
+    places_checkpoint: bool = False
+    is_other: Callable[[str, Sequence[str]], bool] | None = None
+    other: Callable[[str], Any] = str
+
+
+def run(command: Command, arguments: list[str]) -> None:
+    """Parse the arguments and run the command, or print its help.
+
+    Raises:
+        UserError: an argument is wrong.
+    """
+    module = import_module(command.module)
+    schema: type = getattr(module, command.schema)
+    if command.places_checkpoint:
+        arguments = with_checkpoint(arguments, schema)
+
+    others, own = _split(command, arguments, names_of(schema))
+    if not (arguments or command.optional) or _asks_for_help(own, schema):
+        print(help_page(command.usage or module.USAGE, schema, command.prefix, command.notes))
+        return
+
+    passed_on = [[command.other(item) for item in others]] if command.is_other else []
+    module.run(parse(schema, own), *passed_on)
+
+
+def _split(command: Command, arguments: list[str], names: list[str]) -> tuple[list[str], list[str]]:
+    """The other arguments, and those for the command's own keys without their prefix."""
+    is_other = command.is_other or (lambda item, names: False)
+    others = [item for item in arguments if item not in HELP and is_other(item, names)]
+    own = [item.removeprefix(command.prefix) for item in arguments if item not in others]
+    return others, own
+
+
+def names_of(schema: type) -> list[str]:
+    """The keys of a command, without their prefix."""
+    return [item.name for item in fields(schema)]
+
+
+# --- arguments that are not the command's own keys ------------------------------------------------
+
+
+def sets_data(argument: str, names: Sequence[str]) -> bool:
+    """Whether an argument is `data.KEY=VALUE`."""
+    return argument.startswith("data.") and "=" in argument
+
+
+def sets_part(argument: str, names: Sequence[str]) -> bool:
+    """Whether an argument is `PART.KEY=VALUE`."""
+    key, equals, _ = argument.partition("=")
+    return bool(equals) and "." in key
+
+
+def is_of_training(argument: str, names: Sequence[str]) -> bool:
+    """Whether an argument is one of `gan-train`, rather than `bench.KEY=VALUE`."""
+    return not argument.startswith("bench.")
+
+
+def is_place(argument: str, names: Sequence[str]) -> bool:
+    """Whether an argument is a file or a folder, such as a cell's `optimizer.lr=0.01+seed=2`."""
+    key, equals, _ = argument.partition("=")
+    if key in names or key.startswith("-"):
+        return False
+    return not equals or "/" in key or Path(argument).exists()
+
+
+def with_checkpoint(arguments: list[str], schema: type) -> list[str]:
+    """The arguments with `checkpoint=RUN` for `RUN`.
+
+    Raises:
+        UserError: there is a second checkpoint.
+    """
+    names = names_of(schema)
+    places = [item for item in arguments if is_place(item, names)]
+    named = [*places, *(item for item in arguments if item.startswith("checkpoint="))]
+    if places and len(named) > 1:
+        raise UserError(
+            f"{' '.join(named)}: expected one checkpoint; name the others in commands of their own."
+        )
+    return [f"checkpoint={item}" if item in places else item for item in arguments]
+
+
+# --- help -----------------------------------------------------------------------------------------
+
+
+def _asks_for_help(arguments: list[str], schema: type) -> bool:
+    """Whether help is asked for. Raises UserError if something else stands beside it than keys."""
+    if not HELP & set(arguments):
+        return False
+    for argument in arguments:
+        if argument not in HELP:
+            _check_key(argument, names_of(schema))
+    return True
+
+
+def help_page(usage: str, schema: type, prefix: str = "", notes: str = "") -> str:
+    """The keys of a command, each with its meaning and its default."""
+    lines = [usage, ""]
+    for item in fields(schema):
+        default = getattr(item.default, "value", item.default)
+        shown = "" if default in ("???", None, MISSING) else f" [{default}]"
+        lines.append(f"  {prefix + item.name:<{12 + len(prefix)}}{item.metadata['help']}{shown}")
+    return "\n".join([*lines, *(["", notes] if notes else [])])
+
+
+# --- parsing --------------------------------------------------------------------------------------
+
+
+def parse(schema: type, arguments: list[str]) -> Any:
+    """An instance of the dataclass from `key=value` arguments.
+
+    Raises:
+        UserError: a key is unknown or missing, or a value has another type or is out of range.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    names, config = names_of(schema), OmegaConf.structured(schema)
+    for argument in arguments:
+        _check_key(argument, names)
+        key, _, value = argument.partition("=")
+        try:
+            config[key] = _value(value)
+        except (OmegaConfBaseException, ValueError) as error:
+            from gan_cli.commands.mistakes import first_line
+
+            raise UserError(f"{argument}: {first_line(error)}.") from None
+
+    for item in fields(schema):
+        if item.default == "???" and OmegaConf.is_missing(config, item.name):
+            raise UserError(f"{item.name}: missing; add {item.name}=...")
+        _check_range(item.name, config[item.name], item.metadata.get("least"))
+    return OmegaConf.to_object(config)
+
+
+def _check_key(argument: str, names: list[str]) -> None:
+    """Raise UserError for an argument that is not `key=value` with one of these keys."""
+    key, equals, _ = argument.partition("=")
+    if not equals or key not in names:
+        hint = f" (did you mean {bare(key)}?)" if bare(key) in names else closest(bare(key), names)
+        raise UserError(f"{argument}: expected key=value{hint}; the keys are {', '.join(names)}.")
+
+
+def _value(text: str) -> str | list[str] | None:
+    """The value of a text: null, a [list, of, words], or the text itself, such as any path."""
+    if text.startswith("[") and text.endswith("]"):
+        return [item.strip() for item in text[1:-1].split(",") if item.strip()]
+    return None if text == "null" else text
+
+
+def _check_range(name: str, value: Any, least: float | None) -> None:
+    """Raise UserError for a number out of range; a key without a `least` has no range."""
+    if least is not None and value is not None and not least <= value < LARGEST:
+        raise UserError(f"{name}={value}: must be at least {least}, and below 2**63.")
