@@ -52,7 +52,8 @@ class Pictures(Hook):
         self.recorder.board("add_text", "samples", code_block, step)
 
     def _write_picture(self, samples: Tensor, trainer: Trainer) -> None:
-        spec, step = self.dataset.spec, trainer.step
+        spec = self.dataset.spec
+        step = trainer.step
         real = None
         if spec.kind == "points":
             real = self.dataset.heldout["x"][:MAX_REAL_POINTS].cpu()

@@ -96,6 +96,7 @@ class Checkpoints(Hook):
                 error,
             )
             return
+
         delete_old_checkpoints(self.folder, self.keep)
 
     def _write(self, trainer: Trainer, improved: bool) -> None:

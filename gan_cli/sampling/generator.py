@@ -111,7 +111,8 @@ class Generator:
         Raises:
             UserError: no such class or seed, or more samples than fit into this machine's memory.
         """
-        n, seed = whole("n", n, 1), whole("seed", seed, 0)
+        n = whole("n", n, 1)
+        seed = whole("seed", seed, 0)
         choices = self.classes(classes)
         samples_per_seed = max(1, len(choices))
         self.refuse_more_than_fits(n, f"n={n}")

@@ -71,7 +71,8 @@ def render_mode(
     Args:
         columns: of a mode without columns of its own.
     """
-    game, steps = generator.game, config.steps
+    game = generator.game
+    steps = config.steps
     match config.mode:
         case Mode.interpolate:
             rows = walks.between(game, latents, steps, config.path.value)
@@ -232,7 +233,8 @@ def write_through_codes(
     config: SampleConfig, generator: Generator, load_data: Callable[[], Dataset], output: Path
 ) -> None:
     """Write the codes of held-out samples, or their reconstructions."""
-    game, mode = generator.game, config.mode.value
+    game = generator.game
+    mode = config.mode.value
     if not game.encodes:
         raise UserError(
             f"mode={mode}: the checkpoint's model has no encoder; model=bigan or aae has one."
