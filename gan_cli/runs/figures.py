@@ -6,7 +6,7 @@ Figure. Each one is written as a PNG below `figures/` and logged to TensorBoard,
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gan_cli import noise, pictures
 from gan_cli.data.dataset import Dataset, Spec
 from gan_cli.errors import UserError
+from gan_cli.games.two_player import TwoPlayer
 from gan_cli.networks.layers import WEIGHTED
 from gan_cli.registry import figures
 from gan_cli.training.rendering import at_rest, fixed_latents
@@ -30,6 +31,11 @@ STYLES = 8  # samples along each edge of the grid of mixed styles
 SMALLEST = 1e-45  # on logarithmic axes, in place of a gradient of exactly 0
 
 
+def _two_player(trainer: Trainer) -> TwoPlayer:
+    """The trainer's game, as figures of a critic take it."""
+    return cast(TwoPlayer, trainer.game)
+
+
 @figures.register("level_sets")
 def level_sets(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     """The critic's level sets over the plane, with held-out points and samples.
@@ -41,7 +47,7 @@ def level_sets(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
             "figures=[level_sets]: draws the plane; it needs points of two coordinates."
         )
 
-    game = trainer.game
+    game = _two_player(trainer)
     device = next(game.parameters()).device
     points = [
         (dataset.heldout["x"][:SAMPLES].cpu(), "white"),
@@ -49,7 +55,7 @@ def level_sets(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     ]
     title = f"critic after {trainer.step} rounds; held out white, samples orange"
     return pictures.level_sets(
-        lambda x: game.value(x.to(device)),  # type: ignore[operator]
+        lambda x: game.value(x.to(device)),
         dataset.spec.extent,
         points,
         title,
@@ -185,7 +191,7 @@ def two_gaussians(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     x = x.unsqueeze(1).requires_grad_()
     inputs = x.to(dataset.train["x"].device)
     discriminator = trainer.game.get_submodule("J")(inputs).cpu().sigmoid()
-    critic = trainer.game.value(inputs).cpu()  # type: ignore[operator]
+    critic = _two_player(trainer).value(inputs).cpu()
 
     figure = Figure(figsize=(6, 5), dpi=100, layout="tight")
     above = figure.add_subplot(2, 1, 1, ylabel="discriminator, densities")
@@ -281,7 +287,7 @@ def latent_space(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     noise.begin_turn("figure")
     with torch.no_grad():
         codes = trainer.eval_game.encode(batch["x"]).cpu()
-        z = trainer.game.prior(LATENT_SAMPLES).cpu()  # type: ignore[operator]
+        z = _two_player(trainer).prior(LATENT_SAMPLES).cpu()
 
     figure = Figure(figsize=(5, 5), dpi=100, layout="tight")
     axes = figure.add_subplot(aspect="equal")
@@ -341,7 +347,7 @@ def gradients_by_layer(trainer: Trainer, batch: Mapping[str, Tensor]) -> list[fl
         with torch.enable_grad():
             D.requires_grad_(True)
             condition = [batch[name] for name in trainer.game.condition]
-            score = trainer.game.value(batch["x"], *condition).mean()  # type: ignore[operator]
+            score = _two_player(trainer).value(batch["x"], *condition).mean()
         gradients = torch.autograd.grad(score, outputs)
     finally:
         for hook in hooks:
@@ -357,4 +363,4 @@ def _fakes(trainer: Trainer, dataset: Dataset) -> Tensor:
     noise.begin_turn("figure")
     batch = dataset.sample(dataset.train, SAMPLES)
     condition = [batch[name] for name in trainer.game.condition]
-    return trainer.game.sample_fakes(batch["x"], *condition).cpu()  # type: ignore[operator]
+    return _two_player(trainer).sample_fakes(batch["x"], *condition).cpu()
