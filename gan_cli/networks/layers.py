@@ -150,7 +150,7 @@ COUPLING: dict[str, type[nn.Module] | tuple[type[nn.Module], ...]] = {
 
 
 def batch_dependencies(network: nn.Module) -> list[str]:
-    """Names of layers whose output depends on the shards of a batch, by statistics or random numbers."""
+    """Layers whose output depends on the shards of a batch, by statistics or random numbers."""
     return [
         name
         for name, kind in COUPLING.items()
