@@ -1,7 +1,7 @@
 """gan-cli: every GAN that mattered, one trainer, one line to run, one page to read.
 
-In a notebook: `gan_cli.load("latest").sample(16, seed=0)`; a checkpoint or a run's folder in place
-of `latest`.
+In a notebook: `gan_cli.load("latest").sample(16, seed=0)`; instead of `latest`, the path of a
+checkpoint or of a run's folder.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ __all__ = ["__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """`gan_cli.__version__`, as the package was installed; looked up when it is asked for."""
+    """`gan_cli.__version__` of the installed package, looked up at its first use."""
     if name == "__version__":
         from importlib.metadata import version
 
@@ -27,7 +27,7 @@ def __getattr__(name: str) -> Any:
 def load(
     path: "str | Path", weights: str = "auto", plugins: "Sequence[str | Path]" = ()
 ) -> "Generator":
-    """The trained generator in a checkpoint; see `gan_cli.sampling.generator.Generator`."""
+    """The trained generator of a checkpoint; see `gan_cli.sampling.generator.Generator`."""
     from gan_cli.sampling.generator import Generator
 
     return Generator(path, weights, plugins)

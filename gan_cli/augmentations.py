@@ -28,7 +28,7 @@ class Augmentation(nn.Module):
         return self.changed(x) if self.training else x
 
     def begin_round(self, step: int) -> None:
-        """Called before the turns of round `step`."""
+        """Called before the turns of a round."""
 
     def changed(self, x: Tensor) -> Tensor:
         """The batch as the discriminator sees it in training, in the shape of `x`."""

@@ -1,5 +1,4 @@
-"""Codes with names: categories and numbers that a generator is fed beside z, and that can be read
-back."""
+"""Named codes: categories and numbers that a generator takes beside z, and that can be inferred."""
 
 import math
 from collections.abc import Mapping
@@ -45,8 +44,8 @@ class Codes:
         return columns[:, columns.shape[1] - self.width :].split([*self.widths.values()], dim=1)
 
     def information(self, answers: Tensor, rows: Tensor) -> Tensor:
-        """What the answers, (n, width), tell of each of the codes in these rows: lower bounds in
-        nats, (codes,)."""
+        """Lower bounds of the information of the answers, (n, width), on each code, in nats,
+        (codes,)."""
         return torch.stack(
             [_information(a, c) for a, c in zip(self.split(answers), self.split(rows), strict=True)]
         )

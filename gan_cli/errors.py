@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake ends in, and the sentence that helps him out of it."""
+"""The exception for a user's mistake, and helpers for the sentence that it carries."""
 
 import re
 from collections.abc import Iterable
@@ -8,22 +8,20 @@ from gan_cli import synonyms
 
 
 class UserError(Exception):
-    """A mistake of the user's: one sentence that names the setting, the value and the remedy. Exit
-    code 2."""
+    """A user's mistake, as one sentence with the setting, the value and the remedy; exit code 2."""
 
 
 def on_one_line(text: str) -> str:
-    """A sentence that may quote what a stranger wrote: no line breaks, and nothing that a terminal
-    would obey."""
+    """A text, perhaps from other people, without line breaks and terminal control characters."""
     return "".join(
         c if c.isprintable() else " " if c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
     )
 
 
 def closest(word: str, known: Iterable[str]) -> str:
-    """` (did you mean ...?)` for the known word nearest to `word`, or nothing if none is near.
+    """` (did you mean ...?)` with the known word closest to `word`; empty if none is close.
 
-    One that other tools call `word` is nearer than one that is spelt like it.
+    A synonym of `word` in other tools precedes a word of similar spelling.
     """
     names = [str(name) for name in known if str(name) != str(word)]
     match = synonyms.meant(str(word), names) or next(
@@ -32,19 +30,19 @@ def closest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {match}?)" if match else ""
 
 
-LONG, SHOWN = 400, 100  # characters of a word, and those that are shown of a longer one
+LONG = 400  # characters from which on a word is shortened
+SHOWN = 100  # characters that remain of it
 
 
 def shortened(text: str) -> str:
-    """A sentence without the middle of words that nobody would read: numbers of a thousand digits,
-    nested brackets."""
+    """A sentence with very long words shortened, such as numbers of a thousand digits."""
     return re.sub(
         rf"\S{{{LONG},}}", lambda match: f"{match[0][:SHOWN]}... ({len(match[0])} characters)", text
     )
 
 
 def explain_os(error: OSError) -> str:
-    """The system's complaint about a file, by the name that the user knows it by."""
-    # not the name it is written under
-    wanted = re.sub(r"\.([^/]+?)(\.\d+)?\.part$", r"\1", str(error.filename))
-    return f"{wanted}: {error.strerror}." if error.filename else f"{error}."
+    """A sentence about a system's error, with the name of the file that the user knows."""
+    # the file itself instead of the temporary one beside it
+    name = re.sub(r"\.([^/]+?)(\.\d+)?\.part$", r"\1", str(error.filename))
+    return f"{name}: {error.strerror}." if error.filename else f"{error}."

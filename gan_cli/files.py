@@ -1,9 +1,8 @@
-"""The one way to write a file, and to read one that somebody else wrote. Nothing here imports
-torch.
+"""The only way to write or lock a file, and to read files from other people. No torch.
 
-A file is written beside its place and moved there whole: whatever happens, it is the old one or the
-new one. Only regular files are read, and never more of them than the caller allows. All complaints
-are OSErrors whose `strerror` and `filename` make a sentence.
+A file is written under a temporary name and then renamed: at any moment the old or the new content
+is complete. Only regular files are read, and never more bytes than the caller allows. All errors
+are OSErrors whose `filename` and `strerror` form a sentence.
 """
 
 import bz2
@@ -32,27 +31,29 @@ from platformdirs import user_cache_dir
 log = logging.getLogger(__name__)
 
 SMALL = 16 * 2**20  # bytes: more than any card, configuration or index that this package writes
-UNPACKED = 1 / 8  # of the machine's memory: the most that one file of data may unfold to
-PART = re.compile(r"\..+\.\d+\.part")  # files that are being written, see `replacing`
+LARGEST_DATA = 1 / 8  # fraction of the machine's memory that one file of data may unpack to
+PART = re.compile(r"\..+\.\d+\.part")  # names of temporary files, see `replacing`
 CRLF = "\r\n"
-# to a spreadsheet, in full width too
+# cells that a spreadsheet runs as a formula; also with full-width signs
 FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20].", re.DOTALL)
 NUMBER = re.compile(r"[+-]?[0-9]*\.?[0-9]*(e[+-]?[0-9]+)?|[+-]?(inf|nan)", re.IGNORECASE)
 KINDS = {
-    stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket",
+    stat.S_ISDIR: "a folder",
+    stat.S_ISFIFO: "a named pipe",
+    stat.S_ISSOCK: "a socket",
     stat.S_ISCHR: "a device",
     stat.S_ISBLK: "a device",
-}  # fmt: skip
+}
+"""Names of everything that is no regular file, by its test."""
 
 
 def cache_folder() -> Path:
-    """Where downloaded data and trained classifiers are kept: `$GAN_CACHE`, else the system's cache
-    folder."""
+    """The folder of downloaded data and trained classifiers: `$GAN_CACHE`, or the system's one."""
     return Path(os.environ.get("GAN_CACHE") or user_cache_dir("gan-cli"))
 
 
 def memory() -> int:
-    """Bytes of memory that this machine has."""
+    """Size of this machine's memory in bytes."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -61,14 +62,15 @@ def memory() -> int:
 
 @contextmanager
 def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
-    """A name beside `path` to write to, whose file takes the place of `path` if the block ends
-    well; else it goes.
+    """A temporary file beside `path`, which replaces `path` at the end of the block.
 
-    What writers that were killed have left in the folder is removed first.
+    If the block raises an exception, the temporary file is removed. Temporary files of killed
+    writers are removed first.
 
     Args:
-        durable: have the content and the folder's entry on the disk before this returns, so that a
-            power cut after it cannot undo it.
+        path: the file to write; its folder is created.
+        durable: write the content and the folder's entry to the disk before this returns, so that
+            a power failure afterwards cannot undo it.
 
     Raises:
         OSError: the folder cannot be written, the disk is full, or `path` is a folder, a device or
@@ -77,7 +79,8 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         _refuse_irregular(path.stat(), path)
-    _tidy(path.parent.resolve())
+    _remove_leftovers_once(path.parent.resolve())
+
     temporary = path.with_name(f".{path.name}.{threading.get_native_id()}.part")
     try:
         with locked(temporary):
@@ -88,7 +91,7 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
         if durable:
             _sync(path.parent)
     except OSError as error:
-        # a write does not know what it writes to, nor a library its errno
+        # `write` sets no file name, and libraries may set no errno
         if error.filename is None:
             raise OSError(
                 error.errno or errno.EIO, error.strerror or str(error), str(path)
@@ -99,13 +102,13 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically; its folder is made."""
+    """Write a file atomically; its folder is created."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a text in UTF-8 atomically; its folder is made."""
+    """Write a text in UTF-8 atomically; its folder is created."""
     write_bytes(path, content.encode("utf-8"))
 
 
@@ -115,26 +118,24 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
-    """Rows as CSV. What a spreadsheet would run as a formula stands behind an apostrophe, as it is
-    text to them."""
+    """Rows as CSV; an apostrophe before a formula keeps spreadsheets from running it."""
     lines: list[str] = []
-    # the line ends of the writer's own, which it puts in quotes in a cell
-    keep = SimpleNamespace(write=lines.append)
-    csv.writer(keep).writerows([_inert(cell) for cell in row] for row in rows)
+    # the writer ends lines by CRLF; with another line end it would not put a CR within a cell in
+    # quotes
+    collector = SimpleNamespace(write=lines.append)
+    csv.writer(collector).writerows([_inert(cell) for cell in row] for row in rows)
     return "".join(f"{line.removesuffix(CRLF)}\n" for line in lines)
 
 
 def _inert(cell: object) -> object:
-    return (
-        f"'{cell}"
-        if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell)
-        else cell
-    )
+    """The cell, with an apostrophe before it if it is a formula."""
+    if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell):
+        return f"'{cell}"
+    return cell
 
 
 def link(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source`, atomically; a copy where the file system has no hard
-    links."""
+    """Make `target` a hard link to `source`, atomically; a copy if hard links are impossible."""
     with replacing(target) as temporary:
         temporary.unlink()
         try:
@@ -144,8 +145,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def append_to(path: Path) -> FileIO:
-    """A regular file of our own, open for appending, made if there is none; no link is followed to
-    another one.
+    """A regular file opened for appending, created if it does not exist; links are not followed.
 
     Raises:
         OSError: it is a link, a pipe or a device, or it cannot be written.
@@ -169,7 +169,7 @@ def append_to(path: Path) -> FileIO:
 
 
 def leads_out(path: Path, folder: Path) -> bool:
-    """Whether a path below a folder is, or lies behind, a link to somewhere else."""
+    """Whether a path below a folder leads out of it, through a link."""
     return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
@@ -183,8 +183,8 @@ def remove_leftovers(folder: Path) -> None:
                         path.unlink(missing_ok=True)
 
 
-@functools.cache  # once a folder: a process may write ten thousand pictures into one
-def _tidy(folder: Path) -> None:
+@functools.cache  # a process may write ten thousand pictures into one folder
+def _remove_leftovers_once(folder: Path) -> None:
     remove_leftovers(folder)
 
 
@@ -225,12 +225,16 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def tolerated(what: str) -> Iterator[None]:
-    """A file that cannot be written is reported, and training goes on."""
+def tolerated(name: str) -> Iterator[None]:
+    """Log an OSError in the block instead of raising it, so that training continues.
+
+    Args:
+        name: description of the file that the block writes.
+    """
     try:
         yield
     except OSError as error:
-        log.error("%s could not be written (%s); training goes on", what, error.strerror or error)
+        log.error("%s could not be written (%s); training goes on", name, error.strerror or error)
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -238,10 +242,10 @@ def tolerated(what: str) -> Iterator[None]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[BufferedReader]:
-    """A regular file, open for reading; a pipe or a device is refused before anything waits for it.
+    """A regular file opened for reading; a pipe or a device is refused, as reading could block.
 
     Raises:
-        OSError: there is none, it is something else, or it may not be read.
+        OSError: it does not exist, is no regular file, or may not be read.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -254,46 +258,54 @@ def opened(path: Path) -> Iterator[BufferedReader]:
 
 
 def read_bytes(path: Path, most: int | None = None) -> bytes:
-    """The content of a regular file of at most so many bytes (of a share of the machine's memory if
-    not given).
+    """The content of a regular file.
+
+    Args:
+        path: the file.
+        most: maximum number of bytes; None for a fraction of the machine's memory.
 
     Raises:
-        OSError: as `opened`; or it holds more.
+        OSError: see `opened`; or the file is longer.
     """
-    most = _most(most)
+    most = _limit(most)
     with opened(path) as file:
         content = file.read(most + 1)
     return _refuse_longer(content, most, path)
 
 
 def read_text(path: Path, most: int | None = None) -> str:
-    """As `read_bytes`, in UTF-8, with or without a byte order mark. Raises UnicodeDecodeError
-    too."""
+    """The content of a text file in UTF-8, with or without a byte order mark; see `read_bytes`.
+
+    Raises:
+        OSError: see `read_bytes`.
+        UnicodeDecodeError: it is not in UTF-8.
+    """
     return read_bytes(path, most).decode("utf-8-sig")
 
 
 def read_unpacked(path: Path, most: int | None = None) -> bytes:
-    """As `read_bytes`, of what a .gz or .bz2 file unfolds to; another file's content as it is.
+    """The content of a file, decompressed if it is .gz or .bz2; see `read_bytes`.
 
     Raises:
-        OSError: as `read_bytes`; or it is damaged.
+        OSError: see `read_bytes`; or it is damaged.
     """
-    packing: Any = {".gz": gzip, ".bz2": bz2}.get(path.suffix.lower())
-    if packing is None:
+    compression: Any = {".gz": gzip, ".bz2": bz2}.get(path.suffix.lower())
+    if compression is None:
         return read_bytes(path, most)
-    most = _most(most)
+
+    most = _limit(most)
     try:
-        with opened(path) as file, packing.open(file) as unpacked:
+        with opened(path) as file, compression.open(file) as unpacked:
             content = unpacked.read(most + 1)
     except (EOFError, zlib.error, OSError) as error:
-        if getattr(error, "errno", None) is not None:  # not the content's fault
+        if getattr(error, "errno", None) is not None:  # an error of the system, not of the content
             raise
         raise OSError(errno.EIO, f"is damaged ({error})", str(path)) from None
     return _refuse_longer(content, most, path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What a small JSON file holds, or {} where there is none that can be read."""
+    """The mapping in a small JSON file; {} if there is no such file, or it is invalid."""
     try:
         content = json.loads(read_text(path, SMALL))
     except (OSError, ValueError, RecursionError):
@@ -301,8 +313,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _most(wanted: int | None) -> int:
-    return int(UNPACKED * memory()) if wanted is None else wanted
+def _limit(most: int | None) -> int:
+    """The maximum number of bytes to read."""
+    return int(LARGEST_DATA * memory()) if most is None else most
 
 
 def _refuse_longer(content: bytes, most: int, path: Path) -> bytes:
@@ -317,7 +330,9 @@ def _refuse_longer(content: bytes, most: int, path: Path) -> bytes:
 
 def _refuse_irregular(state: os.stat_result, path: Path) -> None:
     if not stat.S_ISREG(state.st_mode):
-        kind = next((name for test, name in KINDS.items() if test(state.st_mode)), "something else")
+        kind = next(
+            (name for is_kind, name in KINDS.items() if is_kind(state.st_mode)), "something else"
+        )
         raise OSError(errno.EINVAL, f"is {kind}, not a file", str(path))
 
 
@@ -325,7 +340,7 @@ def _refuse_irregular(state: os.stat_result, path: Path) -> None:
 
 
 def checksum(path: Path) -> str:
-    """A digest of a regular file's content."""
+    """Digest of a regular file's content."""
     with opened(path) as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
 

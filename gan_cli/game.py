@@ -1,8 +1,7 @@
-"""The one idea: a game holds networks, its players take turns, and only the networks a player
-`moves` learn from one.
+"""Games: they hold networks, and their players take turns.
 
-A game says what is played; the trainer plays it, and is the only code that calls `backward()` and
-`step()`.
+Only the networks that a player `moves` learn from its turn. A game defines the turns; the trainer
+plays them, and is the only code that calls `backward()` and `step()`.
 """
 
 import inspect
@@ -22,15 +21,21 @@ from gan_cli.registry import Count, Fraction, Share
 
 Terms = dict[str, Tensor]
 Fields = Mapping[str, Tensor]
-# of a player in a round: a round with more would hardly ever end
 Turns = Annotated[int, Ge(1), Le(10_000)]
-GIVEN = "*"  # stands for the fields of `Game.condition`
+"""Turns of a player in a round; a round with more would hardly ever end."""
+GIVEN = "*"
+"""Stands for the fields of `Game.condition`."""
 
 
 @dataclass(frozen=True)
 class Player:
-    """A role that takes turns: which networks it moves, and which fields of the batch it looks
-    at."""
+    """A role that takes turns.
+
+    Attributes:
+        name: the name of the method that computes its terms.
+        moves: the networks that learn from its turns, by attribute.
+        fields: the fields of the batch that it takes.
+    """
 
     name: str
     moves: tuple[str, ...]
@@ -39,10 +44,15 @@ class Player:
 
 @dataclass(frozen=True)
 class Turn:
-    """One player's turn: its place in the round, whether it wants a batch of its own, whether its
-    lazy terms are due.
+    """One turn of a player.
 
-    These are values of the host: every kind of turn is a computation of its own.
+    All are plain Python values, fixed before the turn starts: each pair of player and `due` can be
+    compiled, or captured as a graph of its own.
+
+    Attributes:
+        index: its place in the round.
+        fresh_batch: whether a new batch is drawn for it.
+        due: whether the player's lazy terms are computed in it.
     """
 
     player: Player
@@ -52,10 +62,12 @@ class Turn:
 
 
 class Columns(NamedTuple):
-    """Numbers side by side in what a sample is rendered from.
+    """Adjacent numbers of a latent, which are drawn together.
 
-    Their `law` is that of a prior (see `gan_cli.priors`), or one of `CHOICES`: `one-hot`, `class`,
-    which is a class as one number, from 0, or `psi`: how far a style is from the average of all.
+    Attributes:
+        law: their distribution, that of a prior (see `gan_cli.priors`), or one of `CHOICES`:
+            `one-hot`; `class`, a class as one number, from 0; `psi`, the distance of a style from
+            the average of all styles.
     """
 
     name: str
@@ -64,7 +76,7 @@ class Columns(NamedTuple):
 
 
 CHOICES = ("one-hot", "class", "psi")
-"""Laws of columns that say which or how much: one does not walk through them."""
+"""Laws of columns that choose something, between which a latent walk does not interpolate."""
 
 
 FORMER_NAMES = {
@@ -80,14 +92,13 @@ FORMER_NAMES = {
 
 
 def player(moves: str) -> Callable[[Callable[..., Terms]], Callable[..., Terms]]:
-    """Mark a method as a player's turn. It returns named scalar terms that sum to the loss of the
-    networks in `moves`.
+    """Mark a method as a player's turn.
 
-    Its parameters are the fields of the batch that it wants; `*given` are those of the game's
-    `condition`.
+    It returns named scalar terms, whose sum is the loss of the networks in `moves`. Its parameters
+    are the fields of the batch that it takes; `*given` are those of the game's `condition`.
 
     Args:
-        moves: names of the game's networks, separated by spaces: `"D"`, `"E G"`.
+        moves: attributes of the game's networks, separated by spaces: `"D"`, `"E G"`.
     """
 
     def mark(method: Callable[..., Terms]) -> Callable[..., Terms]:
@@ -102,49 +113,54 @@ def player(moves: str) -> Callable[[Callable[..., Terms]], Callable[..., Terms]]
 
 
 class Game(nn.Module):
-    """Base of all games: the order of play.
+    """Base class of all games; it defines the order of play.
 
     Args:
-        repeat: turns a player takes in one round, where not 1: `{discriminator: 5}` is n_critic =
-            5.
-        warm_up: a player's turns in special rounds: `{discriminator: {repeat: 100, rounds: 25,
+        repeat: turns of a player in one round, where not 1: `{discriminator: 5}` is n_critic = 5.
+        warm_up: turns of a player in special rounds: `{discriminator: {repeat: 100, rounds: 25,
             every: 500}}` plays 100 turns in each of the first 25 rounds and in every 500th.
-        fresh_batch: whether every turn draws a new batch, or the players of a round share one.
-        ema: decay of the exponential moving average of the generator, once a round; null keeps
-            none.
-        ema_ramp: the average's half-life is at most this share of the rounds so far, so that it
-            forgets the initial networks soon (as in Karras et al., 2022, arXiv 2206.00364); 0 takes
-            `ema` from the first round on.
-        critic_norm: the norm that the paper puts into its critic; the networks' configuration reads
-            it.
+        fresh_batch: whether a new batch is drawn for every turn, or one for all turns of a round.
+        ema: decay of the exponential moving average of the generator, once a round; null averages
+            nothing.
+        ema_ramp: upper bound of the average's half-life, as a fraction of the rounds so far, so
+            that it soon forgets the initial networks (as in Karras et al., 2022, arXiv 2206.00364);
+            0 takes `ema` from the first round on.
+        critic_norm: the norm of the paper's critic; the configuration of the networks reads it.
     """
 
-    roles: ClassVar[dict[str, str]] = {}  # attribute -> the role of the network it holds
-    # fields of the batch that networks are given beside their input
+    # the role of each network, by the attribute that holds it
+    roles: ClassVar[dict[str, str]] = {}
+    # fields of the batch that networks take beside their input
     condition: ClassVar[tuple[str, ...]] = ()
-    averaged: ClassVar[tuple[str, ...]] = ()  # the networks an EMA follows
-    # of play, where it is not that in which the players are written
+    # networks that have an exponential moving average
+    averaged: ClassVar[tuple[str, ...]] = ()
+    # the order of play, where it differs from that of the methods
     order: ClassVar[tuple[str, ...]] = ()
-    renders: ClassVar[bool] = True  # whether it makes samples
-    # whether these should differ as much as the data's; not where they follow an input
+    # whether it makes samples
+    renders: ClassVar[bool] = True
+    # whether samples should be as diverse as the data's; not where they follow an input
     diverse: ClassVar[bool] = True
-    encodes: ClassVar[bool] = False  # whether it has codes for samples
-    # whether a turn is the same operations each time, none of which asks the host
+    # whether it encodes samples
+    encodes: ClassVar[bool] = False
+    # whether a turn always consists of the same operations, without synchronising with the host
     capturable: bool = True
-    # whether its discriminator sees samples, which an augmentation may change
+    # whether its discriminator sees samples, to which an augmentation may be applied
     augments: ClassVar[bool] = True
-    classes: int = 0  # how many classes of samples one may ask for
-    # samples that pictures and diagnoses compute at a time, so that they need no more than a turn
+    # the number of classes of samples that can be requested
+    classes: int = 0
+    # samples that pictures and diagnostics compute at a time; they need no more memory than a turn
     chunk_size: int = 64
-    own_objective: ClassVar[bool] = False  # whether it takes no loss of the group `loss`
-    needs_labels: ClassVar[bool] = False  # whether it plays with data of classes only
-    # whether it looks at what its discriminator computes before the score
+    # whether it uses no loss of the group `loss`
+    own_objective: ClassVar[bool] = False
+    # whether it needs data with classes
+    needs_labels: ClassVar[bool] = False
+    # whether it uses the features of its discriminator beside the score
     needs_features: ClassVar[bool] = False
-    # whether its networks grow where `growth` is above 0
+    # whether its networks grow if `growth` is above 0
     grows: ClassVar[bool] = False
-    # scores of its own that best.pt and searches may go by
+    # scores of its own that can be an objective
     objectives: ClassVar[tuple[str, ...]] = ()
-    # which of these are better where they are lower
+    # those of them that are better where they are lower
     lower_is_better: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
@@ -176,8 +192,9 @@ class Game(nn.Module):
                     f"model.warm_up.{name}={special}: needs `repeat`, and `rounds` or `every`."
                 )
         self.repeat: dict[str, int] = {name: (repeat or {}).get(name, 1) for name in self.players}
-        self.every: dict[str, int] = {}  # players whose lazy terms are due in every so many-th turn
-        self.due = True  # whether they are in the turn being played
+        # players with lazy terms: these are due in every n-th of their turns
+        self.every: dict[str, int] = {}
+        self.due = True  # whether they are due in this turn
         self._rounds: dict[tuple[tuple[int, int], ...], tuple[Turn, ...]] = {}
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -200,8 +217,7 @@ class Game(nn.Module):
         return self._rounds[kinds]
 
     def _phase(self, name: str, step: int) -> int:
-        """How many turns, modulo `every`, the player has had before this round; special rounds
-        count as any other."""
+        """The player's turns before this round, modulo `every`, as if no round were special."""
         return step * self.repeat[name] % self.every.get(name, 1)
 
     def _count(self, name: str, step: int) -> int:
@@ -213,8 +229,11 @@ class Game(nn.Module):
         return special["repeat"] if early or again else self.repeat[name]
 
     def averaging(self, rounds: int) -> float:
-        """What the average keeps of itself in the last of so many rounds: `ema`, or less while
-        there were few."""
+        """The decay of the average in a round: `ema`, or less in the first ones.
+
+        Args:
+            rounds: played so far.
+        """
         if not self.ema or not self.ema_ramp:
             return self.ema or 0.0
         return min(self.ema, 0.5 ** (1 / (self.ema_ramp * max(1, rounds))))
@@ -226,30 +245,26 @@ class Game(nn.Module):
 
     @classmethod
     def shapes(cls, spec: Spec, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """What each network is built for, beside its own options: `shape`, `bounded`, width of the
-        `latent`.
+        """Arguments of each network beside its options: `shape`, `bounded`, width of the `latent`.
 
         Args:
             spec: of the data.
-            options: the game's own.
+            options: of the game.
         """
-        usual = {"shape": spec.shape, "bounded": spec.bounded, "latent": options.get("latent")}
-        return dict.fromkeys(cls.roles, usual)
+        default = {"shape": spec.shape, "bounded": spec.bounded, "latent": options.get("latent")}
+        return dict.fromkeys(cls.roles, default)
 
     def begin_round(self, step: int) -> None:
-        """Called before the turns of a round: the place for what is a function of the round, such
-        as annealed noise.
+        """Called before the turns of a round, for what depends on the round, such as annealing.
 
-        What it draws from torch's default generator follows from the seed and the round, as in
-        turns.
+        Torch's default generator is seeded by the run's seed and the round, as in turns.
         """
 
     def after_step(self, turn: Turn) -> None:
-        """Called after the step of a turn: the place for projections such as weight clipping."""
+        """Called after the step of a turn, for projections such as weight clipping."""
 
     def batch_dependencies(self) -> list[str]:
-        """What makes a turn depend on how its batch is cut into shards, such as `batch norm in D`;
-        mostly nothing."""
+        """Reasons why a turn depends on the shards of its batch, such as `batch norm in D`."""
         return [
             f"{what} in {name}"
             for name in self.roles
@@ -257,66 +272,67 @@ class Game(nn.Module):
         ]
 
     def diagnostics(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
-        """Diagnostics to log, in evaluation mode: scalars, and vectors for histograms. Tags are
-        complete names.
+        """Diagnostics to log, by their complete tags: scalars, and vectors for histograms.
+
+        The networks are in evaluation mode.
 
         Args:
-            seen, unseen: some training and as many held-out samples.
+            seen, unseen: training samples, and as many held-out samples.
         """
         raise NotImplementedError
 
     def scores(self, heldout: Fields) -> dict[str, float]:
-        """What the game itself can be scored by, over held-out samples, in evaluation mode; mostly
-        nothing.
+        """Scores of the game's own over held-out samples, in evaluation mode; by default none.
 
-        `gan_cli.data.decoded.parts` gives some of them at a time: all at once they may be more than
-        memory holds.
+        All samples together may need too much memory; `gan_cli.data.decoded.parts` yields parts.
         """
         return {}
 
     def how_to_read(self) -> str:
-        """How the curves of `observe` must be read, in a sentence or two."""
+        """How the curves of `diagnostics` must be read, in a sentence or two."""
         raise NotImplementedError
 
     def draw(self, generator: torch.Generator) -> Tensor:
-        """What one sample is rendered from, drawn on the CPU: shape (latent,)."""
+        """The latent of one sample, (latent,), drawn on the CPU."""
         raise NotImplementedError
 
     def columns(self) -> list[Columns]:
-        """What the numbers of such a row are, from the first to the last; nothing where a game does
-        not say."""
+        """The columns of a latent, from the first number to the last; by default unknown."""
         return []
 
     def choices(self, width: int) -> Tensor:
-        """Which numbers of a row of that width have a law of `CHOICES`, (width,)."""
+        """Whether each number of a latent has a law of `CHOICES`, (width,)."""
         laws = [part.law for part in self.columns() for _ in range(part.width)]
         return torch.tensor(
             [law in CHOICES for law in laws] if len(laws) == width else [False] * width
         )
 
-    def truncated(self, latents: Tensor, share: Tensor | float) -> Tensor:
-        """Such rows, drawn in towards the middle of the prior by a share of their way, one for each
-        row or for all."""
-        return torch.where(self.choices(latents.shape[1]), latents, share * latents)
+    def truncated(self, latents: Tensor, factor: Tensor | float) -> Tensor:
+        """Latents moved towards the middle of the prior.
+
+        Args:
+            factor: of their distance from it, one for all rows or (n, 1).
+        """
+        return torch.where(self.choices(latents.shape[1]), latents, factor * latents)
 
     def render(self, latents: Tensor) -> Tensor:
-        """Samples in the data's shape and range, one for each row of `latents`."""
+        """Samples in the shape and range of the data, one for each row of `latents`."""
         raise NotImplementedError
 
     def encode(self, x: Tensor) -> Tensor:
-        """The codes of samples, (n, latent), where the game `encodes`."""
+        """The codes of samples, (n, latent), if the game `encodes`."""
         raise NotImplementedError
 
     def reconstruct(self, x: Tensor, *given: Tensor) -> Tensor:
-        """Samples by way of their codes, where the game `encodes`."""
+        """Samples reconstructed from their codes, if the game `encodes`."""
         raise NotImplementedError
 
     def labels_of(self, latents: Tensor) -> Tensor | None:
-        """The class that each row of `latents` asks for, (n,), where the game has `classes`."""
+        """The class of each row of `latents`, (n,), if the game has `classes`."""
         return None
 
     def of_class(self, latents: Tensor, y: Tensor) -> Tensor:
-        """The same rows, asking for the classes `y`, (n,)."""
+        """The same latents with the classes `y`, (n,)."""
         raise NotImplementedError
 
 
@@ -324,23 +340,25 @@ accept_former_names(Game, FORMER_NAMES)
 
 
 def in_parts(call: Callable[..., Tensor], *fields: Tensor, rows: int) -> Tensor:
-    """What `call` gives for so many samples at a time: a diagnosis needs no more memory than a turn
-    does.
+    """Apply `call` to chunks of samples and join the results.
 
-    What it gives is copied at once: small tensors that stay where large ones come and go leave gaps
-    in the heap.
+    So diagnostics need no more memory than a turn. Each result is copied at once: small tensors
+    that stay allocated between large ones would fragment the heap.
+
+    Args:
+        rows: samples in a chunk.
     """
-    parts = zip(*(field.split(rows) for field in fields), strict=True)
-    first = call(*next(parts))
-    together = first.new_empty(len(fields[0]), *first.shape[1:])
-    together[: len(first)] = first
-    for i, part in enumerate(parts, 1):
-        together[i * rows : (i + 1) * rows] = call(*part)
-    return together
+    chunks = zip(*(field.split(rows) for field in fields), strict=True)
+    first = call(*next(chunks))
+    joined = first.new_empty(len(fields[0]), *first.shape[1:])
+    joined[: len(first)] = first
+    for i, chunk in enumerate(chunks, 1):
+        joined[i * rows : (i + 1) * rows] = call(*chunk)
+    return joined
 
 
 def _players(game: type[Game]) -> dict[str, Player]:
-    """The players in the order in which the class (its bases first) writes them."""
+    """The players in the order of their methods, those of base classes first."""
     given = game.condition
     found: dict[str, Player] = {}
     for cls in reversed(game.__mro__):
@@ -354,6 +372,6 @@ def _players(game: type[Game]) -> dict[str, Player]:
                 ]
                 found[name] = replace(marked, fields=tuple(fields))
             else:
-                found.pop(name, None)  # a plain method of that name: the turn is not played
+                found.pop(name, None)  # a plain method of that name removes the turn
     order = game.order or tuple(found)
     return {name: found[name] for name in order}

@@ -1,8 +1,7 @@
-"""What the hints of registered constructors mean, read from the source: names stand in a closed
-table, nothing is run.
+"""Types of the hints of registered constructors, from the source: no code of it is run.
 
-Hints may use builtins, `typing`, `annotated_types`, the aliases below, and names that the module
-itself gives to such.
+All names come from closed tables: builtins, `typing`, `annotated_types`, the aliases below, and
+names that the module itself assigns to such. A hint with another name means `Any`.
 """
 
 import ast
@@ -33,19 +32,18 @@ LIMITS = {
     name: getattr(annotated_types, name)
     for name in ("Ge", "Gt", "Interval", "Le", "Len", "Lt", "MaxLen", "MinLen", "MultipleOf")
 }
-"""What may be called in a hint, with literal arguments."""
+"""Constraints, which a hint may call with literal arguments."""
 
 
 class _UnknownError(Exception):
-    """A name that is not in the tables: an offered object, such as a network, which no
-    configuration sets."""
+    """A hint that is not made of the tables: that of an offered object, such as a network."""
 
 
 def meaning(hint: ast.expr | None, own: Mapping[str, ast.expr]) -> Any:
-    """The type that a hint means; `Any` where it is none that a configuration can have.
+    """The type of a hint; `Any` where it is none that a configuration can set.
 
     Args:
-        own: what the module assigns to names at its top, as far as it is needed.
+        own: the assignments at the top level of the module.
     """
     try:
         return Any if hint is None else _Reader(own).type(hint)
@@ -54,10 +52,13 @@ def meaning(hint: ast.expr | None, own: Mapping[str, ast.expr]) -> Any:
 
 
 class _Reader:
+    """A reader of hints, which knows the names that it is resolving."""
+
     def __init__(self, own: Mapping[str, ast.expr]) -> None:
         self.own, self.inside = own, set[str]()
 
     def type(self, node: ast.expr) -> Any:
+        """The type of an expression. Raises _UnknownError."""
         match node:
             case ast.Constant(value=str(text)):
                 return self.type(ast.parse(text, mode="eval").body)
@@ -66,23 +67,25 @@ class _Reader:
             case ast.BinOp(left=left, op=ast.BitOr(), right=right):
                 return self.type(left) | self.type(right)
             case ast.Subscript(value=value, slice=inside):
-                return self._of(self.type(value), inside)
+                return self._subscripted(self.type(value), inside)
             case ast.Name(id=name) | ast.Attribute(attr=name):
                 return self._named(name)
         raise _UnknownError
 
     def _named(self, name: str) -> Any:
+        """The type of a name: the module's own, unless that refers to itself, or the table's."""
         if name in self.own and name not in self.inside:
             self.inside.add(name)
-            found = self.type(self.own[name])
+            own = self.type(self.own[name])
             self.inside.remove(name)
-            return found
+            return own
+
         if name not in TYPES:
             raise _UnknownError
         return TYPES[name]
 
-    def _of(self, kind: Any, inside: ast.expr) -> Any:
-        """`kind[inside]`."""
+    def _subscripted(self, kind: Any, inside: ast.expr) -> Any:
+        """The type `kind[inside]`."""
         parts = inside.elts if isinstance(inside, ast.Tuple) else [inside]
         if kind is Literal:
             return Literal[tuple(map(ast.literal_eval, parts))]
@@ -94,7 +97,7 @@ class _Reader:
         ]
 
     def _limit(self, node: ast.expr) -> Any:
-        """A constraint such as `Ge(1)`; what is none says nothing to a configuration."""
+        """The constraint of a call such as `Ge(1)`, or None."""
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
             return None
         name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr

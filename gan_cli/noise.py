@@ -17,8 +17,7 @@ _MASK = (1 << 64) - 1
 
 
 def mix(*position: int | str) -> int:
-    """A well-spread 64-bit number from a position: splitmix64 over the sequence (Steele et al.,
-    2014)."""
+    """A 64-bit hash of a position: splitmix64 over the sequence (Steele et al., 2014)."""
     state = 0
     for part in position:
         number = part if isinstance(part, int) else int.from_bytes(part.encode())
@@ -30,7 +29,7 @@ def mix(*position: int | str) -> int:
 
 
 class _Share:
-    """Which rows of the whole batch's numbers the shard in play takes."""
+    """The rows of the whole batch's random numbers that the current shard takes."""
 
     index, count, seed = 0, 1, 0
     whole: ClassVar[dict[torch.device, torch.Generator]] = {}
@@ -67,11 +66,10 @@ def rows(
 
 
 def generator(*position: int | str) -> torch.Generator:
-    """A generator of its own for a position: ("order", seed, epoch), ("sample", seed), ("points",
-    part)."""
+    """A random generator for a position such as ("order", seed, epoch) or ("sample", seed)."""
     return torch.Generator().manual_seed(mix(*position) & 0xFFFFFFFF)
 
 
 def per_sample_uniform(x: Tensor) -> Tensor:
-    """One number in [0, 1) a sample, shaped (N, 1, ..., 1) to broadcast against `x` of any rank."""
+    """A uniform number in [0, 1) for each sample, (N, 1, ..., 1), which broadcasts against `x`."""
     return rows(torch.rand, len(x), *[1] * (x.dim() - 1), device=x.device, dtype=x.dtype)

@@ -152,7 +152,7 @@ class Rate:
 
     @property
     def constant(self) -> bool:
-        """Whether the factor never changes."""
+        """Whether the factor is the same in all rounds."""
         return bool(self._node["name"] == "constant")
 
     def _restart(self) -> None:

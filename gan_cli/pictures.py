@@ -1,4 +1,4 @@
-"""Samples as something to look at: a grid of images, a scatter of points."""
+"""Pictures of samples: grids of images, scatter plots of points."""
 
 import gc
 import logging
@@ -19,10 +19,10 @@ from gan_cli.files import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LARGEST_GIF = 65535  # pixels a side that the format can say
-CAPTION = 16  # pixels of a line below a picture
-FINENESS = 100  # values a side of level sets
-SMALLEST_TILE = 40  # pixels a side, so that 8x8 digits can be seen
+LARGEST_GIF = 65535  # pixels a side that the GIF format allows
+CAPTION = 16  # height in pixels of a line of text below a picture
+RESOLUTION = 100  # points a side at which a critic is evaluated for its level sets
+SMALLEST_TILE = 40  # pixels a side of an image in a grid, so that 8x8 digits are visible
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -33,31 +33,40 @@ def to_uint8(images: Tensor) -> Tensor:
 def picture(
     samples: Tensor, spec: Spec, real: Tensor | None = None, columns: int = 0
 ) -> np.ndarray:
-    """One picture of many samples, (H, W, 3) uint8.
+    """A picture of samples, (H, W, 3) uint8.
 
     Args:
         samples: (n, *spec.shape).
+        spec: specification of the data.
         real: points to show in grey behind the samples.
-        columns: of a grid of images; 0 makes it square.
+        columns: number of columns of a grid of images; 0 makes it square.
     """
     return _scatter(samples, spec, real) if spec.kind == "points" else _grid(samples, columns)
 
 
 def enlarged(images: Tensor) -> Tensor:
-    """Bytes of (n, C, H, W), each pixel repeated until a tile can be seen."""
+    """Images (n, C, H, W) as bytes, with pixels repeated so that small images are visible."""
     factor = max(1, ceil(SMALLEST_TILE / images.shape[-1]))
     return to_uint8(images).repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
 
 
 def write(path: Path, pixels: np.ndarray) -> None:
-    """Write a PNG, atomically; its folder is made."""
+    """Write a PNG atomically; its folder is created."""
     with replacing(path) as temporary:
         Image.fromarray(pixels).save(temporary, format="PNG")
 
 
 def write_gif(path: Path, frames: Sequence[np.ndarray], seconds: float = 0.1) -> None:
-    """Write frames of one size as a GIF that begins again at its end, atomically; its folder is
-    made."""
+    """Write frames of equal size as a GIF that repeats, atomically; its folder is created.
+
+    Args:
+        path: the file.
+        frames: (H, W, 3) uint8 each.
+        seconds: duration of a frame.
+
+    Raises:
+        UserError: the frames are too large for the format.
+    """
     if max(frames[0].shape) > LARGEST_GIF:
         raise UserError(
             f"n: a picture of {frames[0].shape[1]}x{frames[0].shape[0]} is too large for a GIF; "
@@ -90,13 +99,21 @@ def level_sets(
     shown: Sequence[tuple[Tensor, str]],
     title: str,
 ) -> "Figure":
-    """A critic's level sets over the square of half side `extent`, and points in their colours over
-    them."""
+    """A figure of a critic's level sets, with points over them.
+
+    Args:
+        value: the critic's values, (n,), at points (n, 2).
+        extent: half the side of the square that is shown.
+        shown: points (n, 2), each set with its colour.
+        title: title of the figure.
+    """
     from matplotlib.figure import Figure
 
-    axis = torch.linspace(-extent, extent, FINENESS)
+    axis = torch.linspace(-extent, extent, RESOLUTION)
     with torch.no_grad():
-        height = value(torch.cartesian_prod(axis, axis)).view(FINENESS, FINENESS).T.cpu()
+        values = value(torch.cartesian_prod(axis, axis))
+    height = values.view(RESOLUTION, RESOLUTION).T.cpu()
+
     figure = Figure(figsize=(5, 5), dpi=100, layout="tight")
     axes = figure.add_subplot(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal")
     axes.contourf(axis, axis, height, levels=24, cmap="viridis")
@@ -108,27 +125,20 @@ def level_sets(
 
 
 def pixels_of(image: Tensor) -> np.ndarray:
-    """(C, H, W) bytes of one or three channels as (H, W, 3)."""
-    return (
-        image.expand(3, -1, -1).permute(1, 2, 0).numpy()
-        if len(image) == 1
-        else image.permute(1, 2, 0).numpy()
-    )
+    """An image of bytes (C, H, W) with one or three channels, as an array (H, W, 3)."""
+    return image.expand(3, -1, -1).permute(1, 2, 0).numpy()
 
 
 def _grid(images: Tensor, columns: int) -> np.ndarray:
     from torchvision.utils import make_grid
 
-    return pixels_of(
-        make_grid(
-            enlarged(images), nrow=columns or ceil(sqrt(len(images))), padding=2, pad_value=128
-        )
-    )
+    columns = columns or ceil(sqrt(len(images)))
+    return pixels_of(make_grid(enlarged(images), nrow=columns, padding=2, pad_value=128))
 
 
 def _scatter(points: Tensor, spec: Spec, real: Tensor | None) -> np.ndarray:
-    """The first two coordinates, or a histogram where there is one only."""
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # no word about fonts
+    """A scatter plot of the first two coordinates; a histogram if there is only one."""
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # no messages about fonts
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 5), dpi=100, layout="tight")
@@ -145,25 +155,23 @@ def _scatter(points: Tensor, spec: Spec, real: Tensor | None) -> np.ndarray:
             )
         elif values is not None:
             axes.scatter(values[:, 0], values[:, 1], s=3, c=colour, linewidths=0, label=label)
+
     if spec.shape[0] > 1:
         axes.set(ylim=(-spec.extent, spec.extent), aspect="equal")
+    # a dollar sign would begin a formula
     names = [name.replace("$", r"\$") for name, *_ in spec.units]
-    axes.set(
-        **{
-            f"{axis}label": f"{name} (standardised)"
-            for axis, name in zip("xy", names, strict=False)
-        }
-    )
+    for axis, name in zip("xy", names, strict=False):
+        axes.set(**{f"{axis}label": f"{name} (standardised)"})
     axes.legend(loc="upper right", markerscale=3)
     return drawn(figure)
 
 
 def drawn(figure: "Figure") -> np.ndarray:
-    """A matplotlib figure as bytes, (H, W, 3)."""
+    """A matplotlib figure as an array of bytes, (H, W, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    # the figure before: a knot of references, which a loop that makes few objects leaves lying for
-    # hours
+    # frees the previous figure: its objects refer to each other, and a loop that creates few
+    # objects would not collect them for hours
     gc.collect()
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

@@ -1,5 +1,4 @@
-"""The law of z, by name: what a generator is fed, and what an adversarial autoencoder's codes shall
-come to."""
+"""Priors: distributions of z by name, for generators and for codes of adversarial autoencoders."""
 
 import math
 from collections.abc import Callable
@@ -36,7 +35,7 @@ class Prior(nn.Module):
         return noise.rows(self.law, n, self.latent, device=self.device.device)
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """The same on the CPU, from a generator of its own."""
+        """Rows of z on the CPU, from a generator of their own."""
         return self.law(n, self.latent, generator=generator)
 
 

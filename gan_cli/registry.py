@@ -1,10 +1,9 @@
-"""Registries: a YAML node `{name: wasserstein, ...}` becomes the component registered under that
-name.
+"""Registries: a YAML node `{name: wasserstein, ...}` becomes the component of that name.
 
-A registry *checks* a node before anything is *built*, and checks without importing torch: it reads
-the `@losses.register("...")` decorators, the constructors' hints and the literal class attributes
-from the source. So a typo answers at once, a component that is not registered can never be built,
-and a file that a stranger wrote cannot name code to run.
+A registry checks a node before anything is built, and without importing torch: it reads the
+`@losses.register("...")` decorators, the constructors' hints and the literal class attributes from
+the source. So a typo is answered at once, only registered components can be built, and a file from
+an unknown author cannot name code to run.
 """
 
 import functools
@@ -18,18 +17,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import extract_tb
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gan_cli import source
-from gan_cli.docstrings import first_paragraph
 from gan_cli.errors import UserError, closest
 from gan_cli.hints import Count, Depth, Fraction, NonNegative, Positive, Share, Widths
 from gan_cli.source import COMPUTED, PLUGINS, REQUIRED
 
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 __all__ = [
-    "COMPUTED", "PLUGINS", "REQUIRED", "Component", "Count", "Depth", "Fraction", "NonNegative",
-    "Positive", "Registry",
-    "Share", "Widths", "add_plugin", "augmentations", "datasets", "figures", "games", "losses",
+    "COMPUTED", "PLUGINS", "REGISTRIES", "REQUIRED", "Component", "Count", "Depth", "Fraction",
+    "NonNegative", "Positive", "Registry", "Share",
+    "Widths", "add_plugin", "augmentations", "datasets", "figures", "games", "losses",
     "metrics", "networks",
     "optimizers", "regularizers", "schedules", "validate",
 ]  # fmt: skip
@@ -39,29 +40,51 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Component:
-    """What the source says of a registered class or function: its arguments and its literal class
-    attributes."""
+    """A registered class or function, as its source defines it.
+
+    Args:
+        arguments: hint and default (or REQUIRED, COMPUTED) of each argument of the constructor.
+        attributes: the literal class attributes.
+        summary: the first paragraph of the docstring.
+        docs: a sentence on each argument.
+    """
 
     name: str
     module: str
-    arguments: dict[str, tuple[Any, Any]]  # name -> (hint, default or REQUIRED)
+    arguments: dict[str, tuple[Any, Any]]
     attributes: dict[str, Any] = field(default_factory=dict)
-    summary: str = ""  # what it is, in a paragraph
-    docs: dict[str, str] = field(default_factory=dict)  # and its arguments, in a sentence each
+    summary: str = ""
+    docs: dict[str, str] = field(default_factory=dict)
+
+
+@functools.cache
+def _scanned(module: str, variable: str) -> dict[str, Component]:
+    """The components that a module registers under `@variable.register("name")`."""
+    return {
+        name: Component(
+            name,
+            module,
+            source.arguments(module, node),
+            source.attributes(module, node),
+            source.summary(node),
+            source.docs(module, node),
+        )
+        for name, node in source.registered(module, variable)
+    }
 
 
 class Registry:
-    """Name -> component, for one group of the configuration.
+    """The components of one group of the configuration, by name.
 
     Args:
-        group: the configuration group, used in messages.
-        variable: the name this registry has in this module, as the decorators write it.
-        where: the package or module whose source holds the components.
-        offers: arguments that the program fills in by name; the configuration may not set them.
+        group: the group, as messages name it.
+        variable: the name of this registry in this module, as the decorators write it.
+        where: the package or module whose source defines the components.
+        offers: arguments that the program passes by name, and the configuration may not set.
         base: the class that components of the group are derived from.
-        needs: class attributes that each must have as literals, and their types.
-        law: the module whose `check(component, name)` refuses what is built and breaks the group's
-            rules.
+        needs: literal class attributes that each must have, and their types.
+        law: the module whose `check(component, name)` refuses a component that breaks the rules of
+            the group.
     """
 
     def __init__(
@@ -77,11 +100,13 @@ class Registry:
         self.group, self.variable, self.where, self.offers = group, variable, where, offers
         self.base, self.needs, self.law = base, needs or {}, law
         self._built: dict[str, Callable[..., Any]] = {}
+        self._components: dict[str, Component] = {}
+        self._plugins: dict[str, Path] | None = None  # when the components were scanned
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator: make a class or function the component called `name`."""
+        """Decorator that registers a class or a function as the component `name`."""
 
-        def remember(component: T) -> T:
+        def add(component: T) -> T:
             if name in self._built and self._built[name].__qualname__ != component.__qualname__:
                 raise UserError(
                     f"{self.group}: two components are registered as {name!r}; rename one."
@@ -89,45 +114,34 @@ class Registry:
             self._built[name] = component
             return component
 
-        return remember
+        return add
 
     @property
-    def components(self) -> dict[str, Component]:
-        """Every component of this registry, plug-ins included, read from the source without
-        importing it."""
-        found: dict[str, Component] = {}
-        for module in [*source.modules(self.where), *PLUGINS]:
-            found |= self._scan(module)
-        return found
-
-    @functools.cache  # noqa: B019 - registries live as long as the program
-    def _scan(self, module: str) -> dict[str, Component]:
-        return {
-            name: Component(
-                name,
-                module,
-                source.arguments(module, node),
-                source.attributes(module, node),
-                first_paragraph(node),
-                source.docs(module, node),
-            )
-            for name, node in source.registered(module, self.variable)
-        }
+    def components(self) -> Mapping[str, Component]:
+        """All components, those of plug-ins included, read from the source without importing it."""
+        if self._plugins != PLUGINS:  # nothing has been scanned yet, or a plug-in was added since
+            modules = [*source.modules(self.where), *PLUGINS]
+            scans = [_scanned(module, self.variable) for module in modules]
+            self._components = {name: item for scan in scans for name, item in scan.items()}
+            self._plugins = dict(PLUGINS)
+        return self._components
 
     def component(self, name: str, path: str) -> Component:
-        """The component called `name`. Raises UserError with the closest match for an unknown
-        name."""
-        if name not in self.components:
-            known = ", ".join(sorted(self.components))
+        """The component `name`. Raises UserError with the closest match for an unknown name."""
+        components = self.components
+        if name not in components:
+            known = ", ".join(sorted(components))
             raise UserError(
-                f"{path}.name={name}: not registered{closest(name, self.components)}; "
-                f"known are {known}."
+                f"{path}.name={name}: not registered{closest(name, components)}; known are {known}."
             )
-        return self.components[name]
+        return components[name]
 
     def attributes(self, name: str, path: str) -> dict[str, Any]:
-        """What the class of component `name` says as literals. Raises UserError where it lacks what
-        others read."""
+        """The literal class attributes of component `name`.
+
+        Raises:
+            UserError: one that the group needs is missing, or has another type.
+        """
         facts = self.component(name, path).attributes
         for fact, kind in self.needs.items():
             if not isinstance(facts.get(fact), kind):
@@ -146,8 +160,11 @@ class Registry:
         return {key: spec for key, spec in component.arguments.items() if key not in offered}
 
     def check(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
-        """The node's arguments, converted to their hints. Raises UserError for anything unknown or
-        out of range."""
+        """The arguments of a node, converted to their hints.
+
+        Raises:
+            UserError: an argument is unknown, has another type or is out of range.
+        """
         name = node.get("name")
         if not isinstance(name, str):
             raise UserError(f"{path}: needs `name:`, one of {', '.join(sorted(self.components))}.")
@@ -155,25 +172,17 @@ class Registry:
         return validate(settings, self.options(name, path), path, f"{self.group}={name}")
 
     def with_defaults(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
-        """The checked node with every default written out: what is run and saved does not hang on
-        this version."""
+        """The checked node with every default, so that a saved one does not depend on a version."""
         checked = self.check(node, path)
         return {"name": node["name"], **self.defaults(node["name"]), **_plain(checked)}
 
     def defaults(self, name: str) -> dict[str, Any]:
-        """The defaults of component `name`, where its options have one."""
-        arguments = self.options(name, self.group)
-        return _plain(
-            {
-                key: value
-                for key, (_, value) in arguments.items()
-                if value not in (REQUIRED, COMPUTED)
-            }
-        )
+        """The defaults of component `name`, without options that have none."""
+        options = self.options(name, self.group).items()
+        return _plain({key: value for key, (_, value) in options if value not in NO_DEFAULT})
 
     def build(self, node: Mapping[str, Any], path: str, **offered: Any) -> Any:
-        """The component that `node` describes, built from its checked arguments and what the
-        program offers."""
+        """Build the component of a node from its checked arguments and what the program offers."""
         arguments = self.check(node, path)
         component = self.component(node["name"], path)
         wanted = {key: value for key, value in offered.items() if key in component.arguments}
@@ -183,7 +192,7 @@ class Registry:
         return built
 
     def loaded(self, name: str, path: str) -> Any:
-        """The registered class or function itself."""
+        """The registered class or function; its module is imported."""
         _load(self.component(name, path).module)
         if name not in self._built:
             raise UserError(
@@ -193,6 +202,9 @@ class Registry:
         return self._built[name]
 
 
+NO_DEFAULT = (REQUIRED, COMPUTED)
+
+
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Tuples as lists, as YAML has them."""
     return {
@@ -200,65 +212,81 @@ def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+# --- checks of arguments --------------------------------------------------------------------------
+
+
 def validate(
     settings: Mapping[str, Any], arguments: Mapping[str, tuple[Any, Any]], path: str, owner: str
 ) -> dict:
-    """`settings` with the types that `arguments` ask for; defaults are left to the constructor."""
+    """`settings` converted to the types of `arguments`; defaults are left to the constructor.
+
+    Raises:
+        UserError: a setting is unknown, missing, of another type or out of range.
+    """
     from pydantic import ConfigDict, Field, ValidationError, create_model
     from pydantic.errors import PydanticUserError
 
-    for key in settings:
-        if key not in arguments:
-            known = ", ".join(sorted(arguments)) or "none"
-            raise UserError(
-                f"{path}.{key}={settings[key]}: {owner} has no such option"
-                f"{closest(key, arguments)}; its options are {known}."
-            )
-        # pydantic would read it as 1
-        if isinstance(settings[key], bool) and not _takes_truth(arguments[key][0]):
-            raise UserError(f"{path}.{key}={settings[key]}: not a truth value.")
-    # under names of our own: some, such as `_a` or `schema`, cannot be a model's fields
+    _refuse_unknown(settings, arguments, path, owner)
+    # fields of pydantic cannot have all names of arguments, such as `_a` or `schema`
+    names = {key: f"option_{i}" for i, key in enumerate(arguments)}
     fields: dict[str, Any] = {
-        f"option_{i}": (hint, Field(... if default is REQUIRED else default, alias=key))
-        for i, (key, (hint, default)) in enumerate(arguments.items())
+        names[key]: (hint, Field(... if default is REQUIRED else default, alias=key))
+        for key, (hint, default) in arguments.items()
     }
     strictness = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
     try:
-        checked = create_model("Settings", __config__=strictness, **fields).model_validate(
-            dict(settings)
-        )
+        model = create_model("Settings", __config__=strictness, **fields)
+        checked = model.model_validate(dict(settings))
     except ValidationError as error:
-        # of a union, the branch that came farthest
-        first = max(error.errors(), key=lambda told: len(told["loc"]))
-        place = ".".join([path, *_steps(first["loc"], settings)])
-        if first["type"] == "missing":
-            raise UserError(f"{place}: missing; add {place}=VALUE.") from None
-        raise UserError(f"{place}={first['input']}: {_lower(first['msg'])}.") from None
+        raise UserError(_refusal(error, settings, path)) from None
     except (PydanticUserError, TypeError) as error:  # such as a length of a number
         reason = str(error).splitlines()[0]
         raise UserError(
             f"{path}: the hints of {owner} cannot be checked ({reason}); mend the plug-in."
         ) from None
-    return {
-        key: getattr(checked, f"option_{i}") for i, key in enumerate(arguments) if key in settings
-    }
+    return {key: getattr(checked, names[key]) for key in arguments if key in settings}
+
+
+def _refuse_unknown(
+    settings: Mapping[str, Any], arguments: Mapping[str, tuple[Any, Any]], path: str, owner: str
+) -> None:
+    """Raise UserError for an unknown setting, and for a truth value where none is expected."""
+    for key, value in settings.items():
+        if key not in arguments:
+            known = ", ".join(sorted(arguments)) or "none"
+            raise UserError(
+                f"{path}.{key}={value}: {owner} has no such option"
+                f"{closest(key, arguments)}; its options are {known}."
+            )
+        if isinstance(value, bool) and not _takes_truth(arguments[key][0]):  # 1 for pydantic
+            raise UserError(f"{path}.{key}={value}: not a truth value.")
+
+
+def _refusal(error: "ValidationError", settings: Mapping[str, Any], path: str) -> str:
+    """The sentence on a setting that pydantic refused; of a union, on its closest branch."""
+    deepest = max(error.errors(), key=lambda item: len(item["loc"]))
+    place = ".".join([path, *_steps(deepest["loc"], settings)])
+    if deepest["type"] == "missing":
+        return f"{place}: missing; add {place}=VALUE."
+    return f"{place}={deepest['input']}: {_lower(deepest['msg'])}."
 
 
 def _steps(location: tuple[int | str, ...], settings: Any) -> list[str]:
-    """The way to a setting that pydantic complains of, without the branches of unions, which nobody
-    has typed."""
-    way: list[str] = []
+    """The keys down to a setting, from pydantic's location, which names branches of unions too."""
+    steps: list[str] = []
     for part in location:
         try:
             settings = settings[part]
         except (KeyError, IndexError, TypeError):
-            if way:
+            if steps:
                 continue
-        way.append(str(part))
-    return way
+        steps.append(str(part))
+    return steps
 
 
 def _takes_truth(hint: Any) -> bool:
+    """Whether a type, or a part of it, takes truth values."""
     return hint in (Any, bool) or any(_takes_truth(part) for part in typing.get_args(hint))
 
 
@@ -270,24 +298,25 @@ def _lower(sentence: str) -> str:
 
 
 def add_plugin(named: str) -> None:
-    """Let the components of a module on the path, or of a .py file, be found. It is imported when
-    one is built.
+    """Add the components of a module on the path, or of a .py file; it is imported when needed.
 
     Raises:
         UserError: there is no such module or file, or it is not Python.
     """
     file = Path(named)
     try:
-        path = file.resolve() if named.endswith(".py") else source.found(named)
+        path = file.resolve() if named.endswith(".py") else source.located(named)
         missing = path is None or not path.is_file()
     except (OSError, ValueError, ImportError):
         missing = True
     if missing or path is None:
         raise UserError(f"plugins={named}: no such module on the path, and no such .py file.")
-    known = hashlib.sha256(str(path).encode()).hexdigest()[:8]  # two files may have the same name
-    module = f"gan_plugin_{file.stem}_{known}" if named.endswith(".py") else named
+
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]  # two files may share a name
+    module = f"gan_plugin_{file.stem}_{digest}" if named.endswith(".py") else named
     if PLUGINS.get(module) == path:
         return
+
     PLUGINS[module] = path
     try:
         source.tree(module)
@@ -297,18 +326,19 @@ def add_plugin(named: str) -> None:
 
 
 def _load(module: str) -> None:
-    """Import the module of a component, so that it registers what it defines.
+    """Import the module of a component, so that it registers its components.
 
     Raises:
-        UserError: a plug-in's own code failed; it says in which line.
+        UserError: the code of a plug-in failed, with the line.
     """
     if module not in PLUGINS:
         importlib.import_module(module)
         return
     if module in sys.modules:
         return
+
     try:
-        with _beside():
+        with _plugins_on_path():
             _run(module)
     except Exception as error:
         lines = [
@@ -324,9 +354,11 @@ def _load(module: str) -> None:
 
 
 def _run(module: str) -> None:
+    """Import a plug-in: a module on the path, or a file."""
     if not module.startswith("gan_plugin_"):
         importlib.import_module(module)
         return
+
     spec = importlib.util.spec_from_file_location(module, PLUGINS[module])
     assert spec is not None and spec.loader is not None
     sys.modules[module] = importlib.util.module_from_spec(spec)
@@ -338,8 +370,8 @@ def _run(module: str) -> None:
 
 
 @contextmanager
-def _beside() -> Iterator[None]:
-    """Let plug-ins import the files beside them, as a script may."""
+def _plugins_on_path() -> Iterator[None]:
+    """Let plug-ins import the files beside them, as scripts do."""
     before = list(sys.path)
     sys.path += list(dict.fromkeys(str(path.parent) for path in PLUGINS.values()))
     try:
@@ -349,7 +381,7 @@ def _beside() -> Iterator[None]:
 
 
 # --- the groups -----------------------------------------------------------------------------------
-# What each group is offered is listed here and nowhere else.
+# The arguments that each group is offered are listed here and nowhere else.
 
 NAMES = tuple | list
 games = Registry(

@@ -24,7 +24,7 @@ from gan_cli import noise
 from gan_cli.registry import Count, NonNegative, Positive, regularizers
 
 Critic = Callable[[Tensor], Tensor]
-"""Samples to scores, (N, ...) -> (N,): a network, or what a game makes of one."""
+"""A critic, samples to scores: (N, ...) -> (N,)."""
 
 
 def input_gradient(D: Critic, x: Tensor, create_graph: bool = True) -> Tensor:
@@ -75,7 +75,7 @@ class _NoZeroSecondDerivatives(TorchFunctionMode):
 
 
 class _Pooling(Function):
-    """avg_pool2d(x, size), whose gradient is a function of the gradient above it alone."""
+    """avg_pool2d(x, size) with a gradient that depends on the incoming gradient alone."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, size: int) -> Tensor:
@@ -134,7 +134,7 @@ class Regularizer:
 
     @property
     def coupling(self) -> str:
-        """What in it depends on the whole batch, or nothing."""
+        """The part of it that depends on the whole batch; empty if none does."""
         return ""
 
     @property
@@ -257,8 +257,8 @@ class GradientPenalty(Regularizer):
         return excess if self.power == 1 else excess.square()
 
     def _around_real(self, x: Tensor, x_fake: Tensor) -> Tensor:
-        """Between x and x + spread * std(batch) * U(0, 1)^d, as the authors of DRAGAN's code has
-        it."""
+        """Points between x and x + spread * std(batch) * U(0, 1)^d, as in the code of DRAGAN's
+        authors."""
         moved = x + self.spread * x.std() * noise.rows(torch.rand, *x.shape, device=x.device)
         return on_the_line(moved, x)
 

@@ -1,32 +1,35 @@
-"""What the source of a module says of the components it registers; nothing of it is run, nothing is
-imported."""
+"""Components as the source of a module defines them; no code of it is run or imported."""
 
 import ast
 import functools
 import importlib.util
 import pkgutil
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gan_cli import docstrings, hints
+from gan_cli import hints
 from gan_cli.errors import UserError
 
 REQUIRED = object()
-COMPUTED = object()  # a default that only the running program knows
+"""The default of an argument that has none."""
+COMPUTED = object()
+"""A default that is no literal: its value is known when the program runs."""
 
 PLUGINS: dict[str, Path] = {}
-"""Modules outside the package whose components count, and their files. Only the command line puts
-one here."""
+"""Modules outside the package with components, and their files; only the command line adds one."""
 
 
 # --- files ----------------------------------------------------------------------------------------
 
 
-def found(module: str) -> Path | None:
-    """The file of a module on the path. Its packages are looked up, not imported, as `find_spec`
-    would."""
+def located(module: str) -> Path | None:
+    """The file of a module on the path, or None.
+
+    Its packages are looked up without importing them, as `importlib.util.find_spec` would.
+    """
     places: Any = None
     for i, _ in enumerate(parts := module.split("."), 1):
         name = ".".join(parts[:i])
@@ -34,16 +37,17 @@ def found(module: str) -> Path | None:
         spec = next((spec for finder in finders if (spec := finder.find_spec(name, places))), None)
         if spec is None:
             return None
+
         places = spec.submodule_search_locations
         if places is None and i < len(parts):
             return None
+
     return Path(spec.origin) if spec and spec.origin else None
 
 
 @functools.cache
 def origin(module: str) -> Path:
-    """The file of a module of the package, of a plug-in, or of one beside it, which is named by its
-    path."""
+    """The file of a module of the package, of a plug-in, or of a path to one beside it."""
     if module in PLUGINS or module.endswith(".py"):
         return PLUGINS.get(module) or Path(module)
     spec = importlib.util.find_spec(module)
@@ -54,33 +58,37 @@ def origin(module: str) -> Path:
 
 @functools.cache
 def tree(module: str) -> ast.Module:
-    """The module's source as a tree."""
+    """The syntax tree of a module."""
     path = origin(module)
     if module.split(".")[0] == "gan_cli":
         return ast.parse(path.read_bytes())
-    from gan_cli import files  # which --help need not wait for
+    from gan_cli import files  # not needed by --help
 
     return ast.parse(files.read_bytes(path, files.SMALL))
 
 
 def modules(where: str) -> list[str]:
-    """A package's modules; or the module itself."""
+    """The modules of a package; or the module itself."""
     file = origin(where)
     if file.name != "__init__.py":
         return [where]
     return [f"{where}.{info.name}" for info in pkgutil.iter_modules([str(file.parent)])]
 
 
-# --- what is registered ---------------------------------------------------------------------------
+# --- registered classes, and their bases ----------------------------------------------------------
 
 Definition = ast.ClassDef | ast.FunctionDef
-Class = tuple[str, ast.ClassDef]  # and the module that it stands in
+Class = tuple[str, ast.ClassDef]
+"""A class, after the module that defines it."""
 Seen = frozenset[tuple[str, str]]
+"""Modules and names that are being looked at, so that circles end."""
 
 
 def registered(module: str, variable: str) -> Iterator[tuple[str, Definition]]:
-    """What a module registers under `@variable.register("name")`, or
-    `@registry.variable.register("name")`."""
+    """Names and definitions under `@variable.register("name")` in a module.
+
+    `@registry.variable.register("name")` is recognised too.
+    """
     for node in tree(module).body:
         for call in node.decorator_list if isinstance(node, Definition) else []:
             match call:
@@ -94,7 +102,7 @@ def registered(module: str, variable: str) -> Iterator[tuple[str, Definition]]:
 
 
 def _imports(module: str) -> Iterator[tuple[str, str, str]]:
-    """The names that a module imports: as what, from where, which; nothing for a whole module."""
+    """The imports of a module: name in the module, origin, name there (empty for a module)."""
     for node in tree(module).body:
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -106,53 +114,62 @@ def _imports(module: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _readable(module: str, named: str) -> str | None:
-    """The module that `named` means in a module, if its source is read here: the package's, a
-    plug-in's, one beside.
+    """The module that an import names, if it is the package's, a plug-in, or beside a plug-in.
 
-    Others, such as torch's, hold nothing that a configuration sets.
+    Others, such as torch's, define nothing that a configuration sets.
     """
     if named.split(".")[0] == "gan_cli" or named in PLUGINS:
         return named
     if module.split(".")[0] == "gan_cli":
         return None
+
     bare = named.lstrip(".")
     folder = origin(module).parent
     for _ in range(len(named) - len(bare) - 1):
         folder = folder.parent
-    beside = [folder, *(path.parent for path in PLUGINS.values())]
-    file = "/".join(bare.split(".")) + ".py"
+
+    folders = [folder, *(path.parent for path in PLUGINS.values())]
+    paths = [place / (bare.replace(".", "/") + ".py") for place in folders]
     plugins = {path: name for name, path in PLUGINS.items()}
-    return next(
-        (plugins.get(at / file, str(at / file)) for at in beside if (at / file).is_file()), None
-    )
+    return next((plugins.get(path, str(path)) for path in paths if path.is_file()), None)
 
 
 def _find(
     module: str, dotted: str, before: float = float("inf"), seen: Seen = frozenset()
 ) -> Class | None:
-    """The class that a name means in a module above a line, followed through its imports."""
+    """The class that a name stands for in a module, followed through its imports.
+
+    Args:
+        before: the line above which the module itself must define it.
+    """
     if (module, dotted) in seen:  # modules that import each other
         return None
+
     seen |= {(module, dotted)}
     for node in tree(module).body:
         if isinstance(node, ast.ClassDef) and node.name == dotted and node.lineno < before:
             return module, node
-    for name, where, which in _imports(module):
-        if dotted == name or dotted.startswith(f"{name}."):
-            rest = dotted[len(name) + 1 :]
-            inner = where + ("" if where.endswith(".") else ".") + which if which else where
-            for target, wanted in ((where, ".".join(filter(None, [which, rest]))), (inner, rest)):
-                if (
-                    wanted
-                    and (place := _read(module, target))
-                    and (result := _find(place, wanted, seen=seen))
-                ):
-                    return result
+
+    for target, name in _imported(module, dotted):
+        if (place := _read(module, target)) and (result := _find(place, name, seen=seen)):
+            return result
     return None
 
 
+def _imported(module: str, dotted: str) -> Iterator[tuple[str, str]]:
+    """Modules, and names in them, that a dotted name may stand for by a module's imports."""
+    for name, where, which in _imports(module):
+        if dotted != name and not dotted.startswith(f"{name}."):
+            continue
+        rest = dotted[len(name) + 1 :]
+        if member := ".".join(filter(None, [which, rest])):
+            yield where, member
+        if rest and which:  # `from where import which`, of a module
+            yield where + ("" if where.endswith(".") else ".") + which, rest
+
+
 def _read(module: str, named: str) -> str | None:
-    """As `_readable`, where it is Python."""
+    """The module that an import names, as `_readable`, if it is Python."""
     try:
         place = _readable(module, named)
         return place if place and tree(place) else None
@@ -161,49 +178,36 @@ def _read(module: str, named: str) -> str | None:
 
 
 def _bases(module: str, node: Definition, seen: Seen) -> list[Class]:
-    """The base classes whose source is read here, but those that are being looked at already."""
+    """The base classes whose source is readable, without those that are being looked at."""
     if isinstance(node, ast.FunctionDef):
         return []
     names = [ast.unparse(base) for base in node.bases if isinstance(base, ast.Name | ast.Attribute)]
-    found = [base for name in names if (base := _find(module, name, node.lineno))]
-    return [(place, base) for place, base in found if (place, base.name) not in seen]
+    bases = [base for name in names if (base := _find(module, name, node.lineno))]
+    return [(place, base) for place, base in bases if (place, base.name) not in seen]
 
 
-# --- what is said of it ---------------------------------------------------------------------------
+# --- arguments and attributes ---------------------------------------------------------------------
 
 
 def arguments(
     module: str, node: Definition, seen: Seen = frozenset()
 ) -> dict[str, tuple[Any, Any]]:
-    """Hint and default of the arguments of a function or of a class's constructor; `**kwargs`
-    stands for those of the base class."""
+    """Hint and default of each argument of a function or of a class's constructor.
+
+    `**kwargs` stands for the arguments of the base classes.
+    """
     if isinstance(node, ast.FunctionDef):
         return _signature(module, node)
+
     seen |= {(module, node.name)}
-    init = next(
-        (
-            item
-            for item in node.body
-            if isinstance(item, ast.FunctionDef) and item.name == "__init__"
-        ),
-        None,
-    )
+    methods = [item for item in node.body if isinstance(item, ast.FunctionDef)]
+    init = next((item for item in methods if item.name == "__init__"), None)
+
     inherited: dict[str, tuple[Any, Any]] = {}
     if init is None or init.args.kwarg is not None:
         for base_module, base in _bases(module, node, seen):
             inherited |= arguments(base_module, base, seen)
     return inherited | (_signature(module, init) if init else {})
-
-
-def docs(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, str]:
-    """What the docstrings say of the arguments, those of the base classes included."""
-    seen |= {(module, node.name)}
-    inherited = {
-        name: said
-        for base in _bases(module, node, seen)
-        for name, said in docs(*base, seen).items()
-    }
-    return inherited | docstrings.arguments(node)
 
 
 def _signature(module: str, function: ast.FunctionDef) -> dict[str, tuple[Any, Any]]:
@@ -221,7 +225,7 @@ def _signature(module: str, function: ast.FunctionDef) -> dict[str, tuple[Any, A
 
 @functools.cache
 def _assigned(module: str) -> dict[str, ast.expr]:
-    """What a module assigns to single names at its top."""
+    """The assignments to single names at the top level of a module."""
     return {
         node.targets[0].id: node.value
         for node in tree(module).body
@@ -243,30 +247,68 @@ def _is_turn(method: ast.FunctionDef) -> bool:
 
 
 def attributes(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, Any]:
-    """Literal class attributes, inherited ones included: what guards and `auto` may know before
-    torch loads."""
+    """Literal class attributes, inherited ones included, that are read before torch is imported.
+
+    `players` are the methods that are turns, `networks` the names of `roles`.
+    """
     if isinstance(node, ast.FunctionDef):
         return {}
+
     seen |= {(module, node.name)}
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for base_module, base in _bases(module, node, seen):
-        found |= attributes(base_module, base, seen)
+        result |= attributes(base_module, base, seen)
+
+    result["players"] = _players(node, result.get("players", []))
+    result |= _literals(node)
+    roles = [*result.get("networks", []), *result.get("roles", [])]  # those of the bases too
+    result["networks"] = list(dict.fromkeys(roles))
+    return result
+
+
+def _players(node: ast.ClassDef, inherited: list[str]) -> list[str]:
+    """The players of a game: a method without `@player` removes an inherited one."""
     methods = {item.name: _is_turn(item) for item in node.body if isinstance(item, ast.FunctionDef)}
-    # a plain method takes a turn out
-    kept = [name for name in found.get("players", []) if methods.get(name, True)]
-    found["players"] = [
-        *kept,
-        *(name for name, turn in methods.items() if turn and name not in kept),
-    ]
+    remaining = [name for name in inherited if methods.get(name, True)]
+    return [*remaining, *(name for name, turn in methods.items() if turn and name not in remaining)]
+
+
+def _literals(node: ast.ClassDef) -> dict[str, Any]:
+    """The attributes that the body of a class sets to literals."""
+    result: dict[str, Any] = {}
     for item in node.body:
         target = item.targets[0] if isinstance(item, ast.Assign) else getattr(item, "target", None)
         value = getattr(item, "value", None)
-        if (
-            isinstance(target, ast.Name)
-            and isinstance(value, ast.expr)
-            and (told := _literal(value)) is not COMPUTED
-        ):
-            found[target.id] = told
-    # bases' ones too
-    found["networks"] = list(dict.fromkeys([*found.get("networks", []), *found.get("roles", [])]))
-    return found
+        if isinstance(target, ast.Name) and isinstance(value, ast.expr):
+            literal = _literal(value)
+            if literal is not COMPUTED:
+                result[target.id] = literal
+    return result
+
+
+# --- docstrings -----------------------------------------------------------------------------------
+
+
+def summary(node: Definition) -> str:
+    """The first paragraph of a docstring."""
+    return " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
+
+
+def docs(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, str]:
+    """What the docstrings say of each argument, those of the base classes included."""
+    seen |= {(module, node.name)}
+    result: dict[str, str] = {}
+    for base in _bases(module, node, seen):
+        result |= docs(*base, seen)
+    return result | documented(node)
+
+
+def documented(node: Definition) -> dict[str, str]:
+    """A sentence for each argument of the section `Args:`; several arguments may share one."""
+    section = re.search(r"^Args:\n((?: {4}.*\n?|\n)+)", ast.get_docstring(node) or "", re.MULTILINE)
+    entries = re.split(r"^ {4}(?=\w)", section[1] if section else "", flags=re.MULTILINE)[1:]
+    result: dict[str, str] = {}
+    for entry in entries:
+        names, _, sentence = entry.partition(":")
+        result |= dict.fromkeys(re.split(r",\s*", names), " ".join(sentence.split()))
+    return result

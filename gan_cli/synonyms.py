@@ -1,10 +1,9 @@
-"""Other tools' words for what gan-cli calls otherwise: the one place for them. Nothing here imports
-anything else."""
+"""Names in other tools for the options of gan-cli. Nothing here imports anything else."""
 
 import re
 
-EPOCH = "in rounds; an epoch is as many rounds as batches are in the data"
-BOTH = "both numbers in brackets, such as optimizer.betas=[0.5,0.999]"
+EPOCH = "in rounds; an epoch is as many rounds as batches are in the data"  # remark on epochs
+BOTH = "both numbers in brackets, such as optimizer.betas=[0.5,0.999]"  # remark on Adam's betas
 WORDS: tuple[tuple[str, str, str], ...] = (
     ("optimizer.lr", "lr learning_rate base_lr init_lr step_size", ""),
     ("optimizer.players.generator.lr", "g_lr lr_g glr gen_lr generator_lr lr_generator", ""),
@@ -131,39 +130,41 @@ WORDS: tuple[tuple[str, str, str], ...] = (
     ("samples", "fake fake_dir generated gen_dir fakes", "a folder of images"),
     ("real", "real_dir reals reference ref", "a folder of images"),
 )
-"""What gan-cli calls it, what others call it, and what it is given as."""
+"""The name in gan-cli, the names in other tools, and a remark on the value."""
 
 NONE = {
-    name: said
-    for names, said in {
-        "workers num_workers n_workers nworkers j dataloader_workers": "there are no workers, for "
-        "the data lies in "
-        "memory; hardware.threads sets the threads of the CPU",
+    name: message
+    for names, message in {
+        "workers num_workers n_workers nworkers j dataloader_workers": (
+            "there are no workers, for the data lies in memory; hardware.threads sets the threads "
+            "of the CPU"
+        ),
         "verbose v quiet q debug": "what a run says is in its folder's train.log",
-        "wandb use_wandb project tensorboard tb": "TensorBoard and metrics.jsonl are always "
-        "written",
+        "wandb use_wandb project tensorboard tb": (
+            "TensorBoard and metrics.jsonl are always written"
+        ),
         "train test mode": "gan-train trains, gan-sample samples, gan-evaluate scores",
     }.items()
     for name in names.split()
 }
-"""Words for what gan-cli does without, and what takes their place."""
+"""Names of options that gan-cli does not have, and a sentence on the alternative."""
 
 
 def bare(word: str) -> str:
-    """A word without the dashes and plus signs of flags and overrides, in small letters."""
+    """A word in lower case, with underscores, without the leading signs of flags and overrides."""
     return re.sub(r"[-\s]", "_", word.lstrip("-+~").lower())
 
 
 def called(word: str) -> list[tuple[str, str]]:
-    """What gan-cli calls what others call `word`, and what it is given as; the likeliest first."""
+    """Options that other tools call `word`, with a remark on the value; the likeliest first."""
     return [
-        (ours, how)
-        for ours, theirs, how in WORDS
+        (ours, remark)
+        for ours, theirs, remark in WORDS
         if bare(word) in theirs.split() or bare(word) == ours
     ]
 
 
 def meant(word: str, known: list[str]) -> str | None:
-    """The one of these names by which gan-cli calls what others call `word`."""
+    """The one of the known names that other tools call `word`; None if there is none."""
     names = [name for ours, _ in called(word) for name in (ours, ours.rpartition(".")[2])]
     return next((name for name in names if name in known), None)

@@ -128,7 +128,7 @@ MISTAKES = [
     (["model.latent=0"], "model.latent=0: input should be greater than or equal to 1"),
     (["network.wdth=3"], "(did you mean width?)"),
     (["network.discriminator.latent=3"], "network.discriminator.latent=3"),
-    (["network=dcgan", "data=points"], "network=mlp"),
+    (["network=dcgan", "data=points"], "take network=auto"),
     (["data.image_size=9"], "data.image_size=9: input should be 8, 16 or 32"),
     (["data.distribution=ring", "data=points"], "data.distribution=ring"),
     (["objective=fid"], "objective=fid: not an objective of this data"),

@@ -24,12 +24,14 @@ from conftest import (
 )
 
 from gan_cli import registry
+from gan_cli.data import dataset
 from gan_cli.data.batches import Batches
 from gan_cli.data.benchmarks import CIFAR10, KMNIST, MNIST, SVHN, USPS, FashionMNIST
-from gan_cli.data.dataset import Dataset, Spec, fits
+from gan_cli.data.dataset import Dataset, Fields, Spec, fits
 from gan_cli.data.digits import Digits
 from gan_cli.data.points import Points
 from gan_cli.errors import UserError
+from gan_cli.metrics.scoring import Scoring
 
 Command = Callable[..., tuple[int, str]]
 
@@ -510,3 +512,27 @@ def test_data_stays_on_the_host_where_the_device_has_no_room(
         monkeypatch.setattr("torch.cuda.mem_get_info", lambda device, free=free: (free, 10**9))
         assert fits(data, gpu) is room
     assert fits(data, torch.device("cpu"))
+
+
+def test_former_names_of_data_sets_and_metrics_are_called_and_defined() -> None:
+    """Plug-ins that were written for an earlier version define and call members by these."""
+
+    class Old(Digits):
+        def some(self, fields: Fields, n: int, purpose: str = "scored") -> torch.Tensor:
+            return torch.full((n,), 7.0)
+
+    class OldMetric(Scoring):
+        def seen(self, samples: torch.Tensor, y: torch.Tensor | None, start: int) -> int:
+            return len(samples)
+
+        def judged(self, kept: list[int]) -> dict[str, float]:
+            return {"count": float(sum(kept))}
+
+    data, old = Digits(), Old()
+    for present, former in dataset.FORMER_NAMES.items():
+        assert hasattr(data, present) and hasattr(data, former)
+    assert data.mark == data.digest and data.scored_by == data.default_metrics  # type: ignore[attr-defined]
+    assert torch.equal(data.some(data.train, 5), data.sample_x(data.train, 5))  # type: ignore[attr-defined]
+    assert old.sample_x(old.train, 2).tolist() == [7, 7]
+    metric = OldMetric()
+    assert metric(torch.zeros(3, 2)) == {"count": 3} and not hasattr(metric, "provenance")

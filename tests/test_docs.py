@@ -543,7 +543,7 @@ def test_the_harmless_keys_are_listed() -> None:
 def test_every_verdict_is_explained() -> None:
     source = (ROOT / "gan_cli" / "runs" / "health.py").read_text(encoding="utf-8")
     verdicts = re.findall(
-        r"^ +(?:return |return said or \[|)f?\"((?:the |)[a-z]+ ?[a-z ]*)(?::| \(\{)",
+        r"^ +(?:return |return sentences or \[|)f?\"((?:the |)[a-z]+ ?[a-z ]*)(?::| \(\{)",
         source,
         re.MULTILINE,
     )

@@ -9,7 +9,7 @@ import torch
 from conftest import MODELS, TINY, fitting, mostly_slow, write_mnist
 from torch import nn
 
-from gan_cli.runs import hooks, scores
+from gan_cli.runs import health_hook, picture_hooks, scores
 from gan_cli.training import rendering
 
 Command = Callable[..., tuple[int, str]]
@@ -89,7 +89,12 @@ def test_nothing_is_scored_or_drawn_in_training_mode(
 
         monkeypatch.setattr(module, name, call)
 
-    for module, name in ((rendering, "render"), (hooks, "render"), (scores, "own_scores")):
+    for module, name in (
+        (rendering, "render"),
+        (picture_hooks, "render"),
+        (health_hook, "render"),
+        (scores, "own_scores"),
+    ):
         watched(module, name)
     handle = torch.nn.modules.module.register_module_forward_pre_hook(note)
     try:

@@ -152,7 +152,7 @@ def test_onnx_renders_what_gan_sample_does_to_rounding(
     generator, session = gan_cli.load(path), onnxruntime.InferenceSession("a.onnx")
     (inputs,), (outputs,) = session.get_inputs(), session.get_outputs()
     told = json.loads(session.get_modelmeta().custom_metadata_map["gan"])
-    assert told == formats.told(generator) and inputs.shape == ["N", told["latent"]]
+    assert told == formats.description(generator) and inputs.shape == ["N", told["latent"]]
     assert (inputs.name, outputs.name, outputs.shape) == (
         "latents",
         "samples",
@@ -239,7 +239,8 @@ def test_a_file_tells_how_to_feed_it(save: Save) -> None:
         return {"name": name, "width": width, "law": law}
 
     text, points, roll = (
-        formats.told(gan_cli.load(save(what))) for what in ("wgan_gp_text", "points", "swiss_roll")
+        formats.description(gan_cli.load(save(what)))
+        for what in ("wgan_gp_text", "points", "swiss_roll")
     )
     assert (
         text["kind"] == "text"
@@ -256,7 +257,7 @@ def test_a_file_tells_how_to_feed_it(save: Save) -> None:
         and roll["chunk"] == CHUNK
         and roll["step"] == 1
     )
-    named = formats.told(gan_cli.load(save("infogan")))["columns"]
+    named = formats.description(gan_cli.load(save("infogan")))["columns"]
     assert named[0] == part("z", 62, "uniform") and {item["law"] for item in named[1:]} == {
         "one-hot",
         "uniform",
@@ -267,7 +268,7 @@ def test_a_game_that_does_not_say_its_columns_has_none(
     save: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TwoPlayer, "columns", Game.columns)
-    assert formats.told(gan_cli.load(save("gan")))["columns"] == []
+    assert formats.description(gan_cli.load(save("gan")))["columns"] == []
 
 
 def test_a_file_holds_the_generator_and_no_more(command: Command, save: Save) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from gan_cli import registry
-from gan_cli.runs import figures, hooks
+from gan_cli.runs import figures, log_hook
 from gan_cli.runs.finished import find_runs
 
 Command = Callable[..., tuple[int, str]]
@@ -210,7 +210,7 @@ def test_the_dirac_gan_circles_and_r1_lets_it_spiral_in(
     trainer.game.train()
     for _ in range(trainer.steps):
         trainer.play_round()
-        weights = hooks._followed(trainer.game)
+        weights = log_hook.tiny_network_weights(trainer.game)
         path.append((weights["weights/G.shift"].item(), weights["weights/D.weight"].item()))
     radius = np.hypot(*np.array(path).T)
     assert low <= radius[-100:].min() <= radius[-100:].max() <= high

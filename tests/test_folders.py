@@ -363,10 +363,10 @@ def test_images_decoded_at_a_time_share_the_memory(monkeypatch: pytest.MonkeyPat
     """The sum never passes the share; one that alone passes it has the room for itself; all come to
     their turn."""
     monkeypatch.setattr(files, "memory", lambda: 800)
-    room, lock, now, most = decoding._Room(), threading.Lock(), [0], [0]
+    budget, lock, now, most = decoding._MemoryBudget(), threading.Lock(), [0], [0]
 
     def decode(size: int) -> None:
-        with room.taken(size):
+        with budget.reserved(size):
             with lock:
                 now[0] += size
                 most[0] = max(most[0], now[0])

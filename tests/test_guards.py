@@ -56,7 +56,8 @@ REFUSED = [
     ),
     (
         ("model=gan", "network=dcgan", "data=points"),
-        "network=dcgan: its generator is for image, and data=points is points",
+        "network=dcgan: its generator is for data of the kind image, and data=points is of the "
+        "kind points",
     ),
     (
         ("model=infogan", "network=affine", "model.latent=64", "data=digits"),

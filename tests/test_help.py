@@ -13,7 +13,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from gan_cli import docstrings, registry
+from gan_cli import registry, source
 from gan_cli.commands import help, zoo
 from gan_cli.config.options import groups, options
 from gan_cli.config.schema import Hardware, TrainConfig
@@ -35,13 +35,13 @@ def test_the_page_names_every_group_option_and_key() -> None:
 
 @pytest.mark.parametrize(("group", "option"), ALL, ids=lambda value: value)
 def test_every_option_says_what_it_is_in_a_sentence(group: str, option: str) -> None:
-    said = help.told(group, option)
+    said = help.option_line(group, option)
     assert len(said) > 10 and not said.startswith(":")
     if group == "model":
         assert re.match(r"[A-Z].*, (19|20)\d\d", said), said
 
 
-@pytest.mark.parametrize("known", help.REGISTRIES.values(), ids=lambda known: known.group)
+@pytest.mark.parametrize("known", registry.REGISTRIES.values(), ids=lambda known: known.group)
 def test_every_setting_has_a_sentence(known: registry.Registry) -> None:
     for name, component in known.components.items():
         assert component.summary, f"{known.group} {name}"
@@ -59,7 +59,7 @@ def test_the_page_of_an_option_holds_its_values(group: str, option: str) -> None
     for key, value in node.items():
         if key in ("defaults", "name", "hydra") or isinstance(value, dict) or option == "auto":
             continue
-        shown = rf"\b{key}={re.escape(help.shown(value))}" if group in help.REGISTRIES else key
+        shown = rf"\b{key}={re.escape(help.shown(value))}" if group in registry.REGISTRIES else key
         assert re.search(shown, page), key
 
 
@@ -103,9 +103,9 @@ def test_the_arguments_of_a_docstring() -> None:
 
     node = ast.parse(textwrap.dedent(inspect.getsource(f))).body[0]
     assert isinstance(node, ast.FunctionDef)
-    assert docstrings.first_paragraph(node) == "What it is."
+    assert source.summary(node) == "What it is."
     both = "both of them: twice, on two lines."
-    assert docstrings.arguments(node) == {"a": both, "b": both, "c": "the last."}
+    assert source.documented(node) == {"a": both, "b": both, "c": "the last."}
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ import pytest
 import yaml
 from conftest import start
 
-from gan_cli import files, main
+from gan_cli import files
 from gan_cli.commands import compare, train
+from gan_cli.commands.keys import parse
 from gan_cli.errors import UserError
 from gan_cli.runs import rundir
 from gan_cli.sweeps import multirun
@@ -224,7 +225,7 @@ def test_every_use_of_the_former_command_is_translated(typed: str, line: str) ->
     arguments = translate(typed.split())
     assert shlex.join(arguments) == line
     keys = [item for item in arguments if "=" in item]
-    assert isinstance(main.parse(compare.CompareConfig, keys), compare.CompareConfig)
+    assert isinstance(parse(compare.CompareConfig, keys), compare.CompareConfig)
 
 
 def test_a_sweep_that_is_being_played_is_not_played_twice(command: Command, tmp_path: Path) -> None:

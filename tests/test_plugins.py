@@ -549,3 +549,16 @@ def test_the_packages_own_games_and_networks_keep_their_word(model: str) -> None
     contracts.rendered(trainer.game, spec, model)
     trainer.terms_fn = contracts.turns(trainer.terms_fn, model)
     trainer.play_round()
+
+
+def test_components_are_scanned_once_for_each_set_of_plug_ins(tmp_path: Path) -> None:
+    before = registry.losses.components
+    assert registry.losses.components is before and "mine" not in before
+    (tmp_path / "one.py").write_text(
+        "from gan_cli.registry import losses\n\n\n@losses.register('mine')\nclass Mine:\n    pass\n"
+    )
+    registry.add_plugin(str(tmp_path / "one.py"))
+    after = registry.losses.components
+    assert "mine" in after and registry.losses.components is after
+    registry.PLUGINS.clear()
+    assert "mine" not in registry.losses.components

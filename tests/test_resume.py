@@ -25,7 +25,7 @@ from gan_cli.config import check
 from gan_cli.config.identity import fingerprint
 from gan_cli.errors import UserError
 from gan_cli.registry import Registry
-from gan_cli.runs import checkpoint, hooks, rundir
+from gan_cli.runs import checkpoint, rundir, saving_hooks
 from gan_cli.training.trainer import Trainer
 
 Command = Callable[..., tuple[int, str]]
@@ -449,7 +449,7 @@ def test_the_best_is_kept_when_the_process_dies_between_the_two_links(
         "gan_cli.metrics.points.PointScores.__call__",
         lambda self, samples, y=None: {"w1": next(values), "w1_floor": 0.0},
     )
-    honest, calls = hooks.link, []
+    honest, calls = saving_hooks.link, []
 
     def dying(source: Path, target: Path) -> None:
         calls.append(target.name)
@@ -457,7 +457,7 @@ def test_the_best_is_kept_when_the_process_dies_between_the_two_links(
             raise KeyboardInterrupt
         honest(source, target)
 
-    monkeypatch.setattr(hooks, "link", dying)
+    monkeypatch.setattr(saving_hooks, "link", dying)
     typed = (*RUN, "steps=6", "evaluate_every=2", "checkpoint_every=2", "hydra.run.dir=run")
     assert command("gan-train", *typed)[0] == 130
     assert calls == ["best.pt", "last.pt", "best.pt", "last.pt"]

@@ -22,7 +22,8 @@ from typing import Any
 
 SITES = (
     "checkpoint.py",
-    "hooks.py",
+    "saving_hooks.py",
+    "picture_hooks.py",
     "rundir.py",
     "trainer.py",
     "job.py",

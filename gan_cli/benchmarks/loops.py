@@ -1,10 +1,9 @@
-"""Two loops to measure the trainer against, written out in plain PyTorch: the best known way, and
-the usual one.
+"""Two training loops in plain PyTorch to measure the trainer against: `Bare` and `Naive`.
 
 Both play the two-player game without labels, with the networks, the loss, the penalty and the
-optimizer of a configuration. `Bare` does what the trainer does and nothing beside it. `Naive` does
-what tutorials and popular repositories do. The arithmetic of a critic's and of a generator's step
-is the same in all three.
+optimizer of a configuration. `Bare` is the fastest known loop: the trainer's steps and nothing
+else. `Naive` is the loop of tutorials and popular repositories. The arithmetic of a critic's and of
+a generator's step is the same in all three.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -29,11 +28,11 @@ class Loop:
     """A hand-written loop over rounds.
 
     Args:
-        game: whose networks, loss and regularizer are played with; nothing else of it is.
-        config: the configuration it was built from.
+        game: the game whose networks, loss and regularizer the loop uses.
+        config: the configuration of the game.
 
     Raises:
-        UserError: the game is none that these loops play.
+        UserError: these loops cannot play the game.
     """
 
     def __init__(
@@ -43,6 +42,7 @@ class Loop:
             raise UserError(
                 f"model={config['model']['name']}: there is no hand-written loop for this game."
             )
+
         self.G, self.D = game.G.train(), game.D.train()
         self.loss, self.regularizer = game.loss, game.regularizer
         self.critic_turns, self.prior = game.repeat["discriminator"], game.prior
@@ -51,6 +51,7 @@ class Loop:
         self.optimizer_D = self.optimizer(self.D, self.nodes["discriminator"])
         self.optimizer_G = self.optimizer(self.G, self.nodes["generator"])
         self.apart = couples_samples(self.D)
+
         penalised = isinstance(self.regularizer, GradientPenalty)
         self.penalty: Callable[..., Tensor] = (
             self.gradient_penalty if penalised else self.other_penalty
@@ -61,7 +62,7 @@ class Loop:
         raise NotImplementedError
 
     def play(self, rounds: int) -> None:
-        """So many rounds: n_critic critic's steps and one of the generator's each."""
+        """Play a number of rounds, each of n_critic critic's steps and one generator's step."""
         raise NotImplementedError
 
     def gradient_penalty(self, x: Tensor, x_fake: Tensor) -> Tensor:
@@ -80,8 +81,11 @@ class Loop:
 
 
 class Bare(Loop):
-    """The best known way: data on the device, fakes without a graph, one forward for real and fake,
-    second derivatives that drag no zeros along (`input_gradient`), nothing waits."""
+    """The fastest known loop.
+
+    Data lies on the device; fakes have no graph; real and fake samples share a forward pass; second
+    derivatives contain no zeros (`input_gradient`); the host never waits for the device.
+    """
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
@@ -92,7 +96,7 @@ class Bare(Loop):
         return registry.optimizers.build(node, "optimizer", parameters=network.parameters())
 
     def endless(self) -> Iterator[Tensor]:
-        """The rows of batch after batch."""
+        """The rows of one batch after the other."""
         while True:
             order = torch.randperm(len(self.x)).to(self.device)
             yield from order[: len(self.x) // self.batch_size * self.batch_size].split(
@@ -100,6 +104,7 @@ class Bare(Loop):
             )
 
     def batch(self) -> Tensor:
+        """The next batch, in the range of the generator's output."""
         x = self.x.index_select(0, next(self.rows))
         return x.float().div_(127.5).sub_(1) if x.dtype == torch.uint8 else x
 
@@ -112,6 +117,7 @@ class Bare(Loop):
             self.generator_step()
 
     def critic_step(self) -> None:
+        """One step of the critic."""
         x = self.batch()
         with torch.no_grad():
             x_fake = self.G(self.noise())
@@ -119,6 +125,7 @@ class Bare(Loop):
             real, fake = self.D(x), self.D(x_fake)
         else:
             real, fake = self.D(torch.cat([x, x_fake])).split(self.batch_size)
+
         loss = self.loss.discriminator(real, fake) + self.penalty(x, x_fake)
         self.optimizer_D.zero_grad()
         loss.backward()
@@ -126,6 +133,7 @@ class Bare(Loop):
         self.regularizer.project(self.D)
 
     def generator_step(self) -> None:
+        """One step of the generator."""
         real = self.D(self.batch()) if self.loss.uses_real else None
         loss = self.loss.generator(self.D(self.G(self.noise())), real)
         self.optimizer_G.zero_grad()
@@ -140,12 +148,12 @@ class Bare(Loop):
 
 
 class Naive(Loop):
-    """The usual way: a `DataLoader` that transforms sample by sample, the critic's fakes with their
-    graph, which is then gone through backward, real and fake scored apart, the optimizer's plain
-    loop, and `.item()` in every step.
+    """The usual loop, after the wgan_gp scripts that most people start from.
 
-    After the wgan_gp scripts that most people start from; they feed every batch to the critic and
-    play the generator in every n_critic-th.
+    A `DataLoader` transforms sample by sample; the critic's backward pass goes through the fakes'
+    graph; real and fake samples have forward passes of their own; the optimizer loops over weights;
+    every step ends with `.item()`. Those scripts feed every batch to the critic, and play the
+    generator in every n_critic-th.
     """
 
     def __init__(self, *parts: Any) -> None:
@@ -174,7 +182,7 @@ class Naive(Loop):
         return DataLoader(samples, self.batch_size, shuffle=True, drop_last=True)
 
     def endless(self) -> Iterator[Tensor]:
-        """Epoch after epoch of the loader; nobody looks at the labels."""
+        """The samples of one epoch after the other, without their labels."""
         return (x for x, _ in chain.from_iterable(iter(lambda: iter(self.loader), None)))
 
     def play(self, rounds: int) -> None:
@@ -193,6 +201,7 @@ class Naive(Loop):
             self.step(self.optimizer_G, self.loss.generator(fake, real))
 
     def step(self, optimizer: Optimizer, loss: Tensor) -> None:
+        """One step of a player, whose loss is copied to the host."""
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -215,8 +224,7 @@ class Naive(Loop):
 
 
 class _Samples:
-    """Samples and labels that are made ready when they are asked for, as torchvision's data sets do
-    it."""
+    """A data set that transforms a sample when it is read, as torchvision's do."""
 
     def __init__(self, x: Tensor, change: Callable[[Any], Tensor] | None) -> None:
         self.x, self.change = x, change

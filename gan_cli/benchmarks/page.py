@@ -1,11 +1,10 @@
-"""docs/performance.md, its tables: `python -m gan_cli.benchmarks.page PAGE` runs gan-bench over a
-fixed list."""
+"""The tables of docs/performance.md: `python -m gan_cli.benchmarks.page PAGE` measures a list."""
 
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ RESNET = "model=wgan_gp data=mnist data.image_size=32 network=resnet"
 WIDE = f"{RESNET} network.width=128 batch_size=16"
 SPEED = "bench.memory=false bench.start=false"
 QUICK = f"{SPEED} bench.heats=5"
-HELD = "bench.start=false bench.heats=5"  # speed, and memory
+MEMORY = "bench.start=false bench.heats=5"  # speed, and memory
 LISTED = (
     ("MLP, 28x28", MLP),
     ("MLP, bf16", f"{MLP} hardware.precision=bf16 {QUICK}"),
@@ -26,16 +25,16 @@ LISTED = (
     ),
     ("DCGAN, 32x32", f"{DCGAN} bench.processes=[1,2]"),
     ("DCGAN, bf16", f"{DCGAN} hardware.precision=bf16 {QUICK}"),
-    ("ResNet, 32x32, 32 channels", f"{RESNET} {HELD}"),
-    ("ResNet, 128 channels, batch 16", f"{WIDE} {HELD}"),
+    ("ResNet, 32x32, 32 channels", f"{RESNET} {MEMORY}"),
+    ("ResNet, 128 channels, batch 16", f"{WIDE} {MEMORY}"),
     ("the same, bf16", f"{WIDE} hardware.precision=bf16 {QUICK}"),
     ("points, one thread", f"model=wgan_gp data=points hardware.threads=1 {QUICK}"),
 )
-"""What is measured: a name, and what follows `gan-bench`."""
+"""The measurements: a name, and the arguments of `gan-bench`."""
 
 
 def main(page: Path) -> None:
-    """Measure the list, and put its tables between the two marks of the page."""
+    """Measure the list, and write its tables between the two marks of the page."""
     results = {}
     for name, arguments in LISTED:
         print(f"gan-bench {arguments}", flush=True)
@@ -45,6 +44,7 @@ def main(page: Path) -> None:
             command = [sys.executable, "-c", code, *arguments.split(), f"bench.output={output}"]
             subprocess.run(command, check=True)
             results[name] = json.loads(output.read_text(encoding="utf-8"))
+
         before, rest = page.read_text(encoding="utf-8").split(START)
         page.write_text(
             f"{before}{START}\n\n{tables(results)}\n{END}{rest.split(END)[1]}", encoding="utf-8"
@@ -55,11 +55,17 @@ def tables(results: Mapping[str, Mapping[str, Any]]) -> str:
     """The tables of the page: speed, parts of a turn, memory, scaling, and the commands."""
     first = next(iter(results.values()))
     where = first.get("gpu") or f"{first['cpu']}, {first['threads']} threads"
-    lines = [
-        f"{where}, torch {first['torch']}. Medians of interleaved pairs, in brackets the "
-        "least and the most.",
-        "",
-    ]
+    head = (
+        f"{where}, torch {first['torch']}. Medians of interleaved pairs, in brackets the least and "
+        "the most."
+    )
+    commands = [f"gan-bench {arguments}" for _, arguments in LISTED]
+    lines = [head, "", *_speeds(results), "", *_parts(results), "", *_others(results), ""]
+    return "\n".join([*lines, "```", *commands, "```"])
+
+
+def _speeds(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The table of speeds, and of ratios to the other loops."""
     titles = (
         "rounds/s",
         "over bare",
@@ -68,46 +74,44 @@ def tables(results: Mapping[str, Mapping[str, Any]]) -> str:
         "with hooks",
         "of the matrix rate",
     )
-    lines += [f"| | {' | '.join(titles)} |", "|---" * (1 + len(titles)) + "|"]
-    for name, told in results.items():
-        ratios = {**told["overhead"], **told["gain"], **told["hooks"]}
-        cells = [_spread(ratios.get(kind)) for kind in ("bare", "naive")]
-        cells += [_spread(ratios.get("fp32") or ratios.get("eager")), _spread(ratios.get("hooks"))]
-        share = told["floor"]["arithmetic_ms"] / told["round_ms"]["gan-train"]
-        lines.append(
-            f"| {name} | {told['rounds_per_second']:.3g} | {' | '.join(cells)} | {share:.0%} |"
-        )
-    parts = list(first["turn_ms"]["discriminator"])
-    lines += ["", f"| ms a turn | player | {' | '.join(parts)} |", "|---" * (2 + len(parts)) + "|"]
-    for name, told in results.items():
-        for player, spent in told["turn_ms"].items():
-            lines.append(
-                f"| {name} | {player} | {' | '.join(f'{spent[part]:.2f}' for part in parts)} |"
-            )
-    lines += ["", *_others(results), "", "```"]
-    return "\n".join([*lines, *(f"gan-bench {arguments}" for _, arguments in LISTED), "```"])
+    yield f"| | {' | '.join(titles)} |"
+    yield "|---" * (1 + len(titles)) + "|"
+    for name, result in results.items():
+        ratios = {**result["overhead"], **result["gain"], **result["hooks"]}
+        precision = ratios.get("fp32") or ratios.get("eager")
+        shown = (ratios.get("bare"), ratios.get("naive"), precision, ratios.get("hooks"))
+        cells = [f"{result['rounds_per_second']:.3g}", *map(_spread, shown)]
+        share = result["floor"]["arithmetic_ms"] / result["round_ms"]["gan-train"]
+        yield f"| {name} | {' | '.join(cells)} | {share:.0%} |"
 
 
-def _others(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    lines = []
-    for name, told in results.items():
-        if held := told.get("memory_mib"):
-            ratio = f", {held['ratio']:.3f} times as much" if "ratio" in held else ""
-            lines.append(
-                f"- {name}: a run holds {held['run']:.0f} MiB, the bare loop "
-                f"{held.get('bare', 0):.0f}{ratio}."
+def _parts(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The table of the parts of a turn."""
+    parts = list(next(iter(results.values()))["turn_ms"]["discriminator"])
+    yield f"| ms a turn | player | {' | '.join(parts)} |"
+    yield "|---" * (2 + len(parts)) + "|"
+    for name, result in results.items():
+        for player, spent in result["turn_ms"].items():
+            yield f"| {name} | {player} | {' | '.join(f'{spent[part]:.2f}' for part in parts)} |"
+
+
+def _others(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A list of memory, start and scaling, where they were measured."""
+    for name, result in results.items():
+        if memory := result.get("memory_mib"):
+            ratio = f", {memory['ratio']:.3f} times as much" if "ratio" in memory else ""
+            yield (
+                f"- {name}: a run holds {memory['run']:.0f} MiB, the bare loop "
+                f"{memory.get('bare', 0):.0f}{ratio}."
             )
-        if "start_seconds" in told:
-            lines.append(
-                f"- {name}: {told['start_seconds']:.1f} s from the command to the end of a run of "
-                "one round."
+        if "start_seconds" in result:
+            yield (
+                f"- {name}: {result['start_seconds']:.1f} s from the command to the end of a run "
+                "of one round."
             )
-        for kind, found in told.get("scaling", {}).items():
-            shown = ", ".join(f"{ms:.0f} ms in {n}" for n, ms in found.items())
-            lines.append(
-                f"- {name}: {kind} scaling over processes of one thread: a round takes {shown}."
-            )
-    return lines
+        for kind, times_ms in result.get("scaling", {}).items():
+            shown = ", ".join(f"{ms:.0f} ms in {count}" for count, ms in times_ms.items())
+            yield (f"- {name}: {kind} scaling over processes of one thread: a round takes {shown}.")
 
 
 def _spread(ratio: Mapping[str, float] | None) -> str:

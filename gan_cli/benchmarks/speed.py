@@ -1,5 +1,4 @@
-"""Speed of a configuration: against hand-written loops, by parts of a turn, against the machine's
-limits."""
+"""Speed of a configuration: beside other loops, by parts of a turn, beside the machine's limits."""
 
 import math
 import multiprocessing

@@ -1,5 +1,7 @@
-"""`gan-bench`: how fast a configuration plays, as JSON and a small table. Measures; trains nothing
-that is kept."""
+"""`gan-bench`: the speed of a configuration, as JSON and a small table.
+
+No run is saved.
+"""
 
 import json
 import platform
@@ -8,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class BenchConfig:
-    """The keys of `gan-bench` itself, each typed as `bench.KEY=VALUE`; all others are those of
-    `gan-train`."""
+    """The keys of `gan-bench` itself, typed as `bench.KEY=VALUE`; the others are `gan-train`'s."""
 
     heats: int = field(
         default=7, metadata={"least": 1, "help": "times that every contestant plays"}
@@ -71,6 +72,7 @@ def run(bench: BenchConfig, arguments: list[str]) -> None:
         )
     if bad := [count for count in bench.processes if not count.isdecimal() or not int(count)]:
         raise UserError(f"bench.processes: {bad[0]} is no number of processes.")
+
     config = train.composed(arguments)
     result = {"command": " ".join(arguments), **machine(), **measured(config, bench)}
     if bench.memory:
@@ -78,9 +80,9 @@ def run(bench: BenchConfig, arguments: list[str]) -> None:
     if bench.start:
         result["start_seconds"] = _start(arguments)
     if bench.processes:
-        result["scaling"] = _scaling(
-            config, [int(count) for count in bench.processes], result["round_ms"]
-        )
+        counts = [int(count) for count in bench.processes]
+        result["scaling"] = _scaling(config, counts, result["round_ms"])
+
     print(table(result), file=sys.stderr)
     if bench.output:
         write_json(Path(bench.output), result)
@@ -89,7 +91,7 @@ def run(bench: BenchConfig, arguments: list[str]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What computes: named, so that figures can be told apart."""
+    """The names of the hardware and of torch's version, to which the figures belong."""
     import torch
 
     from gan_cli.devices.process import cores
@@ -97,16 +99,17 @@ def machine() -> dict[str, Any]:
     known = Path("/proc/cpuinfo")
     text = known.read_text(encoding="utf-8") if known.is_file() else ""
     named = re.search(r"model name\s*:\s*(.+)", text)
-    told = {
+
+    result = {
         "cpu": named[1] if named else platform.processor(),
         "cores": cores(),
         "torch": torch.__version__,
     }
-    return told | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
+    return result | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
 
 
 def measured(config: Mapping[str, Any], bench: BenchConfig) -> dict[str, Any]:
-    """The race against the other loops, the split of a turn and the floor, in this process."""
+    """The race against other loops, the parts of a turn and the lower bounds, in this process."""
     import torch
 
     from gan_cli.benchmarks import speed
@@ -118,22 +121,22 @@ def measured(config: Mapping[str, Any], bench: BenchConfig) -> dict[str, Any]:
     device = choose_device(config["hardware"])
     dataset = build.build_dataset(config, device)
     trainer = build.build_trainer(config, dataset, device)
+
     with ExitStack() as stack:
-        ours = trainer.hardware["precision"]
-        players: dict[str, Play] = {"gan-train": _set(lambda rounds: _play(trainer, rounds), ours)}
+        precision = trainer.hardware["precision"]
+        players = {"gan-train": _set(lambda rounds: _play(trainer, rounds), precision)}
         left_out = {}
         for name in _worthwhile(bench.against, trainer.hardware):
             try:
-                played = _contestant(name, config, dataset, device, stack)
-                players[name] = _set(
-                    played, "fp32" if name in ("naive", "fp32") else ours, name != "naive"
-                )
+                play = _contestant(name, config, dataset, device, stack)
             except UserError as error:
                 left_out[name] = str(error)
+                continue
+            own = "fp32" if name in ("naive", "fp32") else precision
+            players[name] = _set(play, own, memory_kept=name != "naive")
         race = speed.Race(players, device, bench.seconds).run(bench.heats)
-    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(
-        trainer.hardware["precision"], torch.float32
-    )
+
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
     return {
         "device": str(device),
         "threads": torch.get_num_threads(),
@@ -150,22 +153,24 @@ def _play(trainer: "Trainer", rounds: int) -> None:
         trainer.play_round()
 
 
-def _set(play: "Play", precision: str, kept: bool = True) -> "Play":
-    """A contestant that sets how a GPU multiplies and whether memory is kept before it plays: the
-    one before it may have set it otherwise."""
+def _set(play: "Play", precision: str, memory_kept: bool = True) -> "Play":
+    """A contestant that first sets the precision of products and the caching of memory.
+
+    The contestant before it may have changed both.
+    """
     from gan_cli.devices.precision import set_tf32
     from gan_cli.devices.process import keep_memory
 
     def own(rounds: int) -> None:
         set_tf32(precision)
-        keep_memory(kept)
+        keep_memory(memory_kept)
         play(rounds)
 
     return own
 
 
 def _worthwhile(names: list[str], hardware: Mapping[str, Any]) -> list[str]:
-    """Without contestants that would be the configuration itself."""
+    """The contestants that differ from the configuration itself."""
     same = {
         "fp32": hardware["precision"] == "fp32",
         "eager": not (hardware["compile"] or hardware["cuda_graph"]),
@@ -180,6 +185,7 @@ def _contestant(
     device: "torch.device",
     stack: ExitStack,
 ) -> "Play":
+    """The contestant of a name; `stack` closes what it opens. Raises UserError if there is none."""
     from gan_cli.training import build
 
     if name in ("bare", "naive"):
@@ -189,30 +195,25 @@ def _contestant(
         hardware = {**hardware, "precision": "fp32"}
     if name == "eager":
         hardware = {**hardware, "compile": False, "cuda_graph": False}
+
     other = build.build_trainer({**config, "hardware": hardware}, dataset, device)
-    return (
-        stack.enter_context(_hooked(other, config, dataset))
-        if name == "hooks"
-        else lambda n: _play(other, n)
-    )
+    if name == "hooks":
+        return stack.enter_context(_hooked(other, config, dataset))
+    return lambda rounds: _play(other, rounds)
 
 
 def _loop(
     name: str, config: Mapping[str, Any], dataset: "Dataset", device: "torch.device"
 ) -> "Loop":
-    """A hand-written loop over networks of its own; the usual one computes in float32."""
+    """A hand-written loop over networks of its own; the naive one computes in float32."""
     from gan_cli.benchmarks import loops
     from gan_cli.training import build
 
-    plain = {
-        "compile": False,
-        "cuda_graph": False,
-        **({"precision": "fp32"} if name == "naive" else {}),
-    }
-    hardware = {**config["hardware"], **plain}
-    game = build.build_trainer(
-        {**config, "hardware": hardware}, dataset, device
-    ).game.requires_grad_(True)
+    hardware = {**config["hardware"], "compile": False, "cuda_graph": False}
+    if name == "naive":
+        hardware["precision"] = "fp32"
+    trainer = build.build_trainer({**config, "hardware": hardware}, dataset, device)
+    game = trainer.game.requires_grad_(True)
     return {"bare": loops.Bare, "naive": loops.Naive}[name](game, config, dataset, device)
 
 
@@ -220,9 +221,8 @@ HOOKED = {"log_every": 100, "sample_every": 0, "evaluate_every": 0, "checkpoint_
 
 
 @contextmanager
-def _hooked(trainer: "Trainer", config: Mapping[str, Any], dataset: "Dataset") -> Any:
-    """The trainer with all that happens beside the rounds of a run, which logs every 100 rounds and
-    does no more."""
+def _hooked(trainer: "Trainer", config: Mapping[str, Any], dataset: "Dataset") -> Iterator["Play"]:
+    """The trainer with the hooks of a run that logs every 100 rounds and does no more."""
     from gan_cli.runs.standard_hooks import hooks_of
 
     with tempfile.TemporaryDirectory() as folder:
@@ -239,48 +239,47 @@ def _hooked(trainer: "Trainer", config: Mapping[str, Any], dataset: "Dataset") -
                 trainer.after_round(began, hooks)
 
         yield play
+
         for hook in reversed(hooks):
             hook.close()
 
 
 def _rates(race: "Race", trainer: "Trainer", batch_size: int) -> dict[str, Any]:
-    """Rounds and images a second, and the ratios to the other contestants in the same heat."""
+    """Rounds and images per second, and the ratios to the other contestants of the same heat."""
     seconds = race.seconds_a_round("gan-train")
     turns = len(trainer.game.turns(trainer.step))
     others = [name for name in race.times if name != "gan-train"]
+    loops = [name for name in others if name not in ("bare", "hooks")]
     return {
         "rounds_per_second": 1 / seconds,
         "images_per_second": batch_size * turns / seconds,
         "round_ms": {name: 1000 * race.seconds_a_round(name) for name in race.times},
         "overhead": {name: race.ratio("gan-train", name) for name in others if name == "bare"},
-        "gain": {
-            name: race.ratio(name, "gan-train") for name in others if name not in ("bare", "hooks")
-        },
+        "gain": {name: race.ratio(name, "gan-train") for name in loops},
         "hooks": {name: race.ratio(name, "gan-train") for name in others if name == "hooks"},
     }
 
 
-# --- in processes of their own --------------------------------------------------------------------
+# --- new processes --------------------------------------------------------------------------------
 
 
 def _memory(config: Mapping[str, Any]) -> dict[str, float]:
-    """What a run, and a process that only holds the bare loop, need at most."""
+    """Peak memory in MiB of a run, and of a process with the bare loop alone."""
     from gan_cli.benchmarks import speed
 
-    held = {"run": speed.peak_memory(_whole_run, config)}
+    peaks = {"run": speed.peak_memory(_whole_run, config)}
     try:
-        held["bare"] = speed.peak_memory(_bare_run, config)
+        peaks["bare"] = speed.peak_memory(_bare_run, config)
     except UserError:
-        return held
-    return held | {"ratio": held["run"] / held["bare"]}
+        return peaks
+    return peaks | {"ratio": peaks["run"] / peaks["bare"]}
 
 
-ROUNDS_HELD = 12  # rounds in which memory is watched
+MEMORY_ROUNDS = 12  # rounds of a measurement of memory
 
 
 def _whole_run(config: dict[str, Any]) -> None:
-    """A short run with its records, pictures and checkpoints; without scores, which the bare loop
-    has none of."""
+    """A short run with records, pictures and checkpoints; without scores, as the bare loop."""
     from gan_cli.runs import job
 
     often = {
@@ -291,7 +290,7 @@ def _whole_run(config: dict[str, Any]) -> None:
         "figures": [],
     }
     with tempfile.TemporaryDirectory() as folder:
-        job.run({**config, **often, "steps": ROUNDS_HELD, "minutes": None}, Path(folder), [], {})
+        job.run({**config, **often, "steps": MEMORY_ROUNDS, "minutes": None}, Path(folder), [], {})
 
 
 def _bare_run(config: dict[str, Any]) -> None:
@@ -300,11 +299,11 @@ def _bare_run(config: dict[str, Any]) -> None:
 
     device = choose_device(config["hardware"])
     dataset = build_dataset(config, device)
-    _loop("bare", config, dataset, device).play(ROUNDS_HELD)
+    _loop("bare", config, dataset, device).play(MEMORY_ROUNDS)
 
 
 def _start(arguments: list[str]) -> float:
-    """From the command to the end of a run of one round, as a user types it; the best of three."""
+    """Seconds from the command to the end of a run of one round, the best of three."""
     code = "from gan_cli.main import train; train()"
     quiet = [
         "steps=1",
@@ -314,36 +313,40 @@ def _start(arguments: list[str]) -> float:
         "evaluate_every=0",
         "checkpoint_every=0",
     ]
-    took = []
+    seconds = []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-c", code, *arguments, *quiet, f"hydra.run.dir={folder}"]
             began = time.perf_counter()
             subprocess.run(command, check=True, capture_output=True)
-            took.append(time.perf_counter() - began)
-    return min(took)
+            seconds.append(time.perf_counter() - began)
+    return min(seconds)
 
 
 def _scaling(
     config: Mapping[str, Any], counts: list[int], round_ms: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Milliseconds a round in so many processes of one thread: with the same batch, and with as
-    many times of it."""
+    """Milliseconds per round by the number of processes of one thread.
+
+    Strong scaling has the same batch for all, weak scaling the same batch for each process.
+    """
     rounds = max(5, round(2000 / round_ms["gan-train"]))
-    found: dict[str, Any] = {"strong": {}, "weak": {}}
+    times_ms: dict[str, Any] = {"strong": {}, "weak": {}}
     for count in counts:
         hardware = {**config["hardware"], "devices": count, "shards": count, "threads": 1}
         for kind, times in (("strong", 1), ("weak", count)):
             changed = {**config, "hardware": hardware, "batch_size": times * config["batch_size"]}
-            found[kind][str(count)] = 1000 * _in_processes(changed, rounds)
-    return found
+            times_ms[kind][str(count)] = 1000 * _in_processes(changed, rounds)
+    return times_ms
 
 
 def _in_processes(config: Mapping[str, Any], rounds: int) -> float:
+    """Seconds per round in as many new processes as the hardware's devices."""
     if config["hardware"]["devices"] == 1:
         from gan_cli.benchmarks import speed
 
         return speed.alone(_seconds_a_round, config, rounds)
+
     from gan_cli.devices import launch
 
     logs = {"version": 1, "disable_existing_loggers": False}
@@ -351,7 +354,7 @@ def _in_processes(config: Mapping[str, Any], rounds: int) -> float:
 
 
 def _seconds_a_round(config: Mapping[str, Any], rounds: int) -> float:
-    """In one of the processes: so many rounds with all the others, the best of three times."""
+    """Seconds per round in one of the processes, together with the others; the best of three."""
     import torch
 
     from gan_cli.benchmarks import speed
@@ -381,46 +384,61 @@ def _seconds_a_round(config: Mapping[str, Any], rounds: int) -> float:
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """The figures for eyes."""
-    where = (
-        result.get("gpu")
-        if result["device"].startswith("cuda")
-        else f"{result['cpu']}, {result['threads']} threads"
+    """The figures as a table for people."""
+    on_gpu = result["device"].startswith("cuda")
+    where = result.get("gpu") if on_gpu else f"{result['cpu']}, {result['threads']} threads"
+    speed = (
+        f"{result['rounds_per_second']:.4g} rounds/s, {result['images_per_second']:.4g} images/s"
     )
     lines = [
         f"{result['command']} ({where}, {result['hardware']['precision']})",
-        f"  {result['rounds_per_second']:.4g} rounds/s, {result['images_per_second']:.4g} images/s",
+        f"  {speed}",
+        *_ratios(result),
+        *_turns(result),
+        f"  {_floor(result)}",
+        *_new_processes(result),
     ]
+    return "\n".join(lines)
+
+
+def _ratios(result: Mapping[str, Any]) -> Iterator[str]:
+    """Lines on the other contestants, and on those that could not play."""
     for title, kind in (("time over", "overhead"), ("gain over", "gain"), ("time with", "hooks")):
         for name, ratio in result[kind].items():
-            lines.append(f"  {title} {name:<8}{_spread(ratio)}")
-    lines += [f"  no {name}: {reason}" for name, reason in result["left_out"].items()]
+            yield f"  {title} {name:<8}{_spread(ratio)}"
+    for name, reason in result["left_out"].items():
+        yield f"  no {name}: {reason}"
+
+
+def _turns(result: Mapping[str, Any]) -> Iterator[str]:
+    """Lines on the parts of each player's turn."""
     parts = list(next(iter(result["turn_ms"].values())))
-    lines.append("  ms a turn         " + "".join(f"{part:>11}" for part in parts))
+    yield "  ms a turn         " + "".join(f"{part:>11}" for part in parts)
     for player, spent in result["turn_ms"].items():
-        lines.append(f"  {player:<18}" + "".join(f"{spent[part]:>11.3f}" for part in parts))
+        yield f"  {player:<18}" + "".join(f"{spent[part]:>11.3f}" for part in parts)
+
+
+def _floor(result: Mapping[str, Any]) -> str:
+    """A line on the lower bounds of a round."""
     floor, round_ms = result["floor"], result["round_ms"]["gan-train"]
-    lines.append(
-        f"  a round takes {round_ms:.4g} ms; its {floor['gigaflop']:.3g} GFLOP need "
+    return (
+        f"a round takes {round_ms:.4g} ms; its {floor['gigaflop']:.3g} GFLOP need "
         f"{floor['arithmetic_ms']:.3g} ms at the matrix rate "
         f"({100 * floor['arithmetic_ms'] / round_ms:.0f} %), its {floor['gigabytes']:.3g} GB "
         f"{floor['traffic_ms']:.3g} ms at the bandwidth of a copy"
     )
+
+
+def _new_processes(result: Mapping[str, Any]) -> Iterator[str]:
+    """Lines on memory, start and scaling, where they were measured."""
     if memory := result.get("memory_mib"):
-        lines.append(
-            "  MiB at most: " + ", ".join(f"{name} {value:.4g}" for name, value in memory.items())
-        )
+        yield "  MiB at most: " + ", ".join(f"{name} {mib:.4g}" for name, mib in memory.items())
     if "start_seconds" in result:
-        lines.append(
-            f"  a run of one round takes {result['start_seconds']:.2f} s from the command to the "
-            "end"
-        )
-    for kind, found in result.get("scaling", {}).items():
-        lines.append(
-            f"  {kind} scaling, ms a round: "
-            + ", ".join(f"{n} processes {ms:.4g}" for n, ms in found.items())
-        )
-    return "\n".join(lines)
+        seconds = f"{result['start_seconds']:.2f} s"
+        yield f"  a run of one round takes {seconds} from the command to the end"
+    for kind, times_ms in result.get("scaling", {}).items():
+        shown = ", ".join(f"{count} processes {ms:.4g}" for count, ms in times_ms.items())
+        yield f"  {kind} scaling, ms a round: {shown}"
 
 
 def _spread(ratio: Mapping[str, float]) -> str:

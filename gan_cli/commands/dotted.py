@@ -1,4 +1,4 @@
-"""Arguments with a dot, `data.KEY=VALUE` and `METRIC.KEY=VALUE`, of gan-sample and gan-evaluate."""
+"""Dotted arguments of gan-sample and gan-evaluate: `data.KEY=VALUE` and `METRIC.KEY=VALUE`."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,11 @@ from gan_cli.errors import UserError
 
 
 def settings_of(dotted: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The options that were typed, by what they are of: the data, or a metric."""
+    """Typed options by their owner: the data, or a metric.
+
+    Raises:
+        UserError: an argument of another form.
+    """
     settings: dict[str, dict[str, Any]] = {}
     for typed in dotted:
         match = re.fullmatch(r"(\w+)\.(\w+)=(.*)", typed, re.DOTALL)
@@ -25,8 +29,7 @@ def settings_of(dotted: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def _value(text: str) -> Any:
-    """A number, a truth value, null, a list or a text: what YAML reads; what it cannot read is a
-    text."""
+    """A value as YAML reads it: a number, a truth value, null, a list; else the text itself."""
     try:
         value: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))
         return value["value"]

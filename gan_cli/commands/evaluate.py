@@ -1,5 +1,4 @@
-"""`gan-evaluate`: the scores of a checkpoint, or of a folder of images, and how each of them came
-about."""
+"""`gan-evaluate`: scores of a checkpoint or of a folder of images, each with its provenance."""
 
 import json
 import sys
@@ -56,23 +55,27 @@ class EvaluateConfig:
 
 
 def run(config: EvaluateConfig, dotted: list[str]) -> None:
-    """Score what the configuration names: a table on a terminal, JSON elsewhere.
+    """Print scores of the checkpoint or folder: a table on a terminal, JSON elsewhere.
 
     Args:
-        dotted: `data.KEY=VALUE` and `METRIC.KEY=VALUE`.
+        dotted: typed `data.KEY=VALUE` and `METRIC.KEY=VALUE`.
     """
-    _refuse_what_does_not_go_together(config)
-    settings = settings_of(dotted)
-    changes = settings.pop("data", {})
-    _show((_of_folders if config.samples else _of_checkpoint)(config, changes, settings))
+    _refuse_contradictions(config)
+    metric_options = settings_of(dotted)
+    data_options = metric_options.pop("data", {})
+
+    evaluate = _evaluate_folders if config.samples else _evaluate_checkpoint
+    _print(evaluate(config, data_options, metric_options))
 
 
-def _refuse_what_does_not_go_together(config: EvaluateConfig) -> None:
+def _refuse_contradictions(config: EvaluateConfig) -> None:
+    """Raise UserError for keys that are missing or do not go together."""
     if not config.checkpoint and not config.samples and not config.real:
         raise UserError(
             "checkpoint: missing; add checkpoint=FILE, or compare folders by "
             "samples=FOLDER real=FOLDER."
         )
+
     for key, other in (("samples", "real"), ("real", "samples")):
         if getattr(config, key) and not getattr(config, other):
             raise UserError(
@@ -84,6 +87,7 @@ def _refuse_what_does_not_go_together(config: EvaluateConfig) -> None:
                 f"{key}={getattr(config, key)}: not beside samples= and real=; leave it out, or "
                 "those two."
             )
+
     if config.samples and config.weights is not Weights.auto:
         raise UserError(
             f"weights={config.weights.value}: folders have no average of weights; leave it out."
@@ -93,55 +97,69 @@ def _refuse_what_does_not_go_together(config: EvaluateConfig) -> None:
 # --- a checkpoint ---------------------------------------------------------------------------------
 
 
-def _of_checkpoint(
-    config: EvaluateConfig, changes: dict[str, Any], settings: dict[str, Any]
+def _evaluate_checkpoint(
+    config: EvaluateConfig, data_options: dict[str, Any], metric_options: dict[str, Any]
 ) -> dict[str, Any]:
+    """Scores of a checkpoint's game: those of metrics, and its own."""
     from gan_cli.data.decoded import heldout_of
-    from gan_cli.metrics.provenance import Provenance
     from gan_cli.runs.restore import data_node, load_game, own_or_other_data
     from gan_cli.training import rendering
 
     path = checkpoint_file(config.checkpoint)
     game, spec, state = load_game(path, config.weights.value, config.plugins, renders=False)
-    dataset = own_or_other_data(state["config"], spec, config.data, changes)
+    dataset = own_or_other_data(state["config"], spec, config.data, data_options)
     heldout = heldout_of(dataset)
-    with _of_fields(heldout):
+    with _missing_fields_explained(heldout):
         own = rendering.own_scores(game, heldout)
-    metrics = _metrics(
-        config, settings, dataset, dataset.available_metrics if game.renders else [], own
-    )
+
+    known = dataset.available_metrics if game.renders else []
+    metrics = _metrics(config, metric_options, dataset, known, own)
     if not metrics and not own:
         raise UserError(
             f"checkpoint={config.checkpoint}: its model makes no samples and has no scores of its "
             "own."
         )
-    n = max((metric.samples for metric in metrics.values()), default=0)
-    found = _scores(
-        metrics,
-        rendering.rendered_parts(game, rendering.fixed_latents(game, n), dataset.spec) if n else (),
-    )
-    node = yaml.safe_load(state["config"])
+
+    parts: Iterable[Any] = ()
+    if n := max((metric.samples for metric in metrics.values()), default=0):
+        latents = rendering.fixed_latents(game, n)
+        parts = rendering.rendered_parts(game, latents, dataset.spec)
+    result = _scores(metrics, parts)
+
+    saved_config = yaml.safe_load(state["config"])
     if own:
-        counted = int(own.get("scored_heldout", len(dataset.heldout["x"])))
-        facts = asdict(
-            Provenance(counted, "held-out samples, as the model itself sees them", dataset.resizing)
-        )
-        found["scores"] |= own
-        found["provenance"][f"model.{node['model']['name']}"] = {"scores": list(own), **facts}
-    weights = "ema" if state.get("ema") and config.weights is not Weights.raw else "raw"
-    data = data_node(node["data"], config.data, changes)
+        _add_own_scores(result, own, saved_config["model"]["name"], dataset)
+    uses_average = state.get("ema") and config.weights is not Weights.raw
     return {
         "checkpoint": str(path),
         "step": state["step"],
-        "weights": weights,
-        "data": data,
-        **found,
+        "weights": "ema" if uses_average else "raw",
+        "data": data_node(saved_config["data"], config.data, data_options),
+        **result,
     }
 
 
+def _add_own_scores(
+    result: dict[str, Any], own: Mapping[str, float], model: str, dataset: Any
+) -> None:
+    """Add the scores that a game computes itself, with their provenance."""
+    from gan_cli.metrics.provenance import Provenance
+
+    count = int(own.get("scored_heldout", len(dataset.heldout["x"])))
+    provenance = Provenance(
+        count, "held-out samples, as the model itself sees them", dataset.resizing
+    )
+    result["scores"] |= own
+    result["provenance"][f"model.{model}"] = {"scores": list(own), **asdict(provenance)}
+
+
 @contextmanager
-def _of_fields(known: Collection[str]) -> Iterator[None]:
-    """The scores of a model need what it was trained with, which other data may lack."""
+def _missing_fields_explained(known: Collection[str]) -> Iterator[None]:
+    """Explain a missing field: the model's own scores may need one that other data lack.
+
+    Args:
+        known: fields of the data; a KeyError of one of these has another cause.
+    """
     try:
         yield
     except KeyError as error:
@@ -156,9 +174,10 @@ def _of_fields(known: Collection[str]) -> Iterator[None]:
 # --- two folders ----------------------------------------------------------------------------------
 
 
-def _of_folders(
-    config: EvaluateConfig, changes: dict[str, Any], settings: dict[str, Any]
+def _evaluate_folders(
+    config: EvaluateConfig, data_options: dict[str, Any], metric_options: dict[str, Any]
 ) -> dict[str, Any]:
+    """Scores of a folder of images, compared with a folder of real ones."""
     import torch
 
     from gan_cli.data import folder
@@ -166,34 +185,34 @@ def _of_folders(
 
     for plugin in config.plugins:
         registry.add_plugin(plugin)
-    if "folder" in changes:
+    if "folder" in data_options:
         raise UserError(
-            f"data.folder={changes['folder']}: the real images are in real={config.real}; leave "
-            "it out."
+            f"data.folder={data_options['folder']}: the real images are in real={config.real}; "
+            "leave it out."
         )
-    with _named("samples"):
-        size = (
-            {}
-            if "image_size" in changes
-            else {"image_size": folder.usual_size(Path(str(config.samples)))}
-        )
-        node = {"name": "image_folder", **size, **changes}
-        whole = {**node, "folder": config.samples, "classes": False, "heldout": 0.5}
-        scored = registry.datasets.build(whole, "data")
-    with _named("real"):
-        node |= {"folder": config.real}
+
+    with _errors_about("samples"):
+        size = {}
+        if "image_size" not in data_options:
+            size = {"image_size": folder.usual_size(Path(str(config.samples)))}
+        node = {"name": "image_folder", **size, **data_options}
+        samples_node = {**node, "folder": config.samples, "classes": False, "heldout": 0.5}
+        samples = registry.datasets.build(samples_node, "data")
+    with _errors_about("real"):
+        node["folder"] = config.real
         dataset = registry.datasets.build(node, "data")
-    folder.compare(scored, dataset)
-    fields = {"x": torch.cat([scored.train["x"], scored.heldout["x"]])}
-    metrics = _metrics(config, settings, dataset, dataset.available_metrics, most=len(fields["x"]))
-    images = parts(Decoded(scored, fields, len(fields["x"]), "samples"), part_of(scored.spec))
-    found = _scores(metrics, ((part["x"], None) for part in images))
-    return {"samples": config.samples, "real": config.real, "data": node, **found}
+    folder.compare(samples, dataset)
+
+    x = torch.cat([samples.train["x"], samples.heldout["x"]])
+    metrics = _metrics(config, metric_options, dataset, dataset.available_metrics, most=len(x))
+    images = parts(Decoded(samples, {"x": x}, len(x), "samples"), part_of(samples.spec))
+    result = _scores(metrics, ((part["x"], None) for part in images))
+    return {"samples": config.samples, "real": config.real, "data": node, **result}
 
 
 @contextmanager
-def _named(key: str) -> Iterator[None]:
-    """What is wrong with a folder, by the name of the key that says where it is."""
+def _errors_about(key: str) -> Iterator[None]:
+    """Convert errors about `data.folder` into errors about the key that names the folder."""
     try:
         yield
     except UserError as error:
@@ -205,129 +224,140 @@ def _named(key: str) -> Iterator[None]:
 
 def _metrics(
     config: EvaluateConfig,
-    settings: dict[str, Any],
+    options: dict[str, Any],
     dataset: Any,
     known: Sequence[str],
     own: Collection[str] = (),
     most: int | None = None,
 ) -> dict[str, Any]:
-    """The metrics that were named, else all that are known and need no download.
+    """The named metrics, or else all known ones that need no download.
 
     Args:
-        own: scores that the model gives itself.
-        most: samples that there are, if no more can be made.
+        options: typed options, by metric.
+        known: metrics that the data allows.
+        own: scores that the model computes itself.
+        most: number of samples, if no more can be made.
     """
     import torch
 
     from gan_cli.training import contracts
 
-    names = _named_metrics(config.metrics, known, own)
-    for name, changed in settings.items():
+    names = _metric_names(config.metrics, known, own)
+    for name, typed in options.items():
         if name not in names:
-            key, value = next(iter(changed.items()))
+            key, value = next(iter(typed.items()))
             raise UserError(
                 f"{name}.{key}={value}: {name} is neither data nor a metric that is "
                 f"computed{closest(name, names)}; those are {', '.join(names) or 'none'}."
             )
-    built = {}
+
+    metrics = {}
     for name in names:
-        node = _node(name, config, settings.get(name, {}), most)
-        built[name] = registry.metrics.build(
-            {"name": name, **node}, name, dataset=dataset, device=torch.device("cpu")
-        )
+        node = {"name": name, **_node(name, config, options.get(name, {}), most)}
+        metric = registry.metrics.build(node, name, dataset=dataset, device=torch.device("cpu"))
         if contracts.is_foreign(registry.metrics, name):
-            built[name] = contracts.metric(built[name], name, dataset)
-    return built
+            metric = contracts.metric(metric, name, dataset)
+        metrics[name] = metric
+    return metrics
 
 
 def _node(
     name: str, config: EvaluateConfig, typed: Mapping[str, Any], most: int | None
 ) -> dict[str, Any]:
-    """The options of a metric. Raises UserError for a number of samples that cannot be had."""
+    """Options of a metric.
+
+    Raises:
+        UserError: fewer than two samples, or more than there are.
+    """
     n = {"n": config.n} if config.n is not None else {}
     checked = registry.metrics.check({"name": name, **n, **typed}, name)
-    node, key = {**registry.metrics.defaults(name), **checked}, f"{name}.n" if "n" in typed else "n"
+    node = {**registry.metrics.defaults(name), **checked}
     if "n" not in node:
         return node
+
+    key = f"{name}.n" if "n" in typed else "n"
     if node["n"] < 2:
         raise UserError(f"{key}={node['n']}: must be at least 2.")
-    if most is not None and "n" in checked and node["n"] > most:
+    if most is None:
+        return node
+    if "n" in checked and node["n"] > most:
         raise UserError(
             f"{key}={node['n']}: samples={config.samples} has {most} images; ask for "
             f"{most} at most."
         )
-    return node if most is None else {**node, "n": min(node["n"], most)}
+    return {**node, "n": min(node["n"], most)}
 
 
-def _named_metrics(named: Sequence[str], known: Sequence[str], own: Collection[str]) -> list[str]:
-    """The metrics that are meant by names of metrics or of their scores; by no name, all that need
-    no download."""
-    facts = {name: component.attributes for name, component in registry.metrics.components.items()}
-    given = {
-        name: {score for kind in GIVEN for score in facts[name].get(kind, ())}
-        for name in (*known, *facts)
+SCORE_ATTRIBUTES = ("scores", "conditional", "objectives")
+"""Attributes of a metric that list its scores."""
+
+
+def _metric_names(typed: Sequence[str], known: Sequence[str], own: Collection[str]) -> list[str]:
+    """Metrics of the typed names, which are of metrics or of scores.
+
+    Without a typed name, all known metrics that need no download.
+    """
+    attributes = {name: part.attributes for name, part in registry.metrics.components.items()}
+    if not typed:
+        return [name for name in known if not attributes[name].get("only_if_named")]
+
+    scores_of = {
+        name: {score for kind in SCORE_ATTRIBUTES for score in attributes[name].get(kind, ())}
+        for name in (*known, *attributes)  # known ones first, for scores that several metrics have
     }
-    if not named:
-        return [name for name in known if not facts[name].get("only_if_named")]
-    found = []
-    for typed in named:
-        meant = (
-            typed
-            if typed in facts
-            else next((name for name, scores in given.items() if typed in scores), typed)
-        )
-        if meant in known:
-            found.append(meant)
-        elif typed not in own:
-            raise _unknown(
-                typed,
-                facts.get(meant, {}),
-                known,
-                [*known, *own, *(s for name in known for s in given[name])],
-            )
-    return list(dict.fromkeys(found))
-
-
-GIVEN = ("scores", "conditional", "objectives")
-"""Attributes of a metric that say which scores it gives."""
+    names = []
+    for word in typed:
+        name = word
+        if word not in attributes:
+            name = next((name for name, scores in scores_of.items() if word in scores), word)
+        if name in known:
+            names.append(name)
+        elif word not in own:
+            candidates = [*known, *own, *(score for name in known for score in scores_of[name])]
+            raise _unknown(word, attributes.get(name, {}), known, candidates)
+    return list(dict.fromkeys(names))
 
 
 def _unknown(
-    typed: str, facts: Mapping[str, Any], known: Sequence[str], close: Sequence[str]
+    typed: str, attributes: Mapping[str, Any], known: Sequence[str], candidates: Sequence[str]
 ) -> UserError:
-    """Why a metric cannot be computed, and what else can."""
-    if (package := facts.get("needs_package")) and not find_spec(package):
-        extra = facts.get("extra")  # a plug-in's package is in none
+    """The error for a metric that cannot be computed: a missing package, or an unknown name."""
+    if (package := attributes.get("needs_package")) and not find_spec(package):
+        extra = attributes.get("extra")  # None for a plug-in's metric
         remedy = f"pip install 'gan-cli[{extra}]'" if extra else f"install {package}"
         return UserError(f"metrics=[{typed}]: needs a package that is not there; {remedy}.")
+
     names = ", ".join(known) or "none, since its model makes no samples"
     return UserError(
-        f"metrics=[{typed}]: not a metric of this data{closest(typed, close)}; its metrics are "
-        f"{names}."
+        f"metrics=[{typed}]: not a metric of this data{closest(typed, candidates)}; its metrics "
+        f"are {names}."
     )
 
 
 def _scores(metrics: Mapping[str, Any], parts: Iterable[Any]) -> dict[str, Any]:
-    """The scores of all metrics, and of each of them how its scores came about.
+    """Scores of all metrics, and the provenance of each metric's scores.
 
     Args:
-        parts: of the samples, and of the classes that were asked for or None.
+        parts: of the samples, each with its classes or None.
     """
     from gan_cli.metrics.scoring import scored
 
     scores: dict[str, float] = {}
     provenance: dict[str, Any] = {}
-    for name, found in scored(metrics, parts).items():
-        scores |= found
-        if hasattr(metrics[name], "provenance"):  # a plug-in's may have none
-            provenance[name] = {"scores": list(found), **asdict(metrics[name].provenance)}
+    for name, metric_scores in scored(metrics, parts).items():
+        scores |= metric_scores
+        if hasattr(metrics[name], "provenance"):  # optional in plug-ins
+            facts = asdict(metrics[name].provenance)
+            provenance[name] = {"scores": list(metric_scores), **facts}
     return {"scores": scores, "provenance": provenance}
 
 
-def _show(result: dict[str, Any]) -> None:
+def _print(result: dict[str, Any]) -> None:
+    """Print a result: a table on a terminal, JSON elsewhere."""
     if not sys.stdout.isatty():
         print(json.dumps(result, indent=1))
         return
+
     if "checkpoint" in result:
         print(f"{result['checkpoint']}, step {result['step']}, {result['weights']} weights")
     else:
@@ -335,9 +365,9 @@ def _show(result: dict[str, Any]) -> None:
     for name, value in result["scores"].items():
         print(f"  {name:<36}{value:.4g}")
     for name, facts in result["provenance"].items():
-        told = [
+        texts = [
             f"{key} {value}"
             for key, value in facts.items()
             if key != "scores" and value not in ("", "none", None)
         ]
-        print(f"  {name}: {'; '.join(told)}")
+        print(f"  {name}: {'; '.join(texts)}")

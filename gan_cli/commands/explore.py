@@ -1,5 +1,7 @@
-"""`gan-explore`: a page on this machine to play with a trained generator. Needs the extra
-`explore`."""
+"""`gan-explore`: a local web page to explore a trained generator.
+
+Needs the extra `explore`.
+"""
 
 import base64
 import io
@@ -19,12 +21,13 @@ if TYPE_CHECKING:
 
     from gan_cli.sampling.generator import Generator
 
-HOST = "127.0.0.1"  # nobody else is to see it
-SEEDS = 2**62  # beyond which none is asked for
-SLIDERS = 8  # directions that one may go along
-REACH = 4.0  # how far
-STOPS = 21  # of the way between two samples
-SHOWN = 384  # pixels a side
+HOST = "127.0.0.1"  # reachable from this machine only
+MAX_SEED = 2**62
+SLIDERS = 8  # directions that a sample can be moved along
+MAX_SHIFT = 4.0  # along a direction
+MAX_TRUNCATION = 1.5
+STOPS = 21  # samples on the walk from A to B, both included
+IMAGE_SIDE = 384  # pixels of the shown image
 
 
 @dataclass
@@ -42,8 +45,14 @@ class ExploreConfig:
 
 @dataclass
 class View:
-    """What is shown: a sample of a seed, moved along directions; or a stop on the way between two
-    saved seeds."""
+    """State of the page: a sample of a seed, or a stop on the walk between two saved seeds.
+
+    Attributes:
+        label: the class, of a conditional model.
+        shifts: distance along each direction.
+        saved: seeds of the walk's ends, A and B.
+        stop: number of the sample on the walk; 0 shows the sample of `seed`.
+    """
 
     seed: int = 0
     label: int | None = None
@@ -54,28 +63,27 @@ class View:
     stop: int = 0
 
     def settled(self, classes: int) -> "View":
-        """The same with what can be shown in the place of what cannot, whatever a hand-made event
-        has put there."""
-        ends = {end: _within(seed, 0, SEEDS, 0, whole=True) for end, seed in self.saved.items()}
+        """A copy with valid values, whatever a visitor's hand-made event has set."""
+        directions = self.directions
+        if directions not in [kind.value for kind in Directions]:
+            directions = "principal"
         return View(
-            seed=_within(self.seed, 0, SEEDS, 0, whole=True),
-            label=_within(self.label, 0, classes - 1, 0, whole=True) if classes else None,
-            truncation=_within(self.truncation, 0.0, 1.5, 1.0),
-            directions=self.directions
-            if self.directions in [kind.value for kind in Directions]
-            else "principal",
-            shifts=[_within(shift, -REACH, REACH, 0.0) for shift in self.shifts],
-            saved=ends,
-            stop=_within(self.stop, 0, STOPS - 1, 0, whole=True),
+            seed=_whole_within(self.seed, 0, MAX_SEED),
+            label=_whole_within(self.label, 0, classes - 1) if classes else None,
+            truncation=_within(self.truncation, 0.0, MAX_TRUNCATION, 1.0),
+            directions=directions,
+            shifts=[_within(shift, -MAX_SHIFT, MAX_SHIFT, 0.0) for shift in self.shifts],
+            saved={end: _whole_within(seed, 0, MAX_SEED) for end, seed in self.saved.items()},
+            stop=_whole_within(self.stop, 0, STOPS - 1),
         )
 
     @property
     def walks(self) -> bool:
-        """Whether both ends of a way are saved and it has been begun."""
+        """Whether a stop of the walk is shown: both ends are saved, and the stop is not 0."""
         return len(self.saved) == 2 and self.stop > 0
 
     def latents(self, generator: "Generator") -> "Tensor":
-        """What is rendered, (1, latent): by the same steps as `gan-sample` takes for `command`."""
+        """Latent to render, (1, latent), computed as `gan-sample` does for `command`."""
         from gan_cli.sampling import walks
 
         seeds = [self.saved["A"], self.saved["B"]] if self.walks else [self.seed]
@@ -83,14 +91,12 @@ class View:
         latents = generator.game.truncated(latents, self.truncation)
         if any(self.shifts):
             latents = walks.shifted(generator, latents, self.directions, self.shifts)
-        return (
-            walks.between(generator.game, latents, STOPS, "slerp")[self.stop, None]
-            if self.walks
-            else latents
-        )
+        if self.walks:
+            latents = walks.between(generator.game, latents, STOPS, "slerp")[self.stop, None]
+        return latents
 
     def command(self, checkpoint: str) -> str:
-        """The `gan-sample` line that makes the same picture; for a way, the row that it is in."""
+        """The `gan-sample` line of the same picture; on a walk, of the row that contains it."""
         parts = ["gan-sample", f"checkpoint={checkpoint}"]
         if self.walks:
             parts += [
@@ -99,9 +105,12 @@ class View:
                 f"steps={STOPS}",
             ]
         else:
-            parts += [f"seeds={self.seed}"]
-        parts += [] if self.label is None else [f"classes={self.label}"]
-        parts += [] if self.truncation == 1 else [f"truncation={self.truncation:g}"]
+            parts.append(f"seeds={self.seed}")
+
+        if self.label is not None:
+            parts.append(f"classes={self.label}")
+        if self.truncation != 1:
+            parts.append(f"truncation={self.truncation:g}")
         if any(self.shifts):
             parts += [
                 f"directions={self.directions}",
@@ -110,66 +119,75 @@ class View:
         return shlex.join([*parts, "output=sample.png"])
 
 
-def _within(value: Any, least: float, most: float, usual: float, whole: bool = False) -> Any:
-    """A number between two others; the usual one in the place of what is none."""
-    known = isinstance(value, int | float) and value == value
-    inside = min(max(value if known else usual, least), most)
-    return int(inside) if whole else round(float(inside), 2)
+def _within(value: Any, least: float, most: float, default: float) -> float:
+    """The nearest value in a range, with two decimals; the default for anything but a number."""
+    return round(float(_clamped(value, least, most, default)), 2)
+
+
+def _whole_within(value: Any, least: int, most: int) -> int:
+    """The nearest integer in a range; 0 for anything but a number."""
+    return int(_clamped(value, least, most, 0))
+
+
+def _clamped(value: Any, least: float, most: float, default: float) -> float:
+    is_number = isinstance(value, int | float) and value == value  # NaN differs from itself
+    return min(max(value if is_number else default, least), most)
 
 
 class Guard:
-    """Lets nobody in but the one who has the address that was printed: neither another user of this
-    machine, nor a page of another site, by whatever name it reaches this port (DNS rebinding).
+    """Middleware that refuses every visitor without the printed address.
 
-    The first visit brings the token in its address and is given a cookie; all others bring that.
+    It refuses other users of this machine, and pages of other sites, whatever name they use for
+    this port (DNS rebinding). The first visit brings the token in its address and receives a
+    cookie; all others bring the cookie.
     """
 
     def __init__(self, app: Any, token: str, port: int) -> None:
-        self.app, self.token, self.cookie = app, token, f"gan_explore_{port}"
-        self.hosts = {
-            f"{HOST}:{port}",
-            f"localhost:{port}",
-            *((HOST, "localhost") if port == 80 else ()),
-        }
+        self.app = app
+        self.token = token
+        self.cookie = f"gan_explore_{port}"
+        self.hosts = {f"{HOST}:{port}", f"localhost:{port}"}
+        if port == 80:  # browsers leave the default port out
+            self.hosts |= {HOST, "localhost"}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         from starlette.responses import PlainTextResponse
         from starlette.websockets import WebSocketClose
 
-        if scope["type"] == "lifespan" or self._is_ours(scope):
-            await self.app(
-                scope, receive, self._with_cookie(send) if scope["type"] == "http" else send
-            )
+        if scope["type"] == "lifespan" or self._is_allowed(scope):
+            is_http = scope["type"] == "http"
+            await self.app(scope, receive, self._with_cookie(send) if is_http else send)
         elif scope["type"] == "websocket":
-            await WebSocketClose(1008)(scope, receive, send)
+            await WebSocketClose(1008)(scope, receive, send)  # policy violation
         else:
-            refused = PlainTextResponse("Open the address that gan-explore has printed.\n", 403)
-            await refused(scope, receive, send)
+            response = PlainTextResponse("Open the address that gan-explore has printed.\n", 403)
+            await response(scope, receive, send)
 
-    def _is_ours(self, scope: Any) -> bool:
+    def _is_allowed(self, scope: Any) -> bool:
+        """Whether a request has the token, in its cookie or address, and comes from this page."""
         from starlette.requests import HTTPConnection
 
-        asked = HTTPConnection(scope)
-        brought = {asked.cookies.get(self.cookie, ""), asked.query_params.get("token", "")}
-        known = any(
-            secrets.compare_digest(token.encode(), self.token.encode()) for token in brought
+        request = HTTPConnection(scope)
+        tokens = (request.cookies.get(self.cookie, ""), request.query_params.get("token", ""))
+        has_token = any(
+            secrets.compare_digest(token.encode(), self.token.encode()) for token in tokens
         )
-        origin = asked.headers.get("origin")
-        near = asked.headers.get("host") in self.hosts and origin in (
-            None,
-            *(f"http://{host}" for host in self.hosts),
+
+        origin = request.headers.get("origin")
+        own_origins = {f"http://{host}" for host in self.hosts}
+        is_same_site = request.headers.get("host") in self.hosts and (
+            origin is None or origin in own_origins
         )
-        return known and near
+        return has_token and is_same_site
 
     def _with_cookie(self, send: Any) -> Any:
+        """A `send` that adds the cookie to the start of a response."""
         cookie = f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"
 
         async def answer(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message = {
-                    **message,
-                    "headers": [*message["headers"], (b"set-cookie", cookie.encode())],
-                }
+                headers = [*message["headers"], (b"set-cookie", cookie.encode())]
+                message = {**message, "headers": headers}
             await send(message)
 
         return answer
@@ -182,6 +200,7 @@ def run(config: ExploreConfig) -> None:
             "gan-explore: needs the extra `explore`; install it with: pip install "
             "'gan-cli[explore]'."
         )
+
     from gan_cli.sampling.generator import Generator
 
     generator = Generator(config.checkpoint, config.weights.value, config.plugins)
@@ -191,6 +210,7 @@ def run(config: ExploreConfig) -> None:
             "images."
         )
     _refuse_taken(config.port)
+
     from nicegui import app, ui
 
     token = secrets.token_urlsafe(16)
@@ -209,6 +229,7 @@ def run(config: ExploreConfig) -> None:
 
 
 def _refuse_taken(port: int) -> None:
+    """Raise UserError for a port that cannot be opened."""
     import socket
 
     with socket.socket() as probe:
@@ -222,7 +243,7 @@ def _refuse_taken(port: int) -> None:
 
 
 def picture(generator: "Generator", view: View) -> str:
-    """What a view shows, as the address of a PNG."""
+    """The image of a view, as a data URL of a PNG."""
     from PIL import Image
 
     from gan_cli import pictures
@@ -234,67 +255,80 @@ def picture(generator: "Generator", view: View) -> str:
 
 
 def _page(ui: Any, generator: "Generator", checkpoint: str) -> None:
-    """One visitor's page: the sample on the left, what moves it on the right, the command below."""
+    """One visitor's page: image and command on the left, controls on the right."""
     view = View(label=0 if generator.game.classes else None)
     ui.label(f"{checkpoint}, step {generator.step}").classes("text-lg")
     with ui.row(wrap=False).classes("gap-8"):
         with ui.column():
             image = ui.image().props("no-spinner no-transition").classes("sample")
-            image.style(f"width: {SHOWN}px; height: {SHOWN}px; image-rendering: pixelated")
-            told = (
+            image.style(
+                f"width: {IMAGE_SIDE}px; height: {IMAGE_SIDE}px; image-rendering: pixelated"
+            )
+            command = (
                 ui.label()
                 .classes("told font-mono text-xs")
-                .style(f"width: {SHOWN}px; word-break: break-all")
+                .style(f"width: {IMAGE_SIDE}px; word-break: break-all")
             )
         with ui.column().classes("w-96 gap-1"):
 
             def show() -> None:
-                shown = view.settled(generator.game.classes)
-                image.set_source(picture(generator, shown))
-                told.set_text(shown.command(checkpoint))
+                valid = view.settled(generator.game.classes)
+                image.set_source(picture(generator, valid))
+                command.set_text(valid.command(checkpoint))
 
             _controls(ui, generator, view, show)
     show()
 
 
 def _controls(ui: Any, generator: "Generator", view: View, show: Any) -> None:
-    """What one may change; `show` is called after each change."""
+    """Controls of the view; each change calls `show`."""
 
-    def bound(element: Any, name: str) -> Any:
+    def bind(element: Any, name: str) -> None:
         element.bind_value(view, name)
-        return element.on_value_change(show)
+        element.on_value_change(show)
 
-    def choose(event: Any) -> None:
-        view.seed = event.value  # a field of numbers gives 5.0, or nothing while it is empty
+    def set_seed(event: Any) -> None:
+        view.seed = event.value  # 5.0 in place of 5, or None while the field is empty
         show()
 
-    ui.number("seed", value=0, min=0, step=1, format="%d").classes("seed").on_value_change(choose)
-    if generator.game.classes:
-        bound(
-            ui.select(list(range(generator.game.classes)), label="class").classes("w-40"), "label"
-        )
+    seed = ui.number("seed", value=0, min=0, step=1, format="%d")
+    seed.classes("seed").on_value_change(set_seed)
+    if classes := list(range(generator.game.classes)):
+        bind(ui.select(classes, label="class").classes("w-40"), "label")
+
     ui.label("truncation")
-    bound(ui.slider(min=0, max=1.5, step=0.05).props("label").classes("truncation"), "truncation")
-    bound(ui.toggle([kind.value for kind in Directions]).props("dense no-caps"), "directions")
-    for i in range(min(SLIDERS, len(generator.drawn([0])[0]))):
+    truncation = ui.slider(min=0, max=MAX_TRUNCATION, step=0.05)
+    bind(truncation.props("label").classes("truncation"), "truncation")
 
-        def move(event: Any, i: int = i) -> None:
-            view.shifts[i] = event.value
-            show()
+    bind(ui.toggle([kind.value for kind in Directions]).props("dense no-caps"), "directions")
+    for i in range(min(SLIDERS, generator.drawn([0]).shape[1])):
+        _shift_slider(ui, view, i, show)
 
-        with ui.row(wrap=False).classes("w-full items-center gap-3"):
-            ui.label(str(i + 1)).classes("w-4 text-right")
-            slider = ui.slider(min=-REACH, max=REACH, step=0.1, value=0)
-            slider.props("label dense").classes(f"shift{i}").on_value_change(move)
     with ui.row().classes("items-center"):
         for end in "AB":
-
-            def save(end: str = end) -> None:
-                view.saved[end] = view.seed
-                show()
-
-            ui.button(f"save as {end}").props("dense no-caps outline").on_click(
-                lambda save=save: save()
-            )
+            _save_button(ui, view, end, show)
     ui.label("from A to B")
-    bound(ui.slider(min=0, max=STOPS - 1, step=1).props("label").classes("way"), "stop")
+    bind(ui.slider(min=0, max=STOPS - 1, step=1).props("label").classes("way"), "stop")
+
+
+def _shift_slider(ui: Any, view: View, direction: int, show: Any) -> None:
+    """A numbered slider that moves the sample along one direction."""
+
+    def move(event: Any) -> None:
+        view.shifts[direction] = event.value
+        show()
+
+    with ui.row(wrap=False).classes("w-full items-center gap-3"):
+        ui.label(str(direction + 1)).classes("w-4 text-right")
+        slider = ui.slider(min=-MAX_SHIFT, max=MAX_SHIFT, step=0.1, value=0)
+        slider.props("label dense").classes(f"shift{direction}").on_value_change(move)
+
+
+def _save_button(ui: Any, view: View, end: str, show: Any) -> None:
+    """A button that saves the seed as one end of the walk."""
+
+    def save() -> None:
+        view.saved[end] = view.seed
+        show()
+
+    ui.button(f"save as {end}").props("dense no-caps outline").on_click(save)

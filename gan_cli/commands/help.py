@@ -1,5 +1,4 @@
-"""The pages of `gan-train --help`: made from the files of configs/, the components' signatures and
-docstrings.
+"""The pages of `gan-train --help`, from the files of configs/ and the source of the components.
 
 Nothing here imports torch.
 """
@@ -59,16 +58,10 @@ ABOUT = {
     "hardware": "where it computes, and in which precision",
     "experiment": "whole runs and sweeps that show something; not for mixing",
 }
-REGISTRIES = {
-    "model": registry.games, "network": registry.networks, "loss": registry.losses,
-    "regularizer": registry.regularizers, "augmentation": registry.augmentations,
-    "data": registry.datasets,
-    "optimizer": registry.optimizers, "schedule": registry.schedules,
-}  # fmt: skip
 
 
 def page(asked: Sequence[str]) -> str:
-    """What `--help` and these words ask for: everything, a group, or an option of a group.
+    """The help on words that stand beside `--help`: all, a group, an option of a group, or keys.
 
     Raises:
         UserError: an unknown option, or a word that is no key.
@@ -78,11 +71,14 @@ def page(asked: Sequence[str]) -> str:
     for word, key in zip(asked, keys, strict=True):
         if key not in known and re.split(r"[./@]", key)[0] not in (*groups(), "hydra"):
             raise UserError(unknown_key(word))
+
     for word in asked:
         group, _, option = word.partition("=")
         if group in groups():
             return _option_page(group, option) if option else "\n".join(_group_lines(group))
-    if lines := [line for line in _keys() if any(line.startswith(f"  {key}=") for key in keys)]:
+
+    starts = tuple(f"  {key}=" for key in keys)
+    if lines := [line for line in _keys() if line.startswith(starts)]:
         return "\n".join(lines)
     return "\n".join(
         [EXAMPLES, *_all_groups(), "Keys (key=value), with their defaults:", *_keys(), "", FLAGS]
@@ -90,6 +86,7 @@ def page(asked: Sequence[str]) -> str:
 
 
 def _all_groups() -> Iterator[str]:
+    """The lines of all groups, in the order of ABOUT."""
     order = [name for name in ABOUT if name in groups()]
     for group in [*order, *(name for name in groups() if name not in order)]:
         yield from [*_group_lines(group), ""]
@@ -99,15 +96,16 @@ def _group_lines(group: str) -> list[str]:
     """A group, and a line or two for each of its options."""
     names = options(group)
     width = max(map(len, names)) + 2
-    lines = [line for name in names for line in _row(name, told(group, name), width)]
+    lines = [line for name in names for line in _row(name, option_line(group, name), width)]
     return [f"{group}=  {ABOUT.get(group, '')}".rstrip(), *lines]
 
 
 def _keys() -> list[str]:
-    own = [(item, "") for item in fields(TrainConfig) if item.name not in groups()]
-    pairs = [*own, *((item, "hardware.") for item in fields(Hardware))]
+    """The lines of the keys of the root and of the hardware, with their defaults."""
+    root = [(item, "") for item in fields(TrainConfig) if item.name not in groups()]
+    hardware = [(item, "hardware.") for item in fields(Hardware)]
     lines = []
-    for item, prefix in pairs:
+    for item, prefix in [*root, *hardware]:
         default = [] if item.default is MISSING else getattr(item.default, "value", item.default)
         name = f"{prefix}{item.name}={shown(default)}"
         lines += _row(name, item.metadata["help"], 32)
@@ -115,7 +113,7 @@ def _keys() -> list[str]:
 
 
 def _row(name: str, text: str, width: int) -> list[str]:
-    """A name, and beside it what is said of it, as wide as the terminal."""
+    """A name with a text beside it, as wide as the terminal."""
     columns = max(width + 42, min(shutil.get_terminal_size().columns, 140))
     beside = textwrap.wrap(text, columns - width - 2) or [""]
     first = beside.pop(0) if len(name) < width else ""
@@ -123,15 +121,15 @@ def _row(name: str, text: str, width: int) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """A value as one types it."""
+    """A value as it is typed."""
     return yaml.safe_dump(value, default_flow_style=True).replace("\n...", "").strip()
 
 
-# --- what options say of themselves ---------------------------------------------------------------
+# --- options --------------------------------------------------------------------------------------
 
 
-def told(group: str, option: str) -> str:
-    """An option in a line: the paper, what it is."""
+def option_line(group: str, option: str) -> str:
+    """An option in a line: the paper of a model, the first sentence of its comment."""
     if group == "model":
         entry = zoo.entry(option)
         authors, _, number = entry.paper.partition(", ")
@@ -140,18 +138,20 @@ def told(group: str, option: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    """The first sentence; `et al., 2017` ends none."""
+    """The first sentence of a text, which `et al., 2017` does not end."""
     return re.split(r"(?<=[\w)\]])\. (?=[A-Z])", text)[0].rstrip(".")
 
 
 def _option_page(group: str, option: str) -> str:
-    """An option of a group: its comment, what it chooses elsewhere, and what can be set of it."""
+    """The page of an option: its comment, the options of other groups it chooses, its settings."""
     file = _file(group, option) or {}
     lines = [f"{group}={option}", "", *textwrap.wrap(zoo.comment(group, option), 110), ""]
     lines += [f"  {command}" for command in zoo.commands(group, option)]
+
     if chosen := _chosen(group, file):
         lines += ["", "It chooses, where you type nothing else:", *(f"  {item}" for item in chosen)]
-    if group in REGISTRIES:
+
+    if group in registry.REGISTRIES:
         node = _inherited(group, option)
         lines += ["", *itertools.chain.from_iterable(_settings(group, node))]
     elif set_here := {key: value for key, value in file.items() if key != "defaults"}:
@@ -164,30 +164,30 @@ def _option_page(group: str, option: str) -> str:
 
 
 def _file(group: str, option: str) -> Any:
-    """What stands in the file of an option."""
+    """The content of an option's file."""
     return yaml.safe_load(own.read(file_of(group, option))[0])
 
 
 def _chosen(group: str, file: Mapping[str, Any]) -> list[str]:
-    """Options of other groups that a file picks, its bases' included."""
-    found: dict[str, str] = {}
+    """Options of other groups that a file chooses, those of its bases included."""
+    chosen: dict[str, str] = {}
     for item in file.get("defaults", []):
         if isinstance(item, str) and item != "_self_":
             base = _file(group, item)
-            found |= dict(pair.split("=", 1) for pair in _chosen(group, base))
+            chosen |= dict(pair.split("=", 1) for pair in _chosen(group, base))
         elif isinstance(item, Mapping):
             for key, value in item.items():
                 name = str(key).removeprefix("override").strip().lstrip("/").partition("@")[0]
-                found[name] = str(value)
-    return [f"{name}={value}" for name, value in found.items()]
+                chosen[name] = str(value)
+    return [f"{name}={value}" for name, value in chosen.items()]
 
 
 def _inherited(group: str, option: str) -> dict[str, Any]:
-    """What a file sets, over what those that it builds on set."""
+    """The settings of an option's file, over those of its bases."""
     file = _file(group, option)
-    bases = [
-        item for item in file.get("defaults", []) if isinstance(item, str) and item != "_self_"
-    ]
+    words = [item for item in file.get("defaults", []) if isinstance(item, str)]
+    bases = [item for item in words if item != "_self_"]
+
     node: dict[str, Any] = {}
     for base in bases:
         node |= _inherited(group, base)
@@ -195,30 +195,32 @@ def _inherited(group: str, option: str) -> dict[str, Any]:
 
 
 def _settings(group: str, node: Mapping[str, Any]) -> Iterator[list[str]]:
-    """What can be set of each component that a node names: a network has one for each role."""
-    components = REGISTRIES[group].components
+    """Lines on the settings of each component of a node: a network has one for each role."""
+    components = registry.REGISTRIES[group].components
     name = str(node.get("name"))
-    for found in (
-        [name]
-        if name in components
-        else [item for item in components if item.startswith(f"{name}.")]
-    ):
-        component, own = components[found], node
-        if role := found.removeprefix(name).lstrip("."):
+    roles = [item for item in components if item.startswith(f"{name}.")]
+
+    for item in [name] if name in components else roles:
+        component, own = components[item], node
+        if role := item.removeprefix(name).lstrip("."):
             own = {**node, **(node.get(role) or {})}
             yield [f"network.{role}: {component.summary}".rstrip(": ")]
         elif component.summary:
             yield textwrap.wrap(component.summary, 110)
-        for key, (hint, default) in REGISTRIES[group].options(found, group).items():
+
+        for key, (hint, default) in registry.REGISTRIES[group].options(item, group).items():
             value = own.get(key, default)
-            said = "" if value in (registry.REQUIRED, registry.COMPUTED) else shown(value)
-            choices = (
-                f" One of {', '.join(map(str, get_args(hint)))}."
-                if get_origin(hint) is Literal
-                else ""
-            )
-            yield _row(f"{group}.{key}={said}", _capital(component.docs.get(key, "")) + choices, 42)
+            text = "" if value in registry.NO_DEFAULT else shown(value)
+            meaning = _capital(component.docs.get(key, "")) + _choices(hint)
+            yield _row(f"{group}.{key}={text}", meaning, 42)
         yield [""]
+
+
+def _choices(hint: Any) -> str:
+    """A sentence on the words that a hint allows, if it lists them."""
+    if get_origin(hint) is not Literal:
+        return ""
+    return f" One of {', '.join(map(str, get_args(hint)))}."
 
 
 def _capital(sentence: str) -> str:

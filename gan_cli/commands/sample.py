@@ -1,4 +1,4 @@
-"""`gan-sample`: render what a checkpoint has learnt. Needs nothing but the file."""
+"""`gan-sample`: samples of a checkpoint. Needs nothing but the file."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,13 +13,14 @@ __all__ = ["SampleConfig", "run"]
 
 
 def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
-    """Render and write what the configuration asks for; prints where it is.
+    """Render and write the configured samples, and print where they are.
 
     Args:
-        changed: `data.KEY=VALUE`, options of the data that differ from those in training.
+        changed: typed `data.KEY=VALUE`, options of the data that differ from those in training.
     """
     refuse_unread(config, changed)
-    mode, output = config.mode, output_of(config)
+    mode = config.mode
+    output = output_of(config)
 
     from gan_cli.runs.restore import own_or_other_data
     from gan_cli.sampling import modes
@@ -29,9 +30,9 @@ def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
         return
 
     generator = load_generator(config.checkpoint, config.weights, config.plugins, config.statistics)
-    _refuse_other_kind(generator, mode)
+    _refuse_mismatched_mode(generator, mode)
 
-    dataset = partial(
+    load_data = partial(
         own_or_other_data,
         generator.config,
         generator.spec,
@@ -39,11 +40,11 @@ def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
         settings_of(changed).get("data", {}),
     )
     write = modes.write_through_codes if mode in THROUGH_CODES else modes.write_drawn
-    write(config, generator, dataset, output)
+    write(config, generator, load_data, output)
 
 
-def _refuse_other_kind(generator: Generator, mode: Mode) -> None:
-    """Raise UserError for a mode that shows another kind of data than the checkpoint's."""
+def _refuse_mismatched_mode(generator: Generator, mode: Mode) -> None:
+    """Raise UserError for a mode that cannot show samples of the checkpoint's kind."""
     kind = generator.spec.kind
     if (kind == "text") == (mode is Mode.text) or mode in (Mode.npz, Mode.encode):
         return

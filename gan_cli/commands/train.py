@@ -69,8 +69,8 @@ def run_folder(*, _root_: DictConfig) -> str:
 
     if config["resume"] != "never":
         name = None if config["resume"] == "force" else fingerprint(config)
-        if found := rundir.find(parent, name, config["steps"], config["minutes"]):
-            return str(found)
+        if unfinished := rundir.find(parent, name, config["steps"], config["minutes"]):
+            return str(unfinished)
 
     # only a new run reads it
     if config["init_from"] and not Path(config["init_from"]).exists():
@@ -149,7 +149,7 @@ class Task:
     mistake: UserError | OSError | None = None
 
     def __call__(self, node: DictConfig) -> float | None:
-        """Run the configuration. Returns the objective, which a search optimises."""
+        """Run the  Returns the objective, which a search optimises."""
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             return _cell(node)
         try:
@@ -253,8 +253,6 @@ def main(arguments: list[str]) -> None:
     showing = bool(commandline.SHOWING & set(arguments))
     register_resolvers(showing)
     ConfigStore.instance().store(name="schema", node=TrainConfig)
-    logging.raiseExceptions = False  # a log that cannot be written must not print a traceback
-
     task = Task()
     application = hydra.main(
         version_base="1.3", config_path="pkg://gan_cli.configs", config_name="train"

@@ -1,9 +1,10 @@
 """The frame around every command: `--version`, streams, mistakes in one sentence, exit codes."""
 
+import logging
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 
 from gan_cli.errors import UserError, on_one_line, shortened
@@ -21,7 +22,8 @@ def run(name: str, command: Callable[[list[str]], None]) -> None:
         if "--version" in arguments:
             _print_version(arguments)
         else:
-            command(arguments)
+            with _silent_log():
+                command(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
@@ -37,6 +39,17 @@ def run(name: str, command: Callable[[list[str]], None]) -> None:
         with suppress(OSError):  # standard error is closed
             print(f"{name}: {shortened(on_one_line(sentence))}", file=sys.stderr)
         sys.exit(2)
+
+
+@contextmanager
+def _silent_log() -> Iterator[None]:
+    """Print no traceback for a log that cannot be written, as on a full disk."""
+    before = logging.raiseExceptions
+    logging.raiseExceptions = False
+    try:
+        yield
+    finally:
+        logging.raiseExceptions = before
 
 
 def _open_streams() -> None:

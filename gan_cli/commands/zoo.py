@@ -1,5 +1,7 @@
-"""`gan-list`: the zoo as a table, read from the comments of configs/model/. Nothing here imports
-torch."""
+"""`gan-list`: the zoo as a table, from the comments of configs/model/.
+
+Nothing here imports torch.
+"""
 
 import itertools
 import json
@@ -34,33 +36,34 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """All models, the oldest first."""
+    """The entries of all models, the oldest first."""
     return sorted(map(entry, options("model")), key=lambda item: (item.year, item.model))
 
 
 def _head(group: str, option: str) -> list[str]:
-    """The comment at the head of an option's file, without what is for Hydra."""
+    """The lines of the comment at the head of an option's file, without Hydra's."""
     lines = file_of(group, option).read_text(encoding="utf-8", errors="replace").splitlines()
     head = itertools.takewhile(lambda line: line.startswith("#"), lines)
     return [line[2:] for line in head if not line.startswith("# @")]
 
 
 def comment(group: str, option: str) -> str:
-    """What an option's file says of it: its paper first, `Shows:` last."""
+    """The comment of an option: its paper first, `Shows:` last."""
     return " ".join(line for line in _head(group, option) if not line.startswith("  "))
 
 
 def commands(group: str, option: str) -> list[str]:
-    """The commands that an option's file names, the lines of which it has indented."""
+    """The commands in the comment of an option, whose lines are indented."""
     return [line.strip() for line in _head(group, option) if line.startswith("  ")]
 
 
 def entry(model: str) -> Entry:
-    """What a model's file says of it."""
+    """The entry of a model, from its comment."""
     text, _, shows = comment("model", model).partition("Shows: ")
     year = re.search(r"\b(?:19|20)\d\d\b", text)
     number = re.search(r"arXiv (\d{4}\.\d{4,5})", text)
     authors = re.search(r"([A-Z][\w-]+(?: and [A-Z][\w-]+| et al\.)?), (?:19|20)\d\d", text)
+
     paper = ", ".join(filter(None, [authors and authors[1], number and f"arXiv {number[1]}"]))
     data = re.search(r"Goes with (data=\w+)", text)
     command = " ".join(filter(None, ["gan-train", f"model={model}", data and data[1]]))
@@ -95,18 +98,17 @@ def _markdown(zoo: list[Entry]) -> str:
 
 
 def _table(zoo: list[Entry]) -> str:
-    """A line or two for each model, as wide as the terminal."""
-    name, paper = (
-        max(len(value) for value in values) + 2
-        for values in ([i.model for i in zoo], [i.paper for i in zoo])
-    )
+    """A table with a line or two for each model, as wide as the terminal."""
+    name = max(len(item.model) for item in zoo) + 2
+    paper = max(len(item.paper) for item in zoo) + 2
     before = name + 6 + paper
     width = max(40, shutil.get_terminal_size().columns - before)
+
     lines = []
     for item in zoo:
-        told = textwrap.wrap(item.shows, width)
-        lines.append(f"{item.model:<{name}}{item.year:<6}{item.paper:<{paper}}{told[0]}")
-        lines += [" " * before + more for more in told[1:]]
+        first, *more = textwrap.wrap(item.shows, width)
+        lines.append(f"{item.model:<{name}}{item.year:<6}{item.paper:<{paper}}{first}")
+        lines += [" " * before + line for line in more]
     return "\n".join(
         [*lines, "", "gan-train model=NAME trains one; format=markdown and format=json print more."]
     )

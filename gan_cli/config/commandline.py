@@ -1,5 +1,4 @@
-"""What is typed after `gan-train`, made ready for Hydra: options without `+`, flags in any
-order."""
+"""The arguments of `gan-train`, prepared for Hydra: options without `+`, flags in any order."""
 
 import re
 from itertools import pairwise
@@ -12,9 +11,9 @@ from gan_cli.errors import UserError
 
 OUTPUTS = Path("outputs")
 GROUP = "|".join(GROUPS)
-# keys whose values are lists of names that other people chose
+# keys whose values are lists of names from the user's data
 NAMES = ("data.columns", "data.missing")
-# keys whose values may be a sign that means something to Hydra
+# keys whose values may be a character of Hydra's grammar
 SIGNS = ("data.separator", "data.decimal")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 FLAGS: dict[str, tuple[str, ...]] = {
@@ -23,8 +22,8 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "--config-dir": ("FOLDER",),
     "--config-name": ("NAME",), "--config-path": ("FOLDER",),
 }  # fmt: skip
-"""Hydra's flags, and what may follow: one of these words, nothing where there is an empty one, or
-what a word in capitals stands for."""
+"""Hydra's flags, and the words that may follow each: an empty word stands for nothing, a word in
+capitals for a value."""
 SHORT = {
     "-m": "--multirun", "-r": "--run", "-sc": "--shell-completion", "-c": "--cfg", "-i": "--info",
     "-p": "--package",
@@ -32,12 +31,11 @@ SHORT = {
 }  # fmt: skip
 SHOWING = {"--cfg", "-c", "--info", "-i", "--hydra-help", "--version", "--shell-completion"}
 """Flags that show something and run nothing."""
-DIGITS, NESTED = 400, 50  # more of them are no number, and no list, that anybody means
+DIGITS, NESTED = 400, 50  # limits of a number's digits and of a value's brackets
 
 
 def overrides(arguments: list[str]) -> list[str]:
-    """Let any option of a component be typed without `+`: the registries know every one and check
-    them all.
+    """The arguments with `++` before options of components, which the registries check.
 
     Raises:
         UserError: an argument that would leave half a component behind, or a group without a value.
@@ -60,8 +58,7 @@ def overrides(arguments: list[str]) -> list[str]:
 
 
 def _refuse_unreadable(argument: str) -> None:
-    """What Hydra's parser would answer with a traceback: numbers without end, lists in lists in
-    lists."""
+    """Raise UserError for huge numbers and deep nesting, over which Hydra's parser fails."""
     key = argument.partition("=")[0]
     if run := re.search(rf"\d{{{DIGITS},}}", argument):
         raise UserError(
@@ -73,51 +70,40 @@ def _refuse_unreadable(argument: str) -> None:
 
 
 def _refuse_no_name(argument: str, group: str, value: str) -> None:
-    """A value must be able to be an option's name, or several for a sweep, and nothing that Hydra
-    takes otherwise."""
-    plain = bool(re.match(r"[A-Za-z_'\"$]", value)) and value.lower() not in (
-        "true",
-        "false",
-        "null",
-        "nan",
-        "inf",
-    )
+    """Raise UserError for a value of a group that cannot be the name of an option, or several."""
+    literal = value.lower() in ("true", "false", "null", "nan", "inf")
     names = value.strip("[]").replace(" ", "")
     if re.fullmatch(r"\[[\w, ]+\]", value) and set(names.split(",")) <= set(options(group)):
         raise UserError(
             f"{argument}: takes one option; several are a sweep: gan-train -m {group}={names}."
         )
-    if not plain:
+    if literal or not re.match(r"[A-Za-z_'\"$]", value):
         raise UserError(f"{argument}: needs an option; they are {', '.join(options(group))}.")
 
 
 def _quoted(argument: str) -> str:
-    """A path with characters that Hydra's grammar does not take as they are, in quotes; other lists
-    are left alone."""
+    """The argument with quotes around paths and names that Hydra's grammar does not allow."""
     key, _, value = argument.partition("=")
-    name = key.lstrip("+")
-    if (
-        name in NAMES
-        and value.startswith("[")
-        and value.endswith("]")
-        and not set("'\"") & set(value)
-    ):
+    name, quoted = key.lstrip("+"), bool(set("'\"") & set(value))
+
+    if name in NAMES and value.startswith("[") and value.endswith("]") and not quoted:
         return f"{key}=[{','.join(_quotes(item.strip()) for item in value[1:-1].split(','))}]"
-    if name in SIGNS and len(value) == 1 and value not in "'\"":
+    if name in SIGNS and len(value) == 1 and not quoted:
         return f"{key}='{value}'"
-    return f"{key}={_quotes(value)}" if name in PATHS and not set(",'\"") & set(value) else argument
+    if name in PATHS and "," not in value and not quoted:
+        return f"{key}={_quotes(value)}"
+    return argument
 
 
 def _quotes(value: str) -> str:
+    """A value in quotes, unless Hydra's grammar takes all its characters as they are."""
     plain = re.fullmatch(r"[\w./:+%@?|$\\-]*", value, re.ASCII) and not value.isdecimal()
     return value if plain else f"'{value}'"
 
 
 def flags_apart(arguments: list[str]) -> list[str]:
-    """`--config-dir=FOLDER` as `--config-dir FOLDER`, `-m` as `--multirun`."""
-    pairs = [
-        item.split("=", 1) if item.startswith("-") and "=" in item else [item] for item in arguments
-    ]
+    """The arguments with `--config-dir FOLDER` for `--config-dir=FOLDER`, `--multirun` for `-m`."""
+    pairs = [item.split("=", 1) if item.startswith("-") else [item] for item in arguments]
     return [SHORT.get(part, part) for pair in pairs for part in pair]
 
 
@@ -125,6 +111,7 @@ def folders(arguments: list[str]) -> list[Path]:
     """The folders of options that `--config-dir` and `hydra.searchpath` name."""
     apart = flags_apart(arguments)
     named = [Path(value) for flag, value in pairwise(apart) if flag == "--config-dir"]
+
     typed = [item.partition("=")[2] for item in apart if item.startswith("hydra.searchpath=")]
     listed = [part.strip(" '\"") for item in typed for part in item.strip("[]").split(",")]
     return [
@@ -134,17 +121,16 @@ def folders(arguments: list[str]) -> list[Path]:
 
 
 def with_search_path(arguments: list[str]) -> list[str]:
-    """`--config-dir FOLDER` as the override that says the same, for Hydra's functions, which know
-    no flags.
+    """The arguments with an override of the search path for `--config-dir FOLDER`.
+
+    `hydra.compose` takes no flags.
 
     Raises:
         UserError: another flag.
     """
     arguments = flags_apart(arguments)
-    *typed, flags = [
-        *(item for item in arguments if "=" in item),
-        [item for item in arguments if "=" not in item],
-    ]
+    typed = [item for item in arguments if "=" in item]
+    flags = [item for item in arguments if "=" not in item]
     if not flags:
         return typed
     if flags[0].startswith("-") and flags[0] not in FLAGS:
@@ -155,25 +141,23 @@ def with_search_path(arguments: list[str]) -> list[str]:
 
 
 def constant(arguments: list[str]) -> list[str]:
-    """What of a sweep's arguments holds for all its cells: without what is swept over, and without
-    `--multirun`."""
-    # half the time of --help
+    """The arguments that all cells of a sweep share, without `--multirun`."""
+    # importing it would double the time of --help
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     apart = flags_apart(arguments)
     typed = [item for item in apart if "=" in item]
     parsed = OverridesParser.create().parse_overrides(overrides(typed))
-    kept = [text for text, item in zip(typed, parsed, strict=True) if not item.is_sweep_override()]
-    return [*kept, *(item for item in apart if "=" not in item and item != "--multirun")]
+    pairs = zip(typed, parsed, strict=True)
+    shared = [text for text, item in pairs if not item.is_sweep_override()]
+    return [*shared, *(item for item in apart if "=" not in item and item != "--multirun")]
 
 
 def flags_last(arguments: list[str]) -> list[str]:
-    """Overrides first, then Hydra's flags by their long names with their values, in whatever order
-    they were typed.
+    """The arguments with overrides first, then Hydra's flags by their long names.
 
     Raises:
-        UserError: a flag that Hydra does not have, one without its value, or some that do not go
-            together.
+        UserError: a flag is unknown, lacks its value, or excludes another one.
     """
     typed, flags = apart(arguments)
     _refuse_together(typed, flags)
@@ -181,8 +165,7 @@ def flags_last(arguments: list[str]) -> list[str]:
 
 
 def apart(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Overrides and words; flags with their values. Raises UserError for a flag that Hydra does not
-    have."""
+    """Overrides and words; flags with their values. Raises UserError for an unknown flag."""
     typed, flags = [], []
     rest = list(arguments)
     while rest:
@@ -190,10 +173,12 @@ def apart(arguments: list[str]) -> tuple[list[str], list[str]]:
         if not argument.startswith("-"):
             typed.append(argument)
             continue
+
         name, equals, value = argument.partition("=")
         name = SHORT.get(name, name)
         if name not in FLAGS:
             raise UserError(unknown_flag(argument, [*FLAGS, "--version", "--help"]))
+
         if FLAGS[name] and not equals and rest and not re.search("=|^-", rest[0]):
             value = rest.pop(0)
         _check_flag(name, value, FLAGS[name])
@@ -202,6 +187,7 @@ def apart(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _check_flag(name: str, value: str, follows: tuple[str, ...]) -> None:
+    """Raise UserError for a flag with a value that it does not take, or without one it needs."""
     if not follows and value:
         raise UserError(f"{name}={value}: takes no value; type {name} alone.")
     free = any(word.isupper() for word in follows)
@@ -211,15 +197,18 @@ def _check_flag(name: str, value: str, follows: tuple[str, ...]) -> None:
 
 
 def _refuse_together(typed: list[str], flags: list[str]) -> None:
+    """Raise UserError for flags that exclude each other, or need another argument."""
     named = [flag for flag in flags if flag in FLAGS]
     modes = [flag for flag in named if flag in SHOWING | {"--multirun", "--run"}]
     if len(modes) > 1:
         raise UserError(f"{' '.join(modes)}: these do not go together; take one of them.")
+
     for flag in ("--resolve", "--package"):
         if flag in named and "--cfg" not in named:
             raise UserError(
                 f"{flag}: says how --cfg shows the configuration; add --cfg job, or leave it out."
             )
+
     if "--hydra-help" in named and typed:
         raise UserError(f"{typed[0]}: --hydra-help stands alone; leave it out.")
     if "--shell-completion" in named and not any(SHELL.fullmatch(item) for item in typed):

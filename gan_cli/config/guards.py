@@ -216,9 +216,9 @@ def other_kind(config: Config) -> str | None:
             own = _roles(config)[role].get("name")
             option, fitting = (f"network.{role}.name", FITS[kind]) if own else ("network", "auto")
             return (
-                f"{option}={own or config['network']['name']}: its {role} is for "
-                f"{' and '.join(kinds)}, and data={config['data']['name']} is {kind}; take "
-                f"{option}={fitting}."
+                f"{option}={own or config['network']['name']}: its {role} is for data of the kind "
+                f"{' or '.join(kinds)}, and data={config['data']['name']} is of the kind {kind}; "
+                f"take {option}={fitting}."
             )
     return None
 

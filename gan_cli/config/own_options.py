@@ -96,7 +96,7 @@ def check(arguments: Sequence[str], packaged: Path, components: Sequence[str]) -
 
 
 def _check_package(group: str, path: Path, text: str) -> None:
-    """Check the first line, which tells Hydra where the keys of the file belong."""
+    """Check the first line, by which Hydra places the keys of the file."""
     first = next(iter(text.lstrip("\ufeff").splitlines()), "")
     package = PACKAGE.match(first)
     if group == WHOLE and (not package or package[1] != "_global_"):

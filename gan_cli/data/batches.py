@@ -26,8 +26,9 @@ class _Prefetched:
 
 
 class Batches:
-    """An endless stream of batches; each epoch is a permutation that depends on its number and
-    the seed.
+    """An endless stream of batches; each epoch is a permutation of the samples.
+
+    The permutation depends on the seed and the number of the epoch alone.
 
     Batch k has the entries k * batch_size ... (k + 1) * batch_size of the concatenated
     permutations: no sample is missing and none occurs twice in an epoch, whatever the sizes.

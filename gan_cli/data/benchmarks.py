@@ -74,11 +74,11 @@ class Benchmark(Dataset):
 
 
 class IdxImages(Benchmark):
-    """60,000 grey images of 28x28, and 10,000 held out (the test set), as four idx files, unpacked
-    or as .gz.
+    """60,000 grey images of 28x28, and 10,000 held out (the test set), as four idx files.
 
-    Files of the same names may have other contents: other numbers of images, another side, which is
-    not changed, and other labels, which are then the names of the classes.
+    The files may be unpacked or .gz. Files of the same names may have other contents: other numbers
+    of images, another side, which is not changed, and other labels, which are then the names of the
+    classes.
 
     Args:
         root: see `Benchmark`.

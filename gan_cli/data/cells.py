@@ -201,6 +201,7 @@ def decimals_of(frame: "DataFrame", separator: str) -> list[str]:
         for cells in texts
         if len(cells)
     ]
+
     if [False, True] in readable:
         return [",", "."]
     has_points = any(kind.kind == "f" for kind in frame.dtypes) or [True, False] in readable

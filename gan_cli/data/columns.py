@@ -103,8 +103,10 @@ class Column:
         return first, last
 
     def typed(self, numbers: np.ndarray) -> np.ndarray:
-        """Numbers as the values they represent: float64, int64 if all fit, bool, datetime64 or
-        words."""
+        """Numbers as the values they represent.
+
+        They are float64, int64 if all of them fit, bool, datetime64 or words.
+        """
         if self.kind == "category":
             return np.array(self.words)[numbers.astype(np.int64)]
         if self.kind == "boolean":

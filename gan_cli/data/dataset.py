@@ -94,8 +94,7 @@ class Dataset:
 
     @property
     def classifiable(self) -> bool:
-        """Whether there are two classes or more, and enough held-out samples to test a classifier
-        on."""
+        """Whether there are classes, and enough held-out samples to test a classifier on."""
         return self.spec.classes > 1 and len(self.heldout["x"]) >= FEW
 
     def _computable(self, names: Sequence[str]) -> list[str]:
@@ -128,8 +127,7 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """A short digest of the data: numbers of samples, and the bytes of about a thousand of
-        them."""
+        """A short digest of the data, by the numbers of samples and about a thousand of them."""
         digest = hashlib.sha256(self.spec.vocabulary.encode())
         for fields in (self.train, self.heldout):
             for name, values in sorted(fields.items()):

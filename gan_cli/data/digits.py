@@ -13,10 +13,9 @@ from gan_cli.registry import datasets
 
 @datasets.register("digits")
 class Digits(Dataset):
-    """1797 real scans of handwritten digits, 8x8 in 17 grey levels, bundled with scikit-learn: no
-    download.
+    """1797 scans of handwritten digits, 8x8 in 17 grey levels, bundled with scikit-learn.
 
-    A quarter of every class is held out.
+    They need no download. A quarter of every class is held out.
 
     Args:
         image_size: 8, or larger by bilinear interpolation.

@@ -29,8 +29,9 @@ NAMED = 5  # classes that a remark names, at most
 
 @datasets.register("image_folder")
 class ImageFolder(Dataset):
-    """Every image below a folder: RGB, grey, palette, 16 bits, with alpha (shown on white); resized
-    and cropped.
+    """All images below a folder, resized and cropped.
+
+    They may be RGB, grey, with a palette, of 16 bits, or with alpha (shown on white).
 
     Its direct subfolders are the classes, if there are two or more, in natural order (2 before 10);
     with files directly in the folder there are no classes. Subfolders called `train` and `test` (or

@@ -1,8 +1,7 @@
-"""What every data set must keep to, plug-ins included: it is checked once, where data sets are
-built.
+"""Checks of every data set, plug-ins included, once when it is built.
 
-What breaks it would end in a traceback far away from its cause, or in numbers that look like any
-others.
+Without them, an invalid data set would fail far away from the cause, or result in wrong but
+plausible numbers.
 """
 
 import logging
@@ -18,45 +17,49 @@ from gan_cli.errors import UserError, on_one_line
 
 log = logging.getLogger(__name__)
 
-PARTS = {"train": "training", "heldout": "held-out"}
+SPLITS = {"train": "training", "heldout": "held-out"}  # adjectives for messages
 
 
 def check(dataset: Any, name: str) -> None:
-    """Raise UserError with the first sentence that a data set called `name` gives cause for.
+    """Raise UserError for the first rule that the data set called `name` violates.
 
-    - `train` and `heldout` are the same fields of tensors: as many rows of each, one at least, of
-      one type and shape.
-    - A decoded sample is float32 of the shape that the spec names.
+    - `train` and `heldout` have the same fields: tensors with one row for each sample, at least one
+      sample, and equal types and shapes of rows in both splits.
+    - A decoded sample is float32 and has the shape in the specification.
     - Labels (`y`, and `y_b` of a second domain) are whole numbers from 0 to classes - 1.
     - Numbers are finite.
 
-    A class without a training sample is a warning, and so are values outside [-1, 1] where the spec
-    says otherwise.
+    A class without a training sample causes a warning, and so do values outside [-1, 1] if the
+    specification says that samples are bounded.
     """
-    for complaint in _complaints(dataset):
-        raise UserError(f"data={name}: {on_one_line(complaint)}.")
+    for violation in _violations(dataset):
+        raise UserError(f"data={name}: {on_one_line(violation)}.")
     _warn_of_empty_classes(dataset, name)
     _warn_of_wide_ranges(dataset, name)
 
 
-def _complaints(dataset: Any) -> Iterator[str]:
+def _violations(dataset: Any) -> Iterator[str]:
+    """Descriptions of violated rules.
+
+    Only the first one is reliable: the checks after it may rely on the violated rule.
+    """
     if not isinstance(dataset, Dataset):
         yield "is no data set; derive its class from gan_cli.data.dataset.Dataset"
-    if missing := [name for name in ("spec", *PARTS) if not hasattr(dataset, name)]:
+    if missing := [name for name in ("spec", *SPLITS) if not hasattr(dataset, name)]:
         yield f"its class sets no {missing[0]}"
-    yield from _about_spec(dataset.spec)
-    for part, said in PARTS.items():
-        fields = getattr(dataset, part)
-        yield from _about_fields(fields, said)
-        yield from _about_labels(fields, dataset.spec, said)
-        yield from _about_numbers(fields, said)
-    yield from _about_both(dataset.train, dataset.heldout)
-    yield from _about_a_sample(dataset)
+    yield from _of_spec(dataset.spec)
+    for split, adjective in SPLITS.items():
+        fields = getattr(dataset, split)
+        yield from _of_fields(fields, adjective)
+        yield from _of_labels(fields, dataset.spec, adjective)
+        yield from _of_numbers(fields, adjective)
+    yield from _of_differences(dataset.train, dataset.heldout)
+    yield from _of_sample(dataset)
     if dataset.flip and dataset.spec.kind != "image":
         yield f"flip is for images, and these are {dataset.spec.kind}"
 
 
-def _about_spec(spec: Spec) -> Iterator[str]:
+def _of_spec(spec: Spec) -> Iterator[str]:
     if spec.kind == "image" and len(spec.shape) != 3:
         yield f"its spec says images of shape {spec.shape}; expected (channels, height, width)"
     if spec.kind == "text" and spec.shape[:1] != (len(spec.vocabulary),):
@@ -68,53 +71,57 @@ def _about_spec(spec: Spec) -> Iterator[str]:
         yield f"its spec has {len(spec.names)} names for {spec.classes} classes"
 
 
-def _about_fields(fields: Fields, said: str) -> Iterator[str]:
+def _of_fields(fields: Fields, split: str) -> Iterator[str]:
     if not isinstance(fields, dict) or "x" not in fields:
-        yield f"its {said} data is no dictionary of fields with x among them"
+        yield f"its {split} data is no dictionary of fields with x among them"
     for name, values in fields.items():
         if not isinstance(values, Tensor) or not values.dim():
             yield (
-                f"{name} of its {said} data is no tensor with a row for each sample, but "
+                f"{name} of its {split} data is no tensor with a row for each sample, but "
                 f"{type(values).__name__}"
             )
     counts = {name: len(values) for name, values in fields.items()}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{count} of {name}" for name, count in counts.items())
-        yield f"its {said} fields are not equally long: {listed}"
+        yield f"its {split} fields are not equally long: {listed}"
     if not counts["x"]:
-        yield f"there is no {said} sample"
+        yield f"there is no {split} sample"
 
 
-def _about_labels(fields: Fields, spec: Spec, said: str) -> Iterator[str]:
+def _of_labels(fields: Fields, spec: Spec, split: str) -> Iterator[str]:
     if not spec.classes:
         return
     if "y" not in fields:
-        yield f"its spec says {spec.classes} classes, but its {said} data has no labels y"
+        yield f"its spec says {spec.classes} classes, but its {split} data has no labels y"
     for name, y in fields.items():
         if name.split("_")[0] != "y":
             continue
+
         if y.dim() != 1 or y.dtype != torch.int64:
-            yield f"its {said} labels {name} are {_told(y)}; expected one int64 number a sample"
+            yield (
+                f"its {split} labels {name} are {_type_and_shape(y)}; expected one int64 number a "
+                "sample"
+            )
         least, most = (int(value) for value in y.aminmax())
         if least < 0 or most >= spec.classes:
             yield (
-                f"its {said} labels {name} lie between {least} and {most}, but with "
+                f"its {split} labels {name} lie between {least} and {most}, but with "
                 f"{spec.classes} classes they are 0 to {spec.classes - 1}"
             )
 
 
-def _about_numbers(fields: Fields, said: str) -> Iterator[str]:
+def _of_numbers(fields: Fields, split: str) -> Iterator[str]:
     for name, values in fields.items():
         if not values.is_floating_point() or values.isfinite().all():
             continue
-        bad = int((~values.isfinite()).reshape(len(values), -1).any(dim=1).sum())
+        invalid = int((~values.isfinite()).reshape(len(values), -1).any(dim=1).sum())
         yield (
-            f"{name} of its {said} data is not finite in {bad} of {len(values)} samples; mend "
+            f"{name} of its {split} data is not finite in {invalid} of {len(values)} samples; mend "
             "or leave out these"
         )
 
 
-def _about_both(train: Fields, heldout: Fields) -> Iterator[str]:
+def _of_differences(train: Fields, heldout: Fields) -> Iterator[str]:
     if train.keys() != heldout.keys():
         yield (
             f"its training data has the fields {', '.join(train)}, its held-out data "
@@ -123,12 +130,12 @@ def _about_both(train: Fields, heldout: Fields) -> Iterator[str]:
     for name, values in train.items():
         if (values.shape[1:], values.dtype) != (heldout[name].shape[1:], heldout[name].dtype):
             yield (
-                f"{name} is {_told(values)} in its training data and {_told(heldout[name])} in "
-                "its held-out data"
+                f"{name} is {_type_and_shape(values)} in its training data and "
+                f"{_type_and_shape(heldout[name])} in its held-out data"
             )
 
 
-def _about_a_sample(dataset: Dataset) -> Iterator[str]:
+def _of_sample(dataset: Dataset) -> Iterator[str]:
     x = dataset.decode({name: values[:1] for name, values in dataset.train.items()})["x"]
     if tuple(x.shape[1:]) != tuple(dataset.spec.shape):
         yield (
@@ -136,7 +143,10 @@ def _about_a_sample(dataset: Dataset) -> Iterator[str]:
             f"{tuple(dataset.spec.shape)}"
         )
     if x.dtype != torch.float32:
-        yield f"its samples are {_told(x)} once they are decoded; expected float32 (x.float())"
+        yield (
+            f"its samples are {_type_and_shape(x)} once they are decoded; expected float32 "
+            "(x.float())"
+        )
 
 
 def _warn_of_empty_classes(dataset: Dataset, name: str) -> None:
@@ -169,7 +179,7 @@ def _warn_of_wide_ranges(dataset: Dataset, name: str) -> None:
         )
 
 
-def _told(values: Tensor) -> str:
-    """Type and shape of a row, in words."""
+def _type_and_shape(values: Tensor) -> str:
+    """Description of the type and the shape of a row."""
     shape = f" of shape {tuple(values.shape[1:])}" if values.dim() > 1 else ""
     return f"{str(values.dtype).removeprefix('torch.')}{shape}"

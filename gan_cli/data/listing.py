@@ -231,8 +231,7 @@ def _split(folder: Path) -> dict[Path, bool]:
 
 
 def _innermost(folder: Path) -> Path:
-    """The folder without outer folders that contain only one folder, as unpacked archives often
-    do."""
+    """The first folder that contains more than one folder; archives often nest theirs."""
     while True:
         content = [path for path in folder.iterdir() if not path.name.startswith(HIDDEN)]
         if len(content) != 1 or not content[0].is_dir():

@@ -100,19 +100,7 @@ def packed(
 
     index = _index(target, shape)
     if index is None or index["passing"]:
-        try:
-            _remove_leftovers(target.parent)
-            with _only_one(target.with_suffix(".lock")):
-                index = _index(target, shape)
-                if index is None or index["passing"]:
-                    index = _pack(files, folder, shape, black_to_white, target)
-        except OSError as error:
-            raise UserError(
-                f"data.folder={folder}: the packed images cannot be kept in {target.parent} "
-                f"({error.strerror}); make room, or set the environment variable GAN_CACHE to a "
-                "folder on another disk."
-            ) from None
-
+        index = _pack_once(files, folder, shape, black_to_white, target)
     readable = _readable(index)
     mapped: Any = np.memmap(
         target / "images.bin", np.uint8, mode="c", shape=(int(readable.sum()), *shape)
@@ -156,6 +144,33 @@ def _checksums(path: Path) -> list[int]:
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(checksum, range(0, path.stat().st_size, PIECE)))
+
+
+def _pack_once(
+    files: Listing,
+    folder: Path,
+    shape: Shape,
+    black_to_white: brightness.Range | None,
+    target: Path,
+) -> dict[str, Any]:
+    """Pack the images, unless another process has done so meanwhile; returns the index.
+
+    Raises:
+        UserError: the cache cannot be written.
+    """
+    try:
+        _remove_leftovers(target.parent)
+        with _only_one(target.with_suffix(".lock")):
+            index = _index(target, shape)
+            if index is None or index["passing"]:
+                index = _pack(files, folder, shape, black_to_white, target)
+            return index
+    except OSError as error:
+        raise UserError(
+            f"data.folder={folder}: the packed images cannot be kept in {target.parent} "
+            f"({error.strerror}); make room, or set the environment variable GAN_CACHE to a "
+            "folder on another disk."
+        ) from None
 
 
 @contextmanager
@@ -268,6 +283,7 @@ class _Packing:
                 if isinstance(image, str):
                     self.reasons.append(image)
                     continue
+
                 self.readable[i] = True
                 self.sides = min(self.sides[0], image.side), max(self.sides[1], image.side)
                 self.truncated += image.truncated

@@ -17,8 +17,7 @@ HELD_OUT = 20_000  # held-out points
 
 @datasets.register("points")
 class Points(Dataset):
-    """Points in the plane, as the WGAN-GP authors' toy script defines them (moons by
-    scikit-learn's).
+    """Points of toy distributions, most of them as in the WGAN-GP authors' toy script.
 
     - eight_gaussians: centres on a circle of radius 2, standard deviation 0.02, all divided by
       1.414;

@@ -1,4 +1,4 @@
-"""Molecules, written as SMILES: a string a molecule."""
+"""Molecules as SMILES strings."""
 
 import csv
 import io
@@ -17,10 +17,10 @@ from gan_cli.data.spec import Spec
 from gan_cli.data.text import (
     MOST_LEFT_OUT,
     decoded,
-    numbered,
+    indices_of,
     one_hot_characters,
-    refuse_too_much,
-    unread,
+    refuse_beyond_memory,
+    unreadable,
 )
 from gan_cli.errors import UserError, closest, on_one_line
 from gan_cli.files import read_unpacked
@@ -28,10 +28,10 @@ from gan_cli.registry import datasets
 
 log = logging.getLogger(__name__)
 
-END = " "  # fills a string up to the common length; no SMILES holds one
-HELD_OUT = 10  # every tenth molecule, in random order
-WRITTEN = 20_000  # molecules of the grammar
-# characters: RDKit needs minutes for longer molecules, and the stack of the process for the longest
+END = " "  # pads strings to the common length; no SMILES contains it
+HELD_OUT = 10  # one molecule in so many is held out, in random order
+GENERATED = 20_000  # molecules that the grammar generates if there is no file
+# characters of a molecule: for longer ones RDKit needs minutes, or overflows the stack
 LONGEST = 1000
 
 
@@ -60,43 +60,42 @@ class Smiles(Dataset):
         column: str = "smiles",
         length: Annotated[int, Ge(1), Le(LONGEST)] | None = None,
     ) -> None:
-        every = list(
-            dict.fromkeys(_read(Path(file).expanduser(), column) if file else _written(WRITTEN))
-        )
+        molecules = _read(Path(file).expanduser(), column) if file else _generated(GENERATED)
+        every = list(dict.fromkeys(molecules))
         longest = length or _longest(every, file)
         strings = [string for string in every if len(string) <= longest]
         if len(strings) < 2 * HELD_OUT:
             raise UserError(
                 f"data.file={file}: {len(strings)} molecules of at most {longest} characters are "
-                f"too few; it takes {2 * HELD_OUT}{_longer(every, longest)}."
+                f"too few; it takes {2 * HELD_OUT}{_remedy(every, longest)}."
             )
-        refuse_too_much(len(strings), longest, f"data.file={file}", "molecules")
+        refuse_beyond_memory(len(strings), longest, f"data.file={file}", "molecules")
+
         vocabulary = END + "".join(sorted(set("".join(strings))))
-        codes = numbered("".join(string.ljust(longest) for string in strings), vocabulary).view(
-            -1, longest
-        )
+        padded = "".join(string.ljust(longest) for string in strings)
+        codes = indices_of(padded, vocabulary).view(-1, longest)
         codes = codes[torch.randperm(len(codes), generator=noise.generator("smiles"))]
         held_out = torch.arange(len(codes)) % HELD_OUT == 0
         self.train, self.heldout = {"x": codes[~held_out]}, {"x": codes[held_out]}
         self.spec = Spec("text", (len(vocabulary), longest), bounded=False, vocabulary=vocabulary)
-        self.note = self._said(every, len(codes), longest, bool(length))
+        self.note = self._description(every, len(codes), longest, bool(length))
 
-    def _said(self, every: list[str], kept: int, longest: int, chosen: bool) -> str:
-        """The note; a warning too, where much is left out."""
-        left = len(every) - kept
-        if left > MOST_LEFT_OUT * len(every):
+    def _description(self, every: list[str], used: int, longest: int, chosen: bool) -> str:
+        """The note of the data set; logs a warning too if many molecules are left out."""
+        left_out = len(every) - used
+        if left_out > MOST_LEFT_OUT * len(every):
             log.warning(
                 "data.length=%d leaves out %d of %d molecules%s",
                 longest,
-                left,
+                left_out,
                 len(every),
-                _longer(every, longest),
+                _remedy(every, longest),
             )
-        told = f"; {left} longer than data.length={longest} left out" if chosen else ""
+        longer = f"; {left_out} longer than data.length={longest} left out" if chosen else ""
         rdkit = "; RDKit would say which samples are molecules: pip install 'gan-cli[molecules]'"
         return (
-            f"{kept} different molecules of at most {longest} characters{told}; a tenth is held out"
-            f"{'' if 'molecules' in self.default_metrics else rdkit}"
+            f"{used} different molecules of at most {longest} characters{longer}; a tenth is held "
+            f"out{'' if 'molecules' in self.default_metrics else rdkit}"
         )
 
     def decode(self, stored: Fields) -> Fields:
@@ -104,108 +103,120 @@ class Smiles(Dataset):
 
 
 def strings(rows: Tensor, vocabulary: str) -> list[str]:
-    """Characters by number, (N, length), as strings up to their first blank."""
+    """Strings up to their first blank, from indices of characters, (N, length)."""
     return ["".join(vocabulary[i] for i in row).split(END, 1)[0] for row in rows.tolist()]
 
 
 def _longest(every: list[str], file: str | None) -> int:
+    """Length of the longest molecule.
+
+    Raises:
+        UserError: it is too long.
+    """
     longest = max(map(len, every), default=0)
     if longest > LONGEST:
         raise UserError(
             f"data.file={file}: one of its molecules has {longest} characters, and at most "
-            f"{LONGEST} can be taken"
-            f"{_longer(every, 0)}."
+            f"{LONGEST} can be taken{_remedy(every, 0)}."
         )
     return longest
 
 
-def _longer(every: list[str], length: int) -> str:
-    """The remedy where strings are longer than `length`: one that keeps 99 in 100, and one that
-    keeps all."""
+def _remedy(every: list[str], length: int) -> str:
+    """Proposal of larger values of `data.length`: for 99 in 100 molecules, and for all of them."""
     lengths = sorted(map(len, every))
-    keeps = sorted({lengths[(len(lengths) - 1) * 99 // 100], lengths[-1]}) if lengths else []
-    offers = [n for n in keeps if length < n <= LONGEST]
-    return (
-        "; data.length=" + " or ".join(f"{n} takes {sum(m <= n for m in lengths)}" for n in offers)
-        if offers
-        else ""
+    larger = sorted({lengths[(len(lengths) - 1) * 99 // 100], lengths[-1]}) if lengths else []
+    offers = [n for n in larger if length < n <= LONGEST]
+    if not offers:
+        return ""
+    return "; data.length=" + " or ".join(
+        f"{n} takes {sum(other <= n for other in lengths)}" for n in offers
     )
 
 
 def _read(path: Path, column: str) -> list[str]:
+    """The molecules in a file.
+
+    Raises:
+        UserError: it cannot be read, or contains more than SMILES.
+    """
     try:
         text = decoded(read_unpacked(path))
     except OSError as error:
-        raise UserError(f"data.file={path}: cannot be read as text: {unread(error)}.") from None
+        raise UserError(f"data.file={path}: cannot be read as text: {unreadable(error)}.") from None
     except ValueError as error:
         raise UserError(
             f"data.file={path}: cannot be read as text in UTF-8 or UTF-16 ({error})."
         ) from None
+
     name = path.name.lower().removesuffix(".gz").removesuffix(".bz2")
-    cells = (
-        _column(path, text, column)
-        if name.endswith((".csv", ".tsv"))
-        else text.rstrip("\n").split("\n")
-    )
-    # what stands behind a blank is a name, or more
-    found = [cell.split()[0] for cell in cells if cell.strip()]
-    if odd := sorted(character for character in set("".join(found)) if not "!" <= character <= "~"):
+    if name.endswith((".csv", ".tsv")):
+        cells = _column(path, text, column)
+    else:
+        cells = text.rstrip("\n").split("\n")
+    # a blank ends the SMILES; names and other data may follow it
+    molecules = [cell.split()[0] for cell in cells if cell.strip()]
+
+    if invalid := sorted(c for c in set("".join(molecules)) if not "!" <= c <= "~"):
         raise UserError(
-            f"data.file={path}: holds more than SMILES, such as {on_one_line(ascii(odd[0]))}."
+            f"data.file={path}: holds more than SMILES, such as {on_one_line(ascii(invalid[0]))}."
         )
-    if len(cells) - len(found) > MOST_LEFT_OUT * len(cells):
-        log.warning(
-            "data.file=%s: %d of its %d lines hold no molecule",
-            path,
-            len(cells) - len(found),
-            len(cells),
-        )
-    return found
+    empty = len(cells) - len(molecules)
+    if empty > MOST_LEFT_OUT * len(cells):
+        log.warning("data.file=%s: %d of its %d lines hold no molecule", path, empty, len(cells))
+    return molecules
 
 
 def _column(path: Path, text: str, column: str) -> list[str]:
-    """The cells of a column; an empty one for a row that is too short to have it."""
+    """The cells of a column of a CSV file; an empty one for a row that is too short.
+
+    Raises:
+        UserError: there is no such column, or the file is no CSV.
+    """
     separator = "\t" if ".tsv" in path.name.lower() else ","
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         names = [name.strip() for name in next(rows, [])]
-        place = next((i for i, name in enumerate(names) if name.lower() == column.lower()), None)
-        if place is None:
+        index = next((i for i, name in enumerate(names) if name.lower() == column.lower()), None)
+        if index is None:
             known = on_one_line(", ".join(names[:50]))[:500]
             raise UserError(
                 f"data.column={column}: {path} has no such "
                 f"column{on_one_line(closest(column, names))}; it has {known}."
             )
-        return [row[place] if len(row) > place else "" for row in rows if row]
+        return [row[index] if len(row) > index else "" for row in rows if row]
     except csv.Error as error:
         raise UserError(f"data.file={path}: line {rows.line_num} is not CSV ({error}).") from None
 
 
-def _written(count: int) -> list[str]:
-    """Molecules of a small grammar, always the same ones."""
+def _generated(count: int) -> list[str]:
+    """Different molecules of a small grammar, always the same ones."""
     random = Random(0)
-    found: dict[str, None] = {}
-    while len(found) < count:
-        found[_grown(random, random.randint(3, 9), 1)] = None
-    return list(found)
+    molecules: dict[str, None] = {}
+    while len(molecules) < count:
+        molecules[_fragment(random, random.randint(3, 9), 1)] = None
+    return list(molecules)
 
 
-def _grown(random: Random, size: int, ring: int) -> str:
-    """A piece that has one bond free on its left, of about `size` atoms; `ring` is the first number
-    free."""
+def _fragment(random: Random, size: int, ring: int) -> str:
+    """A fragment of about `size` atoms with one free bond on its left.
+
+    Args:
+        ring: the smallest number that is not used for an open ring.
+    """
     if size <= 1:
         return random.choice(("C", "C", "O", "N", "F", "Cl", "C#N"))
     kind = random.choice(
         ("chain", "chain", "chain", "hetero", "branch", "ketone", "double", "ring", "aromatic")
     )
     size -= 4 if kind in ("ring", "aromatic") else 2 if kind == "branch" else 1
-    rest = _grown(random, size, ring + (kind == "aromatic"))
+    rest = _fragment(random, size, ring + (kind == "aromatic"))
+
     if kind == "ring":
         return f"C{ring}CC{random.choice(('C', 'CC', 'O', 'N'))}C{ring}{rest}"
     if kind == "aromatic":
         return f"c{ring}cc{random.choice('cn')}c({rest})c{ring}"
     if kind == "branch":
         return f"C({random.choice(('C', 'O', 'N', 'F', 'CC'))}){rest}"
-    return {"chain": "C", "hetero": random.choice("ON"), "ketone": "C(=O)", "double": "C=C"}[
-        kind
-    ] + rest
+    atoms = {"chain": "C", "hetero": random.choice("ON"), "ketone": "C(=O)", "double": "C=C"}
+    return atoms[kind] + rest

@@ -1,4 +1,4 @@
-"""Columns of a CSV file, a row a point."""
+"""Tables in CSV files, whose rows are points."""
 
 import logging
 import re
@@ -22,19 +22,20 @@ from gan_cli.registry import Count, datasets
 
 log = logging.getLogger(__name__)
 
-WARNED = 0.1  # share of the rows that lack something, from which on a warning says so
-# times the range of all others: a number there that stands in several rows may mean that there is
-# none
+MOST_INCOMPLETE = 0.1  # fraction of the rows that may lack a value without a warning
+# distance of a repeated number from all others, as a multiple of their range, from which on it may
+# mean a missing value
 FAR = 10
+COPIES = 3  # float64 copies of all features that exist while they are standardised
 
 
 @datasets.register("csv")
 class Table(Dataset):
-    """Rows of numbers, dates and words as points; samples come out in their own units.
+    """Rows of numbers, dates and words as points; samples are written in the units of the file.
 
-    Each column is brought to mean 0 and standard deviation 1; a column of few words is one-hot,
-    with a standard deviation of 1 in all. The file may be compressed (.gz). Rows that lack a value
-    are left out, and the run says how many.
+    Each column is scaled to mean 0 and standard deviation 1; a column of few words is one-hot, with
+    a total standard deviation of 1. The file may be compressed (.gz). Rows that lack a value are
+    left out, and the run logs how many.
 
     Args:
         file: comma-separated values or the like, with or without a line of names.
@@ -68,17 +69,17 @@ class Table(Dataset):
     ) -> None:
         path = Path(file).expanduser()
         reader = Reader(separator, decimal, header, tuple(map(str, missing or ())), words)
-        found, remarks = reader.read(path)
-        chosen = _chosen(path, found, columns)
-        whole = _whole_rows(path, chosen)
-        count = max(1, round(heldout * int(whole.sum())))
-        if not 0 < count < whole.sum():
+        every, remarks = reader.read(path)
+        chosen = _chosen(path, every, columns)
+        complete = _complete_rows(path, chosen)
+        count = max(1, round(heldout * int(complete.sum())))
+        if not 0 < count < complete.sum():
             raise UserError(
-                f"data.file={file}: {whole.sum()} rows cannot be split; data.heldout={heldout}."
+                f"data.file={file}: {complete.sum()} rows cannot be split; data.heldout={heldout}."
             )
 
-        kinds = [one.column for one in chosen if one.column]
-        values = _features(path, kinds, [one.numbers[whole] for one in chosen])
+        kinds = [found.column for found in chosen if found.column]
+        values = _features(path, kinds, [found.numbers[complete] for found in chosen])
         offset, scale = values.mean(dim=0), _scales(path, kinds, values)
         points = ((values - offset) / scale).float()
         points = points[torch.randperm(len(points), generator=noise.generator("table"))]
@@ -89,43 +90,52 @@ class Table(Dataset):
         self.spec = Spec(
             "points", (len(names),), bounded=False, extent=4.0, units=units, columns=tuple(kinds)
         )
-        told = listed([column.description for column in kinds])
-        remarks += _left_out(found, columns, len(whole) - int(whole.sum()))
-        self.note = "; ".join(
-            [f"{len(points) - count} rows of {told} to learn from, {count} held out", *remarks]
-        )
+        names_of_columns = listed([column.description for column in kinds])
+        remarks += _left_out(every, columns, len(complete) - int(complete.sum()))
+        counts = f"{len(points) - count} rows of {names_of_columns} to learn from, {count} held out"
+        self.note = "; ".join([counts, *remarks])
 
 
-def _chosen(path: Path, found: Sequence[Found], columns: list[str | int] | None) -> list[Found]:
-    """The columns that are named, else all that can be learnt. Raises UserError where there are
-    none."""
+def _chosen(path: Path, every: Sequence[Found], columns: list[str | int] | None) -> list[Found]:
+    """The columns that the user names, or all that can be learnt.
+
+    Raises:
+        UserError: there are none, or one of them cannot be learnt.
+    """
     if columns is None:
-        for one in found:
-            _refuse_stray(path, one)
-        chosen = [one for one in found if one.column and not one.why]
+        for found in every:
+            _refuse_stray(path, found)
+        chosen = [found for found in every if found.column and not found.why]
         if not chosen:
-            reasons = listed([f"{one.name} ({one.why})" for one in found])
+            reasons = listed([f"{found.name} ({found.why})" for found in every])
             raise UserError(
                 f"data.file={path}: no column of numbers, or of few words; left out: {reasons}."
             )
         return chosen
+
     if not columns:
         raise UserError(
             "data.columns=[]: name one column at least, or take all of them by data.columns=null."
         )
-    places = [_place(path, [one.name for one in found], column) for column in columns]
-    if twice := [place for i, place in enumerate(places) if place in places[:i]]:
-        raise UserError(f"data.columns={columns}: names column {found[twice[0]].name} twice.")
-    for one in (found[place] for place in places):
-        _refuse_stray(path, one)
-        if one.column is None:
+    indices = [_index(path, [found.name for found in every], column) for column in columns]
+    if repeated := [index for i, index in enumerate(indices) if index in indices[:i]]:
+        raise UserError(f"data.columns={columns}: names column {every[repeated[0]].name} twice.")
+    chosen = [every[index] for index in indices]
+    for found in chosen:
+        _refuse_stray(path, found)
+        if found.column is None:
             raise UserError(
-                f"data.columns: column {one.name} of {path} cannot be learnt ({one.why})."
+                f"data.columns: column {found.name} of {path} cannot be learnt ({found.why})."
             )
-    return [found[place] for place in places]
+    return chosen
 
 
-def _place(path: Path, names: list[str], column: str | int) -> int:
+def _index(path: Path, names: list[str], column: str | int) -> int:
+    """Index of a column that the user names, by its name or its number.
+
+    Raises:
+        UserError: there is no such column.
+    """
     if str(column) in names:
         return names.index(str(column))
     if isinstance(column, int) and 0 <= column < len(names):
@@ -136,45 +146,50 @@ def _place(path: Path, names: list[str], column: str | int) -> int:
     )
 
 
-def _refuse_stray(path: Path, one: Found) -> None:
-    if one.stray:
-        line, cell = one.stray
+def _refuse_stray(path: Path, found: Found) -> None:
+    """Raise UserError for a column of numbers with a cell that is no number."""
+    if found.stray:
+        line, cell = found.stray
         typed = on_one_line(cell[:40])
         typed = typed if re.fullmatch(r"[\w.+-]+", typed) else repr(typed)
         raise UserError(
-            f"data.file={path}: line {line}, column {one.name}: {shown(cell)} is not a number; if "
-            f"it means that there is none, add data.missing=[{typed}], or name the other columns "
-            "by data.columns."
+            f"data.file={path}: line {line}, column {found.name}: {shown(cell)} is not a number; "
+            f"if it means that there is none, add data.missing=[{typed}], or name the other "
+            "columns by data.columns."
         )
 
 
-def _whole_rows(path: Path, chosen: Sequence[Found]) -> np.ndarray:
-    """Which rows lack nothing. Raises UserError where none does not."""
-    lacking = {one.name: np.isnan(one.numbers) for one in chosen}
-    whole = ~np.logical_or.reduce(list(lacking.values()))
-    worst = max(lacking, key=lambda name: int(lacking[name].sum()))
-    if not whole.any():
+def _complete_rows(path: Path, chosen: Sequence[Found]) -> np.ndarray:
+    """Mask of the rows without a missing value, (rows,).
+
+    Raises:
+        UserError: there is no such row.
+    """
+    missing = {found.name: np.isnan(found.numbers) for found in chosen}
+    complete = ~np.logical_or.reduce(list(missing.values()))
+    worst = max(missing, key=lambda name: int(missing[name].sum()))
+    if not complete.any():
         raise UserError(
-            f"data.file={path}: every row lacks a value, {lacking[worst].sum()} of {len(whole)} "
+            f"data.file={path}: every row lacks a value, {missing[worst].sum()} of {len(complete)} "
             f"in column {worst}; leave columns out by data.columns."
         )
-    if (left := (~whole).sum()) > WARNED * len(whole):
+
+    if (incomplete := (~complete).sum()) > MOST_INCOMPLETE * len(complete):
         log.warning(
             "%d of %d rows lack a value and are left out; column %s lacks %d",
-            left,
-            len(whole),
+            incomplete,
+            len(complete),
             worst,
-            lacking[worst].sum(),
+            missing[worst].sum(),
         )
-    for one in chosen:
-        if one.column and one.column.kind in ("number", "integer"):
-            _warn_of_far(one.name, one.numbers[whole])
-    return whole
+    for found in chosen:
+        if found.column and found.column.kind in ("number", "integer"):
+            _warn_of_outliers(found.name, found.numbers[complete])
+    return complete
 
 
-def _warn_of_far(name: str, numbers: np.ndarray) -> None:
-    """Say so where the smallest or largest number stands in several rows, far from all others, as
-    -9999 does."""
+def _warn_of_outliers(name: str, numbers: np.ndarray) -> None:
+    """Warn if the smallest or largest number is repeated and far from all others, such as -9999."""
     levels, counts = np.unique(numbers, return_counts=True)
     for end, others in ((0, levels[1:]), (-1, levels[:-1])):
         if len(others) < 3 or counts[end] < 2:
@@ -191,25 +206,27 @@ def _warn_of_far(name: str, numbers: np.ndarray) -> None:
 
 
 def _features(path: Path, columns: Sequence[Column], numbers: Sequence[np.ndarray]) -> torch.Tensor:
-    """What stands for the columns, float64 (rows, places). Raises UserError where that fills the
-    memory."""
-    rows, places = len(numbers[0]), sum(len(column.features) for column in columns)
-    needed = 3 * 8 * rows * places  # with what is computed of it
+    """Features of all columns, float64 (rows, features).
+
+    Raises:
+        UserError: they need too much memory.
+    """
+    rows, width = len(numbers[0]), sum(len(column.features) for column in columns)
+    needed = COPIES * 8 * rows * width  # bytes
     if needed > memory() / 2:
         raise UserError(
-            f"data.file={path}: {rows} rows of {places} numbers need {needed / 2**30:.3g} GiB of "
+            f"data.file={path}: {rows} rows of {width} numbers need {needed / 2**30:.3g} GiB of "
             "memory; choose fewer by data.columns."
         )
-    return torch.from_numpy(
-        np.hstack([c.encoded(values) for c, values in zip(columns, numbers, strict=True)])
-    )
+    encoded = [column.encoded(part) for column, part in zip(columns, numbers, strict=True)]
+    return torch.from_numpy(np.hstack(encoded))
 
 
 def _scales(path: Path, columns: Sequence[Column], values: torch.Tensor) -> torch.Tensor:
-    """The standard deviation of each column; those of a category share what they have in all.
+    """Standard deviation of each feature; all features of a category have their total one.
 
     Raises:
-        UserError: a column is constant, or too large.
+        UserError: the numbers of a column are all equal, or too large.
     """
     parts = values.std(dim=0).split([len(column.features) for column in columns])
     scales = []
@@ -229,8 +246,8 @@ def _scales(path: Path, columns: Sequence[Column], values: torch.Tensor) -> torc
     return torch.cat(scales)
 
 
-def _left_out(found: Sequence[Found], columns: list[str | int] | None, rows: int) -> list[str]:
-    """What a run says of the columns that it was not told to leave out, and of rows."""
-    said = [f"left out: rows that lack a value ({rows})"] if rows else []
-    left = [f"{one.name} ({one.why})" for one in found if one.why and columns is None]
-    return [*said, f"left out: {listed(left)}"] if left else said
+def _left_out(every: Sequence[Found], columns: list[str | int] | None, rows: int) -> list[str]:
+    """Remarks on incomplete rows, and on columns left out by default."""
+    remarks = [f"left out: rows that lack a value ({rows})"] if rows else []
+    unused = [f"{found.name} ({found.why})" for found in every if found.why and columns is None]
+    return [*remarks, f"left out: {listed(unused)}"] if unused else remarks

@@ -1,4 +1,4 @@
-"""Characters of a text, in windows of fixed length."""
+"""Texts as windows of a fixed number of characters."""
 
 import codecs
 import errno
@@ -24,10 +24,12 @@ log = logging.getLogger(__name__)
 
 # the text is cut into 100 blocks and every tenth is held out; no window crosses a cut
 BLOCKS, HELD_OUT = 100, 10
-OTHER = "\N{REPLACEMENT CHARACTER}"  # stands for characters that are too rare
-MOST_LEFT_OUT = 0.1  # of what a file holds, before that is a warning
-SHARE = 1 / 4  # of the machine's memory: the most that windows, or strings, may need
-MARKS = (  # the longer ones first: that of UTF-16 begins that of UTF-32
+OTHER = "\N{REPLACEMENT CHARACTER}"  # replaces characters that are too rare
+MOST_LEFT_OUT = 0.1  # fraction of a file that may be left out without a warning
+MOST_MEMORY = 1 / 4  # fraction of the machine's memory that windows, or strings, may need
+MOST_INVALID = 1 / 4  # fraction of a text that may be NUL, or characters that do not exist
+CHUNK = 2**20  # characters that are converted to indices at a time
+BYTE_ORDER_MARKS = (  # the longer ones first: that of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8,
     "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
@@ -36,8 +38,7 @@ MARKS = (  # the longer ones first: that of UTF-16 begins that of UTF-32
 
 @datasets.register("text")
 class Text(Dataset):
-    """Every window of a text as one-hot characters, (V, length): real text has ones and zeros, a
-    generator a softmax.
+    """All windows of a text as one-hot characters, (V, length); generators make probabilities.
 
     Reference: Gulrajani et al., 2017, arXiv 1704.00028, section 5.3.
 
@@ -64,91 +65,91 @@ class Text(Dataset):
                 f"data.file={file}: {len(text)} characters are too few for windows of {length}; "
                 "take a longer text, or a smaller data.length."
             )
-        refuse_too_much(len(text), length, f"data.file={file}", "windows")
+        refuse_beyond_memory(len(text), length, f"data.file={file}", "windows")
         counts = Counter(text)
         if len(counts) < 2:
             raise UserError(
                 f"data.file={file}: all its characters are {min(counts)!r}; there is "
                 "nothing to learn."
             )
-        kept = _kept(counts, vocabulary)
-        codes = numbered(text, kept, len(kept) - 1)
+
+        known = _most_frequent(counts, vocabulary)
+        codes = indices_of(text, known, len(known) - 1)
         windows = [block.unfold(0, length, 1) for block in codes.tensor_split(BLOCKS)]
-        self.train = {
-            "x": torch.cat([part for i, part in enumerate(windows) if (i + 1) % HELD_OUT])
-        }
+        train = [part for i, part in enumerate(windows) if (i + 1) % HELD_OUT]
+        self.train = {"x": torch.cat(train)}
         self.heldout = {"x": torch.cat(windows[HELD_OUT - 1 :: HELD_OUT])}
-        self.spec = Spec("text", (len(kept), length), bounded=False, vocabulary="".join(kept))
+        self.spec = Spec("text", (len(known), length), bounded=False, vocabulary="".join(known))
         self.note = (
-            f"{len(codes)} characters, {len(kept)} different ones; a tenth of the text is held out"
+            f"{len(codes)} characters, {len(known)} different ones; a tenth of the text is held out"
         )
-        self.note += _rare(counts, kept, vocabulary)
+        self.note += _rare_characters(counts, known, vocabulary)
 
     def decode(self, stored: Fields) -> Fields:
         return {**stored, "x": one_hot_characters(stored["x"], self.spec.shape[0])}
 
 
-def _kept(counts: Counter[str], most: int) -> list[str]:
-    """The most frequent characters, at most so many; the last of them stands for all others if
-    there are more."""
+def _most_frequent(counts: Counter[str], most: int) -> list[str]:
+    """At most `most` frequent characters; if there are more, the last one replaces all others."""
     by_count = sorted(counts, key=lambda character: (-counts[character], character))
     if len(by_count) <= most:
         return by_count
     return [*[character for character in by_count if character != OTHER][: most - 1], OTHER]
 
 
-def _rare(counts: Counter[str], kept: list[str], most: int) -> str:
-    """What to say of the characters that are not kept; a warning too where they are much of the
-    text."""
-    rare = counts.total() - sum(counts[character] for character in kept)
+def _rare_characters(counts: Counter[str], known: list[str], most: int) -> str:
+    """A remark on the replaced characters, if any; logs a warning if they are frequent."""
+    rare = counts.total() - sum(counts[character] for character in known)
     if not rare:
         return ""
-    share = rare / counts.total()
-    said = (
-        f"{share:.1%} of it are {len(counts) - len(kept) + 1} rarer characters, which are all "
+
+    fraction = rare / counts.total()
+    message = (
+        f"{fraction:.1%} of it are {len(counts) - len(known) + 1} rarer characters, which are all "
         f"read as {OTHER}"
     )
-    if share > MOST_LEFT_OUT:
-        every = len(counts) <= 256
-        remedy = f"data.vocabulary={len(counts)} keeps all" if every else "at most 256 can be kept"
-        log.warning("data.vocabulary=%d keeps too little of the text: %s; %s", most, said, remedy)
-    return f"; {said}"
+    if fraction > MOST_LEFT_OUT:
+        possible = len(counts) <= 256
+        remedy = (
+            f"data.vocabulary={len(counts)} keeps all" if possible else "at most 256 can be kept"
+        )
+        log.warning(
+            "data.vocabulary=%d keeps too little of the text: %s; %s", most, message, remedy
+        )
+    return f"; {message}"
 
 
-def numbered(text: str, vocabulary: list[str] | str, others: int = 0) -> Tensor:
-    """The place in the vocabulary of each character, (len(text),) bytes; `others` for those that
-    are not in it."""
+def indices_of(text: str, vocabulary: list[str] | str, others: int = 0) -> Tensor:
+    """Index in the vocabulary of each character, (len(text),) uint8; `others` for unknown ones."""
     table = np.full(0x110000, others, np.uint8)
     table[[ord(character) for character in vocabulary]] = range(len(vocabulary))
     points = np.frombuffer(text.encode("utf-32-le"), "<u4")
-    return torch.from_numpy(
-        np.concatenate([table[part] for part in np.array_split(points, 1 + len(points) // 2**20)])
-    )
+    chunks = np.array_split(points, 1 + len(points) // CHUNK)
+    return torch.from_numpy(np.concatenate([table[chunk] for chunk in chunks]))
 
 
-def refuse_too_much(count: int, length: int, setting: str, what: str) -> None:
-    """Raise UserError where `count` strings of `length` bytes need more than a share of this
-    machine's memory."""
-    if count * length > SHARE * memory():
+def refuse_beyond_memory(count: int, length: int, setting: str, noun: str) -> None:
+    """Raise UserError if `count` strings of `length` bytes need too much of the memory."""
+    if count * length > MOST_MEMORY * memory():
         raise UserError(
-            f"{setting}: {count} {what} of data.length={length} need {count * length / 2**30:.3g} "
+            f"{setting}: {count} {noun} of data.length={length} need {count * length / 2**30:.3g} "
             f"GiB, more than a quarter of the {memory() / 2**30:.3g} GiB here; take a part of the "
             "file, or a smaller data.length."
         )
 
 
 def one_hot_characters(codes: Tensor, size: int) -> Tensor:
-    """Characters by number, (N, length), one-hot: (N, size, length)."""
+    """One-hot vectors, (N, size, length), of indices of characters, (N, length)."""
     return one_hot(codes, size).movedim(-1, 1)
 
 
 def characters(samples: Tensor) -> Tensor:
-    """The most likely character at every place of (N, V, length): (N, length)."""
+    """Index of the most likely character at each position, (N, length), of (N, V, length)."""
     return samples.argmax(dim=1)
 
 
 def lines(samples: Tensor, vocabulary: str) -> list[str]:
-    """Samples (N, V, length) as readable lines; a line break in the text shows as a sign."""
+    """Samples (N, V, length) as readable lines; a visible sign replaces line breaks in the text."""
     rows = characters(samples).tolist()
     return [
         "".join(vocabulary[i] for i in row).replace("\n", "\N{RETURN SYMBOL}").replace("\t", " ")
@@ -157,10 +158,15 @@ def lines(samples: Tensor, vocabulary: str) -> list[str]:
 
 
 def _read(path: Path) -> str:
+    """The text in a file.
+
+    Raises:
+        UserError: it cannot be read, or is no text.
+    """
     try:
         return decoded(read_unpacked(path))
     except OSError as error:
-        raise UserError(f"data.file={path}: {unread(error)}.") from None
+        raise UserError(f"data.file={path}: {unreadable(error)}.") from None
     except ValueError as error:
         raise UserError(
             f"data.file={path}: not a text in UTF-8 or UTF-16 ({error}); bring it to UTF-8 by "
@@ -168,31 +174,37 @@ def _read(path: Path) -> str:
         ) from None
 
 
-def unread(error: OSError) -> str:
-    """Why a file could not be read, and what to do about one that is too long."""
+def unreadable(error: OSError) -> str:
+    """The reason why a file cannot be read, with a remedy if it is too long."""
     return f"{error.strerror}{'; take a part of it' if error.errno == errno.EFBIG else ''}"
 
 
 def decoded(content: bytes) -> str:
-    """A text in UTF-8, or in what its byte order mark says, with one kind of line breaks.
+    """The text in a file, with line feeds as line breaks.
+
+    It is in UTF-8 unless a byte order mark says otherwise.
 
     Raises:
         ValueError: it is in another encoding, or no text; the message is the reason.
     """
-    encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8")
+    marks = ((mark, name) for mark, name in BYTE_ORDER_MARKS if content.startswith(mark))
+    _, encoding = next(marks, (b"", "utf-8"))
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         raise ValueError(f"{error.reason} at byte {error.start}") from None
-    if text.count("\0") > len(text) / 4:
+
+    if text.count("\0") > MOST_INVALID * len(text):
         raise ValueError("it is full of NUL, as UTF-16 without its byte order mark is")
-    odd = {character for character in set(text) if unicodedata.category(character) == "Cn"}
-    if sum(map(text.count, sorted(odd)[:20])) > len(text) / 4:
+    unassigned = sorted(c for c in set(text) if unicodedata.category(c) == "Cn")
+    # counting each of thousands would take long, and twenty are enough
+    if sum(map(text.count, unassigned[:20])) > MOST_INVALID * len(text):
         raise ValueError("it is full of characters that do not exist")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _help_topics() -> str:
+    """The help topics that come with Python, as one text."""
     from pydoc_data.topics import topics
 
     return "\n".join(topics[name] for name in sorted(topics))

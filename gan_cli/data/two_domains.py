@@ -1,4 +1,4 @@
-"""Two kinds of images of the same things, without pairs: `x` of one, `x_b` of the other."""
+"""Unpaired images of two domains: `x` of the first one, `x_b` of the second one."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from gan_cli import registry
+from gan_cli import noise, registry
 from gan_cli.data.dataset import Dataset, Fields
 from gan_cli.errors import UserError
 from gan_cli.registry import Count, datasets
@@ -16,8 +16,7 @@ from gan_cli.registry import Count, datasets
 
 @datasets.register("two_domains")
 class TwoDomains(Dataset):
-    """A labelled set of grey images, and in the other domain the negatives or edges of others, or
-    USPS.
+    """Labelled grey images, and a second domain: negatives or edges of other images, or USPS.
 
     Reference: Liu and Tuzel, 2016, "Coupled Generative Adversarial Networks", arXiv 1606.07536,
     sections 3 and 5. The training images are cut into halves, one for each domain, so that no image
@@ -44,36 +43,45 @@ class TwoDomains(Dataset):
         root: str | None = None,
         subset: Count | None = None,
     ) -> None:
-        first = _one(of, image_size, root)
+        first = _build(of, image_size, root)
         self.spec, self.resizing = replace(first.spec, domain=domain), first.resizing
         if domain == "usps":
-            border = (
-                {}
-                if of in ("usps", "digits")
-                else {"border": 3 if first.spec.shape[-1] == 28 else 5}
+            self._pair_with_usps(first, of, image_size, root, subset)
+        else:
+            self._halve(first, of, domain, subset)
+
+    def _pair_with_usps(
+        self, first: Dataset, of: str, image_size: int | None, root: str | None, subset: int | None
+    ) -> None:
+        """Set the fields, with USPS as the second domain."""
+        border = 3 if self.spec.shape[-1] == 28 else 5  # that of MNIST's digits
+        options = {} if of in ("usps", "digits") else {"border": border}
+        second = _build("usps", image_size, root, **options)
+        if second.spec.classes != self.spec.classes:
+            raise UserError(
+                f"data.domain=usps: has ten classes, and {of} in {root} has "
+                f"{self.spec.classes}; take others."
             )
-            second = _one("usps", image_size, root, **border)
-            if second.spec.classes != self.spec.classes:
-                raise UserError(
-                    f"data.domain=usps: has ten classes, and {of} in {root} has "
-                    f"{self.spec.classes}; take others."
-                )
-            if second.spec.shape != self.spec.shape:
-                raise UserError(
-                    f"data.domain=usps: its images are {second.spec.shape}, those of {of} "
-                    f"{self.spec.shape}; set data.image_size=16."
-                )
-            learnt = [
-                {name: values[:subset] for name, values in part.train.items()}
-                for part in (first, second)
-            ]
-            self.train, self.heldout = _joined(*learnt), _joined(first.heldout, second.heldout)
-            return
-        order = torch.randperm(len(first.train["x"]), generator=_halves())
+        if second.spec.shape != self.spec.shape:
+            raise UserError(
+                f"data.domain=usps: its images are {second.spec.shape}, those of {of} "
+                f"{self.spec.shape}; set data.image_size=16."
+            )
+
+        subsets = [
+            {name: values[:subset] for name, values in dataset.train.items()}
+            for dataset in (first, second)
+        ]
+        self.train, self.heldout = _joined(*subsets), _joined(first.heldout, second.heldout)
+
+    def _halve(self, first: Dataset, of: str, domain: str, subset: int | None) -> None:
+        """Set the fields: half of the images for each domain, those of the second one mapped."""
+        order = torch.randperm(len(first.train["x"]), generator=noise.generator("halves"))
         if len(order) < 2:
             raise UserError(
                 f"data.of={of}: one training image cannot be cut into two halves; take more images."
             )
+
         half = min(len(order) // 2, subset or len(order))
         halves = [
             {name: values[rows] for name, values in first.train.items()}
@@ -87,26 +95,20 @@ class TwoDomains(Dataset):
 
     def decode(self, stored: Fields) -> Fields:
         batch = super().decode(stored)
-        return (
-            {**batch, "x_b": super().decode({"x": batch["x_b"]})["x"]} if "x_b" in batch else batch
-        )
+        if "x_b" not in batch:
+            return batch
+        return {**batch, "x_b": super().decode({"x": batch["x_b"]})["x"]}
 
 
-def _halves() -> torch.Generator:
-    from gan_cli import noise
-
-    return noise.generator("halves")
-
-
-def _one(name: str, image_size: int | None, root: str | None, **options: Any) -> Dataset:
+def _build(name: str, image_size: int | None, root: str | None, **options: Any) -> Dataset:
+    """The data set of one domain."""
     options |= {} if image_size is None else {"image_size": image_size}
-    where = {} if name == "digits" else {"root": root}
-    return registry.datasets.build({"name": name, **where, **options}, "data")
+    options |= {} if name == "digits" else {"root": root}
+    return registry.datasets.build({"name": name, **options}, "data")
 
 
 def _joined(a: Fields, b: Fields) -> Fields:
-    """As many samples of each domain, the fields of the second with `_b`; the smaller one is
-    repeated."""
+    """Fields of both domains, those of the second with `_b`; samples of the smaller one repeat."""
     rows = max(len(a["x"]), len(b["x"]))
     first = {name: values[torch.arange(rows) % len(a["x"])] for name, values in a.items()}
     return first | {
@@ -119,11 +121,11 @@ def _negative(x: Tensor) -> Tensor:
 
 
 def _edges(x: Tensor) -> Tensor:
-    """What a dilation by 3x3 adds to an image, black elsewhere."""
+    """Edges of bright areas: the difference of the image's 3x3 dilation and the image."""
     values = x.float() if x.dtype == torch.uint8 else (x + 1) * 127.5
     edges = max_pool2d(values, kernel_size=3, stride=1, padding=1) - values
     return edges.round().to(torch.uint8) if x.dtype == torch.uint8 else edges / 127.5 - 1
 
 
 MAPS: dict[str, Callable[[Tensor], Tensor]] = {"negative": _negative, "edges": _edges}
-"""From an image of the first domain, bytes or in [-1, 1], to the one that the second would show."""
+"""Maps from images of the first domain, bytes or in [-1, 1], to those of the second domain."""

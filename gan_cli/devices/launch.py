@@ -1,6 +1,4 @@
-"""Start the processes of a run on this machine, wait for them, and bring back what they say: the
-objective, a user's mistake in one sentence, or that a signal stopped them.
-"""
+"""The launcher of a run's processes on this machine, which returns or raises what they do."""
 
 import json
 import logging
@@ -98,8 +96,8 @@ def run(
 def _launch(
     config: LaunchConfig, arguments: tuple[Any, ...], future: "Future[dict[int, Any]]"
 ) -> None:
-    """In a thread: run torch's launcher. Its processes start with Ctrl-C held back, until they can
-    answer it."""
+    """Run torch's launcher, in a thread; its processes start with Ctrl-C blocked until they handle
+    it."""
     resource_tracker.ensure_running()  # which lets signals through again when it starts
     # of this thread, and of what it starts
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -110,8 +108,7 @@ def _launch(
 
 
 class _Signals:
-    """Ctrl-C and SIGTERM, passed on to every process once; a second one kills them. Restored
-    afterwards."""
+    """Passes Ctrl-C and SIGTERM on to every process once; a second signal kills them."""
 
     def __init__(self) -> None:
         self.first: int | None = None
@@ -127,7 +124,7 @@ class _Signals:
         self.first = self.first or number
 
     def pass_on_until(self, future: "Future[dict[int, Any]]") -> None:
-        """Wait for the launcher; processes that start after a signal hear of it too."""
+        """Wait for the launcher; processes that start after a signal receive it too."""
         while not future.done():
             wait([future], timeout=POLL)
             for child in multiprocessing.active_children():
@@ -149,7 +146,8 @@ def _kill_all() -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the launcher's own lines, 35 for a failed process: the cause is told in one."""
+    """Suppress the launcher's own log, 35 lines for a failed process; one sentence has the
+    cause."""
     logging.disable(logging.CRITICAL)
     try:
         yield
@@ -158,7 +156,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _call(worker: Callable[..., Any], arguments: tuple[Any, ...], logs: Mapping[str, Any]) -> Any:
-    """In a new process: call the worker, and write down what the launcher must tell."""
+    """Call the worker in a new process, and write its error into the file that the launcher
+    reads."""
     if processes.World.from_environment().rank == 0:
         logging.config.dictConfig(dict(logs))
     else:
@@ -185,8 +184,8 @@ def _call(worker: Callable[..., Any], arguments: tuple[Any, ...], logs: Mapping[
 
 
 def _cause(failures: list[ProcessFailure], folder: Path, stopped: int | None) -> BaseException:
-    """Why a run failed: a user's mistake that a process wrote down, another one, else how the first
-    process ended."""
+    """The cause of a failure: a user's mistake that a process recorded, another error, or an exit
+    code."""
     told = [
         json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("error.json"))
     ]

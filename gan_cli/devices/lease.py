@@ -1,5 +1,4 @@
-"""Devices leased to one job at a time, so that jobs of a sweep that run beside each other do not
-pile onto one.
+"""Leases of devices, so that concurrent jobs of a sweep do not use the same one.
 
 A device has `SLOTS` slots, each a locked file in a folder of this user on this machine; a share of
 a device is so many of its slots. The system lets go of a lease however its process ends.
@@ -29,8 +28,7 @@ POLL = 0.5  # seconds between looks for a free device
 
 @contextmanager
 def lease(hardware: Mapping[str, Any]) -> Iterator[list[int] | None]:
-    """Indices of the GPUs that this job may use, waited for if need be; None where nothing is
-    leased.
+    """Indices of the GPUs that this job may use; waits for them. None if the job leases nothing.
 
     Without a GPU the machine is leased as one device, so that no more jobs compute at once than it
     has shares.
@@ -61,7 +59,7 @@ def lease(hardware: Mapping[str, Any]) -> Iterator[list[int] | None]:
 
 
 def _devices(wanted: str) -> list[str]:
-    """What there is to lease: GPUs by what every process calls them, or the machine."""
+    """The devices that can be leased: GPUs by names that all processes share, or the machine."""
     if wanted == "cpu" or not torch.cuda.is_available():
         return ["cpu"]
     return [
@@ -71,7 +69,7 @@ def _devices(wanted: str) -> list[str]:
 
 
 def _taken(names: Sequence[str], whole: int, slots: int, held: ExitStack) -> list[int]:
-    """Take so many slots of so many devices, all of them or none; the devices' indices."""
+    """Lock slots of several devices, all of them or none. Returns the indices of the devices."""
     taken: list[int] = []
     with ExitStack() as attempt:
         for index, name in enumerate(names):
@@ -84,7 +82,7 @@ def _taken(names: Sequence[str], whole: int, slots: int, held: ExitStack) -> lis
 
 
 def _take(name: str, slots: int, attempt: ExitStack) -> bool:
-    """Take so many slots of a device, or none."""
+    """Lock slots of a device, all of them or none."""
     folder = Path(tempfile.gettempdir()) / f"gan-cli-{os.getuid()}" / name
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = 0

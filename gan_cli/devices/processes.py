@@ -1,4 +1,4 @@
-"""The processes that play one run together: which one this is, and what they tell each other.
+"""The processes of one run, and their communication.
 
 Each process plays its own shards of every batch on its own device; all hold the same weights,
 because all step with the same mean of the gradients. `gan_cli.devices.launch` starts them, or
@@ -19,14 +19,14 @@ from torch import Tensor
 from gan_cli.errors import UserError
 
 PATIENCE = timedelta(hours=12)
-"""How long a process waits for the others, which may be scoring samples or packing data. A dead one
-is heard of at once, from the launcher."""
+"""Timeout of communication; others may be scoring samples or packing data. The launcher reports a
+dead process at once."""
 
 T = TypeVar("T")
 
 
 class PeerLostError(RuntimeError):
-    """Another process of the run is gone, and a word with it cannot be finished."""
+    """Another process of the run has ended during communication."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class World:
     """This process among those of its run.
 
     Args:
-        rank: its number over all machines; 0 keeps the records.
+        rank: its number over all machines; 0 writes the records.
         size: how many there are.
         local_rank: its number on this machine, and that of its GPU.
         local_size: how many there are on this machine.
@@ -47,10 +47,10 @@ class World:
 
     @classmethod
     def from_environment(cls) -> "World":
-        """As the launcher named this process; a world of its own where there is no launcher.
+        """The process as the launcher's environment describes it; a single one without launcher.
 
         Raises:
-            UserError: the environment names a part of what torchrun names.
+            UserError: the environment lacks some of the variables that torchrun sets.
         """
         names = {
             "rank": "RANK",
@@ -74,10 +74,10 @@ class World:
         return self._reduce(values, dist.ReduceOp.SUM)
 
     def agree_on_stop(self, seconds: float, signalled: int | None) -> tuple[float, int | None]:
-        """The longest time and the highest signal number that any process has seen, so that all
-        stop at one step.
+        """The longest time and the highest signal number of all processes, so that all stop at the
+        same step.
 
-        The host waits for the other hosts, not for a device. Raises PeerLostError.
+        Only hosts wait for each other, not for a device. Raises PeerLostError.
         """
         if self.size == 1:
             return seconds, signalled
@@ -87,7 +87,7 @@ class World:
         return float(seen[0]), int(seen[1]) or None
 
     def all_equal(self, number: int) -> bool:
-        """Whether all processes name the same number. Raises PeerLostError."""
+        """Whether all processes have the same number. Raises PeerLostError."""
         ends = self._reduce(torch.tensor([number, -number]), dist.ReduceOp.MAX)
         return int(ends[0]) == -int(ends[1])
 
@@ -103,8 +103,7 @@ class World:
 
     @contextmanager
     def first_on_this_machine(self) -> Iterator[None]:
-        """The first process of a machine goes first, the others after it: one downloads, the others
-        find the files."""
+        """Let the first process of each machine run a block before the others, for downloads."""
         if self.local_rank:
             self.barrier()
         yield
@@ -113,7 +112,7 @@ class World:
 
 
 def _heard(word: Callable[[], Any]) -> None:
-    """Say a word to the others. Raises PeerLostError if one of them is gone."""
+    """Communicate with the others. Raises PeerLostError if one of them has ended."""
     try:
         word()
     except RuntimeError as error:
@@ -126,8 +125,7 @@ def launched() -> bool:
 
 
 def join() -> World:
-    """Meet the other processes, if a launcher named any; CPU tensors then travel by gloo, a GPU's
-    by NCCL."""
+    """Connect to the other processes of a launcher; gloo sends CPU tensors, NCCL those of GPUs."""
     world = World.from_environment()
     if world.size > 1 and not dist.is_initialized():
         if torch.cuda.is_available():
@@ -139,7 +137,7 @@ def join() -> World:
 
 
 def leave() -> None:
-    """Part from the others; they must be leaving too."""
+    """Disconnect from the other processes, which must do the same."""
     if dist.is_initialized():
         dist.destroy_process_group()
 

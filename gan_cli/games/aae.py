@@ -17,7 +17,7 @@ from gan_cli.registry import NonNegative, games
 
 @games.register("aae")
 class AAE(Encoding):
-    """An autoencoder E, G, whose codes D cannot tell from the prior.
+    """An autoencoder E, G, whose codes D cannot distinguish from the prior.
 
     Reference: Makhzani et al., 2016, "Adversarial Autoencoders", arXiv 1511.05644, section 2 and
     figure 1: first the reconstruction, then D, then E against D.
@@ -25,7 +25,7 @@ class AAE(Encoding):
     Args:
         E: encoder, (N, *shape) -> (N, latent).
         D: of codes, (N, latent) -> (N,).
-        adversarial: weight of E's wish to deceive D; 0 leaves a plain autoencoder.
+        adversarial: weight of E's adversarial term; 0 is a plain autoencoder.
         spread: in training q(z|x) is a Gaussian of this deviation around E(x); 0 is the paper's
             deterministic encoder.
     """
@@ -43,7 +43,7 @@ class AAE(Encoding):
         return self.around(super().encode(x))
 
     def around(self, codes: Tensor) -> Tensor:
-        """In training, draws from q(z|x) around these codes."""
+        """Samples of q(z|x) around these codes in training; the codes themselves otherwise."""
         if not (self.spread and self.training):
             return codes
         return codes + self.spread * noise.rows(torch.randn, *codes.shape, device=codes.device)
@@ -58,8 +58,7 @@ class AAE(Encoding):
         return {"error": self.error(x, *given)}
 
     def error(self, x: Tensor, *given: Tensor) -> Tensor:
-        """Mean squared error; of strings that G writes one character after another, nats a
-        character."""
+        """Reconstruction loss: mean squared error, or for sequences nats per character."""
         if not hasattr(self.G, "log_likelihood"):
             return (self.reconstruct(x, *given) - x).square().mean()
         return -likely(self.G).log_likelihood(self.encode(x), x).mean() / x.shape[2]
@@ -73,7 +72,7 @@ class AAE(Encoding):
         return {"adversarial": self.loss.discriminator(*scores), **self._constraint(z, codes)}
 
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
-        """Not a turn: the generator is the decoder."""
+        """No turn of its own: the generator is the decoder."""
         raise NotImplementedError
 
     @player(moves="E")
@@ -85,7 +84,7 @@ class AAE(Encoding):
         return self.regularizer(self.D, z, codes) if self.due else {}
 
     def diagnostics(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
-        """How D tells codes from the prior, and how codes lie."""
+        """D's accuracy on codes and prior, and the distribution of the codes."""
         with torch.no_grad():
             z = self.prior(len(seen["x"]))
             codes = self.encode(seen["x"])
@@ -111,8 +110,8 @@ class AAE(Encoding):
 
     @torch.no_grad()
     def scores(self, heldout: Fields) -> dict[str, float]:
-        """Those of an encoder; latent_accuracy: how a classifier tells held-out codes from the
-        prior, 0.5 is best."""
+        """Those of an encoder, and latent_accuracy: a classifier's, of held-out codes against the
+        prior; 0.5 is best."""
         codes = in_parts(self.encode, scored(heldout)["x"], rows=self.chunk_size)
         random = noise.generator("latent accuracy")
         z = self.prior.draw(len(codes), random).to(codes)
@@ -121,8 +120,7 @@ class AAE(Encoding):
 
 @games.register("labelled_aae")
 class LabelledAAE(Labelled, AAE):
-    """An adversarial autoencoder whose decoder is given the class, so that the code is left with
-    the style.
+    """An adversarial autoencoder whose decoder takes the class, so that the code is the style.
 
     Reference: Makhzani et al., 2016, arXiv 1511.05644, section 2.3 and figure 6.
     """

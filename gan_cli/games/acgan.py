@@ -1,4 +1,4 @@
-"""A discriminator that also names the class of what it sees."""
+"""A discriminator that also classifies samples."""
 
 from typing import Any, ClassVar
 
@@ -17,8 +17,8 @@ from gan_cli.registry import NonNegative, games
 
 @games.register("acgan")
 class ACGAN(Labelled):
-    """D says real or fake and, by a second head C on its features, which class; G wants C to see
-    the class it is given.
+    """D scores samples and classifies them by a second head C on its features; G learns samples
+    that C assigns to their class.
 
     Reference: Odena et al., 2017, "Conditional Image Synthesis with Auxiliary Classifier GANs",
     arXiv 1610.09585, equations 2 and 3. WGAN-GP with an auxiliary classifier (Gulrajani et al.,

@@ -1,5 +1,4 @@
-"""Two coupled games: what is common to two domains without pairs is learnt by the layers that they
-share."""
+"""Two coupled games, whose shared layers learn what two domains without pairs have in common."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -105,7 +104,7 @@ class CoGAN(TwoPlayer):
             self.regularizer.project(critic)
 
     def pairs(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """What the two generators make of the same z."""
+        """Samples of both domains from the same latents."""
         return self.G(z), self.G_b(z)
 
     @classmethod
@@ -119,7 +118,7 @@ class CoGAN(TwoPlayer):
 
     @torch.no_grad()
     def scores(self, heldout: Fields) -> dict[str, float]:
-        """How well pairs belong together, and what D_b knows of classes that only D was taught.
+        """Agreement of pairs, and accuracy of D_b on classes that only D has learned.
 
         - pixel_agreement: share of the pixels (light or dark) in which G_b(z) is what domain b
           shows of G(z); `_shuffled` is that of unrelated pairs; agreement: how far it is from there

@@ -1,4 +1,4 @@
-"""Games whose samples have a class, which one may ask for."""
+"""Games whose samples have a class that can be chosen."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -15,7 +15,7 @@ from gan_cli.registry import games
 
 
 class Labelled(TwoPlayer):
-    """Base: G is given a class beside z, by concatenation; a row to render is z and, as its last
+    """Base class: G takes a class beside z, by concatenation; a latent is z and, as its last
     number, the class."""
 
     needs_labels: ClassVar[bool] = True
@@ -61,7 +61,7 @@ class Conditional(Labelled):
     configs/model/wgan_gp_conditional.yaml.
 
     Args:
-        labels: how D is given the class: `concat` as in the paper, or `projection` (Miyato and
+        labels: how D takes the class: `concat` as in the paper, or `projection` (Miyato and
             Koyama, 2018, arXiv 1802.05637).
     """
 

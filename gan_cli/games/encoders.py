@@ -1,4 +1,4 @@
-"""Games with an encoder: samples have a code, and codes give samples back."""
+"""Games with an encoder from samples to codes."""
 
 from collections.abc import Mapping
 from math import prod
@@ -15,7 +15,7 @@ from gan_cli.registry import games
 
 
 class Encoding(TwoPlayer):
-    """Base: an encoder E, (N, *shape) -> (N, latent), beside G and D."""
+    """Base class: an encoder E, (N, *shape) -> (N, latent), beside G and D."""
 
     roles: ClassVar[dict[str, str]] = {"E": "encoder", "G": "generator", "D": "discriminator"}
     averaged: ClassVar[tuple[str, ...]] = ("E", "G")
@@ -42,11 +42,11 @@ class Encoding(TwoPlayer):
 
     @torch.no_grad()
     def scores(self, heldout: Fields) -> dict[str, float]:
-        """How well samples come back, and what their codes are worth.
+        """Quality of reconstructions and of codes.
 
         - reconstruction_error: mean Euclidean distance of a held-out sample and its reconstruction;
         - reconstruction_ratio: that, over the distance to another sample's reconstruction: 1 for an
-          encoder that tells nothing (Donahue et al., 2017, the authors' code);
+        uninformative encoder (Donahue et al., 2017, the authors' code);
         - characters_right: of strings, (N, V, T), share of the places that come back, those after
           their ends included;
         - neighbour_accuracy, _raw: share of the held-out samples whose nearest neighbour among the
@@ -80,7 +80,7 @@ SCORED = 2000  # held-out samples that are looked at
 
 
 def scored(heldout: Fields) -> Fields:
-    """The held-out samples that an encoder is scored by."""
+    """The held-out samples that an encoder is scored on."""
     return next(parts(heldout, SCORED))
 
 
@@ -96,7 +96,7 @@ def _by_neighbour(x: Tensor, y: Tensor) -> float:
 
 @games.register("bigan")
 class BiGAN(Encoding):
-    """D judges pairs: (x, E(x)) against (G(z), z); G and E together want it to be wrong about both.
+    """D scores pairs, (x, E(x)) against (G(z), z); G and E minimise together what it maximises.
 
     Reference: Donahue et al., 2017, "Adversarial Feature Learning", arXiv 1605.09782, equation 3
     and the authors' code (labels swapped for both, which does not saturate). At the optimum E
@@ -104,7 +104,7 @@ class BiGAN(Encoding):
 
     Args:
         E: encoder, (N, *shape) -> (N, latent).
-        D: of the sample's numbers and the code's, side by side.
+        D: of a sample and its code, concatenated.
     """
 
     @classmethod
@@ -133,7 +133,7 @@ class BiGAN(Encoding):
         return self.regularizer(self.D, real, fake) if self.due else {}
 
     def value(self, x: Tensor, *given: Tensor) -> Tensor:
-        """What D says of samples with their codes."""
+        """D's scores of samples with their codes, (N,)."""
         return self.D(_joint(x, self.E(x)))
 
 

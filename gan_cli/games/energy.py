@@ -1,5 +1,5 @@
-"""Games whose critic is an autoencoder: what it reconstructs badly has much energy, and real
-samples have little."""
+"""Games whose discriminator is an autoencoder; its reconstruction error is the energy of a
+sample."""
 
 from typing import Any, ClassVar
 
@@ -13,14 +13,14 @@ from gan_cli.registry import NonNegative, Positive, games
 
 
 class EnergyGame(TwoPlayer):
-    """Base: D maps a sample to (its reconstruction, its code), and its value is minus the energy of
-    the sample."""
+    """Base class: D maps a sample to (its reconstruction, its code); its value is the negative
+    energy."""
 
     roles: ClassVar[dict[str, str]] = {"G": "generator", "D": "autoencoder"}
     own_objective: ClassVar[bool] = True
 
     def energy(self, x: Tensor) -> Tensor:
-        """How badly D reconstructs each sample, (N,)."""
+        """The reconstruction error of each sample, (N,)."""
         raise NotImplementedError
 
     def value(self, x: Tensor, *given: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class EBGAN(EnergyGame):
     energy is the Euclidean norm |D(x) - x|; at the equilibrium D's loss is the margin.
 
     Args:
-        margin: above this energy a fake sample no longer interests D.
+        margin: above this energy a fake sample has no effect on D.
         pulling_away: weight of the term that keeps the codes of a batch apart; 0.1 in the paper, 0
             for none.
     """

@@ -1,5 +1,4 @@
-"""A critic alone, against a generator that does not learn: it shows what an objective and a
-constraint make of it."""
+"""A critic against a fixed generator, to study an objective and a constraint by themselves."""
 
 from typing import Any, ClassVar
 
@@ -45,5 +44,5 @@ class FixedGenerator(TwoPlayer):
         return x + self.deviation * noise.rows(torch.randn, *x.shape, device=x.device)
 
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
-        """Not a turn: nothing learns to deceive the critic."""
+        """No turn: the generator does not learn."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""A generator whose codes can be read back from its samples."""
+"""A generator whose codes can be inferred from its samples."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -17,8 +17,8 @@ from gan_cli.registry import Count, NonNegative, games
 
 @games.register("infogan")
 class InfoGAN(TwoPlayer):
-    """The game of D and G, and a lower bound of the information between codes c and G(z, c), which
-    G and D raise.
+    """The game of two players, and a lower bound of the information between codes c and G(z, c),
+    which G and D raise.
 
     Reference: Chen et al., 2016, "InfoGAN", arXiv 1606.03657, equation 6; as in the authors' code,
     Q shares D's trunk and learns with it, and a continuous code is scored as a Gaussian of
@@ -90,8 +90,7 @@ class InfoGAN(TwoPlayer):
         return self.G(self.coded(len(x)))
 
     def told(self, features: Tensor, z: Tensor) -> Tensor:
-        """The lower bound of what samples with these features tell of each of their codes, in nats,
-        (codes,)."""
+        """The lower bound of the information of these features on each code, in nats, (codes,)."""
         return self.codes.information(self.Q(features), z)
 
     def diagnostics(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
@@ -122,5 +121,5 @@ class InfoGAN(TwoPlayer):
 
 
 def scaled_gradient(x: Tensor, factor: float) -> Tensor:
-    """`x`, whose gradient will be so many times what it is."""
+    """`x` with its gradient multiplied by a factor."""
     return x if factor == 1 else factor * x + (1 - factor) * x.detach()

@@ -1,4 +1,4 @@
-"""Training that begins with coarse images."""
+"""Training that begins with coarse images and grows the networks."""
 
 from typing import Any, ClassVar
 
@@ -13,12 +13,11 @@ from gan_cli.registry import Count, NonNegative, Share, games
 
 @games.register("progressive")
 class Progressive(TwoPlayer):
-    """The game of two, first over the coarsest images, then over finer and finer ones, each mixed
-    in slowly.
+    """The two-player game over growing resolutions, each of which is blended in gradually.
 
     Reference: Karras et al., 2018, "Progressive Growing of GANs for Improved Quality, Stability,
-    and Variation", arXiv 1710.10196. D and G stay at a scale for as long as the next one takes to
-    be mixed in.
+    and Variation", arXiv 1710.10196. D and G stay at a scale for as long as the next one is blended
+    in.
 
     Args:
         growth: share of the run in which the networks grow; 0 plays with the whole networks from

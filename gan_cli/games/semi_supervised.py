@@ -25,8 +25,7 @@ class SemiSupervised(TwoPlayer):
     = sigmoid(Z).
 
     Args:
-        labels_per_class: how many training samples of each class keep their label, chosen by the
-            seed.
+        labels_per_class: labelled training samples of each class, chosen by the seed.
         unlabelled: weight of the samples without a label; 0 leaves the supervised classifier alone.
     """
 

@@ -19,16 +19,15 @@ from gan_cli.registry import Count, games
 
 @games.register("semi_supervised_aae")
 class SemiSupervisedAAE(AAE):
-    """The encoder names a class beside the code; one adversary for each, and the classes of a few
-    labelled samples.
+    """The encoder outputs a class beside the code, with an adversary for each; the classes of a few
+    samples are known.
 
     Reference: Makhzani et al., 2016, arXiv 1511.05644, section 2.4 and figure 8.
 
     Args:
         E: encoder, (N, *shape) -> (N, classes + latent): logits of the class, and the code.
         D: of codes; D_y: of classes, one-hot or as E's softmax.
-        labels_per_class: how many training samples of each class keep their label, chosen by the
-            seed.
+        labels_per_class: labelled training samples of each class, chosen by the seed.
     """
 
     needs_labels: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""A generator of styles, which are mixed while it learns."""
+"""A style-based generator, with style mixing."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from gan_cli.registry import Share, games
 
 @games.register("style")
 class Style(Progressive):
-    """The game of two with a generator of styles; some samples take the styles of their finer
+    """The two-player game with a style-based generator; some samples take the styles of their finer
     layers from another z.
 
     Reference: Karras et al., 2019, "A Style-Based Generator Architecture for Generative Adversarial
@@ -63,8 +63,8 @@ class Style(Progressive):
     def columns(self) -> list[Columns]:
         return [*super().columns(), Columns("psi", 1, "psi")]
 
-    def truncated(self, latents: Tensor, share: Tensor | float) -> Tensor:
-        return torch.cat([latents[:, :-1], share * latents[:, -1:]], dim=1)
+    def truncated(self, latents: Tensor, factor: Tensor | float) -> Tensor:
+        return torch.cat([latents[:, :-1], factor * latents[:, -1:]], dim=1)
 
     def render(self, latents: Tensor) -> Tensor:
         w = self.G.mapping.truncated(self.G.mapping(latents[:, :-1]), latents[:, -1:])

@@ -1,4 +1,4 @@
-"""Two critics and a generator that stands still: what each would tell it."""
+"""Two critics before a frozen generator, and the gradients that each would give it."""
 
 import math
 from typing import Any, ClassVar
@@ -57,7 +57,7 @@ class TwoCritics(TwoPlayer):
         return {"adversarial": self.minimax.discriminator(real, fake)}
 
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
-        """Not a turn: the generator stands still."""
+        """No turn: the generator is frozen."""
         raise NotImplementedError
 
     def diagnostics(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:

@@ -78,18 +78,17 @@ class TwoPlayer(Game):
         return self.G(self.prior(len(x)), *given)
 
     def real_and_fake(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
-        """Real samples and as many fake ones as D sees them in its turn; G does not learn from
-        it."""
+        """Real and fake samples, as D sees them in its turn, without gradients to G."""
         with torch.no_grad():
             x_fake = self.sample_fakes(x, *given)
         return self.T(x), self.T(x_fake)
 
     def value(self, x: Tensor, *given: Tensor) -> Tensor:
-        """What D says of samples, (N,): high for real ones."""
+        """D's scores of samples, (N,); high for real ones."""
         return self.D(x, *given)
 
     def penalty(self, x: Tensor, x_fake: Tensor, *given: Tensor) -> Terms:
-        """What constrains D, in the turns in which it is due."""
+        """The regularizer's terms, in the turns in which they are due."""
         return self.regularizer(lambda at: self.value(at, *given), x, x_fake) if self.due else {}
 
     def batch_dependencies(self) -> list[str]:
@@ -129,7 +128,7 @@ class TwoPlayer(Game):
         }
 
     def steepness(self, x: Tensor, *given: Tensor) -> Tensor:
-        """How steep D is at samples, (N,)."""
+        """The norm of D's gradient at samples, (N,)."""
         return (
             input_gradient(lambda at: self.value(at, *given), x, create_graph=False)
             .flatten(1)
@@ -168,8 +167,8 @@ class TwoPlayer(Game):
 
 
 def couples_samples(D: nn.Module) -> bool:
-    """Whether the score of a sample depends on the others in its batch, so that real and fake must
-    come apart."""
+    """Whether the score of a sample depends on its batch, so that real and fake ones are scored
+    apart."""
     return bool(
         {"batch norm", "minibatch discrimination", "minibatch deviation"}
         & set(batch_dependencies(D))
@@ -178,8 +177,7 @@ def couples_samples(D: nn.Module) -> bool:
 
 @contextmanager
 def batch_statistics(network: nn.Module) -> Iterator[None]:
-    """Let batch norm use each batch's own statistics, as in training, and leave the running ones as
-    they are.
+    """Batch norm by the statistics of each batch, as in training; running ones do not change.
 
     A critic scores real and fake batches apart; running statistics, which mix both, would tell
     another gap.

@@ -1,4 +1,4 @@
-"""A variational autoencoder that compares what a discriminator sees."""
+"""A variational autoencoder with a discriminator's features as its likeness."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal

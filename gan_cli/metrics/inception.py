@@ -34,8 +34,7 @@ SPLIT = 500  # images in such a part, at least
 
 @metrics.register("inception")
 class InceptionScores(Scoring):
-    """FID, KID and inception score by torch-fidelity: its Inception of 2015 and its resizing, as
-    TensorFlow's were.
+    """FID, KID and inception score by torch-fidelity, with the network and resizing of TensorFlow.
 
     References: Heusel et al., 2017, arXiv 1706.08500 (FID); Binkowski et al., 2018, arXiv
     1801.01401 (KID); Salimans et al., 2016, arXiv 1606.03498 (the score). Images are scored as

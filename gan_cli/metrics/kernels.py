@@ -18,8 +18,9 @@ MEDIAN_SAMPLES = 5000  # reference samples, at most, whose median distance is th
 
 @metrics.register("mmd")
 class KernelScores(FeatureScoring):
-    """The unbiased estimate of the squared maximum mean discrepancy, on features of a small
-    classifier or on samples.
+    """Unbiased estimate of the squared maximum mean discrepancy, on features or on samples.
+
+    The features are those of a small classifier, if the data has labels.
 
     Reference: Gretton et al., 2012, "A Kernel Two-Sample Test", JMLR 13, lemma 6.
 

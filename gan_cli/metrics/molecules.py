@@ -22,8 +22,7 @@ log = logging.getLogger(__name__)
 
 @metrics.register("molecules")
 class MoleculeScores(Scoring):
-    """Shares of the samples that RDKit reads as molecules, of these that differ, of those that are
-    new.
+    """Shares of valid, of different and of new molecules among the samples, by RDKit.
 
     Reference: Polykovskiy et al., 2020, "Molecular Sets (MOSES)", arXiv 1811.12823, section 3.
 

@@ -14,7 +14,9 @@ from gan_cli.registry import Count, metrics
 EXACT_DIMENSIONS = 128  # up to so many, distances are summed by coordinate: exactly 0 for copies
 COVERAGE_TOO_LOW = "coverage_real is too low"
 ROWS = 2000  # rows of a matrix of distances that are computed at a time
-COPY_QUANTILE = 0.01  # held-out samples that lie nearer to the training split than a copy may
+# a sample counts as a copy if it is nearer to the training split than all but this fraction of the
+# held-out samples
+COPY_QUANTILE = 0.01
 
 
 @metrics.register("prdc")
@@ -119,8 +121,7 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
 
 @metrics.register("memorisation")
 class MemorisationScores(Scoring):
-    """Whether samples lie nearer to the training split than held-out samples do, which the
-    generator cannot know.
+    """Whether samples are nearer to the training split than held-out samples are.
 
     Reference: Meehan et al., 2020, "A Non-Parametric Test to Detect Data-Copying in Generative
     Models", arXiv 2004.05675. Here their distances as a ratio and a share, by pixels or

@@ -18,8 +18,7 @@ AT_ONCE = 100_000  # texts whose n-grams are counted at a time
 
 @metrics.register("ngrams")
 class NgramScores(Scoring):
-    """Jensen-Shannon divergence, in bits, between the n-grams of samples and of held-out text, n =
-    1 to 4.
+    """Jensen-Shannon divergence between the n-grams of samples and of held-out text, in bits.
 
     Reference: Gulrajani et al., 2017, arXiv 1704.00028, section 5.3.
 

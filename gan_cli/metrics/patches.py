@@ -27,8 +27,9 @@ COARSEST = 14  # pixels a side of the last level of the pyramid, at least
 
 @metrics.register("patches")
 class PatchScores(Scoring):
-    """Sliced Wasserstein distance between 7x7 patches of a Laplacian pyramid, averaged over its
-    levels, times 1000.
+    """Sliced Wasserstein distance between 7x7 patches of the levels of a Laplacian pyramid.
+
+    It is averaged over the levels, times 1000.
 
     Reference: Karras et al., 2017, "Progressive Growing of GANs", arXiv 1710.10196, section 5. Here
     16 patches an image instead of 128, and halving by antialiased bilinear interpolation.
@@ -104,8 +105,7 @@ class PatchScores(Scoring):
 
 
 def _pyramid(images: Tensor) -> list[Tensor]:
-    """Laplacian pyramid: the detail that each halving of the images loses, and the coarsest
-    images."""
+    """Laplacian pyramid: the detail lost by each halving, and the coarsest images."""
     levels = []
     while min(images.shape[-2:]) >= 2 * COARSEST:
         half = interpolate(images, scale_factor=0.5, mode="bilinear", antialias=True)
@@ -115,8 +115,15 @@ def _pyramid(images: Tensor) -> list[Tensor]:
 
 
 def _cut(images: Tensor, level: int, start: int, n: int) -> Tensor:
-    """Patches at random positions, (m * 16, C, 49), of the images (m, C, H, W) from `start` on of
-    n."""
+    """Patches at random positions of a level of some images.
+
+    Args:
+        images: (m, C, H, W), a level of the images `start` to `start + m - 1` of n.
+        level: index of the level, which decides the positions.
+
+    Returns:
+        (m * 16, C, 49).
+    """
     size, random = min(PATCH, *images.shape[-2:]), noise.generator("patches", level)
     top, left = (
         torch.randint(side - size + 1, (n, PER_IMAGE), generator=random)
@@ -140,8 +147,7 @@ def _projections(patches: Iterable[list[Tensor]]) -> list[Tensor]:
 
 
 def _standardised(channels: Tensor) -> Tensor:
-    """Patches (m, C, 49), each channel with mean 0 and standard deviation 1 over all: (m, C *
-    49)."""
+    """Patches (m, C, 49), each channel scaled to mean 0 and std 1 over all: (m, C * 49)."""
     centred = channels - channels.mean(dim=(0, 2), keepdim=True)
     std = centred.square().mean(dim=(0, 2), keepdim=True).sqrt()
     return (centred / std.clamp_min(1e-8)).flatten(1)

@@ -14,15 +14,12 @@ from gan_cli.registry import Count, metrics
 MATCHED = 1500  # points on each side of the exact assignment, which takes half a second
 COVERED = 0.2  # of its fair share of good samples: from here on a mode counts as covered
 NEAR = 0.1  # a sample within this distance of a mode is of high quality
-FAR_AWAY = (
-    1e6  # the coordinate that stands for NaN and infinity, so that a diverged run scores badly
-)
+FAR_AWAY = 1e6  # coordinate that replaces NaN and infinity, so that a diverged run scores badly
 
 
 @metrics.register("points")
 class PointScores(Scoring):
-    """Exact W1 between samples and held-out points; for mixtures, the modes covered and the share
-    near a mode.
+    """Exact Wasserstein-1 distance to held-out points; for mixtures, the number of modes covered.
 
     - w1: exact Wasserstein-1 distance of 1500 samples to 1500 held-out points, or of as many as
       there are, by linear assignment; `w1_floor` is that of as many real training points, which no

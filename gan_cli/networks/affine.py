@@ -1,4 +1,4 @@
-"""The smallest networks there are: for examples whose every number can be followed by hand."""
+"""Affine networks, for examples whose numbers can be followed by hand."""
 
 from math import prod
 from typing import ClassVar, Literal

@@ -1,5 +1,4 @@
-"""Self-attention over the pixels of feature maps: what a convolution, which sees its neighbours,
-cannot relate."""
+"""Self-attention over the pixels of feature maps."""
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +29,7 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def weights(self, x: Tensor) -> Tensor:
-        """How much each pixel takes of each pooled one, (N, H * W, H * W // 4); every row sums to
-        1."""
+        """The attention of each pixel on each pooled one, (N, H * W, H * W // 4); rows sum to 1."""
         query, key = self.query(x).flatten(2), max_pool2d(self.key(x), 2).flatten(2)
         return (query.transpose(1, 2) @ key).softmax(dim=2)
 

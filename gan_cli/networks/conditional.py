@@ -1,4 +1,4 @@
-"""Networks that are given the class of a sample beside it: two ways of telling any network."""
+"""Conditional networks: two ways to condition a network on the class of a sample."""
 
 import torch
 from torch import Tensor, nn
@@ -52,5 +52,5 @@ class Projected(nn.Module):
 
 
 def told_shape(shape: tuple[int, ...], classes: int) -> tuple[int, ...]:
-    """The shape that `Concatenated` gives to its network for samples of `shape`."""
+    """The input shape of the network in `Concatenated` for samples of `shape`."""
     return (shape[0] + classes, *shape[1:])

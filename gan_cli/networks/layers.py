@@ -16,7 +16,7 @@ WEIGHTED = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d,
     nn.ConvTranspose3d,
 )  # fmt: skip
-"""The layers that multiply by a weight: what norms of weights and initialisations are for."""
+"""Layers with a weight, to which weight norms and initialisations apply."""
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 GAIN = 2.0**0.5  # He et al., 2015: variance 2 / fan_in keeps the scale through a ReLU
@@ -113,7 +113,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "smooth_elu": SmoothELU,
 }
 UNITS = {"maxout": 5, "gated": 2}
-"""How many features an activation takes for each that it gives, where more than one."""
+"""Input features per output feature of an activation, where more than one."""
 
 
 class MinibatchDeviation(nn.Module):
@@ -150,8 +150,7 @@ COUPLING: dict[str, type[nn.Module] | tuple[type[nn.Module], ...]] = {
 
 
 def batch_dependencies(network: nn.Module) -> list[str]:
-    """Layers whose output for a sample depends on how its batch is cut: by statistics, or by random
-    numbers."""
+    """Layers whose output depends on the shards of a batch, by statistics or random numbers."""
     return [
         name
         for name, kind in COUPLING.items()
@@ -160,7 +159,7 @@ def batch_dependencies(network: nn.Module) -> list[str]:
 
 
 def batch_norms(network: nn.Module) -> list[BatchNorm]:
-    """The layers with running statistics of a batch."""
+    """The batch norms of a network."""
     return [module for module in network.modules() if isinstance(module, BATCH_NORMS)]
 
 
@@ -203,8 +202,8 @@ class Scored(nn.Module):
         squash: str = "none",
         head: nn.Module | None = None,
     ) -> None:
-        """Make the layers: `trunk`, which gives (N, inputs), minibatch discrimination if it has
-        features, the score.
+        """Build the layers: `trunk`, with outputs (N, inputs); minibatch discrimination if it has
+        features; the score.
 
         Args:
             head: what gives the score, if not a plain linear layer.
@@ -218,11 +217,11 @@ class Scored(nn.Module):
         )
 
     def features(self, x: Tensor) -> Tensor:
-        """What the trunk makes of samples, (N, feature_size)."""
+        """The features of samples, (N, feature_size)."""
         return self.layers[: self._trunk](x)
 
     def score(self, features: Tensor) -> Tensor:
-        """The score of what the trunk gave, (N,)."""
+        """The scores of samples with these features, (N,)."""
         return self.layers[self._trunk :](features)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -230,7 +229,7 @@ class Scored(nn.Module):
 
 
 def feature_size(discriminator: nn.Module) -> int:
-    """The width of a discriminator's features. Raises UserError for one that has none."""
+    """The width of a discriminator's features. Raises UserError where it offers none."""
     size = getattr(discriminator, "feature_size", None)
     if size is None:
         raise UserError(
@@ -258,8 +257,8 @@ def constrain(network: nn.Module, name: str) -> None:
 
 
 def tie(network: nn.Module, other: nn.Module, apart: int) -> None:
-    """Let `other` take the layers of `network`, but for its own first (apart 0) or last (-1) linear
-    or convolution."""
+    """Share the layers of `network` with `other`, which keeps its own first (apart 0) or last (-1)
+    linear or convolutional layer."""
     layers, own = (getattr(each, "layers", None) for each in (network, other))
     if not isinstance(layers, nn.Sequential) or not isinstance(own, nn.Sequential):
         raise UserError(
@@ -286,7 +285,7 @@ def initialise(network: nn.Module, scheme: str) -> None:
 
 
 def _fan_in(module: Any) -> float:
-    """How many inputs each output of a weighted layer sums over."""
+    """The number of inputs that each output of a weighted layer sums."""
     # weight (in, out / groups, k, ...); each output sees k / stride taps an axis
     if isinstance(module, TRANSPOSED):
         return (

@@ -1,4 +1,4 @@
-"""Networks that grow: the coarsest images first, then twice the side, and twice again."""
+"""Growing networks: they begin with the coarsest images and double their side at each stage."""
 
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -88,12 +88,12 @@ def channels(
 
 
 def doubled(x: Tensor, times: int = 1) -> Tensor:
-    """Images of twice the side, so many times: every pixel becomes four."""
+    """Images with their side doubled, repeatedly: every pixel becomes four."""
     return interpolate(x, scale_factor=float(2**times)) if times else x
 
 
 def halved(x: Tensor, times: int = 1) -> Tensor:
-    """Images of half the side, so many times: the mean of every four pixels."""
+    """Images with their side halved, repeatedly: the mean of every four pixels."""
     return avg_pool2d(x, 2**times) if times else x
 
 
@@ -116,18 +116,18 @@ class Growing(nn.Module):
         self.grow(scales - 1)
 
     def grow(self, stage: float) -> None:
-        """Let it be at a stage, from 0 to the number of scales less 1."""
+        """Set the stage, from 0 to the number of scales minus 1."""
         self.stage.fill_(stage)
         self.scale = -int(-stage // 1)
         self.fading = self.scale > stage
 
     @property
     def share(self) -> Tensor:
-        """Of the finest scale in what comes out, on the device."""
+        """The weight of the finest scale in the output, on the device."""
         return self.stage - (self.scale - 1)
 
     def mixed(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        """What two scales make, weighed by how far the finer one has come."""
+        """The outputs of two scales, blended by the stage."""
         return coarse + self.share * (fine - coarse)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
@@ -137,7 +137,7 @@ class Growing(nn.Module):
 
 
 class GrowingGenerator(Growing):
-    """Base of the generators: each of their scales has a map to colours of its own."""
+    """Base class of the generators; each scale has its own layer from features to colours."""
 
     def __init__(self, shape: tuple[int, ...], features: list[int], bounded: bool) -> None:
         super().__init__(len(features))
@@ -145,8 +145,8 @@ class GrowingGenerator(Growing):
         self.colours = nn.ModuleList(EqualConv(out, shape[0], 1, gain=1.0) for out in features)
 
     def coloured(self, before: Tensor, x: Tensor) -> Tensor:
-        """The image for the features of the finest two scales, at the data's side; cut to [-1, 1]
-        in evaluation."""
+        """The image from the features of the finest two scales, at the data's side; clipped to
+        [-1, 1] in evaluation."""
         image = self.colours[self.scale](x)
         if self.fading:
             image = self.mixed(doubled(self.colours[self.scale - 1](before)), image)
@@ -155,8 +155,7 @@ class GrowingGenerator(Growing):
 
 
 def grown(x: Tensor, network: Growing) -> Tensor:
-    """Real images as a network at this stage would make them: no finer than its scale, mixed as its
-    own are."""
+    """Real images at the resolution of this stage, blended as the network's own images are."""
     coarser = network.scales - 1 - network.scale
     x = halved(x, coarser)
     if network.fading:
@@ -266,7 +265,7 @@ class Discriminator(Growing, Scored):
         self.end_with(trunk, last, head=EqualLinear(last, 1, gain=1.0))
 
     def features(self, x: Tensor) -> Tensor:
-        """What all but the last layer makes of samples, (N, feature_size)."""
+        """The features of samples, (N, feature_size)."""
         x = halved(x, self.scales - 1 - self.scale)
         maps = self.colours[self.scale](x)
         for i in range(self.scale, 0, -1):

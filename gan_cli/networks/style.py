@@ -52,7 +52,7 @@ class Mapping(nn.Module):
         return w
 
     def truncated(self, w: Tensor, psi: Tensor) -> Tensor:
-        """w, so many times as far from the average as it is."""
+        """w with its distance from the average multiplied by psi."""
         return self.average + psi * (w - self.average)
 
 
@@ -172,7 +172,7 @@ class Generator(GrowingGenerator):
 
     @property
     def styles(self) -> int:
-        """How many layers have a style of their own, at this stage."""
+        """The number of layers with a style of their own, at this stage."""
         return 2 * (self.scale + 1)
 
     def forward(self, z: Tensor) -> Tensor:

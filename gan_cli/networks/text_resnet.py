@@ -27,7 +27,7 @@ class Block(nn.Module):
 
 
 def sequence(shape: tuple[int, ...], family: str) -> tuple[int, int]:
-    """Characters and length of a sample. Raises UserError for what is no sequence."""
+    """Characters and length of a sample. Raises UserError where it is not a sequence."""
     if len(shape) != 2:
         raise UserError(
             f"network={family}: makes sequences, not samples of shape {tuple(shape)}; take "

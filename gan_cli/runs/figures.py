@@ -1,13 +1,12 @@
-"""Figures that explain a run: each is a small function that any run can call, by `figures=[name,
-...]`.
+"""Figures that explain a run, drawn by `figures=[name, ...]`.
 
-A figure takes the trainer, the data and the rows logged so far, and draws on a matplotlib Figure.
-It is written as a PNG below `figures/` and logged to TensorBoard, every `sample_every` rounds and
-at the end.
+A figure is a function of the trainer, the data and the rows logged so far; it returns a matplotlib
+Figure. Each one is written as a PNG below `figures/` and logged to TensorBoard, every
+`sample_every` rounds and at the end. Any run may ask for any figure.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,14 +16,24 @@ from torch import Tensor, nn
 from gan_cli import noise, pictures
 from gan_cli.data.dataset import Dataset, Spec
 from gan_cli.errors import UserError
+from gan_cli.games.two_player import TwoPlayer
 from gan_cli.networks.layers import WEIGHTED
 from gan_cli.registry import figures
 from gan_cli.training.rendering import at_rest, fixed_latents
 from gan_cli.training.trainer import Trainer
 
 Rows = Sequence[Mapping[str, float]]
-SEEN = 256  # samples that a figure looks at
-SMALLEST = 1e-45  # a gradient that has vanished altogether is drawn here
+SAMPLES = 500  # drawn as points or a histogram, of real and of fake ones each
+GRADIENT_SAMPLES = 256  # over which the critic's score is averaged before its gradient
+LATENT_SAMPLES = 2000  # codes in a scatter plot
+COLUMNS = 20  # of a strip of images
+STYLES = 8  # samples along each edge of the grid of mixed styles
+SMALLEST = 1e-45  # on logarithmic axes, in place of a gradient of exactly 0
+
+
+def _two_player(trainer: Trainer) -> TwoPlayer:
+    """The trainer's game, as figures of a critic take it."""
+    return cast(TwoPlayer, trainer.game)
 
 
 @figures.register("level_sets")
@@ -37,24 +46,27 @@ def level_sets(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
         raise UserError(
             "figures=[level_sets]: draws the plane; it needs points of two coordinates."
         )
-    device, game = next(trainer.game.parameters()).device, trainer.game
-    shown = [
-        (dataset.heldout["x"][:500].cpu(), "white"),
-        (_fakes(trainer, dataset)[:500], "tab:orange"),
+
+    game = _two_player(trainer)
+    device = next(game.parameters()).device
+    points = [
+        (dataset.heldout["x"][:SAMPLES].cpu(), "white"),
+        (_fakes(trainer, dataset), "tab:orange"),
     ]
     title = f"critic after {trainer.step} rounds; held out white, samples orange"
     return pictures.level_sets(
-        lambda x: game.value(x.to(device)),  # type: ignore[operator]
+        lambda x: game.value(x.to(device)),
         dataset.spec.extent,
-        shown,
+        points,
         title,
     )
 
 
 @figures.register("weights")
 def weights(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """The critic's weights, biases aside: clipping drives them to its bounds, a penalty spreads
-    them.
+    """Histogram of the critic's weights, without biases.
+
+    Clipping drives them to its bounds, a penalty spreads them.
 
     Reference: Gulrajani et al., 2017, arXiv 1704.00028, figure 1a, right.
     """
@@ -62,29 +74,31 @@ def weights(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
         layer for layer in trainer.game.get_submodule("D").modules() if isinstance(layer, WEIGHTED)
     ]
     values = torch.cat([layer.weight.detach().flatten().cpu() for layer in layers]).numpy()
+
     figure = Figure(figsize=(5, 3), dpi=100, layout="tight")
     axes = figure.add_subplot(xlabel="weight", yscale="log")
     axes.hist(values, bins=80)
     axes.locator_params(axis="x", nbins=5)
-    at_bound = float((np.abs(values) > 0.99 * np.abs(values).max()).mean())
+
+    near_largest = float((np.abs(values) > 0.99 * np.abs(values).max()).mean())
     axes.set_title(
-        f"{100 * at_bound:.0f} % of the critic's weights within 1 % of the largest", fontsize=8
+        f"{100 * near_largest:.0f} % of the critic's weights within 1 % of the largest", fontsize=8
     )
     return figure
 
 
 @figures.register("layer_gradients")
 def layer_gradients(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """The norm of the gradient of the critic's score at the output of each of its layers, on a
-    logarithmic scale.
+    """Gradient norm of the critic's score at the output of each of its layers, logarithmic.
 
     Reference: Gulrajani et al., 2017, arXiv 1704.00028, figure 1a, left: exploding and vanishing
     under clipping.
     """
-    norms = gradients_by_layer(trainer, dataset.sample(dataset.train, SEEN))
+    norms = gradients_by_layer(trainer, dataset.sample(dataset.train, GRADIENT_SAMPLES))
+    decades = np.log10(np.maximum(norms, SMALLEST))
+
     figure = Figure(figsize=(5, 3), dpi=100, layout="tight")
     axes = figure.add_subplot(xlabel="layer of the critic", ylabel="log10 of the gradient norm")
-    decades = np.log10(np.maximum(norms, SMALLEST))
     axes.plot(range(1, len(norms) + 1), decades, marker="o")
     axes.set_title(f"first over last layer: {decades[0] - decades[-1]:+.1f} decades", fontsize=8)
     return figure
@@ -92,23 +106,26 @@ def layer_gradients(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
 
 @figures.register("estimate")
 def estimate(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """The critic's estimate on training and on held-out data over the run, and the objective beside
-    it.
+    """The critic's estimate on training and held-out data over the run, beside a score.
 
     Reference: Arjovsky et al., 2017, arXiv 1701.07875, figure 3; Gulrajani et al., 2017, figure 5b,
-    for the gap between the two curves, which opens where the critic learns its data by heart.
+    for the gap between the two curves, which opens when the critic overfits.
     """
-    train, heldout = trainer.game.estimate_tags  # type: ignore[misc]
+    game: Any = trainer.game
+    train, heldout = map(str, game.estimate_tags)
     figure = Figure(figsize=(6, 3.5), dpi=100, layout="tight")
-    axes = figure.add_subplot(xlabel="round", ylabel=str(train).rsplit("/", 1)[0])
+    axes = figure.add_subplot(xlabel="round", ylabel=train.rsplit("/", 1)[0])
     for tag, style in ((train, "-"), (heldout, "--")):
-        if seen := _curve(str(tag), rows):
-            axes.plot(*zip(*seen, strict=True), style, label=str(tag))
-    for tag in [tag for tag in LOWER if any(tag in row for row in rows)][:1]:
-        other = axes.twinx()
-        other.plot(*zip(*_curve(tag, rows), strict=True), "o-", color="tab:green", markersize=3)
-        other.set_ylabel(tag, color="tab:green")
-    axes.set_yscale("symlog", linthresh=0.1)  # so that a small gap late in a run can be seen
+        if curve := _curve(tag, rows):
+            axes.plot(*zip(*curve, strict=True), style, label=tag)
+
+    score = next((tag for tag in SCORES if _curve(tag, rows)), None)
+    if score:
+        right = axes.twinx()
+        right.plot(*zip(*_curve(score, rows), strict=True), "o-", color="tab:green", markersize=3)
+        right.set_ylabel(score, color="tab:green")
+
+    axes.set_yscale("symlog", linthresh=0.1)  # shows a small gap late in a run too
     if axes.lines:
         axes.legend(fontsize=7)
     return figure
@@ -116,13 +133,13 @@ def estimate(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
 
 @figures.register("vanishing_gradient")
 def vanishing_gradient(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """What each objective tells a generator that stands still, while its critics learn: gradient
-    norms, log scale.
+    """Gradient norms of three objectives at a fixed generator while its critics learn, logarithmic.
 
     Reference: Arjovsky and Bottou, 2017, arXiv 1701.04862, figure 2.
     """
     tags = [f"gradient/{name}" for name in ("minimax", "non_saturating", "wasserstein")]
     _must_be_logged(tags, rows, "vanishing_gradient", "model=two_critics")
+
     figure = Figure(figsize=(6, 3.5), dpi=100, layout="tight")
     axes = figure.add_subplot(
         xlabel="turns of the critics", ylabel="gradient norm at G", yscale="log"
@@ -135,8 +152,7 @@ def vanishing_gradient(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure
 
 @figures.register("trajectory")
 def trajectory(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """The path of the first weight of the generator and the first of the discriminator, where these
-    are tiny.
+    """Path of a tiny game: first weight of the discriminator over that of the generator.
 
     Reference: Mescheder et al., 2018, arXiv 1801.04406, figure 2.
     """
@@ -147,6 +163,7 @@ def trajectory(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     ]
     _must_be_logged(pair, rows, "trajectory", "network=affine")
     path = np.array([[row[tag] for tag in pair] for row in rows if pair[0] in row])
+
     figure = Figure(figsize=(4, 4), dpi=100, layout="tight")
     axes = figure.add_subplot(xlabel=pair[0].split("/")[1], ylabel=pair[1].split("/")[1])
     axes.plot(path[:, 0], path[:, 1], linewidth=0.8)
@@ -159,8 +176,7 @@ def trajectory(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
 
 @figures.register("two_gaussians")
 def two_gaussians(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """On the line: the discriminator of 2014 and a Wasserstein critic over real and fake samples,
-    and their slopes.
+    """Discriminator and Wasserstein critic of 1-D samples, and the slopes of both, logarithmic.
 
     Reference: Arjovsky et al., 2017, arXiv 1701.07875, figure 2.
     """
@@ -168,30 +184,32 @@ def two_gaussians(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
         raise UserError(
             "figures=[two_gaussians]: needs model=two_critics and points of one coordinate."
         )
-    real, fake = dataset.sample_x(dataset.heldout, 500).cpu(), _fakes(trainer, dataset)
-    low, high = (float(pick(torch.cat([real, fake]))) for pick in (torch.min, torch.max))
-    x = torch.linspace(low - 1, high + 1, 400).unsqueeze(1).requires_grad_()
-    curves = {
-        "discriminator": trainer.game.get_submodule("J")(x.to(dataset.train["x"].device))
-        .cpu()
-        .sigmoid(),
-        "critic": trainer.game.value(  # type: ignore[operator]
-            x.to(dataset.train["x"].device)
-        ).cpu(),
-    }
+    real = dataset.sample_x(dataset.heldout, SAMPLES).cpu()
+    fake = _fakes(trainer, dataset)
+    both = torch.cat([real, fake])
+    x = torch.linspace(float(both.min()) - 1, float(both.max()) + 1, 400)
+    x = x.unsqueeze(1).requires_grad_()
+    inputs = x.to(dataset.train["x"].device)
+    discriminator = trainer.game.get_submodule("J")(inputs).cpu().sigmoid()
+    critic = _two_player(trainer).value(inputs).cpu()
+
     figure = Figure(figsize=(6, 5), dpi=100, layout="tight")
     above = figure.add_subplot(2, 1, 1, ylabel="discriminator, densities")
     below = figure.add_subplot(2, 1, 2, xlabel="x", ylabel="|slope|", yscale="log", sharex=above)
-    for values, colour, label in ((real, "0.6", "real"), (fake, "tab:orange", "fake")):
-        above.hist(values.flatten().numpy(), bins=60, density=True, histtype="stepfilled",
-        alpha=0.4, color=colour,
-                   label=label)  # fmt: skip
-    sides = {"discriminator": above, "critic": above.twinx()}
-    sides["critic"].set_ylabel("critic")
-    for (name, curve), colour in zip(curves.items(), ("tab:red", "tab:cyan"), strict=True):
-        (slope,) = torch.autograd.grad(curve.sum(), x)
-        sides[name].plot(x.detach(), curve.detach(), color=colour, label=name)
+    filled: dict[str, Any] = {"bins": 60, "density": True, "histtype": "stepfilled", "alpha": 0.4}
+    above.hist(real.flatten().numpy(), **filled, color="0.6", label="real")
+    above.hist(fake.flatten().numpy(), **filled, color="tab:orange", label="fake")
+
+    right = above.twinx()
+    right.set_ylabel("critic")
+    for axes, values, name, colour in (
+        (above, discriminator, "discriminator", "tab:red"),
+        (right, critic, "critic", "tab:cyan"),
+    ):
+        (slope,) = torch.autograd.grad(values.sum(), x)
+        axes.plot(x.detach(), values.detach(), color=colour, label=name)
         below.plot(x.detach(), slope.abs().clamp_min(SMALLEST), color=colour, label=name)
+
     above.legend(fontsize=7, loc="center left")
     below.legend(fontsize=7)
     below.set_ylim(bottom=1e-8)
@@ -200,59 +218,62 @@ def two_gaussians(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
 
 @figures.register("pairs")
 def pairs(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """What two coupled generators make of the same z, one above the other.
+    """Images of two coupled generators for the same z, one above the other.
 
     Reference: Liu and Tuzel, 2016, arXiv 1606.07536, figure 2.
     """
-    if "G_b" not in trainer.game.roles:
+    game: Any = trainer.game
+    if "G_b" not in game.roles:
         raise UserError("figures=[pairs]: needs model=cogan.")
     noise.begin_turn("figure")
     with torch.no_grad():
-        made = [images.cpu() for images in trainer.game.pairs(trainer.game.prior(20))]  # type: ignore[operator]
-    return _strip(made, dataset.spec)
+        z = game.prior(COLUMNS)
+        rows_of_images = [images.cpu() for images in game.pairs(z)]
+    return _strip(rows_of_images, dataset.spec)
 
 
 @figures.register("reconstructions")
 def reconstructions(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """Held-out samples, above what comes back of each by way of its code."""
+    """Held-out samples, each above its reconstruction."""
     if not trainer.game.encodes:
         raise UserError(
             "figures=[reconstructions]: needs a model with an encoder, such as model=bigan or "
             "model=aae."
         )
-    batch = dataset.sample(dataset.heldout, 20)
+
+    batch = dataset.sample(dataset.heldout, COLUMNS)
+    condition = [batch[name] for name in trainer.game.condition]
     with torch.no_grad():
-        again = trainer.eval_game.reconstruct(
-            batch["x"], *(batch[name] for name in trainer.game.condition)
-        )
-    return _strip([batch["x"].cpu(), again.cpu()], dataset.spec)
+        reconstructed = trainer.eval_game.reconstruct(batch["x"], *condition)
+    return _strip([batch["x"].cpu(), reconstructed.cpu()], dataset.spec)
 
 
 @figures.register("style_mixing")
 def style_mixing(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """Eight samples along the edges; inside, the coarsest scale of the one above with all the finer
-    ones of that at the left.
+    """Samples along the edges; inside, mixtures of their styles.
+
+    A mixture has the coarsest scale of the sample above and all finer ones of that at the left.
 
     Reference: Karras et al., 2019, arXiv 1812.04948, figure 3.
     """
     game: Any = trainer.eval_game
     if not hasattr(game, "mixed"):
         raise UserError("figures=[style_mixing]: needs a generator of styles; take model=stylegan.")
-    latents = fixed_latents(game, 8).to(next(game.parameters()).device)
+
+    latents = fixed_latents(game, STYLES).to(next(game.parameters()).device)
     with torch.no_grad(), at_rest(game):
         edge = game.render(latents).cpu()
-        inside = game.mixed(latents, coarse=2).cpu().unflatten(0, (8, 8))
-    lines = [
-        torch.cat([torch.ones_like(edge[:1]), edge]),
-        *(torch.cat([edge[i, None], inside[i]]) for i in range(8)),
-    ]
-    return _strip(lines, dataset.spec)
+        inside = game.mixed(latents, coarse=2).cpu().unflatten(0, (STYLES, STYLES))
+
+    white = torch.ones_like(edge[:1])
+    grid = [torch.cat([white, edge])]
+    grid += [torch.cat([edge[i, None], inside[i]]) for i in range(STYLES)]
+    return _strip(grid, dataset.spec)
 
 
 @figures.register("latent_space")
 def latent_space(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """The first two numbers of the codes of held-out samples, in the colours of their classes, over
-    the prior.
+    """Codes of held-out samples over the prior: their first two numbers, coloured by class.
 
     Reference: Makhzani et al., 2016, arXiv 1511.05644, figure 2.
     """
@@ -261,41 +282,38 @@ def latent_space(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
             "figures=[latent_space]: needs a model with an encoder, such as model=bigan or "
             "model=aae."
         )
-    batch = dataset.sample(dataset.heldout, 2000)
+
+    batch = dataset.sample(dataset.heldout, LATENT_SAMPLES)
     noise.begin_turn("figure")
     with torch.no_grad():
-        codes, z = trainer.eval_game.encode(batch["x"]).cpu(), trainer.game.prior(2000).cpu()  # type: ignore[operator]
+        codes = trainer.eval_game.encode(batch["x"]).cpu()
+        z = _two_player(trainer).prior(LATENT_SAMPLES).cpu()
+
     figure = Figure(figsize=(5, 5), dpi=100, layout="tight")
     axes = figure.add_subplot(aspect="equal")
     axes.scatter(z[:, 0], z[:, 1], s=3, c="0.85", linewidths=0)
-    axes.scatter(
-        codes[:, 0],
-        codes[:, 1],
-        s=5,
-        c=batch["y"].cpu() if "y" in batch else None,
-        cmap="tab10",
-        linewidths=0,
-    )
+    classes = batch["y"].cpu() if "y" in batch else None
+    axes.scatter(codes[:, 0], codes[:, 1], s=5, c=classes, cmap="tab10", linewidths=0)
     axes.set_title("codes of held-out samples over the prior (grey)", fontsize=8)
     return figure
 
 
-def _strip(made: Sequence[Tensor], spec: Spec) -> Figure:
+def _strip(rows: Sequence[Tensor], spec: Spec) -> Figure:
     """Rows of images, one above the other."""
-    images = torch.stack(list(made), dim=1).flatten(0, 1)  # of each column, top to bottom
-    columns = len(made[0])
-    ordered = images.view(columns, len(made), *spec.shape).transpose(0, 1).flatten(0, 1)
-    figure = Figure(figsize=(columns * 0.5, len(made) * 0.55), dpi=100, layout="tight")
+    columns = len(rows[0])
+    figure = Figure(figsize=(columns * 0.5, len(rows) * 0.55), dpi=100, layout="tight")
     axes = figure.add_subplot(xticks=[], yticks=[])
-    axes.imshow(pictures.picture(ordered, spec, columns=columns))
+    axes.imshow(pictures.picture(torch.cat(list(rows)), spec, columns=columns))
     return figure
 
 
 def _curve(tag: str, rows: Rows) -> list[tuple[float, float]]:
+    """Step and value of every row that has a tag."""
     return [(row["step"], row[tag]) for row in rows if tag in row]
 
 
 def _must_be_logged(tags: Sequence[str], rows: Rows, figure: str, remedy: str) -> None:
+    """Raise UserError if one of the tags is in no row."""
     missing = [tag for tag in tags if not any(tag in row for row in rows)]
     if missing:
         raise UserError(
@@ -304,45 +322,45 @@ def _must_be_logged(tags: Sequence[str], rows: Rows, figure: str, remedy: str) -
         )
 
 
-LOWER = (
+SCORES = (
     "metrics/w1",
     "metrics/frechet_classifier_distance",
     "metrics/sliced_wasserstein",
     "metrics/js_4",
 )
-"""Scores that fall as samples improve."""
+"""Scores to draw beside the estimate, the preferred one first; lower is better."""
 
 
 def gradients_by_layer(trainer: Trainer, batch: Mapping[str, Tensor]) -> list[float]:
-    """For each linear or convolutional layer of D from the first on, |d mean D(x) / d its
-    output|."""
+    """|d mean D(x) / d output| of each linear or convolutional layer of D, from the first on."""
     outputs: list[Tensor] = []
 
-    def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+    def append(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
         outputs.append(output)
 
     D = trainer.game.get_submodule("D")
     hooks = [
-        layer.register_forward_hook(keep) for layer in D.modules() if isinstance(layer, WEIGHTED)
+        layer.register_forward_hook(append) for layer in D.modules() if isinstance(layer, WEIGHTED)
     ]
-    learns = [weight.requires_grad for weight in D.parameters()]
+    requires_grad = [weight.requires_grad for weight in D.parameters()]
     try:
         with torch.enable_grad():
             D.requires_grad_(True)
-            given = [batch[name] for name in trainer.game.condition]
-            score = trainer.game.value(batch["x"], *given).mean()  # type: ignore[operator]
+            condition = [batch[name] for name in trainer.game.condition]
+            score = _two_player(trainer).value(batch["x"], *condition).mean()
         gradients = torch.autograd.grad(score, outputs)
     finally:
         for hook in hooks:
             hook.remove()
-        for weight, learnt in zip(D.parameters(), learns, strict=True):
-            weight.requires_grad_(learnt)
+        for weight, before in zip(D.parameters(), requires_grad, strict=True):
+            weight.requires_grad_(before)
     return [float(gradient.norm()) for gradient in gradients]
 
 
 @torch.no_grad()
 def _fakes(trainer: Trainer, dataset: Dataset) -> Tensor:
+    """Fake samples on the CPU, always from the same random numbers."""
     noise.begin_turn("figure")
-    batch = dataset.sample(dataset.train, 500)
-    given = [batch[name] for name in trainer.game.condition]
-    return trainer.game.sample_fakes(batch["x"], *given).cpu()  # type: ignore[operator]
+    batch = dataset.sample(dataset.train, SAMPLES)
+    condition = [batch[name] for name in trainer.game.condition]
+    return _two_player(trainer).sample_fakes(batch["x"], *condition).cpu()

@@ -1,7 +1,7 @@
-"""A short report on the health of a run, in words that say what to do. Nothing here imports torch.
+"""Verdicts on the health of a run, each with advice. Nothing here imports torch.
 
-Advice reads the configuration: nothing is advised that the run has already, or that a guard rail
-refuses.
+Advice depends on the configuration: it never names a setting that the run has already, or that a
+check refuses.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,47 +12,55 @@ from gan_cli import registry
 
 Rows = Sequence[Mapping[str, float]]
 
-# times the penalty's target: below, the critic is weak; above, the penalty is
-WEAK, STEEP = 0.7, 1.4
-ALIKE = 0.5  # samples less than this part as far apart as real ones have collapsed
-BY_HEART = 0.5  # the estimate on held-out data less than this part of that on training data
-ENOUGH = 0.75  # of the modes or classes must be there
-# times the distance of held-out samples: samples that are farther away are not yet like the data
-FAR = 3.0
-EARLY = 200  # rounds before which samples may still be alike because nothing was learnt
-TREND = 0.1  # a change of the estimate by a tenth is one, of what it was at its largest
+MIN_SLOPE = 0.7  # critic's gradient norm over the penalty's target; below it the critic is weak
+MAX_SLOPE = 1.4  # the same ratio; above it the penalty is weak
+MIN_DIVERSITY = 0.5  # mean pairwise distance, samples over real; below it the run has collapsed
+MIN_ROUNDS = 200  # before this round, low diversity may only mean that nothing is learnt yet
+MIN_COVERAGE = 0.75  # fraction of modes or classes; at or below it some are reported as missing
+MAX_DISTANCE = 3.0  # score of samples over that of held-out data; above it training is unfinished
+MIN_HELDOUT_RATIO = 0.5  # estimate, held-out over training data; below it the critic overfits
+MIN_RISE = 0.1  # growth of the estimate over its past value; below it there is no trend
+MIN_WEIGHT = 5  # of the gradient penalty; below it the estimate exceeds the distance visibly
+DEFAULT_WEIGHT = 10  # of the gradient penalty
+MIN_SCORE_GAP = 10  # critic's score, real minus fake; below it the discriminator has not won
+MAX_WON_LOSS = 0.05  # discriminator's loss; above it the discriminator has not won
+MIN_ESTIMATES = 8  # logged values of the estimate; fewer show no trend
 
 
 def verdicts(
     rows: Rows, config: Mapping[str, Any], diversity: float | None = None, classes: int = 0
 ) -> list[str]:
-    """What the logged rows say of the run: one sentence each, the worst first; one for a healthy
-    run.
+    """Verdicts on a run, one sentence each, the worst first; a single one for a healthy run.
 
     Args:
         rows: of `metrics.jsonl`.
         config: of the run.
-        diversity: mean distance of two samples over that of two real ones, if there are samples.
+        diversity: mean pairwise distance of samples over that of real ones, if there are samples.
         classes: of the data, 0 if it has none.
     """
-    found = [
+    candidates = [
         _collapsed(diversity, rows, config),
-        _missing(rows, classes, config),
-        _slope(rows, config),
-        _small_weight(config),
-        _by_heart(rows, config),
-        _one_sided(rows, config),
-        _trend(rows, config),
-        _far(rows, config),
+        _missing_modes(rows, classes, config),
+        _critic_slope(rows, config),
+        _small_penalty_weight(config),
+        _overfitting_critic(rows, config),
+        _winning_discriminator(rows, config),
+        _rising_estimate(rows, config),
+        _unfinished_training(rows, config),
     ]
-    said = [sentence for sentence in found if sentence]
-    return said or ["healthy: nothing that is known to go wrong shows in the curves"]
+    sentences = [sentence for sentence in candidates if sentence]
+    return sentences or ["healthy: nothing that is known to go wrong shows in the curves"]
 
 
-def _last(rows: Rows, tag: str) -> list[float]:
-    """The values of the last quarter of the run."""
+def _last_quarter(rows: Rows, tag: str) -> list[float]:
+    """The values of a tag in the last quarter of the run, at least one if there is any."""
     values = [row[tag] for row in rows if tag in row]
     return values[-max(1, len(values) // 4) :] if values else []
+
+
+def _latest(rows: Rows) -> dict[str, float]:
+    """The last value of every tag."""
+    return {tag: value for row in rows for tag, value in row.items()}
 
 
 # --- advice ---------------------------------------------------------------------------------------
@@ -63,123 +71,134 @@ def _name(config: Mapping[str, Any], group: str) -> str:
 
 
 def _penalty(config: Mapping[str, Any]) -> str:
-    """A penalty, or more of the one that there is."""
+    """A penalty to add, or more weight for the one of the run."""
     node = config.get("regularizer", {})
     if "weight" in node:
         return f"more of the penalty (regularizer.weight above {node['weight']:g})"
-    coupled = config.get("network", {}).get("discriminator", {}).get("critic_norm") == "batch"
-    return "a penalty (regularizer=gradient_penalty or r1" + (
-        " with model.critic_norm=layer)" if coupled else ")"
-    )
+
+    critic = config.get("network", {}).get("discriminator", {})
+    if critic.get("critic_norm") == "batch":  # which these penalties do not go with
+        return "a penalty (regularizer=gradient_penalty or r1 with model.critic_norm=layer)"
+    return "a penalty (regularizer=gradient_penalty or r1)"
 
 
-def _loss(config: Mapping[str, Any]) -> list[str]:
-    return (
-        []
-        if _name(config, "loss") in ("", "own")
-        else [f"a loss other than {_name(config, 'loss')}"]
-    )
+def _other_loss(config: Mapping[str, Any]) -> list[str]:
+    """Another loss, if the model lets one choose it."""
+    name = _name(config, "loss")
+    return [] if name in ("", "own") else [f"a loss other than {name}"]
 
 
-def _slower(config: Mapping[str, Any], player: str) -> list[str]:
-    """A lower rate for a player that has an optimizer."""
+def _lower_rate(config: Mapping[str, Any], player: str) -> list[str]:
+    """A lower learning rate, if the player has an optimizer."""
     node = config.get("optimizer", {})
-    rate = {**node, **((node.get("players") or {}).get(player) or {})}.get("lr")
+    own = (node.get("players") or {}).get(player) or {}
+    rate = {**node, **own}.get("lr")
     return [] if rate is None else [f"optimizer.players.{player}.lr below {rate:g}"]
 
 
 def _more_data(config: Mapping[str, Any]) -> list[str]:
-    """Ways to more samples that this data has and that are not used."""
-    data, kind = config.get("data", {}), _kind(_name(config, "data"))
-    flip = ["data.flip=true"] if data.get("flip") is False else []
-    plain = kind == "image" and _name(config, "augmentation") in ("", "none")
-    return ["more data", *flip, *(["augmentation=diff_augment"] if plain else [])]
+    """More data, and augmentations that suit the data and are not in use."""
+    ways = ["more data"]
+    if config.get("data", {}).get("flip") is False:
+        ways.append("data.flip=true")
+    is_image = _data_kind(_name(config, "data")) == "image"
+    if is_image and _name(config, "augmentation") in ("", "none"):
+        ways.append("augmentation=diff_augment")
+    return ways
 
 
-def _kind(data: str) -> str:
-    return (
-        str(registry.datasets.components[data].attributes.get("kind"))
-        if data in registry.datasets.components
-        else ""
-    )
+def _data_kind(name: str) -> str:
+    """Kind of sample of a data set, such as image; empty if it is not registered."""
+    component = registry.datasets.components.get(name)
+    return str(component.attributes.get("kind")) if component else ""
 
 
 def _any_of(ways: Sequence[str]) -> str:
-    return ", ".join(ways[:-1]) + (" or " if ways[1:] else "") + ways[-1]
+    """An enumeration: a, b or c."""
+    if len(ways) == 1:
+        return ways[0]
+    return f"{', '.join(ways[:-1])} or {ways[-1]}"
 
 
 # --- verdicts -------------------------------------------------------------------------------------
 
 
 def _collapsed(diversity: float | None, rows: Rows, config: Mapping[str, Any]) -> str | None:
-    if diversity is None or not diversity < ALIKE:  # nor where it is not a number
+    """Mode collapse: samples differ much less than real ones do."""
+    if diversity is None or not diversity < MIN_DIVERSITY:  # `not <`: NaN is no collapse
         return None
-    rounds = int(max((row.get("step", EARLY) for row in rows), default=EARLY))
+
+    rounds = int(max((row.get("step", MIN_ROUNDS) for row in rows), default=MIN_ROUNDS))
     alike = f"two samples are only {diversity:.2f} times as far apart as two real ones"
-    if rounds < EARLY:
+    if rounds < MIN_ROUNDS:
         return f"too early to tell: after {rounds} rounds {alike}; train longer"
-    ways = [_penalty(config), *_loss(config), *_slower(config, "generator")]
+
+    ways = [_penalty(config), *_other_loss(config), *_lower_rate(config, "generator")]
     return f"collapsed: {alike}; take {_any_of(ways)}"
 
 
-def _missing(rows: Rows, classes: int, config: Mapping[str, Any]) -> str | None:
-    """Modes or classes that no sample is of, by the last scores."""
-    last = {tag: value for row in rows for tag, value in row.items()}
-    for what, covered, of in (
-        ("modes", "modes", last.get("metrics/modes_of")),
-        ("classes", "classes_covered", classes),
+def _missing_modes(rows: Rows, classes: int, config: Mapping[str, Any]) -> str | None:
+    """Modes or classes of which there is no sample, by the last scores."""
+    latest = _latest(rows)
+    for what, tag, total in (
+        ("modes", "metrics/modes", latest.get("metrics/modes_of")),
+        ("classes", "metrics/classes_covered", classes),
     ):
-        found = last.get(f"metrics/{covered}")
-        if found is not None and of and found <= ENOUGH * of:
+        covered = latest.get(tag)
+        if covered is not None and total and covered <= MIN_COVERAGE * total:
             return (
-                f"{what} are missing: samples are of {found:.0f} of {of:.0f}; train longer, or "
-                f"take {_penalty(config)}"
+                f"{what} are missing: samples are of {covered:.0f} of {total:.0f}; train longer, "
+                f"or take {_penalty(config)}"
             )
     return None
 
 
-def _far(rows: Rows, config: Mapping[str, Any]) -> str | None:
-    """A distance that is several times what held-out samples of the data have."""
-    last = {tag: value for row in rows for tag, value in row.items()}
-    for tag, floor in last.items():
-        name = tag.removesuffix("_floor")
-        if tag != name and name in last and last[name] > FAR * floor > 0:
+def _unfinished_training(rows: Rows, config: Mapping[str, Any]) -> str | None:
+    """A score of the samples that is several times that of held-out data."""
+    latest = _latest(rows)
+    for tag, floor in latest.items():  # the score of held-out data
+        score = tag.removesuffix("_floor")
+        if score == tag or score not in latest:
+            continue
+        if latest[score] > MAX_DISTANCE * floor > 0:
             longer = "minutes" if config.get("minutes") is not None else "steps"
             return (
-                f"not there yet: {name.removeprefix('metrics/')} is {last[name]:.3g} where "
+                f"not there yet: {score.removeprefix('metrics/')} is {latest[score]:.3g} where "
                 f"held-out samples have {floor:.3g}; look at the samples, train longer "
                 f"({longer}=) or take larger networks (network.width=)"
             )
     return None
 
 
-def _slope(rows: Rows, config: Mapping[str, Any]) -> str | None:
-    penalty, slopes = config.get("regularizer", {}), _last(rows, "critic/gradient_norm_mean")
+def _critic_slope(rows: Rows, config: Mapping[str, Any]) -> str | None:
+    """A gradient norm of the critic that is far from the target of its penalty."""
+    penalty = config.get("regularizer", {})
     target = penalty.get("target")
-    if not target or penalty.get("where", "line") != "line" or not slopes:
+    norms = _last_quarter(rows, "critic/gradient_norm_mean")
+    if not target or penalty.get("where", "line") != "line" or not norms:
         return None
-    slope = fmean(slopes) / target
-    if slope < WEAK and penalty.get("sides", "two") == "two":
+
+    norm = fmean(norms)
+    if norm / target < MIN_SLOPE and penalty.get("sides", "two") == "two":
         return (
-            f"weak critic: its gradient norm is {fmean(slopes):.2f} where the penalty asks for "
+            f"weak critic: its gradient norm is {norm:.2f} where the penalty asks for "
             f"{target:g}; give it more turns (model.repeat.discriminator) or a higher "
             "optimizer.players.discriminator.lr"
         )
-    if slope > STEEP:
+    if norm / target > MAX_SLOPE:
         return (
-            f"weak penalty: the critic's gradient norm is {fmean(slopes):.2f} where the penalty "
+            f"weak penalty: the critic's gradient norm is {norm:.2f} where the penalty "
             f"asks for {target:g}; raise regularizer.weight, or lower the learning rate"
         )
     return None
 
 
-def _small_weight(config: Mapping[str, Any]) -> str | None:
+def _small_penalty_weight(config: Mapping[str, Any]) -> str | None:
+    """A gradient penalty whose weight biases the estimate of the Wasserstein distance."""
     penalty = config["regularizer"]
-    if (
-        config["loss"]["name"] != "wasserstein"
-        or not penalty.get("target")
-        or penalty.get("weight", 10) >= 5
-    ):
+    if config["loss"]["name"] != "wasserstein" or not penalty.get("target"):
+        return None
+    if penalty.get("weight", DEFAULT_WEIGHT) >= MIN_WEIGHT:
         return None
     return (
         f"lambda is small: at regularizer.weight={penalty['weight']:g} the estimate exceeds the "
@@ -188,47 +207,61 @@ def _small_weight(config: Mapping[str, Any]) -> str | None:
     )
 
 
-def _by_heart(rows: Rows, config: Mapping[str, Any]) -> str | None:
-    train, heldout = _last(rows, "wasserstein/train"), _last(rows, "wasserstein/heldout")
-    if not train or not heldout or fmean(train) <= 0 or fmean(heldout) >= BY_HEART * fmean(train):
+def _overfitting_critic(rows: Rows, config: Mapping[str, Any]) -> str | None:
+    """An estimate that is much larger on training data than on held-out data."""
+    train_values = _last_quarter(rows, "wasserstein/train")
+    heldout_values = _last_quarter(rows, "wasserstein/heldout")
+    if not train_values or not heldout_values:
         return None
-    return (
-        f"overfitting critic: its estimate is {fmean(train):.3g} on training data and "
-        f"{fmean(heldout):.3g} on held-out data; take "
-        f"{_any_of([*_more_data(config), 'a smaller critic (network.discriminator.width=)'])}"
-    )
 
-
-def _one_sided(rows: Rows, config: Mapping[str, Any]) -> str | None:
-    losses, terms = _last(rows, "discriminator/adversarial"), _last(rows, "generator/adversarial")
-    gap = _last(rows, "discriminator/score_gap")
-    if not losses or not terms or not gap or fmean(gap) < 10 or abs(fmean(losses)) > 0.05:
+    train, heldout = fmean(train_values), fmean(heldout_values)
+    if train <= 0 or heldout >= MIN_HELDOUT_RATIO * train:
         return None
-    noise = (
-        [] if _name(config, "augmentation") == "instance_noise" else ["augmentation=instance_noise"]
-    )
+    ways = [*_more_data(config), "a smaller critic (network.discriminator.width=)"]
     return (
-        f"the discriminator wins: its loss is {fmean(losses):.3g} and the generator's "
-        f"{fmean(terms):.3g}; take "
-        f"{_any_of([_penalty(config), *noise, *_slower(config, 'discriminator')])}"
+        f"overfitting critic: its estimate is {train:.3g} on training data and "
+        f"{heldout:.3g} on held-out data; take {_any_of(ways)}"
     )
 
 
-def _trend(rows: Rows, config: Mapping[str, Any]) -> str | None:
+def _winning_discriminator(rows: Rows, config: Mapping[str, Any]) -> str | None:
+    """A discriminator that separates real from fake samples almost without loss."""
+    losses = _last_quarter(rows, "discriminator/adversarial")
+    generator_losses = _last_quarter(rows, "generator/adversarial")
+    gaps = _last_quarter(rows, "discriminator/score_gap")
+    if not losses or not generator_losses or not gaps:
+        return None
+
+    loss = fmean(losses)
+    if fmean(gaps) < MIN_SCORE_GAP or abs(loss) > MAX_WON_LOSS:
+        return None
+    ways = [_penalty(config)]
+    if _name(config, "augmentation") != "instance_noise":
+        ways.append("augmentation=instance_noise")
+    ways += _lower_rate(config, "discriminator")
+    return (
+        f"the discriminator wins: its loss is {loss:.3g} and the generator's "
+        f"{fmean(generator_losses):.3g}; take {_any_of(ways)}"
+    )
+
+
+def _rising_estimate(rows: Rows, config: Mapping[str, Any]) -> str | None:
+    """An estimate of the distance that grows over the second half of the run."""
     values = [row["wasserstein/heldout"] for row in rows if "wasserstein/heldout" in row]
-    if len(values) < 8:
+    if len(values) < MIN_ESTIMATES:
         return None
-    middle = fmean(values[len(values) // 2 : -len(values) // 4])
-    last = fmean(values[-len(values) // 4 :])
-    if last > (1 + TREND) * middle > 0 and last > TREND * max(values):
-        fall = (
-            " or let it fall (schedule=linear)"
-            if _name(config, "schedule") in ("", "constant")
-            else ""
-        )
-        return (
-            f"the estimate is rising ({middle:.3g} to {last:.3g} over the second half): the "
-            "critic finds more and more to tell real and fake samples apart; look at the "
-            f"samples, and lower the learning rate{fall}"
-        )
-    return None
+
+    third_quarter = fmean(values[len(values) // 2 : -len(values) // 4])
+    last_quarter = fmean(values[-len(values) // 4 :])
+    rises = last_quarter > (1 + MIN_RISE) * third_quarter > 0
+    is_large = last_quarter > MIN_RISE * max(values)
+    if not (rises and is_large):
+        return None
+
+    has_constant_rate = _name(config, "schedule") in ("", "constant")
+    decay = " or let it fall (schedule=linear)" if has_constant_rate else ""
+    return (
+        f"the estimate is rising ({third_quarter:.3g} to {last_quarter:.3g} over the second half): "
+        "the critic finds more and more to tell real and fake samples apart; look at the "
+        f"samples, and lower the learning rate{decay}"
+    )

@@ -1,5 +1,7 @@
-"""What `checkpoint=` may name: a file, a run's folder, or the newest run. Nothing here imports
-torch."""
+"""Resolution of `checkpoint=`: a file, a run's folder, or the newest run.
+
+Nothing here imports torch.
+"""
 
 import errno
 import os
@@ -14,98 +16,103 @@ from gan_cli.runs.rundir import CARD
 
 LATEST = "latest"
 LAST = Path("checkpoints", "last.pt")
-NAMED = 6  # runs, or checkpoints, that a sentence lists
-DEPTH = 6  # folders deep that runs are looked for
-LOOKED_THROUGH = 20_000  # folders at most: one may have named the whole disk
+MAX_LISTED = 6  # runs, or checkpoints, that a message lists
+MAX_DEPTH = 6  # levels of folders that are searched for runs
+MAX_ENTRIES = 20_000  # folders, or names in a folder, that are searched: a whole disk may be named
 
 
 def expanded(typed: str | Path) -> Path:
-    """A path whose `~` is the user's home, as a shell would have it."""
+    """A path with `~` replaced by the user's home, as in a shell."""
     try:
         return Path(typed).expanduser()
-    except RuntimeError:  # nobody has that home: a name like any other
+    except RuntimeError:  # no such user: `~name` is an ordinary file name
         return Path(typed)
 
 
 def checkpoint_file(typed: Any) -> Path:
-    """The file that `checkpoint=` means.
+    """The file that `checkpoint=` names.
 
     Args:
         typed: a checkpoint, a run's folder (its last checkpoint), or `latest`: the newest run below
             outputs/.
 
     Raises:
-        UserError: there is none, or the folder is not that of one run; then the sentence lists what
-            is there.
+        UserError: no such file, or a folder without a last checkpoint; the message lists what may
+            be named instead.
     """
     place = run_or_file(typed)
     if not place.is_dir():
         return place
-    found = [path for path in (place / LAST, place / LAST.name) if path.is_file()]
-    if found:
-        return found[0]
-    others = _checkpoints(place)
-    which = (
-        f"checkpoint={typed}: {place}, the newest run,"
-        if str(typed) == LATEST
-        else f"checkpoint={typed}:"
-    )
-    if others:
+    for path in (place / LAST, place / LAST.name):
+        if path.is_file():
+            return path
+
+    subject = f"checkpoint={typed}:"
+    if str(typed) == LATEST:
+        subject += f" {place}, the newest run,"
+    if others := _checkpoints(place):
         raise UserError(
-            f"{which} has no {LAST.name}; name one of its checkpoints: {_listed(others)}."
+            f"{subject} has no {LAST.name}; name one of its checkpoints: {_listed(others)}."
         )
     raise UserError(
-        f"{which} has no checkpoint yet; gan-train writes one every checkpoint_every= rounds, and "
-        "one when it ends."
+        f"{subject} has no checkpoint yet; gan-train writes one every checkpoint_every= rounds, "
+        "and one when it ends."
     )
 
 
 def run_or_file(typed: Any) -> Path:
-    """As `checkpoint_file`, but the folder of a run as it is."""
+    """The path that `checkpoint=` names: a file, or the folder of a run."""
     if not isinstance(typed, str | Path) or not str(typed):
         shown = on_one_line(repr(typed))[:50] if typed != "" else ""
         raise UserError(
             f"checkpoint={shown}: expected the path of a checkpoint or of a run's folder."
         )
+
     place = expanded(typed)
     mode = _mode(place, typed)
     if mode is None and str(typed) == LATEST:
-        return _newest()
+        return _newest_run()
     if mode is None:
-        raise UserError(f"checkpoint={typed}: no such file{_near(place)}.")
+        raise UserError(f"checkpoint={typed}: no such file{_similar_name(place)}.")
+
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise UserError(f"checkpoint={typed}: is a device or a pipe, not a checkpoint.")
     if stat.S_ISDIR(mode) and not _is_run(place) and not _checkpoints(place):
-        raise UserError(f"checkpoint={typed}: {_instead(place)}.")
+        raise UserError(f"checkpoint={typed}: {_runs_or_none(place)}.")
     return place
 
 
 def runs_below(folder: Path) -> list[Path]:
-    """The folders of the runs in a folder, at some depth, those last written to first; not what
-    lies in a run."""
-    found: list[Path] = []
-    for place, names, _ in islice(os.walk(folder), LOOKED_THROUGH):
-        runs = [name for name in names if _is_run(Path(place, name))]
-        found += [Path(place, name) for name in runs]
-        deep = len(Path(place).relative_to(folder).parts) + 1 >= DEPTH
-        names[:] = (
-            []
-            if deep
-            else sorted(name for name in names if name not in runs and not name.startswith("."))
-        )
-    return sorted(found, key=_written, reverse=True)
+    """Folders of runs at any depth below a folder, the most recently written one first.
+
+    Runs inside a run's folder are not searched for, nor hidden folders.
+    """
+    runs: list[Path] = []
+    for place, names, _ in islice(os.walk(folder), MAX_ENTRIES):
+        here = [name for name in names if _is_run(Path(place, name))]
+        runs += [Path(place, name) for name in here]
+
+        # os.walk descends into the names that remain in the list
+        depth = len(Path(place).relative_to(folder).parts) + 1
+        if depth >= MAX_DEPTH:
+            names.clear()
+        else:
+            names[:] = sorted(
+                name for name in names if name not in here and not name.startswith(".")
+            )
+    return sorted(runs, key=_last_written, reverse=True)
 
 
-def _newest() -> Path:
+def _newest_run() -> Path:
     from gan_cli.config.commandline import OUTPUTS
 
-    found = runs_below(OUTPUTS)
-    if not found:
+    runs = runs_below(OUTPUTS)
+    if not runs:
         raise UserError(
             f"checkpoint={LATEST}: no run below {OUTPUTS.resolve()}; name a checkpoint or a run's "
             "folder."
         )
-    return found[0]
+    return runs[0]
 
 
 def _is_run(folder: Path) -> bool:
@@ -113,21 +120,21 @@ def _is_run(folder: Path) -> bool:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in the folder of a run, or in that of its checkpoints."""
+    """Checkpoints in a run's folder, or in its subfolder `checkpoints`, which one may name too."""
     return sorted([*folder.glob("checkpoints/*.pt"), *folder.glob("*.pt")])
 
 
-def _written(run: Path) -> tuple[int, str]:
-    """When a run was last written to; runs of one moment in the order of their names."""
+def _last_written(run: Path) -> tuple[int, str]:
+    """Sort key of a run: time of its last write in nanoseconds, then its name."""
     files = [path for path in (run / CARD, run / LAST) if path.is_file()]
     return max((path.stat().st_mtime_ns for path in files), default=0), str(run)
 
 
 def _mode(place: Path, typed: str | Path) -> int | None:
-    """What kind of file is there; None if there is none."""
+    """The mode of a file, as of `os.stat`; None if there is no such file."""
     try:
         return place.stat().st_mode
-    except ValueError:  # a name that no file can have
+    except ValueError:  # not a possible file name, as with a null byte
         return None
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
@@ -135,24 +142,22 @@ def _mode(place: Path, typed: str | Path) -> int | None:
         raise UserError(f"checkpoint={typed}: {error.strerror}.") from None
 
 
-def _near(place: Path) -> str:
-    """The name nearest to one that is not there, of the same kind."""
+def _similar_name(place: Path) -> str:
+    """A suggestion for a missing path: a similar name beside it with the same suffix."""
+    hidden = place.name.startswith(".")
     try:
-        beside = [
+        names = [
             path.name
-            for path in islice(place.parent.iterdir(), LOOKED_THROUGH)
-            if path.suffix == place.suffix
+            for path in islice(place.parent.iterdir(), MAX_ENTRIES)
+            if path.suffix == place.suffix and path.name.startswith(".") == hidden
         ]
-        return closest(
-            place.name,
-            [name for name in beside if name.startswith(".") == place.name.startswith(".")],
-        )
+        return closest(place.name, names)
     except (OSError, ValueError):
         return ""
 
 
-def _instead(folder: Path) -> str:
-    """What to name in place of a folder that is not a run's."""
+def _runs_or_none(folder: Path) -> str:
+    """A message on the runs inside a folder that is not a run's itself."""
     if not (runs := runs_below(folder)):
         return "no run in that folder, which would hold checkpoints, as gan-train writes them"
     return (
@@ -162,5 +167,6 @@ def _instead(folder: Path) -> str:
 
 
 def _listed(paths: Sequence[Path]) -> str:
-    more = f", and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
-    return ", ".join(map(str, paths[:NAMED])) + more
+    """The first few paths, and how many more there are."""
+    more = f", and {len(paths) - MAX_LISTED} more" if len(paths) > MAX_LISTED else ""
+    return ", ".join(map(str, paths[:MAX_LISTED])) + more

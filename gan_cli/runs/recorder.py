@@ -1,5 +1,7 @@
-"""Records of a run: rows of scalars, TensorBoard's event files and the log. A full disk stops none
-of them for good."""
+"""Records of a run: rows of scalars, TensorBoard's event files, the log.
+
+A full disk stops none of them for good.
+"""
 
 import itertools
 import json
@@ -23,8 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Scalars of a round in `metrics.jsonl` and in TensorBoard; images, histograms and text in
-    TensorBoard.
+    """Writer of `metrics.jsonl`, with the scalars of each round, and of TensorBoard's event files.
 
     Rows after `step` are removed: a resumed run writes them again. Rows that cannot be written wait
     for the next one.
@@ -110,8 +111,7 @@ class Recorder:
 
 
 class _Board:
-    """TensorBoard's event files of a run: after a failed write, the next event opens another
-    file."""
+    """TensorBoard's event files of a run; after a failed write the next event opens another."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self._folder = folder

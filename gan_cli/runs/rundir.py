@@ -1,5 +1,4 @@
-"""Run folders: named, found again by the same command, held by one process. Nothing here imports
-torch."""
+"""Folders of runs: naming, finding an unfinished run, locking. Nothing here imports torch."""
 
 import math
 import os
@@ -14,74 +13,103 @@ from gan_cli import files
 from gan_cli.errors import UserError, on_one_line
 
 CARD = "run.json"
-"""A small file beside the checkpoints: fingerprint, step, seconds, scores. It is how an unfinished
-run is found."""
+"""Name of the card, a small file in a run's folder: fingerprint, step, seconds, scores, health.
+
+An unfinished run is identified by its card.
+"""
+TOO_LARGE = 10**300  # for JSON's whole numbers, which have no bound, to become a float
 
 
 def stamp() -> str:
-    """Date and time, as folder names carry them."""
+    """Date and time in the form of a folder's name."""
     return datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The run's card, or {} where there is none that can be read."""
-    return {} if files.leads_out(folder / CARD, folder) else checked(files.read_json(folder / CARD))
+    """The run's card; empty if there is none, or none that can be read."""
+    path = folder / CARD
+    if files.leads_out(path, folder):
+        return {}
+    return checked(files.read_json(path))
 
 
 def checked(card: Mapping[str, Any]) -> dict[str, Any]:
-    """A card without what cannot be, as a stranger may have written it; its words are fit for a
-    terminal."""
-    pairs = [(key, KNOWN[key](value) if key in KNOWN else value) for key, value in card.items()]
-    return {key: value for key, value in pairs if value is not None or key not in KNOWN}
+    """An untrusted card without its invalid values; texts are safe to print on a terminal."""
+    result = {}
+    for key, value in card.items():
+        if key not in KNOWN:
+            result[key] = value
+        elif (valid := KNOWN[key](value)) is not None:
+            result[key] = valid
+    return result
 
 
 def _number(value: Any) -> int | float | None:
-    """One that can be counted with: JSON has whole numbers that no float can hold."""
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if known and (isinstance(value, float) or abs(value) < 10**300) else None
+    """A number that can be computed with."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) < TOO_LARGE):
+        return value
+    return None
 
 
 def _count(value: Any) -> int | None:
+    """A whole number from 0."""
     return value if isinstance(value, int) and _number(value) is not None and value >= 0 else None
 
 
 def _seconds(value: Any) -> float | None:
+    """A finite duration."""
     return value if _number(value) is not None and 0 <= value < math.inf else None
 
 
-def _words(value: Any) -> str | None:
+def _text(value: Any) -> str | None:
+    """A text on one line."""
     return on_one_line(value) if isinstance(value, str) else None
 
 
 def _sentences(value: Any) -> list[str] | None:
+    """A list of texts, each on one line."""
     return [on_one_line(str(sentence)) for sentence in value] if isinstance(value, list) else None
 
 
-def _scores(value: Any) -> dict[str, float] | None:
-    pairs = value.items() if isinstance(value, dict) else ()
-    return {
-        on_one_line(name): number for name, score in pairs if (number := _number(score)) is not None
-    }
+def _flag(value: Any) -> bool | None:
+    """A truth value."""
+    return value if isinstance(value, bool) else None
+
+
+def _scores(value: Any) -> dict[str, float]:
+    """Scores by name, without those that are no numbers."""
+    scores = {}
+    for name, score in value.items() if isinstance(value, dict) else ():
+        number = _number(score)
+        if number is not None:
+            scores[on_one_line(name)] = number
+    return scores
 
 
 KNOWN: dict[str, Callable[[Any], Any]] = {
-    "step": _count, "rollbacks": _count, "seconds": _seconds, "scores": _scores,
-    "objective": _words,
-    "fingerprint": _words, "health": _sentences,
-    **dict.fromkeys(("finished", "lower_is_better"), lambda value: value if isinstance(value,
-    bool) else None),
-}  # fmt: skip
-"""What may stand under the keys of a card; None where it cannot be."""
+    "step": _count,
+    "rollbacks": _count,
+    "seconds": _seconds,
+    "scores": _scores,
+    "objective": _text,
+    "fingerprint": _text,
+    "health": _sentences,
+    "finished": _flag,
+    "lower_is_better": _flag,
+}
+"""Validator of each key of a card: the value, or None if it is invalid."""
 
 
 def new_folder(parent: Path) -> Path:
-    """A new folder below `parent`: named by the time, with a number if two runs start in one
-    second.
+    """A new folder below `parent`, named by the time, with a number if that name is taken.
 
-    It is made here, for of two processes that ask at once only one can make it.
+    Making the folder reserves the name: if two processes try at once, only one of them succeeds.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    name, number = stamp(), 1
+    name = stamp()
+    number = 1
     while True:
         folder = parent / (name if number == 1 else f"{name}_{number}")
         with suppress(FileExistsError):
@@ -91,17 +119,17 @@ def new_folder(parent: Path) -> Path:
 
 
 def unfinished(card: Mapping[str, Any], steps: int, minutes: float | None) -> bool:
-    """Whether a run has rounds and time left of what is asked for now."""
-    return card.get("step", 0) < steps and (
-        minutes is None or card.get("seconds", 0.0) < 60 * minutes
-    )
+    """Whether a run has rounds and time left, by the steps and minutes of the current command."""
+    has_time = minutes is None or card.get("seconds", 0.0) < 60 * minutes
+    return card.get("step", 0) < steps and has_time
 
 
 def find(parent: Path, fingerprint: str | None, steps: int, minutes: float | None) -> Path | None:
-    """The newest unfinished run below `parent` with this fingerprint (None: any) that no process
-    holds.
+    """The newest unfinished run below `parent`, claimed for this process; None if there is none.
 
-    It is claimed for this process: of two that look at once one goes on with it.
+    Args:
+        fingerprint: of the run's configuration; None for any.
+        steps, minutes: length of the run, by the current command.
     """
 
     def fits(folder: Path) -> bool:
@@ -111,19 +139,22 @@ def find(parent: Path, fingerprint: str | None, steps: int, minutes: float | Non
     for path in sorted(parent.glob(f"*/{CARD}"), key=lambda path: path.parent.name, reverse=True):
         folder = path.parent
         if fits(folder) and claim(folder):
-            if fits(folder):  # still: another process may have played it to its end since
+            if fits(folder):  # again: another process may have finished it before the claim
                 return folder
             let_go(folder)
     return None
 
 
 CLAIMED: dict[Path, FileIO] = {}
-"""Folders that this process has chosen and will hold, each by its locked file."""
+"""Lock files of this process's claims, by their resolved path: folders chosen but not yet held."""
 
 
 def claim(folder: Path, lock: str = ".lock") -> bool:
-    """Lock a folder until `hold` takes it over or it is `let_go`. False if a running process has
-    it, or nothing can be written there."""
+    """Lock a folder until `hold` takes the lock over or `let_go` releases it.
+
+    Returns:
+        False if a running process has the lock, or if the folder cannot be written to.
+    """
     try:
         file = files.append_to(folder / lock)
     except OSError:
@@ -136,20 +167,23 @@ def claim(folder: Path, lock: str = ".lock") -> bool:
 
 
 def let_go(folder: Path | None = None, lock: str = ".lock") -> None:
-    """Give up the claim on a folder, or on all."""
-    for path in [*CLAIMED] if folder is None else [(folder / lock).resolve()]:
+    """Release the claim on a folder, or all claims of this process."""
+    paths = [*CLAIMED] if folder is None else [(folder / lock).resolve()]
+    for path in paths:
         if file := CLAIMED.pop(path, None):
             file.close()
 
 
 @contextmanager
 def hold(folder: Path, lock: str = ".lock", wait: bool = False) -> Iterator[None]:
-    """Hold a run folder for this process; the system lets go of it however the process ends.
+    """Lock a run's folder for this process, whose end in any way releases the lock.
+
+    Args:
+        wait: wait while another process has the lock.
 
     Raises:
-        UserError: another process holds it, and this one is not to wait; or it has a link to
-            somewhere else.
-        OSError: it cannot be written.
+        UserError: another process has the lock, or the folder contains a link that leads out of it.
+        OSError: the folder cannot be written to.
     """
     if str(folder).encode(errors="replace") != os.fsencode(folder):
         raise UserError(
@@ -158,6 +192,7 @@ def hold(folder: Path, lock: str = ".lock", wait: bool = False) -> Iterator[None
         )
     folder.mkdir(parents=True, exist_ok=True)
     _refuse_links(folder)
+
     with CLAIMED.pop((folder / lock).resolve(), None) or files.append_to(folder / lock) as file:
         if not files.lock(file, wait):
             raise UserError(
@@ -168,8 +203,10 @@ def hold(folder: Path, lock: str = ".lock", wait: bool = False) -> Iterator[None
 
 
 def _refuse_links(folder: Path) -> None:
-    """Raise UserError for a link by which a run would write elsewhere; the folder itself may be
-    one."""
+    """Raise UserError for a link through which a run would write outside its folder.
+
+    The folder itself may be a link.
+    """
     for path in folder.iterdir():
         if path.is_symlink() and files.leads_out(path, folder):
             raise UserError(

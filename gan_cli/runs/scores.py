@@ -11,7 +11,7 @@ from gan_cli.data.decoded import heldout_of
 from gan_cli.errors import UserError
 from gan_cli.game import Game
 from gan_cli.metrics.scoring import scored
-from gan_cli.runs.hooks import due
+from gan_cli.runs.intervals import due
 from gan_cli.runs.recorder import Recorder
 from gan_cli.training.rendering import fixed_latents, own_scores, rendered_parts
 from gan_cli.training.trainer import Hook, Trainer
@@ -20,29 +20,38 @@ log = logging.getLogger(__name__)
 
 
 class Scores(Hook):
-    """The metric's scores, on the same latents each time, and the game's own; all go to the
-    trainer's scoreboard.
+    """Scores of the metric and of the game, sent to the scoreboard and to the recorder.
+
+    Every evaluation uses the same latents.
 
     Args:
-        metric: None where the data has none, or the game makes no samples.
-        objective: null takes the metric's, or the game's first one.
+        metric: None if the data has none, or if the game makes no samples.
+        objective: score to optimize; None takes the metric's, or else the game's first one.
     """
 
     def __init__(
         self, recorder: Recorder, metric: Any, every: int, objective: str | None, dataset: Dataset
     ) -> None:
-        self.recorder, self.metric, self.every, self.objective = recorder, metric, every, objective
+        self.recorder = recorder
+        self.metric = metric
+        self.every = every
+        self.objective = objective
         self.heldout = heldout_of(dataset)
         self.latents: Tensor | None = None
 
     def start(self, trainer: Trainer) -> None:
-        """Refuse an objective that this data and model do not give; a few samples show it."""
+        """Resolve the objective.
+
+        Raises:
+            UserError: neither metric nor game has it; computed on a few samples.
+        """
         if self.objective and not trainer.finished:
             self._check_objective(self._scores(trainer.eval_game, FEW))
-        own = type(trainer.game).objectives
-        self.objective = self.objective or (
-            self.metric.objective if self.metric else next(iter(own), None)
-        )
+
+        if not self.objective and self.metric:
+            self.objective = self.metric.objective
+        elif not self.objective:
+            self.objective = next(iter(type(trainer.game).objectives), None)
 
     def after_round(self, trainer: Trainer) -> None:
         if not due(self.every, trainer):
@@ -50,18 +59,23 @@ class Scores(Hook):
 
         scores = self._scores(trainer.eval_game, None)
         self._check_objective(scores)
-        lower = (*getattr(self.metric, "lower_is_better", ()), *type(trainer.game).lower_is_better)
-        trainer.scoreboard.record(trainer.step, scores, self.objective, self.objective in lower)
+        lower_is_better = (
+            *getattr(self.metric, "lower_is_better", ()),
+            *type(trainer.game).lower_is_better,
+        )
+        trainer.scoreboard.record(
+            trainer.step, scores, self.objective, self.objective in lower_is_better
+        )
 
         self.recorder.scalars({f"metrics/{name}": value for name, value in scores.items()})
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
-        log.info("step %d: %s", trainer.step, shown)
+        text = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        log.info("step %d: %s", trainer.step, text)
 
     def _scores(self, game: Game, few: int | None) -> dict[str, float]:
-        """All scores.
+        """Scores of the metric and of the game.
 
         Args:
-            few: use only so many samples.
+            few: number of samples; None for all that the metric takes.
         """
         own = own_scores(game, self.heldout)
         if self.metric is None:
@@ -70,7 +84,8 @@ class Scores(Hook):
         if self.latents is None:
             self.latents = fixed_latents(game, self.metric.samples)
         samples = rendered_parts(game, self.latents[:few], self.heldout.dataset.spec)
-        return {**scored({"data": self.metric}, samples)["data"], **own}
+        metric_scores = scored({"data": self.metric}, samples)["data"]
+        return {**metric_scores, **own}
 
     def _check_objective(self, scores: Mapping[str, float]) -> None:
         if self.objective and self.objective not in scores:

@@ -1,4 +1,4 @@
-"""What a run does about a signal: the round ends, the run is saved, the process exits."""
+"""Signals to a run: the round ends, the run is saved, the process exits."""
 
 import logging
 import signal
@@ -14,8 +14,10 @@ log = logging.getLogger(__name__)
 
 
 class Stage:
-    """The trainer that plays, and the signal that has asked it to stop; it stays asked when another
-    one takes over."""
+    """The current trainer, and the signal that has asked the run to stop.
+
+    The signal outlives the trainer: after a rollback, the next trainer stops too.
+    """
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer: Trainer | None = trainer
@@ -23,24 +25,28 @@ class Stage:
         self.preparing = True  # no round has been played since the last checkpoint
 
     def ask(self, number: int) -> None:
+        """Ask the current trainer to stop, and every later one."""
         self.asked = number
         if self.trainer:
             self.trainer.ask_to_stop(number)
 
     def enter(self, trainer: Trainer) -> None:
+        """Make this trainer the current one."""
         self.trainer = trainer
         trainer.ask_to_stop(self.asked)
 
 
 @contextmanager
 def stopped_by_signals(stage: Stage, world: World) -> Iterator[None]:
-    """Ctrl-C, SIGTERM, SIGHUP and a notice of pre-emption let the round end and save; a second one
-    acts at once, and so does one before the first round, when there is nothing to save.
+    """Let a stop signal or a notice of pre-emption end the round and save the run.
 
-    Restored afterwards; in another thread than the main one all of them are left to the program. A
-    handler that somebody had put up for a notice (submitit, which asks for another turn of the job)
-    is called when the run is saved. One of several processes may get a Ctrl-C twice, from the
-    terminal and from its launcher: it waits for the end, and ignores what comes while it exits.
+    A second signal acts at once. So does one before the first round, when there is nothing to save.
+
+    Afterwards the earlier handlers are back. Outside the main thread no handler is installed at
+    all. A notice is passed on to an earlier handler once the run is saved (submitit's requeues the
+    job). One of several processes may receive Ctrl-C twice, from the terminal and from its
+    launcher; it therefore always waits for the end of the round, and ignores signals while it
+    exits.
     """
     alone = world.size == 1
 
@@ -54,10 +60,11 @@ def stopped_by_signals(stage: Stage, world: World) -> Iterator[None]:
 
     before = signals.handle((*signals.STOPPING, *signals.NOTICES), stop)
     try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, before)  # held back while the process started
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, before)  # blocked while the process started
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if alone else signal.SIG_IGN)
+
     if stage.trainer and not stage.trainer.finished:
         signals.pass_on(before, stage.trainer.interrupted)

@@ -1,4 +1,4 @@
-"""What happens beside the rounds of every run: which hooks, in which order."""
+"""The hooks of every run, in their order."""
 
 import re
 from collections.abc import Mapping
@@ -21,111 +21,141 @@ from gan_cli.training import contracts
 from gan_cli.training.ema import EMA
 from gan_cli.training.trainer import Hook, Trainer
 
+TABLE_KEYS = ("seed", "batch_size", "steps")  # in TensorBoard's table of runs, beside the groups
+
 
 def hooks_of(
     config: Mapping[str, Any], folder: Path, trainer: Trainer, dataset: Dataset, introduction: str
 ) -> list[Hook]:
-    """All that happens beside the rounds of a run, in order."""
-    text, reading = yaml.safe_dump(dict(config), sort_keys=False), trainer.game.how_to_read()
-    # refuses an objective that nobody gives, before a file is open
-    table = _table(config, dataset, trainer.game)
+    """The hooks of a run, in the order in which they are called.
+
+    Args:
+        introduction: first line of the progress display.
+
+    Raises:
+        UserError: neither the data nor the game has the objective; no file has been opened then.
+    """
+    config_text = yaml.safe_dump(dict(config), sort_keys=False)
+    reading_guide = trainer.game.how_to_read()
+    hyperparameters, score_tags = _hyperparameter_table(config, dataset, trainer.game)
+
     recorder = Recorder(folder, trainer.step)
-    recorder.hparams(*table)
-    texts = {"configuration": f"```yaml\n{text}\n```", "reading": reading}
-    logs = hooks.Logs(recorder, dataset, config["log_every"], config["sample_every"], texts)
-    notes = [*filter(None, [dataset.note]), reading, *trainer.choices, *_shard_notes(trainer)]
-    scores = []
-    if config["evaluate_every"] and (metric := _metric(config, dataset, trainer.game)):
+    recorder.hparams(hyperparameters, score_tags)
+    sample_every = config["sample_every"]
+    texts = {"configuration": f"```yaml\n{config_text}\n```", "reading": reading_guide}
+    logs = hooks.Logs(recorder, dataset, config["log_every"], sample_every, texts)
+    metric = _metric(config, dataset, trainer.game) if config["evaluate_every"] else None
+
+    notes = [dataset.note] if dataset.note else []
+    notes += [reading_guide, *trainer.choices, *_shard_notes(trainer)]
+    if metric:
         notes.append(f"scores: {metric.describe()}")
-    if config["evaluate_every"] and (metric or type(trainer.game).scores is not Game.scores):
-        scores = [Scores(recorder, metric, config["evaluate_every"], config["objective"], dataset)]
-    frame = {
+
+    result: list[Hook] = [EMA(), logs, Progress(logs, introduction, notes)]
+    if trainer.game.renders:
+        result.append(hooks.Pictures(recorder, dataset, sample_every, folder / "samples"))
+    result += _evaluation(config, recorder, metric, trainer.game, dataset)
+    result += [
+        hooks.Figures(recorder, dataset, sample_every, config["figures"], folder / "figures"),
+        hooks.Health(recorder, dataset, config, folder),
+        hooks.Rows(recorder, config["batch_size"]),
+        _checkpoints(config, config_text, dataset, folder),
+    ]
+    return result
+
+
+def _evaluation(
+    config: Mapping[str, Any], recorder: Recorder, metric: Any, game: Game, dataset: Dataset
+) -> list[Hook]:
+    """The hook that scores the run; none if scores are off or neither metric nor game has any."""
+    every = config["evaluate_every"]
+    has_own_scores = type(game).scores is not Game.scores
+    if not every or not (metric or has_own_scores):
+        return []
+    return [Scores(recorder, metric, every, config["objective"], dataset)]
+
+
+def _checkpoints(
+    config: Mapping[str, Any], config_text: str, dataset: Dataset, folder: Path
+) -> hooks.Checkpoints:
+    """The hook that saves the run."""
+    header = {
         "format": checkpoint.FORMAT,
-        "config": text,
+        "config": config_text,
         "data": dataset.spec.plain(),
         "mark": dataset.digest,
     }
-    every, keep = config["checkpoint_every"], config["keep_checkpoints"]
-    shown = [hooks.Pictures(recorder, dataset, config["sample_every"], folder / "samples")]
-    return [
-        EMA(),
-        logs,
-        Progress(logs, introduction, notes),
-        *(shown if trainer.game.renders else []),
-        *scores,
-        hooks.Figures(
-            recorder, dataset, config["sample_every"], config["figures"], folder / "figures"
-        ),
-        hooks.Health(recorder, dataset, config, folder),
-        hooks.Rows(recorder, config["batch_size"]),
-        hooks.Checkpoints(folder, every, keep, frame),
-    ]
+    return hooks.Checkpoints(folder, config["checkpoint_every"], config["keep_checkpoints"], header)
 
 
-def _table(
+def _hyperparameter_table(
     config: Mapping[str, Any], dataset: Dataset, game: Game
 ) -> tuple[dict[str, Any], list[str]]:
-    """What TensorBoard's table of runs shows: the settings that decide what is learnt, and the
-    scores."""
-    scored_by = _scored_by(config["objective"], dataset, game)
-    names = [*registry.metrics.components[scored_by].attributes["scores"]] if scored_by else []
-    leaves = {
-        key: value
-        for key, value in flatten(config).items()
-        if key.split(".")[0] in (*GROUPS, *TABLE)
-    }
-    settings = {
-        re.sub(rf"^({'|'.join(GROUPS)})\.name$", r"\1", key): value for key, value in leaves.items()
-    }
-    return settings, [f"metrics/{name}" for name in dict.fromkeys([*names, *type(game).objectives])]
+    """TensorBoard's table of runs: settings that affect the result, and the tags of the scores."""
+    settings = {}
+    for key, value in flatten(config).items():
+        if key.split(".")[0] in (*GROUPS, *TABLE_KEYS):
+            # the name of a group's option stands under the group itself: model, not model.name
+            settings[re.sub(rf"^({'|'.join(GROUPS)})\.name$", r"\1", key)] = value
 
-
-TABLE = ("seed", "batch_size", "steps")  # the root's keys in the table, beside the groups
+    metric_name = _metric_name(config["objective"], dataset, game)
+    scores: list[str] = []
+    if metric_name:
+        scores += registry.metrics.components[metric_name].attributes["scores"]
+    scores += type(game).objectives
+    return settings, [f"metrics/{name}" for name in dict.fromkeys(scores)]
 
 
 def _metric(config: Mapping[str, Any], dataset: Dataset, game: Game) -> Any:
-    """The metric whose scores the run logs; None where there is none."""
-    name, n = _scored_by(config["objective"], dataset, game), config["evaluate_samples"]
+    """The metric whose scores the run logs; None if there is none."""
+    name = _metric_name(config["objective"], dataset, game)
     if not name:
         return None
-    node = {"name": name} | ({"n": n} if n else {})
-    metric = registry.metrics.build(
-        node, "metrics", dataset=dataset, device=dataset.heldout["x"].device
-    )
-    return (
-        contracts.metric(metric, name, dataset)
-        if contracts.is_foreign(registry.metrics, name)
-        else metric
-    )
+
+    node = {"name": name}
+    if n := config["evaluate_samples"]:
+        node["n"] = n
+    device = dataset.heldout["x"].device
+    metric = registry.metrics.build(node, "metrics", dataset=dataset, device=device)
+    if contracts.is_foreign(registry.metrics, name):
+        metric = contracts.metric(metric, name, dataset)
+    return metric
 
 
-def _scored_by(objective: str | None, dataset: Dataset, game: Game) -> str:
-    """The metric that gives the objective; the data's first one if none is named, or the game gives
-    it itself.
+def _metric_name(objective: str | None, dataset: Dataset, game: Game) -> str:
+    """The data's first metric that has the objective, or its first one if no objective is set.
 
-    Raises UserError where neither the data nor the game gives it.
+    Empty if the game has the objective itself, or if there is no metric.
+
+    Raises:
+        UserError: neither the data nor the game has the objective.
     """
-    names, own = dataset.default_metrics if game.renders else [], type(game).objectives
-    given = {name: registry.metrics.components[name].attributes["objectives"] for name in names}
-    for name, scores in given.items():
-        if objective is None or objective in (*scores, *own):
+    names = dataset.default_metrics if game.renders else []
+    game_objectives = type(game).objectives
+    objectives_by_metric = {
+        name: registry.metrics.components[name].attributes["objectives"] for name in names
+    }
+    for name, objectives in objectives_by_metric.items():
+        if objective is None or objective in (*objectives, *game_objectives):
             return name
-    if objective is None or objective in own:
+    if objective is None or objective in game_objectives:
         return ""
-    known = ", ".join([*(score for scores in given.values() for score in scores), *own])
-    raise UserError(
-        f"objective={objective}: this data gives no such score; take "
-        f"{f'one of {known}' if known else 'none'}."
-    )
+
+    known = [score for objectives in objectives_by_metric.values() for score in objectives]
+    known += game_objectives
+    remedy = f"one of {', '.join(known)}" if known else "none"
+    raise UserError(f"objective={objective}: this data gives no such score; take {remedy}.")
 
 
 def _shard_notes(trainer: Trainer) -> list[str]:
-    """What a run whose batches are cut must say, if its game is not the same for it."""
-    count, couplings = trainer.shards.count, trainer.game.batch_dependencies()
-    if count == 1 or not couplings:
+    """A warning for a batch cut into shards, if the game's result depends on the whole batch."""
+    count = trainer.shards.count
+    dependencies = trainer.game.batch_dependencies()
+    if count == 1 or not dependencies:
         return []
+
     rows = trainer.batches.batch_size // count
     return [
         f"{count} shards of {rows} samples learn differently from one of all: "
-        f"{', '.join(couplings)}."
+        f"{', '.join(dependencies)}."
     ]

@@ -1,5 +1,4 @@
-"""What a run came to, in a few lines for people; `make demo` ends with it. Nothing here imports
-torch."""
+"""Summary of a run in a few lines; `make demo` ends with it. Nothing here imports torch."""
 
 import sys
 from pathlib import Path
@@ -8,37 +7,41 @@ from gan_cli.errors import UserError, on_one_line
 from gan_cli.runs.finished import read
 from gan_cli.runs.rundir import read_card
 
-ESTIMATE = "wasserstein/heldout"
+ESTIMATE = "wasserstein/heldout"  # tag of the critic's estimate
+MIN_EVALUATIONS = 4  # fewer have no meaningful rank correlation
 
 
 def summary(folder: Path) -> str:
-    """A run's scores, and where its files are."""
+    """Scores, verdicts and files of a run."""
     card = read_card(folder)
-    scores = [f"  {name:<36}{value:.4g}" for name, value in card.get("scores", {}).items()]
-    drawn = sorted((folder / "samples").glob("*.png"))[-1:] + sorted(folder.glob("*.png"))
-    lines = [
-        f"{folder}: {card.get('step', 0)} steps in {card.get('seconds', 0.0):.0f} s",
-        *scores,
-        *(f"health: {sentence}" for sentence in card.get("health", [])),
-        *filter(None, [agreement(folder, card.get("objective", ""))]),
-        *(f"picture      {path}" for path in drawn),
-        f"checkpoint   {folder / 'checkpoints' / 'last.pt'}",
-        f"TensorBoard  tensorboard --logdir {folder / 'tensorboard'}",
-    ]
+    pictures = sorted((folder / "samples").glob("*.png"))[-1:] + sorted(folder.glob("*.png"))
+
+    lines = [f"{folder}: {card.get('step', 0)} steps in {card.get('seconds', 0.0):.0f} s"]
+    lines += [f"  {name:<36}{value:.4g}" for name, value in card.get("scores", {}).items()]
+    lines += [f"health: {sentence}" for sentence in card.get("health", [])]
+    if correlation := agreement(folder, card.get("objective", "")):
+        lines.append(correlation)
+    lines += [f"picture      {path}" for path in pictures]
+    lines.append(f"checkpoint   {folder / 'checkpoints' / 'last.pt'}")
+    lines.append(f"TensorBoard  tensorboard --logdir {folder / 'tensorboard'}")
     return "\n".join(map(on_one_line, lines))
 
 
 def agreement(folder: Path, score: str) -> str:
-    """How well the critic's held-out estimate followed a score over the evaluations: Spearman's
-    rank correlation."""
+    """Spearman's rank correlation of the critic's held-out estimate with a score, as a sentence.
+
+    Empty if there are too few evaluations.
+    """
     try:
         rows = read(folder).rows
     except UserError:
         return ""
+
     names = (ESTIMATE, f"metrics/{score}")
     pairs = [[row[name] for name in names] for row in rows if row.keys() >= set(names)]
-    if len(pairs) < 4:
+    if len(pairs) < MIN_EVALUATIONS:
         return ""
+
     from scipy.stats import spearmanr
 
     value = spearmanr(*zip(*pairs, strict=True)).statistic

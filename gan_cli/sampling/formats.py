@@ -1,5 +1,7 @@
-"""A trained generator outside gan-cli: a program of torch.export, or ONNX, and what one must know
-to feed it."""
+"""Export of a trained generator as a program of torch.export, or as ONNX.
+
+The file contains a description, JSON that states how to use it without gan-cli.
+"""
 
 import io
 import json
@@ -25,15 +27,14 @@ if TYPE_CHECKING:
     from gan_cli.sampling.generator import Generator
 
 Render = Callable[[Tensor], Tensor]
-TOLD = "gan"
-"""The name of what a file tells of itself: `gan.json` among the extra files of .pt2, `gan` in the
-metadata of ONNX."""
+DESCRIPTION = "gan"
+"""Name of the description: `gan.json` among the extra files of .pt2, `gan` in ONNX's metadata."""
 REMEDIES = {
     ".pt2": "the model's `render` must give finite samples that depend on their own rows alone",
     ".onnx": "take a .pt2 file, which has torch's own operations",
 }
-"""What to do where a format does not hold what gan-sample renders."""
-ROWS = {"latents": {0: Dim("N", min=1)}}  # any number of them
+"""Advice for a file whose samples differ from those of gan-sample, by suffix."""
+DYNAMIC_SHAPES = {"latents": {0: Dim("N", min=1)}}  # any number of rows
 
 
 class Rendering(nn.Module):
@@ -48,13 +49,15 @@ class Rendering(nn.Module):
 
 
 def exported(generator: "Generator", suffix: str) -> bytes:
-    """The file of a format.
+    """Content of the exported file.
 
     Raises:
         UserError: the game's `render` is no graph of operations, or the format lacks one of them.
     """
-    writer, text = {".pt2": _pt2, ".onnx": _onnx}[suffix], json.dumps(told(generator))
-    model = f"model={_name(generator)}"
+    writer = {".pt2": _pt2, ".onnx": _onnx}[suffix]
+    text = json.dumps(description(generator))
+    model = f"model={_model_name(generator)}"
+
     with _explained(
         f"{model}: its `render` cannot be exported", "it may ask for no value, nor for len(latents)"
     ):
@@ -65,38 +68,46 @@ def exported(generator: "Generator", suffix: str) -> bytes:
 
 @contextmanager
 def _explained(problem: str, remedy: str) -> Iterator[None]:
-    """Whatever an exporter raises, as one sentence with what was at the bottom of it."""
+    """Convert any exception into a UserError of one sentence that states the root cause."""
     try:
         yield
     except Exception as error:
         cause: BaseException = error
         while cause.__cause__:
             cause = cause.__cause__
-        reason = re.split(r"[.!]\s|\n", str(cause).strip())[0].rstrip(".") or type(cause).__name__
+        first_sentence = re.split(r"[.!]\s|\n", str(cause).strip())[0].rstrip(".")
+        reason = first_sentence or type(cause).__name__
         raise UserError(f"{problem} ({reason}); {remedy}.") from error
 
 
-def told(generator: "Generator") -> dict[str, Any]:
-    """What one must know to feed a file, as plain types.
+def description(generator: "Generator") -> dict[str, Any]:
+    """Description of an exported generator, as plain types.
 
     - model, step: what was trained, for how many rounds;
-    - latent: the length of a row; columns: its parts from the first to the last, each a name, width
-      and law (see `gan_cli.game.Columns`), none where the game does not say; classes: how many one
-      may ask for;
-    - chunk: rows at a time that give gan-sample's samples bit for bit (.pt2), the last ones padded
-      by any rows;
+    - latent: length of a row of the input; columns: its parts in order, each a name, width and law
+      (see `gan_cli.game.Columns`), none if the game does not state them; classes: number of classes
+      that one may choose from;
+    - chunk: batch size that reproduces gan-sample's samples bit for bit (.pt2), with any rows as
+      padding of the last batch;
     - kind, shape: of a sample; range: least and largest value, or null; vocabulary of a text;
-    - units: of a table, name, offset and scale of each number of a sample; table: what its columns
-      are made of them, see `gan_cli.data.columns.Column`.
+    - units: of a table, name, offset and scale of each number of a sample; table: how its columns
+      are made of these numbers, see `gan_cli.data.columns.Column`.
     """
-    spec, latent = generator.spec, generator.drawn([0]).shape[1]
+    spec = generator.spec
+    latent = generator.drawn([0]).shape[1]
     columns = generator.game.columns()
-    if sum(part.width for part in columns) != latent:  # a plug-in's own `draw`
+    if sum(part.width for part in columns) != latent:  # a plug-in may override `draw`
         columns = []
+
+    bounds = None
+    if spec.bounded:
+        bounds = [-1, 1]
+    elif spec.kind == "text":
+        bounds = [0, 1]
+
     data = spec.plain()
-    bounds = [-1, 1] if spec.bounded else [0, 1] if spec.kind == "text" else None
     return {
-        "model": _name(generator),
+        "model": _model_name(generator),
         "step": generator.step,
         "latent": latent,
         "columns": [part._asdict() for part in columns],
@@ -108,28 +119,30 @@ def told(generator: "Generator") -> dict[str, Any]:
     }
 
 
-def _name(generator: "Generator") -> str:
+def _model_name(generator: "Generator") -> str:
     return str(yaml.safe_load(generator.config)["model"]["name"])
 
 
 def _program(generator: "Generator") -> ExportedProgram:
-    """The graph of rendering, for any number of rows."""
-    # It reads torch's old word for how a GPU multiplies, which must agree with the newer one that
-    # training sets.
+    """Graph of rendering, for any number of rows."""
+    # torch.export reads the older flag for TF32, which must agree with the newer one that training
+    # sets
     cudnn: Any = torch.backends.cudnn  # its types lack `conv`
     cudnn.allow_tf32 = cudnn.conv.fp32_precision == "tf32"
+
     rows = generator.drawn(range(CHUNK))
-    program = torch.export.export(Rendering(generator.game).eval(), (rows,), dynamic_shapes=ROWS)
-    _lighten(program)
+    module = Rendering(generator.game).eval()
+    program = torch.export.export(module, (rows,), dynamic_shapes=DYNAMIC_SHAPES)
+    _remove_unused(program)
     return program
 
 
-def _lighten(program: ExportedProgram) -> None:
-    """Drop the weights that no operation reads, such as the critic's, and the lines of source that
-    wrote the graph."""
+def _remove_unused(program: ExportedProgram) -> None:
+    """Drop weights that no operation reads, such as the critic's, and stack traces."""
     nodes = {node.name: node for node in program.graph.nodes}
     for node in nodes.values():
         node.meta.pop("stack_trace", None)
+
     inputs = program.graph_signature.input_specs
     for spec in [*inputs]:
         if spec.kind is not InputKind.USER_INPUT and not nodes[spec.arg.name].users:
@@ -142,42 +155,50 @@ def _lighten(program: ExportedProgram) -> None:
 
 def _pt2(program: ExportedProgram, text: str) -> bytes:
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={f"{TOLD}.json": text})
+    torch.export.save(program, buffer, extra_files={f"{DESCRIPTION}.json": text})
     return buffer.getvalue()
 
 
 def _onnx(program: ExportedProgram, text: str) -> bytes:
-    names: dict[str, Any] = {
+    options: dict[str, Any] = {
         "input_names": ["latents"],
         "output_names": ["samples"],
-        "dynamic_shapes": ROWS,
+        "dynamic_shapes": DYNAMIC_SHAPES,
     }
-    found: Any = torch.onnx.export(program, **names, dynamo=True, verbose=False)
-    found.model.metadata_props[TOLD] = text
-    return bytes(found.model_proto.SerializeToString())
+    converted: Any = torch.onnx.export(program, **options, dynamo=True, verbose=False)
+    converted.model.metadata_props[DESCRIPTION] = text
+    return bytes(converted.model_proto.SerializeToString())
 
 
 def distances(
     generator: "Generator", path: Path, suffix: str, seeds: int
 ) -> tuple[float, list[float]]:
-    """How far what a file renders is from the samples of the first seeds, at most, fed as
-    gan-sample feeds it; and fed all at once, and one alone. Of the largest value, where that is
-    above 1; infinitely, if the shape is another.
+    """Largest differences between samples of a file and of gan-sample, for the first seeds.
+
+    They are relative to the largest value of a sample where that exceeds 1, and infinite if the
+    shapes differ.
+
+    Returns:
+        The difference in gan-sample's own chunks; and those of all rows at once and of one row.
 
     Raises:
-        UserError: it renders nothing at all.
+        UserError: the file renders nothing at all.
     """
-    latents, samples = generator.drawn(range(seeds)), generator.sample(seeds)
+    latents = generator.drawn(range(seeds))
+    samples = generator.sample(seeds)
     size = max(1.0, float(samples.abs().max()))
-    with _explained(f"model={_name(generator)}: as {suffix} it does not render", REMEDIES[suffix]):
+
+    problem = f"model={_model_name(generator)}: as {suffix} it does not render"
+    with _explained(problem, REMEDIES[suffix]):
         render = LOADERS[suffix](path)
-        chunked, *others = (in_chunks(render, latents), render(latents), render(latents[:1]))
-    return _apart(chunked, samples) / size, [
-        _apart(other, samples[: len(other)]) / size for other in others
+        chunked = in_chunks(render, latents)
+        others = [render(latents), render(latents[:1])]
+    return _max_difference(chunked, samples) / size, [
+        _max_difference(other, samples[: len(other)]) / size for other in others
     ]
 
 
-def _apart(a: Tensor, b: Tensor) -> float:
+def _max_difference(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max()) if a.shape == b.shape else float("inf")
 
 
@@ -191,18 +212,21 @@ def _load_onnx(path: Path) -> Render:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
+    options.log_severity_level = 3  # only errors
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda latents: torch.from_numpy(session.run(None, {"latents": latents.numpy()})[0])
 
 
 LOADERS: dict[str, Callable[[Path], Render]] = {".pt2": _load_pt2, ".onnx": _load_onnx}
-"""What a file renders, by its suffix."""
+"""Functions that load a file as a rendering function, by suffix."""
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing is printed, warned of or logged: what exporters say is for those who write them."""
+    """While active, nothing is printed, warned of or logged.
+
+    Messages of exporters are meant for their developers.
+    """
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -1,5 +1,7 @@
-"""A trained generator, as notebooks and the commands have it: the same samples whatever is asked
-for beside them."""
+"""A trained generator, for notebooks and commands.
+
+A sample depends on its own seed alone, not on the others that are rendered with it.
+"""
 
 import math
 import operator
@@ -15,13 +17,15 @@ from gan_cli.runs.places import checkpoint_file
 if TYPE_CHECKING:
     from torch import Tensor
 
-ROW = 1000  # bytes that a drawn row needs beside its numbers
-COPIES = 3  # of the samples, while they are put together and shown
-NAMED = 20  # classes that a sentence lists
+ROW_BYTES = 1000  # memory of a latent row beside its numbers
+COPIES = 3  # of each sample that are in memory at once while a picture of them is made
+MAX_LISTED = 20  # classes that a message lists
+FIRST_STATISTICS_SEED = 10**6  # of the fresh batches, apart from the usual seeds of samples
+MAX_SHOWN = 50  # characters of an invalid value in a message
 
 
 class Weights(Enum):
-    """Which weights are rendered."""
+    """Weights to render with."""
 
     auto = "auto"  # the average if there is one
     ema = "ema"
@@ -31,7 +35,7 @@ class Weights(Enum):
 class Generator:
     """A trained generator, for notebooks: `gan_cli.load(RUN).sample(n, seed)`.
 
-    It is used for nothing but rendering, which changes nothing in it: threads may share it.
+    Rendering changes nothing in it, so threads may share it.
 
     Args:
         path: a checkpoint that gan-train wrote, a run's folder (its last), or `latest`, the newest
@@ -42,11 +46,11 @@ class Generator:
     Attributes:
         path: the file.
         spec: kind and shape of a sample.
-        step: rounds it was trained for.
-        weights: `ema` or `raw`: those that are rendered.
+        step: rounds of training.
+        weights: `ema` or `raw`: those in use.
 
     Raises:
-        UserError: missing, damaged or hostile file; no average where `ema` is asked for.
+        UserError: missing, damaged or hostile file; `ema` without an average.
     """
 
     def __init__(
@@ -58,8 +62,11 @@ class Generator:
             raise UserError(
                 f"weights={shown(weights)}: expected one of {', '.join(Weights.__members__)}."
             )
-        named = [plugins] if isinstance(plugins, str | Path) else plugins
-        self.path, self.plugins = checkpoint_file(path), [str(plugin) for plugin in named]
+
+        if isinstance(plugins, str | Path):
+            plugins = [plugins]
+        self.path = checkpoint_file(path)
+        self.plugins = [str(plugin) for plugin in plugins]
         self.game, self.spec, state = load_game(self.path, weights, self.plugins)
         self.step: int = state["step"]
         self.config: str = state["config"]
@@ -81,7 +88,7 @@ class Generator:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        # some networks cannot be pickled as they are
+        # weights only: some networks cannot be pickled
         return {**vars(self), "game": self.game.state_dict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -92,31 +99,37 @@ class Generator:
         self.game.load_state_dict(state["game"])
 
     def sample(self, n: int, seed: int = 0, classes: Any = ()) -> "Tensor":
-        """n samples, float32 of shape (n, *spec.shape); images in [-1, 1]. Sample i depends on seed
-        + i alone.
+        """n samples, float32 of shape (n, *spec.shape); images in [-1, 1].
+
+        Sample i depends on seed + i alone.
 
         Args:
-            classes: of a conditional game: sample i is of the class i modulo their number, and as
-                many neighbours as there are classes share what else they are drawn from. The game
-                draws the classes if none are given. See the method `classes` for what may be given.
+            classes: of a conditional game; see the method `classes` for the values allowed. With k
+                classes, sample i is of class i modulo k, and each k neighbours share all other
+                random numbers. Without any, the game draws the class.
 
         Raises:
-            UserError: there are no such samples, or they need more memory than this machine has.
+            UserError: no such class or seed, or more samples than fit into this machine's memory.
         """
-        n, seed = whole("n", n, 1), whole("seed", seed, 0)
-        labels = self.classes(classes)
-        each = max(1, len(labels))
+        n = whole("n", n, 1)
+        seed = whole("seed", seed, 0)
+        choices = self.classes(classes)
+        samples_per_seed = max(1, len(choices))
         self.refuse_more_than_fits(n, f"n={n}")
-        return self.render(
-            self.drawn(
-                [seed + i // each for i in range(n)],
-                [labels[i % each] for i in range(n)] if labels else [],
-            )
-        )
+
+        seeds = [seed + i // samples_per_seed for i in range(n)]
+        labels = [choices[i % samples_per_seed] for i in range(n)] if choices else []
+        return self.render(self.drawn(seeds, labels))
 
     def drawn(self, seeds: Sequence[int], labels: Sequence[int] = ()) -> "Tensor":
-        """What a sample of each seed is rendered from, (n, latent); with labels, sample i is of the
-        class labels[i]."""
+        """Latents of the seeds, (n, latent).
+
+        Args:
+            labels: the class of each sample; none lets the game draw the classes.
+
+        Raises:
+            UserError: not one label for each seed.
+        """
         import torch
 
         from gan_cli import noise
@@ -125,29 +138,33 @@ class Generator:
             raise UserError(
                 f"labels: {len(labels)} of them for {len(seeds)} seeds; give one for each, or none."
             )
+
         latents = torch.stack([self.game.draw(noise.generator("sample", seed)) for seed in seeds])
-        return self.game.of_class(latents, torch.tensor(list(labels))) if len(labels) else latents
+        if not len(labels):
+            return latents
+        return self.game.of_class(latents, torch.tensor(list(labels)))
 
     def traversed(self, latents: "Tensor", code: str | None) -> "Tensor":
-        """Each row with every value of one code, side by side."""
-        named: Any = getattr(self.game, "codes", None)
+        """Each row with every value of one code, side by side.
+
+        Raises:
+            UserError: the game has no code of that name.
+        """
+        game: Any = self.game  # the type of games without codes lacks `codes` and `traverse`
+        named = getattr(game, "codes", None)
         codes = list(named.widths) if named else []
         if code not in codes:
-            known = (
-                f"; its codes are {', '.join(codes)}"
-                if codes
-                else (" at all; model=infogan learns some")
-            )
+            known = " at all; model=infogan learns some"
+            if codes:
+                known = f"; its codes are {', '.join(codes)}"
             raise UserError(f"code={code}: the checkpoint's model has no such code{known}.")
-        game: Any = self.game  # one with codes has `traverse`
         return game.traverse(latents, code)
 
     def render(self, latents: "Tensor") -> "Tensor":
-        """Samples for rows of what `game.draw` draws, in chunks of one size.
+        """Samples of latents, computed in chunks of a fixed size.
 
         Raises:
-            UserError: rows of another width; or samples that are no finite numbers, as of a run
-                that has diverged.
+            UserError: rows of another width, or samples that are not finite, as after a divergence.
         """
         width = self.drawn([0]).shape[1]
         if getattr(latents, "ndim", 0) != 2 or latents.shape[1] != width or not len(latents):
@@ -166,21 +183,21 @@ class Generator:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the classes, where they say more than their numbers do."""
+        """Names of the classes; none if they are the numbers of the classes."""
         names = tuple(getattr(self.spec, "names", ()))
         return () if names == tuple(map(str, range(len(names)))) else names
 
     def classes(self, typed: Any) -> list[int]:
-        """The classes that one asks for, by number, from 0.
+        """Numbers of the chosen classes, from 0.
 
         Args:
-            typed: `all`, a class or several of them. A class is an integer, which is its number, or
-                a text: its name or, unless there are names that are numbers themselves, its number.
+            typed: `all`, a class or several of them. A class is an integer, its number, or a text:
+                its name or, unless some names are numbers themselves, its number.
 
         Raises:
             UserError: no such class, or the model is not conditional.
         """
-        items = _several(typed)
+        items = _as_list(typed)
         if not items:
             return []
         if not self.game.classes:
@@ -190,45 +207,53 @@ class Generator:
             )
         if items == ["all"]:
             return list(range(self.game.classes))
-        labels = [self._label(item) for item in items]
-        if None in labels:
-            raise UserError(f"classes={shown(typed)}: {self._known(items[labels.index(None)])}.")
-        return [label for label in labels if label is not None]
+
+        labels = []
+        for item in items:
+            label = self._label(item)
+            if label is None:
+                raise UserError(f"classes={shown(typed)}: {self._expected_classes(item)}.")
+            labels.append(label)
+        return labels
 
     def _label(self, item: Any) -> int | None:
-        """The number of a class; None if there is none."""
+        """Number of a class; None if there is no such class."""
         numbers = range(self.game.classes)
-        if isinstance(item, str):
-            spelt = (
-                {}
-                if any(name.isdecimal() for name in self.names)
-                else {str(number): number for number in numbers}
-            )
-            return {**spelt, **dict(zip(self.names, numbers, strict=False))}.get(item)
-        number = _index(item)
-        return number if number is not None and number in numbers else None
+        if not isinstance(item, str):
+            number = _index(item)
+            return number if number is not None and number in numbers else None
 
-    def _known(self, item: Any) -> str:
+        known: dict[str, int] = {}
+        if not any(name.isdecimal() for name in self.names):
+            known |= {str(number): number for number in numbers}
+        known |= dict(zip(self.names, numbers, strict=False))
+        return known.get(item)
+
+    def _expected_classes(self, item: Any) -> str:
+        """A message that lists the classes, with the one closest to an unknown one."""
         last = self.game.classes - 1
         if not self.names:
             return f"expected all, or some of 0 to {last}, such as classes=[0,{last}]"
-        more = f" and {len(self.names) - NAMED} more" if len(self.names) > NAMED else ""
-        near = (
-            closest(item, self.names)
-            if isinstance(item, str)
-            else (f" (classes have the numbers 0 to {last})")
-        )
-        return f"expected all, or some of {', '.join(self.names[:NAMED])}{more}{near}"
+
+        names = ", ".join(self.names[:MAX_LISTED])
+        if len(self.names) > MAX_LISTED:
+            names += f" and {len(self.names) - MAX_LISTED} more"
+        if isinstance(item, str):
+            hint = closest(item, self.names)
+        else:
+            hint = f" (classes have the numbers 0 to {last})"
+        return f"expected all, or some of {names}{hint}"
 
     def refuse_more_than_fits(self, count: int, asked: str, beside: int = 0) -> None:
-        """Raise UserError if so many samples need more than this machine's memory, before anything
-        is allocated.
+        """Raise UserError if the samples need more than this machine's memory.
 
         Args:
-            beside: bytes that each sample needs for something else.
+            count: number of samples.
+            asked: the typed keys, for the message.
+            beside: bytes of each sample for something else.
         """
         numbers = self.drawn([0]).shape[1] + COPIES * math.prod(self.spec.shape)
-        needed = count * (ROW + 4 * numbers + beside)
+        needed = count * (ROW_BYTES + 4 * numbers + beside)  # float32 numbers
         if needed > memory():
             raise UserError(
                 f"{asked}: {count} samples need {needed / 2**30:.3g} GiB of "
@@ -238,8 +263,11 @@ class Generator:
 
 
 def whole(key: str, value: Any, least: int) -> int:
-    """A whole number, of Python, NumPy or torch. Raises UserError for anything else, or a smaller
-    one."""
+    """An integer of Python, NumPy or torch.
+
+    Raises:
+        UserError: another value, or one below `least` or beyond 64 bits.
+    """
     number = _index(value)
     if number is not None and number >= 2**63:
         raise UserError(f"{key}: expected less than 2^63.")
@@ -251,28 +279,30 @@ def whole(key: str, value: Any, least: int) -> int:
 
 
 def shown(value: Any) -> str:
-    """A value that was not expected, in few characters of one line."""
-    text = on_one_line(
-        f"[{','.join(map(str, value))}]"
-        if isinstance(value, list)
-        else str(getattr(value, "value", value))
-    )
-    return text if len(text) <= 50 else f"{text[:49]}…"
+    """A short form of an invalid value, on one line."""
+    if isinstance(value, list):
+        text = f"[{','.join(map(str, value))}]"
+    else:
+        text = str(getattr(value, "value", value))  # the value of an Enum
+    text = on_one_line(text)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
 
 
 def _index(value: Any) -> int | None:
+    """The value of an integer of any library; None for other types."""
     try:
         return None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         return None
 
 
-def _several(typed: Any) -> list[Any]:
-    """What was given for several things as a list: one of them, or any sequence, array or
-    tensor."""
-    plain = typed.tolist() if hasattr(typed, "tolist") else typed  # of NumPy and torch
-    if plain is None or isinstance(plain, str | int | float):
-        return [] if plain is None else [plain]
+def _as_list(value: Any) -> list[Any]:
+    """A list of one value, or of the items of a sequence, array or tensor; empty for None."""
+    plain = value.tolist() if hasattr(value, "tolist") else value  # of NumPy and torch
+    if plain is None:
+        return []
+    if isinstance(plain, str | int | float):
+        return [plain]
     try:
         return list(plain)
     except TypeError:
@@ -280,7 +310,7 @@ def _several(typed: Any) -> list[Any]:
 
 
 class Statistics(Enum):
-    """Which means and variances a generator's batch norm uses."""
+    """Means and variances in a generator's batch norm."""
 
     saved = "saved"
     batch = "batch"
@@ -292,7 +322,7 @@ def load_generator(
     plugins: Sequence[str] = (),
     statistics: Statistics = Statistics.saved,
 ) -> Generator:
-    """The generator in a file, with the statistics of batch norm that are asked for."""
+    """The generator of a checkpoint, with saved or fresh statistics of batch norm."""
     generator = Generator(path, weights.value, plugins)
     if statistics is Statistics.batch:
         estimate_statistics(generator)
@@ -300,11 +330,13 @@ def load_generator(
 
 
 def estimate_statistics(generator: "Generator", batches: int = 50, size: int = 100) -> None:
-    """Let the batch norms of a generator average over fresh batches what they have kept from
-    training.
+    """Replace a generator's statistics of batch norm by averages over fresh batches.
+
+    Args:
+        batches, size: how many batches, and the samples of each.
 
     Raises:
-        UserError: it has none.
+        UserError: the generator has no batch norm.
     """
     import torch
 
@@ -319,8 +351,11 @@ def estimate_statistics(generator: "Generator", batches: int = 50, size: int = 1
         layer.reset_running_stats()
         layer.momentum = None  # every batch counts the same
         layer.train()
+
     with torch.no_grad():
         for i in range(batches):
-            generator.game.render(generator.drawn(range(10**6 + i * size, 10**6 + (i + 1) * size)))
+            start = FIRST_STATISTICS_SEED + i * size
+            generator.game.render(generator.drawn(range(start, start + size)))
+
     for layer in layers:
         layer.eval()

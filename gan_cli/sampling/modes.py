@@ -1,4 +1,4 @@
-"""What each mode of `gan-sample` makes of a generator, and how it writes that."""
+"""Modes of `gan-sample`: rendering and writing."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -22,16 +22,19 @@ from gan_cli.sampling.generator import Generator, load_generator
 from gan_cli.sampling.options import Mode, SampleConfig, rows_of
 from gan_cli.sampling.walks import latents_of
 
-NEIGHBOURS = 5
+NEIGHBOURS = 5  # nearest training samples beside each sample
+RECONSTRUCTION_COLUMNS = 16  # of a picture of reconstructions
+FRAME_SECONDS = 0.4  # of a timeline
+MAX_NAME = 40  # characters of a class's name in a file name
 
 
 def write_drawn(
-    config: SampleConfig, generator: Generator, dataset: Callable[[], Dataset], output: Path
+    config: SampleConfig, generator: Generator, load_data: Callable[[], Dataset], output: Path
 ) -> None:
-    """Samples of the seeds that are asked for, as the mode shows them.
+    """Write or print samples of the configured seeds in the form of the mode.
 
     Args:
-        dataset: loads the data that the mode reads.
+        load_data: loads the data set, if the mode reads it.
     """
     mode = config.mode
     seeds, labels = rows_of(config, generator)
@@ -41,71 +44,79 @@ def write_drawn(
         return
 
     classes = generator.classes(config.classes)
-    samples, columns, said = render_mode(
-        config, generator, latents, dataset, len(classes) if len(classes) > 1 else 0
-    )
+    has_column_per_class = len(classes) > 1
+    columns = len(classes) if has_column_per_class else 0
+    samples, columns, remark = render_mode(config, generator, latents, load_data, columns)
+
     if mode is Mode.images:
-        said += write_images(samples, generator, output, seeds, labels)
+        remark += write_images(samples, generator, output, seeds, labels)
     else:
         write(samples, generator, mode, output, columns)
-    if mode is Mode.grid and len(classes) > 1 and generator.names:
-        said += f"; columns: {', '.join(generator.names[label] for label in classes)}"
-    print(
-        on_one_line(
-            f"{len(seeds)} samples of {generator.path} (step {generator.step}) in {output}{said}"
-        )
-    )
+
+    if mode is Mode.grid and has_column_per_class and generator.names:
+        remark += f"; columns: {', '.join(generator.names[label] for label in classes)}"
+    source = f"{generator.path} (step {generator.step})"
+    print(on_one_line(f"{len(seeds)} samples of {source} in {output}{remark}"))
 
 
 def render_mode(
     config: SampleConfig,
     generator: Generator,
     latents: Tensor,
-    dataset: Callable[[], Dataset],
+    load_data: Callable[[], Dataset],
     columns: int,
 ) -> tuple[Tensor, int, str]:
-    """The samples that a mode shows, the columns of their picture (0: a square), and what is to be
-    said of them."""
+    """Samples of a mode, the columns of their picture (0: a square), and a remark for the user.
+
+    Args:
+        columns: of a mode without columns of its own.
+    """
+    game = generator.game
     steps = config.steps
-    if config.mode is Mode.interpolate:
-        return (
-            generator.render(walks.between(generator.game, latents, steps, config.path.value)),
-            steps,
-            "",
-        )
-    if config.mode is Mode.truncate:
-        return generator.render(walks.truncation_sweep(generator.game, latents, steps)), steps, ""
-    if config.mode is Mode.traverse and config.dimension is not None:
-        return generator.render(walks.along(latents, config.dimension, steps)), steps, ""
-    if config.mode is Mode.traverse:
-        rows = generator.traversed(latents, config.code)
-        return generator.render(rows), len(rows) // len(latents), ""
+    match config.mode:
+        case Mode.interpolate:
+            rows = walks.between(game, latents, steps, config.path.value)
+            return generator.render(rows), steps, ""
+        case Mode.truncate:
+            return generator.render(walks.truncation_sweep(game, latents, steps)), steps, ""
+        case Mode.traverse if config.dimension is not None:
+            rows = walks.along(latents, config.dimension, steps)
+            return generator.render(rows), steps, ""
+        case Mode.traverse:
+            rows = generator.traversed(latents, config.code)
+            return generator.render(rows), len(rows) // len(latents), ""
+
     samples = generator.render(latents)
-    return (
-        _beside_nearest(generator, samples, dataset)
-        if config.mode is Mode.nearest
-        else (samples, columns, "")
-    )
+    if config.mode is Mode.nearest:
+        return _with_nearest(generator, samples, load_data)
+    return samples, columns, ""
 
 
-def _beside_nearest(
-    generator: Generator, samples: Tensor, load: Callable[[], Dataset]
+def _with_nearest(
+    generator: Generator, samples: Tensor, load_data: Callable[[], Dataset]
 ) -> tuple[Tensor, int, str]:
-    """Each sample, then its nearest training samples; and whether it lies nearer to them than
-    held-out samples do."""
+    """Each sample followed by its nearest training samples; the remark compares the distances.
+
+    A sample much nearer to the training data than held-out samples are is likely to be a copy.
+    """
     if generator.spec.kind != "image":
         raise UserError(f"mode=nearest: shows images; the checkpoint makes {generator.spec.kind}.")
-    dataset = load()
-    found, distances = nearest(samples, dataset)
-    _, usual = nearest(dataset.sample_x(dataset.heldout, len(samples)), dataset, 1)
-    said = (
+
+    dataset = load_data()
+    neighbours, distances = nearest(samples, dataset)
+    heldout = dataset.sample_x(dataset.heldout, len(samples))
+    _, heldout_distances = nearest(heldout, dataset, 1)
+
+    remark = (
         f"; nearest training sample at {distances[:, 0].median():.3g}, from held-out samples "
-        f"at {usual.median():.3g}"
+        f"at {heldout_distances.median():.3g}"
     )
-    return torch.cat([samples[:, None], found], dim=1).flatten(0, 1), 1 + found.shape[1], said
+    rows = torch.cat([samples[:, None], neighbours], dim=1)
+    return rows.flatten(0, 1), rows.shape[1], remark
 
 
 def lines(generator: Generator, samples: Tensor) -> list[str]:
+    """Texts of samples."""
     return text.lines(samples, generator.spec.vocabulary)
 
 
@@ -125,35 +136,43 @@ def _write_grid(samples: Tensor, generator: Generator, output: Path, columns: in
 def write_images(
     samples: Tensor, generator: Generator, folder: Path, seeds: Sequence[int], labels: Sequence[int]
 ) -> str:
-    """A picture of each sample, named by its seed, and by its class where one was asked for; of
-    points a single one, named by the first seed. What other seeds or classes have made there stays.
+    """Write a picture of each sample, named by its seed, and by its class if one was chosen.
+
+    Points make a single picture, named by the first seed. Pictures of other seeds or classes in the
+    folder stay.
 
     Returns:
-        What is to be said of the pictures that were there before.
+        A remark on earlier pictures in the folder.
     """
-    names = [_named(generator, seed, labels[i : i + 1]) for i, seed in enumerate(seeds)]
+    names = [_file_name(generator, seed, labels[i : i + 1]) for i, seed in enumerate(seeds)]
     if generator.spec.kind == "points":
-        shown = {names[0]: pictures.picture(samples, generator.spec)}
+        images = {names[0]: pictures.picture(samples, generator.spec)}
     else:
-        shown = dict(zip(names, pictures.to_uint8(samples), strict=True))
+        images = dict(zip(names, pictures.to_uint8(samples), strict=True))
     before = {path.name for path in folder.glob("*.png")}
-    for name, image in shown.items():
-        pictures.write(
-            folder / name, image if isinstance(image, np.ndarray) else pictures.pixels_of(image)
-        )
-    replaced, others = len(before & shown.keys()), len(before - shown.keys())
-    told = [f"{replaced} that were there are replaced"] * bool(replaced) + [
-        f"{others} others lie there"
-    ] * bool(others)
-    return "; ".join(["", *told])
+
+    for name, image in images.items():
+        pixels = image if isinstance(image, np.ndarray) else pictures.pixels_of(image)
+        pictures.write(folder / name, pixels)
+
+    remark = ""
+    if replaced := len(before & images.keys()):
+        remark += f"; {replaced} that were there are replaced"
+    if others := len(before - images.keys()):
+        remark += f"; {others} others lie there"
+    return remark
 
 
-def _named(generator: Generator, seed: int, label: Sequence[int]) -> str:
+def _file_name(generator: Generator, seed: int, label: Sequence[int]) -> str:
+    """Name of a sample's picture.
+
+    Args:
+        label: the class, or nothing.
+    """
     parts = [f"seed_{seed:08d}", *(f"class_{number:03d}" for number in label)]
-    names = [
-        re.sub(r"[^\w-]+", "_", generator.names[number][:40]) for number in label if generator.names
-    ]
-    return "_".join([*parts, *names]) + ".png"
+    if generator.names:
+        parts += [re.sub(r"[^\w-]+", "_", generator.names[number][:MAX_NAME]) for number in label]
+    return "_".join(parts) + ".png"
 
 
 def _write_npz(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
@@ -173,13 +192,13 @@ def _write_csv(samples: Tensor, generator: Generator, output: Path, columns: int
 
 
 def _write_arrays(output: Path, **arrays: Any) -> None:
-    # by a name it would add its own suffix
+    # an open file, since NumPy would append its own suffix to a name
     with replacing(output) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
 
 def _write_points(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
-    """Samples over the level sets of the critic that is in the checkpoint."""
+    """Scatter plot of samples over the level sets of the checkpoint's critic."""
     value = getattr(generator.game, "value", None)
     if generator.spec.shape != (2,) or value is None:
         raise UserError(
@@ -192,61 +211,63 @@ def _write_points(samples: Tensor, generator: Generator, output: Path, columns: 
 
 
 def write_timeline(config: SampleConfig, output: Path) -> None:
-    """The same samples by each checkpoint of a run, a frame each."""
-    frames, run = [], run_or_file(config.checkpoint)
+    """Write a GIF of the same samples by each checkpoint of a run, one frame each."""
+    run = run_or_file(config.checkpoint)
+    frames = []
     for path in frames_of(run):
         generator = load_generator(path, config.weights, config.plugins, config.statistics)
         if generator.spec.kind == "text":
             raise UserError("mode=timeline: shows pictures; the checkpoint makes text.")
+
         seeds, labels = rows_of(config, generator)
         samples = generator.render(latents_of(config, generator, seeds, labels))
         classes = len(generator.classes(config.classes))
         pixels = pictures.picture(samples, generator.spec, columns=classes if classes > 1 else 0)
         frames.append(pictures.captioned(pixels, f"step {generator.step}"))
-    pictures.write_gif(output, frames, seconds=0.4)
+
+    pictures.write_gif(output, frames, seconds=FRAME_SECONDS)
     print(f"{len(seeds)} samples by each of {len(frames)} checkpoints of {run} in {output}")
 
 
 def write_through_codes(
-    config: SampleConfig, generator: Generator, load: Callable[[], Dataset], output: Path
+    config: SampleConfig, generator: Generator, load_data: Callable[[], Dataset], output: Path
 ) -> None:
-    """Held-out samples of the model's own data, or of another: their codes, or what comes back by
-    way of them."""
-    if not generator.game.encodes:
+    """Write the codes of held-out samples, or their reconstructions."""
+    game = generator.game
+    mode = config.mode.value
+    if not game.encodes:
         raise UserError(
-            f"mode={config.mode.value}: the checkpoint's model has no encoder; model=bigan or aae "
-            "has one."
+            f"mode={mode}: the checkpoint's model has no encoder; model=bigan or aae has one."
         )
-    dataset = load()
-    if generator.game.condition and dataset.spec.classes != generator.spec.classes:
+    dataset = load_data()
+    if game.condition and dataset.spec.classes != generator.spec.classes:
         raise UserError(
-            f"mode={config.mode.value}: the data have {dataset.spec.classes} classes, the "
+            f"mode={mode}: the data have {dataset.spec.classes} classes, the "
             f"checkpoint's model {generator.spec.classes}; take data= of the same classes."
         )
+
     batch = dataset.sample(dataset.heldout, config.n, f"sampled {config.seed}")
     with torch.no_grad():
         if config.mode is Mode.encode:
             labels = {"y": batch["y"].numpy()} if "y" in batch else {}
-            _write_arrays(output, codes=generator.game.encode(batch["x"]).numpy(), **labels)
+            _write_arrays(output, codes=game.encode(batch["x"]).numpy(), **labels)
         else:
-            again = generator.game.reconstruct(
-                batch["x"], *(batch[name] for name in generator.game.condition)
-            )
-            _write_grid(_interleaved(batch["x"], again), generator, output, WIDE)
+            condition = [batch[name] for name in game.condition]
+            rows = _interleaved(batch["x"], game.reconstruct(batch["x"], *condition))
+            _write_grid(rows, generator, output, RECONSTRUCTION_COLUMNS)
     print(
         f"{len(batch['x'])} held-out samples through {generator.path} (step {generator.step}) "
         f"in {output}"
     )
 
 
-WIDE = 16  # columns of a picture of reconstructions
-
-
-def _interleaved(x: Tensor, again: Tensor) -> Tensor:
-    """A row of samples, a row of what comes back, and so on."""
-    rows = zip(x.split(WIDE), again.split(WIDE), strict=True)
-    blank = torch.full_like(x[:1], -1).expand(-len(x) % WIDE, *x.shape[1:])
-    return torch.cat([torch.cat([part, blank[: WIDE - len(part)]]) for row in rows for part in row])
+def _interleaved(samples: Tensor, reconstructions: Tensor) -> Tensor:
+    """Alternating rows of samples and of their reconstructions, the last two padded with black."""
+    columns = RECONSTRUCTION_COLUMNS
+    pairs = zip(samples.split(columns), reconstructions.split(columns), strict=True)
+    black = torch.full_like(samples[:1], -1).expand(-len(samples) % columns, *samples.shape[1:])
+    rows = [torch.cat([row, black[: columns - len(row)]]) for pair in pairs for row in pair]
+    return torch.cat(rows)
 
 
 WRITERS = {
@@ -255,11 +276,11 @@ WRITERS = {
     Mode.points: _write_points,
     Mode.csv: _write_csv,
 }
-"""How a mode writes; a grid if it is not here."""
+"""Writers of the modes; the others write a grid."""
 
 
 def write(samples: Tensor, generator: Generator, mode: Mode, output: Path, columns: int) -> None:
-    """Write samples in the way of a mode.
+    """Write samples in the form of a mode.
 
     Args:
         columns: of a grid; 0 makes it square.
@@ -268,8 +289,9 @@ def write(samples: Tensor, generator: Generator, mode: Mode, output: Path, colum
 
 
 def nearest(samples: Tensor, dataset: Dataset, count: int = NEIGHBOURS) -> tuple[Tensor, Tensor]:
-    """The training samples nearest to each sample, (n, count, *shape), and their distances, (n,
-    count): Euclidean, over all values of a sample.
+    """Training samples nearest to each sample, (n, count, *shape), and the distances, (n, count).
+
+    The distance is Euclidean, over all values of a sample.
     """
     indices, distances = nearest_training(samples, dataset, count)
     rows = dataset.train["x"].index_select(0, indices.flatten())
@@ -277,11 +299,15 @@ def nearest(samples: Tensor, dataset: Dataset, count: int = NEIGHBOURS) -> tuple
 
 
 def frames_of(folder: Path) -> list[Path]:
-    """The checkpoints of a run, the oldest first. Raises UserError if there are fewer than two."""
-    found = sorted((folder / "checkpoints").glob("step_*.pt")) if folder.is_dir() else []
-    if len(found) < 2:
+    """Checkpoints of a run, the oldest first.
+
+    Raises:
+        UserError: there are fewer than two.
+    """
+    paths = sorted((folder / "checkpoints").glob("step_*.pt")) if folder.is_dir() else []
+    if len(paths) < 2:
         raise UserError(
             f"checkpoint={folder}: mode=timeline needs a run's folder with two checkpoints or "
             "more; gan-train keeps keep_checkpoints= of them."
         )
-    return found
+    return paths

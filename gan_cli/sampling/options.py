@@ -1,8 +1,8 @@
-"""The keys of `gan-sample`: what is asked for, which modes read it, and where it is written."""
+"""Configuration of `gan-sample`: its keys, the modes that read them, and the seeds they mean."""
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
 from itertools import chain, islice
@@ -14,38 +14,36 @@ from gan_cli.sampling.keys import checkpoint_key, plugins_key, statistics_key, w
 
 
 class Mode(Enum):
-    """What is written."""
+    """Form of the output."""
 
     grid = "grid"  # one PNG of all samples
     images = "images"  # a folder of PNGs, named by their seeds; for points, one scatter
     text = "text"  # lines of text, printed or written to a .txt file
     # one PNG: a row for each sample, a column for each value of one code or number of the latent
     traverse = "traverse"
-    # a PNG with a row from each sample to the next, or a GIF of the whole way
+    # a PNG with a row from each sample to the next, or a GIF of the whole walk
     interpolate = "interpolate"
     truncate = "truncate"  # one PNG: a row for each sample, from the middle of the prior outwards
     nearest = "nearest"  # one PNG: each sample beside its nearest training samples
     points = "points"  # one PNG: samples in the plane over the critic's level sets
     timeline = "timeline"  # a GIF: the same samples by each checkpoint of a run
-    reconstruct = "reconstruct"  # one PNG: held-out samples, each above what comes back of it
+    reconstruct = "reconstruct"  # one PNG: held-out samples, each above its reconstruction
     encode = "encode"  # one array `codes`, (n, latent), of held-out samples, and their classes `y`
-    # one array `samples`, (n, ...); of a table in its own units, and `table`, with a name for each
-    # column
+    # one array `samples`, (n, ...), of a table in its own units; and `table`, with named columns
     npz = "npz"
-    # of a table: a line of names, and a line for each sample, with words, dates and whole numbers
-    # as such
+    # a table: a header, then a line for each sample, with words, dates and whole numbers as such
     csv = "csv"
 
 
 class Way(Enum):
-    """How an interpolation goes."""
+    """Path of an interpolation: spherical or linear."""
 
     slerp = "slerp"
     lerp = "lerp"
 
 
 class Directions(Enum):
-    """Which ways through the latent space `shifts` are along."""
+    """Directions of the latent space for `shifts`."""
 
     principal = "principal"
     random = "random"
@@ -106,118 +104,139 @@ class SampleConfig:
     plugins: list[str] = plugins_key()
 
 
-THROUGH_CODES = (Mode.reconstruct, Mode.encode)
-
-
-DRAWN = tuple(mode for mode in Mode if mode not in THROUGH_CODES)
-
-
+THROUGH_CODES = (Mode.reconstruct, Mode.encode)  # modes that encode held-out samples
+DRAWN = tuple(mode for mode in Mode if mode not in THROUGH_CODES)  # modes that draw latents
 READ_BY: dict[str, tuple[Mode, ...]] = {
     **dict.fromkeys(("seeds", "classes", "truncation", "directions", "shifts"), DRAWN),
-    "code": (Mode.traverse,), "dimension": (Mode.traverse,), "path": (Mode.interpolate,),
-    "steps": (Mode.traverse, Mode.interpolate, Mode.truncate), "data": (Mode.nearest,
-    *THROUGH_CODES),
-}  # fmt: skip
-"""Which modes read a key; those that are not here are read by all. `data` stands for data.KEY
-too."""
+    "code": (Mode.traverse,),
+    "dimension": (Mode.traverse,),
+    "path": (Mode.interpolate,),
+    "steps": (Mode.traverse, Mode.interpolate, Mode.truncate),
+    "data": (Mode.nearest, *THROUGH_CODES),
+}
+"""Modes that read a key; `data` stands for data.KEY too. All modes read the other keys."""
+TILE_BYTES = 12_000  # memory of a small image while a picture is assembled
+MAX_SEED_DIGITS = 30  # of a typed seed
 
 
 def refuse_unread(config: SampleConfig, changed: Sequence[str] = ()) -> None:
-    """Raise UserError for a key that was given and is not read, or a number that is none."""
+    """Raise UserError for a typed key that the mode does not read, and for invalid combinations.
+
+    Args:
+        changed: typed `data.KEY=VALUE`.
+    """
     mode = config.mode
-    given = [(key, shown(value)) for key, value in _given(config).items()]
-    for key, value in [*given, *(item.split("=", 1) for item in changed)]:
+    typed = {key: shown(value) for key, value in _typed_keys(config).items()}
+    pairs = [*typed.items(), *(item.split("=", 1) for item in changed)]
+    for key, value in pairs:
         readers = READ_BY.get(key.partition(".")[0], tuple(Mode))
         if mode not in readers:
-            others = ", ".join(f"mode={reader.value}" for reader in readers)
-            what = (
-                f"all modes but {', '.join(m.value for m in THROUGH_CODES)}"
-                if readers == DRAWN
-                else others
+            raise UserError(
+                f"{key}={value}: mode={mode.value} does not read it; {_listed(readers)} would."
             )
-            raise UserError(f"{key}={value}: mode={mode.value} does not read it; {what} would.")
-    for key, number in (
-        ("truncation", config.truncation),
-        *(("shifts", shift) for shift in config.shifts),
-    ):
+
+    numbers = [("truncation", config.truncation), *(("shifts", shift) for shift in config.shifts)]
+    for key, number in numbers:
         if not math.isfinite(number):
             raise UserError(f"{key}={number}: expected a finite number.")
-    if sentence := _at_odds(config, [key for key, _ in given]):
-        raise UserError(sentence)
+
+    if message := _contradiction(config, typed):
+        raise UserError(message)
 
 
-def _given(config: SampleConfig) -> dict[str, Any]:
-    """The keys whose values are not the usual ones."""
-    usual = {
-        item.name: item.default_factory() if item.default_factory is not MISSING else item.default
-        for item in fields(SampleConfig)
-    }
-    return {key: getattr(config, key) for key in usual if getattr(config, key) != usual[key]}
+def _listed(modes: Sequence[Mode]) -> str:
+    """Modes in a message."""
+    if modes == DRAWN:
+        return f"all modes but {', '.join(mode.value for mode in THROUGH_CODES)}"
+    return ", ".join(f"mode={mode.value}" for mode in modes)
 
 
-def _at_odds(config: SampleConfig, given: Sequence[str]) -> str:
-    """What is wrong with keys that the mode reads, each beside the others; nothing if they go
-    together."""
-    typed = {key: shown(getattr(config, key)) for key in given}
-    counted = next(
-        (key for key in ("n", "seed") if key in given and config.seeds is not None), None
-    )
-    if counted:
-        return (
-            f"{counted}={typed[counted]}: seeds={typed['seeds']} takes the place of n and "
-            "seed; leave one out."
-        )
-    if "directions" in given and not config.shifts:
+def _typed_keys(config: SampleConfig) -> dict[str, Any]:
+    """Keys whose values differ from the defaults."""
+    typed = {}
+    for item in fields(SampleConfig):
+        default = item.default
+        if item.default_factory is not MISSING:
+            default = item.default_factory()
+        value = getattr(config, item.name)
+        if value != default:
+            typed[item.name] = value
+    return typed
+
+
+def _contradiction(config: SampleConfig, typed: Mapping[str, str]) -> str:
+    """A message on keys that contradict each other or need another one; empty if there are none."""
+    if config.seeds is not None:
+        for key in ("n", "seed"):
+            if key in typed:
+                return (
+                    f"{key}={typed[key]}: seeds={typed['seeds']} takes the place of n and "
+                    "seed; leave one out."
+                )
+    if "directions" in typed and not config.shifts:
         return f"directions={typed['directions']}: says where shifts= go; add shifts=[1.5] or so."
     if config.mode is not Mode.traverse:
         return ""
+
     if (config.code is None) == (config.dimension is None):
         return (
             "mode=traverse: add code=NAME, a code of the model, or dimension=NUMBER, one of "
             "the latent; one of them."
         )
-    if config.code is not None and "steps" in given:
+    if config.code is not None and "steps" in typed:
         return f"steps={config.steps}: a code is shown at values of its own; leave steps out."
     return ""
 
 
 def rows_of(config: SampleConfig, generator: Generator) -> tuple[list[int], list[int]]:
-    """The seed of each sample, and its class where classes are asked for: each seed is shown in all
-    of them.
+    """The seed of each sample, and its class; no classes unless some are chosen.
+
+    Each seed is used once for every chosen class.
 
     Raises:
-        UserError: no such class or seed, or more samples than the memory holds.
+        UserError: no such class or seed, or more samples than fit into the memory.
     """
-    classes, spans = generator.classes(config.classes), spans_of(config)
-    each, walks = max(1, len(classes)), config.mode in READ_BY["steps"] and config.code is None
-    count = (
-        config.n if config.seeds is None else each * sum(span.stop - span.start for span in spans)
-    )
+    classes = generator.classes(config.classes)
+    spans = spans_of(config)
+    samples_per_seed = max(1, len(classes))
+    if config.seeds is None:
+        count = config.n
+    else:
+        count = samples_per_seed * sum(span.stop - span.start for span in spans)
+    _refuse_too_many(config, generator, count)
+
+    repeated = (seed for seed in chain(*spans) for _ in range(samples_per_seed))
+    seeds = list(islice(repeated, count))
+    labels = [classes[i % samples_per_seed] for i in range(count)] if classes else []
+    return seeds, labels
+
+
+def _refuse_too_many(config: SampleConfig, generator: Generator, count: int) -> None:
+    """Raise UserError if `count` samples, with all steps of their walks, need too much memory."""
     asked = f"n={config.n}" if config.seeds is None else f"seeds={shown(config.seeds)}"
-    tile = (
-        TILE if generator.spec.kind == "image" and config.mode not in (Mode.images, Mode.npz) else 0
-    )
-    generator.refuse_more_than_fits(
-        count * (config.steps if walks else 1),
-        f"{asked}, steps={config.steps}" if walks else asked,
-        tile,
-    )
-    seeds = list(islice((seed for seed in chain(*spans) for _ in range(each)), count))
-    return seeds, [classes[i % each] for i in range(count)] if classes else []
+    walks = config.mode in READ_BY["steps"] and config.code is None
+    if walks:
+        count *= config.steps
+        asked += f", steps={config.steps}"
 
-
-TILE = 12_000  # bytes that a small image needs while it is put into a picture
+    is_picture = generator.spec.kind == "image" and config.mode not in (Mode.images, Mode.npz)
+    generator.refuse_more_than_fits(count, asked, TILE_BYTES if is_picture else 0)
 
 
 def spans_of(config: SampleConfig) -> list[range]:
-    """The seeds that `seeds=0-63`, `seeds=[3,5,10-19]`, `seeds=7`, or else n and seed mean. Raises
-    UserError for others."""
+    """Ranges of seeds: those of `seeds=0-63`, `seeds=[3,5,10-19]` or `seeds=7`, else of n and seed.
+
+    Raises:
+        UserError: another form of `seeds`, or an empty range.
+    """
     if config.seeds is None:
         return [range(config.seed, config.seed + config.n)]
-    typed = config.seeds if isinstance(config.seeds, list) else [config.seeds]
-    found = [re.fullmatch(r"(\d{1,30})(?:-(\d{1,30}))?", str(part), re.ASCII) for part in typed]
-    spans = [range(int(match[1]), int(match[2] or match[1]) + 1) for match in found if match]
-    if not spans or not all(found) or not all(span.stop > span.start for span in spans):
+
+    number = rf"(\d{{1,{MAX_SEED_DIGITS}}})"
+    parts = config.seeds if isinstance(config.seeds, list) else [config.seeds]
+    matches = [re.fullmatch(f"{number}(?:-{number})?", str(part), re.ASCII) for part in parts]
+    spans = [range(int(match[1]), int(match[2] or match[1]) + 1) for match in matches if match]
+    if not spans or not all(matches) or not all(span.stop > span.start for span in spans):
         raise UserError(
             f"seeds={shown(config.seeds)}: expected FIRST-LAST such as 0-63, or a list such as "
             "[3,5,10-19]."

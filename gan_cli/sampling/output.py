@@ -1,4 +1,4 @@
-"""Where samples go: the file or folder that `output` names, checked before anything is rendered."""
+"""The output path of samples, a file or a folder, checked before anything is rendered."""
 
 import os
 from collections.abc import Sequence
@@ -10,20 +10,28 @@ from gan_cli.runs.places import expanded
 from gan_cli.sampling.options import Mode, SampleConfig
 
 SUFFIXES: dict[Mode, tuple[str, ...]] = {
-    Mode.images: ("",), Mode.npz: (".npz",), Mode.csv: (".csv",), Mode.text: (".txt",),
+    Mode.images: ("",),
+    Mode.npz: (".npz",),
+    Mode.csv: (".csv",),
+    Mode.text: (".txt",),
     Mode.encode: (".npz",),
-    Mode.interpolate: (".png", ".gif"), Mode.timeline: (".gif",),
-}  # fmt: skip
-"""What a mode writes, its own choice first; a PNG if it is not here."""
+    Mode.interpolate: (".png", ".gif"),
+    Mode.timeline: (".gif",),
+}
+"""Suffixes that a mode can write, the default first; `` is a folder. Other modes write a PNG."""
 
 
 def output_of(config: SampleConfig) -> Path:
-    """Where to write. Raises UserError for a name that does not fit the mode, or that cannot be
-    written."""
+    """The path to write to.
+
+    Raises:
+        UserError: the path does not fit the mode, or cannot be written to.
+    """
     suffixes = SUFFIXES.get(config.mode, (".png",))
     typed = f"samples{suffixes[0]}" if config.output is None else config.output
     if suffixes[0]:
         return file_to_write(typed, suffixes, f"mode={config.mode.value}")
+
     output = expanded(typed)
     if not typed or output.suffix in {".png", ".gif", *chain(*SUFFIXES.values())} - {""}:
         raise UserError(
@@ -36,10 +44,15 @@ def output_of(config: SampleConfig) -> Path:
 
 
 def file_to_write(typed: str, suffixes: Sequence[str], who: str) -> Path:
-    """The file to write, by what was typed for `output`.
+    """The path of a file to write.
+
+    Args:
+        typed: value of the key `output`.
+        suffixes: those allowed.
+        who: the writer, for messages.
 
     Raises:
-        UserError: another suffix, or a place where none can be written.
+        UserError: another suffix, or a path that cannot be written to.
     """
     output = expanded(typed)
     if output.suffix.lower() not in suffixes:
@@ -53,7 +66,7 @@ def file_to_write(typed: str, suffixes: Sequence[str], who: str) -> Path:
 
 
 def _refuse_unwritable(output: Path, typed: str) -> None:
-    """Say so before anything is rendered, if no file can be made there."""
+    """Raise UserError if no file can be created at a path."""
     folder = next(parent for parent in output.parents if parent.exists())
     if not folder.is_dir():
         raise UserError(f"output={typed}: {folder} is a file, not a folder; name another place.")

@@ -1,5 +1,4 @@
-"""Sweeps: the folder, which the same command line uses again; the cells, none of which is played
-twice; their results.
+"""Sweeps: their folders, which the same line uses again, and their cells, which are played once.
 
 Nothing here imports torch. Cells report through files in their folders, because a launcher may play
 them in other processes or on other machines.
@@ -72,20 +71,29 @@ def sweep(
         yield complete
         return
 
-    found = Path(named) if named else _earlier(typed, outputs)
-    new = found is None or not found.exists()
-    if not new and "resume=never" in typed:
-        raise UserError(
-            f"resume=never: {found} already holds a sweep; choose another hydra.sweep.dir or "
-            "resume=auto."
-        )
-
-    folder = found or rundir.new_folder(outputs)
+    folder, new = _folder(named, typed, outputs)
     pool = launchers.pool_in(hydra["launcher"])
     patience = stopping.patience(pool.trackers) if pool else contextlib.nullcontext()
     with rundir.hold(folder, LOCK), _accounted(folder, new), patience:
         files.write_json(folder / LEDGER, {"overrides": typed})
         yield complete if named else [f"hydra.sweep.dir={folder}", *complete]
+
+
+def _folder(named: str | None, typed: list[str], outputs: Path) -> tuple[Path, bool]:
+    """The folder of a sweep, and whether it is new.
+
+    Raises:
+        UserError: it holds a sweep, which `resume=never` must not go on with.
+    """
+    folder = Path(named) if named else _earlier(typed, outputs)
+    if folder is None:
+        return rundir.new_folder(outputs), True
+    if folder.exists() and "resume=never" in typed:
+        raise UserError(
+            f"resume=never: {folder} already holds a sweep; choose another hydra.sweep.dir or "
+            "resume=auto."
+        )
+    return folder, not folder.exists()
 
 
 def _overrides(arguments: list[str]) -> list[str]:
@@ -150,8 +158,7 @@ def _accounted(folder: Path, new: bool) -> Iterator[None]:
 
 
 def _remove_unused(folder: Path) -> None:
-    """Remove the folder of a sweep no job of which has started, and its parents if they are
-    empty."""
+    """Remove the folder of a sweep that started no job, and its parents if they are empty."""
     if not {path.name for path in folder.iterdir()} <= {LEDGER, LOCK, "multirun.yaml"}:
         return
 

@@ -73,8 +73,9 @@ calls a function for each cell, so that nothing but a module lasts from one cell
 
 @contextlib.contextmanager
 def surviving() -> Iterator[None]:
-    """For a process of a pool: a signal that stops a cell does not end the process, but prevents
-    it from playing another cell.
+    """For a process of a pool: a signal that stops a cell does not end the process.
+
+    The process plays no other cell.
 
     Raises:
         StoppedError: in place of the exit.

@@ -1,8 +1,8 @@
-"""Turns compiled: what a player computes, its penalty's second derivatives included, as one graph.
+"""Compiled turns: the terms of a player as one graph, the second derivatives of penalties included.
 
-A compiled turn draws the same random numbers and gives the same terms and gradients to rounding.
-That is not taken on trust: the first turn of each kind is played both ways and compared. A kind
-that cannot be compiled, or comes out differently, is played as it is written, and the log says so.
+A compiled turn draws the same random numbers, and its terms and gradients are the same up to
+rounding. This is verified: the first turn of each kind is computed both ways and compared. A kind
+that cannot be compiled, or differs, is played uncompiled, and the log says so.
 """
 
 import logging
@@ -20,19 +20,19 @@ log = logging.getLogger(__name__)
 
 Play = Callable[[Turn, Fields], Terms]
 MOST = 2000
-"""Operations of a turn that is compiled: a compiler takes about 50 ms each. The zoo's turns have at
-most some 500, a turn of hundreds of steps on the host has thousands."""
+"""The most operations of a turn that is compiled, which takes about 50 ms for each. The turns of
+this package have 500 at most; a turn with a loop over hundreds of steps has thousands."""
 KINDS = 64  # kinds of turns that are compiled in a process, over all runs of a sweep
 CLOSE = {"fp32": 1e-4, "bf16": 0.1, "fp16": 0.1}
-"""How far terms, gradients and buffers may be apart, relative to their length: rounding, and no
-more."""
+"""Tolerance of terms, gradients and buffers, relative to their norm, by precision: rounding
+only."""
 
 
 class Compiled:
-    """Plays the turns of a game, each kind of them compiled when it is first played.
+    """Computes the terms of turns; each kind of turn is compiled when it is first played.
 
     Args:
-        precision: of the networks; says how far rounding may go.
+        precision: of the networks, on which the tolerance depends.
     """
 
     def __init__(self, game: Game, precision: str) -> None:
@@ -49,7 +49,8 @@ class Compiled:
             return self._kinds[kind](turn, batch)
 
     def _tried(self, turn: Turn, batch: Fields) -> Play:
-        """The compiled turn if it does what the written one does, else the written one."""
+        """The compiled turn if its results agree with the uncompiled one, else the uncompiled
+        one."""
         written, who = self.game.play, turn.player.name
         count = _calls(self.game, written, turn, batch)
         if count > MOST:
@@ -73,14 +74,13 @@ class Compiled:
         return written
 
     def _apart(self, written: Play, compiled: Play, turn: Turn, batch: Fields) -> float:
-        """How far what the two give is apart, relative to its length, at most. Leaves nothing
-        changed."""
+        """The largest relative distance of both results; the state of the game does not change."""
         first, second = (_outcome(self.game, play, turn, batch) for play in (written, compiled))
         return max(_distance(a, b) for a, b in zip(first, second, strict=True))
 
 
 class _Counter(TorchFunctionMode):
-    """Counts the calls of torch's functions."""
+    """Counts calls of torch's functions."""
 
     count = 0
 
@@ -90,7 +90,7 @@ class _Counter(TorchFunctionMode):
 
 
 def _calls(game: Game, play: Play, turn: Turn, batch: Fields) -> int:
-    """How many of torch's functions a turn calls, which is then undone."""
+    """The number of torch's functions that a turn calls; the turn is undone."""
     with _Counter() as counter:
         _outcome(game, play, turn, batch)
     return counter.count
@@ -101,7 +101,7 @@ def _compiled(play: Play) -> Play:
 
 
 def _outcome(game: nn.Module, play: Play, turn: Turn, batch: Fields) -> list[Tensor]:
-    """Terms, gradients and buffers after a turn that is then undone."""
+    """Terms, gradients and buffers after a turn; the turn is undone."""
     weights = [weight for weight in game.parameters() if weight.requires_grad]
     buffers = [buffer for buffer in game.buffers() if buffer.is_floating_point()]
     before = [buffer.clone() for buffer in game.buffers()]

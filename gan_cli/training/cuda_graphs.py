@@ -20,12 +20,12 @@ from gan_cli.training.trainer import Trainer
 log = logging.getLogger(__name__)
 
 WARM_UP = 3
-"""Turns of a kind that are played before one is recorded: libraries choose their algorithms and
-take their memory."""
+"""Turns of a kind before one is recorded, in which libraries choose algorithms and allocate
+memory."""
 
 
 def obstacle(trainer: Trainer) -> str:
-    """Why the turns of this trainer cannot be recorded, or nothing."""
+    """The reason why the turns of this trainer cannot be recorded; empty if they can."""
     device = next(trainer.game.parameters()).device
     if device.type != "cuda":
         return f"a graph needs a CUDA device, not {device.type}"
@@ -50,8 +50,7 @@ def obstacle(trainer: Trainer) -> str:
 
 @dataclass
 class Tape:
-    """A recorded kind of turn: its graph, where it reads the rows of its batch, and where it leaves
-    its terms."""
+    """A recorded kind of turn: its graph, and the tensors of its rows and of its terms."""
 
     graph: torch.cuda.CUDAGraph
     rows: Tensor
@@ -60,8 +59,8 @@ class Tape:
 
 
 def keep_on_device(trainer: Trainer) -> None:
-    """Let every optimizer keep its learning rates and counts on the device, where a recorded step
-    reads them."""
+    """Keep the learning rates and counts of optimizers on the device, where a recorded step reads
+    them."""
     device = next(trainer.game.parameters()).device
     for optimizer in trainer.optimizers.values():
         for group in optimizer.param_groups:
@@ -71,7 +70,7 @@ def keep_on_device(trainer: Trainer) -> None:
 
 
 class Recorded:
-    """Plays a trainer's turns, each kind of them recorded after its first few.
+    """Plays the turns of a trainer; each kind of turn is recorded after its first few.
 
     A kind of turn that cannot be recorded is played as before, and the log says so.
     """
@@ -86,7 +85,7 @@ class Recorded:
         keep_on_device(trainer)
 
     def __call__(self, turn: Turn, rows: Tensor) -> Terms:
-        """Play a turn; its terms."""
+        """Play a turn. Returns its terms."""
         kind = (turn.player.name, turn.due)
         self._seen[kind] += 1
         if kind not in self._tapes and self._seen[kind] > WARM_UP:
@@ -101,7 +100,7 @@ class Recorded:
         return dict(zip(tape.names, tape.terms.clone().unbind(), strict=True))
 
     def _as_written(self, turn: Turn, rows: Tensor) -> Terms:
-        """Play a turn on a stream of its own, which is what a recording must be warmed up by."""
+        """Play a turn on a stream of its own, as the warm-up of a recording requires."""
         now = torch.cuda.current_stream(self.device)
         self._aside.wait_stream(now)
         with torch.cuda.stream(self._aside):

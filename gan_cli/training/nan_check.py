@@ -1,5 +1,5 @@
-"""Whether what a run computes is finite: kept on the device in every turn, read by the host now and
-then."""
+"""The check for NaN and infinity: recorded on the device in every turn, read by the host at
+times."""
 
 import torch
 from torch import Tensor, nn
@@ -8,20 +8,21 @@ KEPT = 4096  # turns whose terms are kept before they are looked at; a look wait
 
 
 class DivergedError(Exception):
-    """Something that a run computed was not finite; says what came first, and when."""
+    """A term or a weight was not finite; the message names the first one and its step."""
 
 
 class Watch:
-    """The terms of all turns since the last look, in one table: thousands of small tensors that
-    outlive their turns would leave gaps all over the heap, and a run would hold ever more
-    memory."""
+    """The terms of all turns since the last check, in one table.
+
+    Thousands of small tensors that outlive their turns would fragment the heap, and the memory of
+    a run would grow."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[str, tuple[str, ...], int]] = []
         self._values = torch.empty(0, 0)
 
     def note(self, player: str, terms: dict[str, Tensor], step: int) -> None:
-        """Keep the terms of a turn, without waiting for the device."""
+        """Record the terms of a turn, without waiting for the device."""
         values = [*terms.values()]
         if len(self._kept) >= KEPT:
             self._look()
@@ -46,10 +47,10 @@ class Watch:
         )
 
     def read(self, game: nn.Module) -> None:
-        """Wait for all that was noted since the last look, and for the weights.
+        """Check all terms since the last check, and the weights; waits for the device.
 
         Raises:
-            DivergedError: something is not finite; it names what came first.
+            DivergedError: something is not finite; the message names the first.
         """
         self._look()
         for name, network in game.named_children():

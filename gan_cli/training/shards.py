@@ -1,4 +1,4 @@
-"""A batch in equal parts: a large batch in little memory, or a part for each of several processes.
+"""Shards: equal parts of a batch, for a large batch in little memory, or for several processes.
 
 What a turn computes over a batch is the mean of what it computes over its shards: gradients, terms,
 and how far each averaged buffer moved. Every shard starts from the same weights, and draws its own
@@ -20,9 +20,8 @@ from gan_cli.game import Terms
 from gan_cli.networks.layers import BATCH_NORMS
 
 RULES = ("averaged", "same", "shard")
-"""What becomes of a buffer that a turn changes: the mean over the shards of how far it moved
-(statistics); what every shard makes of it alike (counters, functions of the round); a buffer of its
-own for each shard (pools of samples)."""
+"""Rules for a buffer that a turn changes: the mean of its changes over the shards (statistics); the
+same in every shard (counters, functions of the round); one for each shard (pools of samples)."""
 STATISTICS = (
     *BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
     parametrizations._SpectralNorm,  # torch has no public name for it
@@ -35,7 +34,7 @@ def rules(network: nn.Module) -> dict[str, str]:
     """The rule of every buffer, by its complete name.
 
     Raises:
-        UserError: a module does not say how a buffer of its is kept, or says something else.
+        UserError: a module states no rule for one of its buffers, or an unknown one.
     """
     found: dict[str, str] = {}
     for path, module in network.named_modules():
@@ -56,12 +55,12 @@ def rules(network: nn.Module) -> dict[str, str]:
 
 
 class Shards:
-    """The parts of a batch, and which of them this process plays.
+    """The parts of a batch, and those of them that this process computes.
 
     Args:
-        count: how many there are, over all processes; a multiple of their number.
+        count: parts over all processes; a multiple of the number of processes.
         world: the processes.
-        reduce_dtype: `bf16` sends the gradients to the other processes in half the bytes, rounded.
+        reduce_dtype: the type in which gradients are sent; `bf16` rounds them and halves the bytes.
 
     Attributes:
         state: of every buffer that each shard has for itself, what each has, (count, *shape); part
@@ -139,14 +138,14 @@ class Shards:
         return averaged
 
     def _states(self, name: str, buffer: Tensor) -> Tensor:
-        """What every shard has of a buffer, (count, *shape), to be written to; all have the same at
-        the start."""
+        """The buffer of every shard, (count, *shape), to be written to; all are equal at the
+        start."""
         if name not in self.state:
             return buffer.expand(self.count, *buffer.shape).clone()
         return self.state[name].clone()
 
     def _gathered(self, states: Tensor) -> Tensor:
-        """The rows of this process's shards, and those of the others from the other processes."""
+        """The rows of all shards, those of other processes received from them."""
         if self.world.size == 1:
             return states
         rows = torch.zeros_like(
@@ -156,7 +155,7 @@ class Shards:
         return self.world.sum(rows).to(states.dtype)
 
     def _over_all(self, own: Tensor, gradients: int) -> Tensor:
-        """The sum over all processes; the first so many numbers are gradients."""
+        """The sum over all processes; gradients come first."""
         if self.reduce_dtype == "fp32" or self.world.size == 1:
             return self.world.sum(own)
         rounded, rest = own[:gradients].bfloat16(), own[gradients:].clone()
@@ -164,15 +163,15 @@ class Shards:
 
 
 class PairwiseSum:
-    """A sum in the order of a binary tree, whose halves are the sums of two processes that hold
-    half of it each."""
+    """A sum in the order of a binary tree; its halves are the sums of two processes with half of
+    the shards each."""
 
     def __init__(self) -> None:
         # the sum of 2**level values each, at most one a level
         self._by_level: dict[int, Tensor] = {}
 
     def add(self, value: Tensor) -> None:
-        """One more value."""
+        """Add a value."""
         level = 0
         while level in self._by_level:
             value = self._by_level.pop(level) + value
@@ -180,7 +179,7 @@ class PairwiseSum:
         self._by_level[level] = value
 
     def value(self) -> Tensor:
-        """The sum of all that was added."""
+        """The sum of all values."""
         first, *rest = (self._by_level[level] for level in sorted(self._by_level))
         return sum(rest, start=first)
 
@@ -190,7 +189,7 @@ def _gradients(weights: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    """All of them end to end: one message to the other processes instead of hundreds."""
+    """All tensors in one vector: one message to the other processes instead of hundreds."""
     return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
 
 

@@ -1,0 +1,92 @@
+"""Hooks that draw: samples of the generator, and figures that explain the run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor
+
+from gan_cli import pictures, registry
+from gan_cli.data.dataset import Dataset
+from gan_cli.data.text import lines
+from gan_cli.files import tolerated, write_text
+from gan_cli.runs.intervals import due
+from gan_cli.runs.recorder import Recorder
+from gan_cli.training.rendering import at_rest, render, shown_latents
+from gan_cli.training.trainer import Hook, Trainer
+
+MAX_REAL_POINTS = 2000  # held-out points behind the samples of a scatter plot
+
+
+class Pictures(Hook):
+    """Samples from fixed latents, those of `gan-sample seed=0`: a picture, or lines of text."""
+
+    COUNT: ClassVar[dict[str, int]] = {"image": 64, "points": 2000, "text": 32}  # samples, by kind
+
+    def __init__(self, recorder: Recorder, dataset: Dataset, every: int, folder: Path) -> None:
+        self.recorder = recorder
+        self.dataset = dataset
+        self.every = every
+        self.folder = folder
+        self.latents: Tensor | None = None
+
+    def after_round(self, trainer: Trainer) -> None:
+        if not due(self.every, trainer):
+            return
+
+        spec = self.dataset.spec
+        if self.latents is None:
+            self.latents = shown_latents(trainer.game, self.COUNT[spec.kind])
+        samples = render(trainer.eval_game, self.latents)
+
+        if spec.kind == "text":
+            self._write_text(lines(samples, spec.vocabulary), trainer.step)
+        else:
+            self._write_picture(samples, trainer)
+
+    def _write_text(self, samples: list[str], step: int) -> None:
+        with tolerated(f"the samples of step {step}"):
+            write_text(self.folder / f"step_{step:08d}.txt", "\n".join(samples) + "\n")
+
+        code_block = "\n".join(f"    {line}" for line in samples)  # Markdown, for TensorBoard
+        self.recorder.board("add_text", "samples", code_block, step)
+
+    def _write_picture(self, samples: Tensor, trainer: Trainer) -> None:
+        spec = self.dataset.spec
+        step = trainer.step
+        real = None
+        if spec.kind == "points":
+            real = self.dataset.heldout["x"][:MAX_REAL_POINTS].cpu()
+        pixels = pictures.picture(samples, spec, real, trainer.game.classes)
+
+        with tolerated(f"the picture of step {step}"):
+            pictures.write(self.folder / f"step_{step:08d}.png", pixels)
+        self.recorder.board("add_image", "samples", pixels, step, dataformats="HWC")
+
+
+class Figures(Hook):
+    """Figures that explain the run, drawn from the rows logged so far."""
+
+    def __init__(
+        self, recorder: Recorder, dataset: Dataset, every: int, names: Sequence[str], folder: Path
+    ) -> None:
+        self.recorder = recorder
+        self.dataset = dataset
+        self.every = every
+        self.names = names
+        self.folder = folder
+
+    def after_round(self, trainer: Trainer) -> None:
+        if not self.names or not due(self.every, trainer):
+            return
+
+        step = trainer.step
+        inputs = {"trainer": trainer, "dataset": self.dataset, "rows": self.recorder.rows(step)}
+        for name in self.names:
+            with at_rest(trainer.game):
+                figure = registry.figures.build({"name": name}, "figures", **inputs)
+                image = pictures.drawn(figure)
+
+            with tolerated(f"the figure {name} of step {step}"):
+                pictures.write(self.folder / f"{name}_{step:08d}.png", image)
+            self.recorder.board("add_image", f"figures/{name}", image, step, dataformats="HWC")
