@@ -6,6 +6,7 @@ import copy
 import functools
 import gzip
 import json
+import logging
 import os
 import pickle
 import shutil
@@ -242,11 +243,13 @@ def command(
 
     def run(name: str, *arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", [name, *arguments])
-        code = 0
+        code, handlers = 0, logging.root.handlers[:]
         try:
             getattr(main, {"gan-list": "zoo"}.get(name, name.removeprefix("gan-")))()
         except SystemExit as stop:
             code = int(stop.code or 0)
+        finally:  # a run's handlers write to streams that are closed after the test
+            logging.root.handlers[:] = handlers
         printed = capsys.readouterr()
         return code, printed.out + printed.err
 

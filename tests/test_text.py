@@ -267,7 +267,7 @@ def test_a_model_of_characters_trains_and_prints(command: Command, tmp_path: Pat
         (["data.file=bytes.txt"], "data.file=bytes.txt: not a text in UTF-8"),
         (["data.file=nowhere.txt"], "nowhere.txt: No such file or directory"),
         (["data.length=0"], "data.length=0"),
-        (["data=points"], "network=text_resnet: makes sequences"),
+        (["data=points"], "network=text_resnet: its generator is for data of the kind text"),
     ],
 )
 def test_a_mistake_about_a_text_is_one_sentence(
