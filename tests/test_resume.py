@@ -21,6 +21,7 @@ import yaml
 from conftest import compose, mostly_slow, start
 from test_zoo import assert_same_state
 
+from gan_cli.commands.train import composed
 from gan_cli.config import check
 from gan_cli.config.identity import fingerprint
 from gan_cli.errors import UserError
@@ -425,7 +426,7 @@ def test_an_option_that_a_later_version_adds_does_not_change_the_fingerprint(
 
     monkeypatch.setattr(Registry, "options", with_later)
     monkeypatch.setattr(check, "_remembered", check._remembered.__wrapped__)
-    later = compose("data=points", "model=wgan_gp")
+    later = composed(["data=points", "model=wgan_gp"])
     assert later["loss"]["later"] == 0 and later["network"]["generator"]["later"] == 0
     assert fingerprint(later) == before != other
 

@@ -339,9 +339,8 @@ def test_without_a_gpu_nothing_is_recorded() -> None:
 def test_what_a_turn_frees_serves_the_next() -> None:
     code = """
 import resource, torch
-from gan_cli.devices import hardware
 from gan_cli.devices.process import keep_memory
-process.keep_memory()
+keep_memory()
 for i in range(8):
     began = resource.getrusage(resource.RUSAGE_SELF).ru_minflt if i == 4 else i and began
     pieces = [torch.empty(2**22).fill_(0) for _ in range(8)]  # of 16 MiB
@@ -363,18 +362,18 @@ def test_where_the_library_cannot_be_told_nothing_happens(monkeypatch: pytest.Mo
 
 def test_auto_takes_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     auto = compose("hardware=auto")["hardware"]
-    on_cpu, said = hardware.settled(auto, CPU)
+    on_cpu, said = hardware.resolve_auto(auto, CPU)
     assert (on_cpu["precision"], on_cpu["channels_last"], said) == ("fp32", False, [])
-    half, said = hardware.settled(auto | {"precision": "bf16"}, CPU)
+    half, said = hardware.resolve_auto(auto | {"precision": "bf16"}, CPU)
     assert half["channels_last"] is True and "channels_last" in said[0]
     gpu = torch.device("cuda", 0)
     for capability, precision in (((8, 0), "tf32"), ((7, 5), "fp32")):
         monkeypatch.setattr(
             "torch.cuda.get_device_capability", lambda device, capability=capability: capability
         )
-        assert hardware.settled(auto, gpu)[0]["precision"] == precision
+        assert hardware.resolve_auto(auto, gpu)[0]["precision"] == precision
     with pytest.raises(UserError, match=r"hardware.precision=tf32: needs an NVIDIA GPU"):
-        hardware.settled(auto | {"precision": "tf32"}, CPU)
+        hardware.resolve_auto(auto | {"precision": "tf32"}, CPU)
 
 
 def test_a_run_is_found_again_whatever_multiplies_its_float32() -> None:
