@@ -47,7 +47,7 @@ def meaning(hint: ast.expr | None, own: Mapping[str, ast.expr]) -> Any:
     """
     try:
         return Any if hint is None else _Reader(own).type(hint)
-    except (_UnknownError, TypeError, ValueError, SyntaxError, RecursionError):
+    except (_UnknownError, TypeError, ValueError, SyntaxError, RecursionError, MemoryError):
         return Any
 
 

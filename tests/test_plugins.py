@@ -144,6 +144,7 @@ HINTS = [
     '"("',
     "None | None",
     "Foo | None",
+    pytest.param(f'"{"-" * 9999}1"', id="deep"),  # over which Python's parser runs out of memory
 ]
 
 

@@ -83,7 +83,5 @@ def test_the_dirac_gan_comes_to_rest_under_both_penalties(
 
 
 def test_other_shapes_are_refused_by_its_own_name() -> None:
-    with pytest.raises(
-        UserError, match="network=resnext: its generator is for data of the kind"
-    ):
+    with pytest.raises(UserError, match="network=resnext: its generator is for data of the kind"):
         make_trainer("model=r3gan", "data=points", *TINY)
