@@ -1,7 +1,7 @@
-"""Types of the hints of registered constructors, from the source: no code of it is run.
+"""Evaluation of type hints from their syntax trees, without executing code.
 
-All names come from closed tables: builtins, `typing`, `annotated_types`, the aliases below, and
-names that the module itself assigns to such. A hint with another name means `Any`.
+Names are resolved only from closed tables: builtins, `typing`, `annotated_types`, the aliases
+below, and top-level assignments of the module itself. A hint with any other name becomes `Any`.
 """
 
 import ast
@@ -32,33 +32,42 @@ LIMITS = {
     name: getattr(annotated_types, name)
     for name in ("Ge", "Gt", "Interval", "Le", "Len", "Lt", "MaxLen", "MinLen", "MultipleOf")
 }
-"""Constraints, which a hint may call with literal arguments."""
+"""Constraints that a hint may contain, with literal arguments."""
 
 
 class _UnknownError(Exception):
-    """A hint that is not made of the tables: that of an offered object, such as a network."""
+    """Name or expression outside the tables, such as the class of a network."""
 
 
 def meaning(hint: ast.expr | None, own: Mapping[str, ast.expr]) -> Any:
-    """The type of a hint; `Any` where it is none that a configuration can set.
+    """Type of a hint, or `Any` if it cannot be resolved from the tables.
 
     Args:
-        own: the assignments at the top level of the module.
+        own: top-level assignments of the module, by name.
     """
     try:
-        return Any if hint is None else _Reader(own).type(hint)
+        return Any if hint is None else _Evaluator(own).type(hint)
     except (_UnknownError, TypeError, ValueError, SyntaxError, RecursionError, MemoryError):
         return Any
 
 
-class _Reader:
-    """A reader of hints, which knows the names that it is resolving."""
+class _Evaluator:
+    """Evaluator of a hint.
+
+    Args:
+        own: top-level assignments of the module, by name.
+    """
 
     def __init__(self, own: Mapping[str, ast.expr]) -> None:
-        self.own, self.inside = own, set[str]()
+        self.own = own
+        self.resolving = set[str]()
 
     def type(self, node: ast.expr) -> Any:
-        """The type of an expression. Raises _UnknownError."""
+        """Type of an expression.
+
+        Raises:
+            _UnknownError: a name is not in the tables.
+        """
         match node:
             case ast.Constant(value=str(text)):
                 return self.type(ast.parse(text, mode="eval").body)
@@ -70,14 +79,15 @@ class _Reader:
                 return self._subscripted(self.type(value), inside)
             case ast.Name(id=name) | ast.Attribute(attr=name):
                 return self._named(name)
+
         raise _UnknownError
 
     def _named(self, name: str) -> Any:
-        """The type of a name: the module's own, unless that refers to itself, or the table's."""
-        if name in self.own and name not in self.inside:
-            self.inside.add(name)
+        """Type of a name, from the module (unless the name is defined by itself) or the table."""
+        if name in self.own and name not in self.resolving:
+            self.resolving.add(name)
             own = self.type(self.own[name])
-            self.inside.remove(name)
+            self.resolving.remove(name)
             return own
 
         if name not in TYPES:
@@ -85,7 +95,7 @@ class _Reader:
         return TYPES[name]
 
     def _subscripted(self, kind: Any, inside: ast.expr) -> Any:
-        """The type `kind[inside]`."""
+        """Type `kind[inside]`."""
         parts = inside.elts if isinstance(inside, ast.Tuple) else [inside]
         if kind is Literal:
             return Literal[tuple(map(ast.literal_eval, parts))]
@@ -97,7 +107,7 @@ class _Reader:
         ]
 
     def _limit(self, node: ast.expr) -> Any:
-        """The constraint of a call such as `Ge(1)`, or None."""
+        """Constraint for a call such as `Ge(1)`, or None for any other metadata."""
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
             return None
         name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr

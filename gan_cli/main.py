@@ -1,4 +1,4 @@
-"""The table of commands: each name of pyproject.toml's scripts, and what it runs."""
+"""Entry points of the commands, as referenced by the scripts in pyproject.toml."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +9,7 @@ from gan_cli.commands.keys import Command
 
 
 def _train(arguments: list[str]) -> None:
-    from gan_cli.commands import dispatch  # which the other commands do without
+    from gan_cli.commands import dispatch  # not needed by the other commands
 
     dispatch.run(arguments)
 

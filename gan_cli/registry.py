@@ -1,9 +1,9 @@
-"""Registries: a YAML node `{name: wasserstein, ...}` becomes the component of that name.
+"""Registries: the component of a YAML node `{name: wasserstein, ...}`.
 
-A registry checks a node before anything is built, and without importing torch: it reads the
-`@losses.register("...")` decorators, the constructors' hints and the literal class attributes from
-the source. So a typo is answered at once, only registered components can be built, and a file from
-an unknown author cannot name code to run.
+A registry validates a node without importing torch or building anything: it reads the
+`@losses.register("...")` decorators, the type hints of constructors and the literal class
+attributes from the source. A typing error is therefore reported at once, only registered components
+can be built, and an untrusted file cannot name code to execute.
 """
 
 import functools
@@ -40,13 +40,13 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Component:
-    """A registered class or function, as its source defines it.
+    """Static description of a registered class or function, parsed from its source.
 
     Args:
-        arguments: hint and default (or REQUIRED, COMPUTED) of each argument of the constructor.
-        attributes: the literal class attributes.
-        summary: the first paragraph of the docstring.
-        docs: a sentence on each argument.
+        arguments: type and default (or REQUIRED, COMPUTED) of each argument of the constructor.
+        attributes: literal class attributes.
+        summary: first paragraph of the docstring.
+        docs: description of each argument.
     """
 
     name: str
@@ -59,9 +59,10 @@ class Component:
 
 @functools.cache
 def _scanned(module: str, variable: str) -> dict[str, Component]:
-    """The components that a module registers under `@variable.register("name")`."""
-    return {
-        name: Component(
+    """Components registered in a module with `@variable.register("name")`."""
+
+    def scan(name: str, node: source.Definition) -> Component:
+        return Component(
             name,
             module,
             source.arguments(module, node),
@@ -69,22 +70,21 @@ def _scanned(module: str, variable: str) -> dict[str, Component]:
             source.summary(node),
             source.docs(module, node),
         )
-        for name, node in source.registered(module, variable)
-    }
+
+    return {name: scan(name, node) for name, node in source.registered(module, variable)}
 
 
 class Registry:
-    """The components of one group of the configuration, by name.
+    """Registry of the components of one configuration group.
 
     Args:
-        group: the group, as messages name it.
-        variable: the name of this registry in this module, as the decorators write it.
-        where: the package or module whose source defines the components.
-        offers: arguments that the program passes by name, and the configuration may not set.
-        base: the class that components of the group are derived from.
-        needs: literal class attributes that each must have, and their types.
-        law: the module whose `check(component, name)` refuses a component that breaks the rules of
-            the group.
+        group: name of the group in error messages.
+        variable: name of this registry in this module, as used in decorators.
+        where: package or module that defines the components.
+        offers: arguments passed by the program, which the configuration may not set.
+        base: qualified name of the base class of the components.
+        needs: required literal class attributes and their types.
+        law: module whose function `check(component, name)` validates a component that was built.
     """
 
     def __init__(
@@ -101,10 +101,10 @@ class Registry:
         self.base, self.needs, self.law = base, needs or {}, law
         self._built: dict[str, Callable[..., Any]] = {}
         self._components: dict[str, Component] = {}
-        self._plugins: dict[str, Path] | None = None  # when the components were scanned
+        self._plugins: dict[str, Path] | None = None  # plug-ins at the time of the last scan
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that registers a class or a function as the component `name`."""
+        """Decorator that registers a class or a function under `name`."""
 
         def add(component: T) -> T:
             if name in self._built and self._built[name].__qualname__ != component.__qualname__:
@@ -118,8 +118,8 @@ class Registry:
 
     @property
     def components(self) -> Mapping[str, Component]:
-        """All components, those of plug-ins included, read from the source without importing it."""
-        if self._plugins != PLUGINS:  # nothing has been scanned yet, or a plug-in was added since
+        """All components, including those of plug-ins; their modules are not imported."""
+        if self._plugins != PLUGINS:  # first access, or the plug-ins have changed
             modules = [*source.modules(self.where), *PLUGINS]
             scans = [_scanned(module, self.variable) for module in modules]
             self._components = {name: item for scan in scans for name, item in scan.items()}
@@ -127,7 +127,11 @@ class Registry:
         return self._components
 
     def component(self, name: str, path: str) -> Component:
-        """The component `name`. Raises UserError with the closest match for an unknown name."""
+        """Component with this name.
+
+        Raises:
+            UserError: the name is unknown; the message contains the closest match.
+        """
         components = self.components
         if name not in components:
             known = ", ".join(sorted(components))
@@ -137,10 +141,10 @@ class Registry:
         return components[name]
 
     def attributes(self, name: str, path: str) -> dict[str, Any]:
-        """The literal class attributes of component `name`.
+        """Literal class attributes of a component.
 
         Raises:
-            UserError: one that the group needs is missing, or has another type.
+            UserError: an attribute required by the group is missing or has the wrong type.
         """
         facts = self.component(name, path).attributes
         for fact, kind in self.needs.items():
@@ -154,16 +158,16 @@ class Registry:
         return facts
 
     def options(self, name: str, path: str) -> dict[str, tuple[Any, Any]]:
-        """The arguments of component `name` that the configuration may set."""
+        """Type and default of each argument of a component that the configuration may set."""
         component = self.component(name, path)
         offered = {*self.offers, *component.attributes.get("networks", ())}
         return {key: spec for key, spec in component.arguments.items() if key not in offered}
 
     def check(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
-        """The arguments of a node, converted to their hints.
+        """Arguments of a node, validated and converted to the types of their hints.
 
         Raises:
-            UserError: an argument is unknown, has another type or is out of range.
+            UserError: an argument is unknown, has the wrong type or is out of range.
         """
         name = node.get("name")
         if not isinstance(name, str):
@@ -172,17 +176,17 @@ class Registry:
         return validate(settings, self.options(name, path), path, f"{self.group}={name}")
 
     def with_defaults(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
-        """The checked node with every default, so that a saved one does not depend on a version."""
+        """Validated node with all defaults, so that saved nodes are independent of the version."""
         checked = self.check(node, path)
         return {"name": node["name"], **self.defaults(node["name"]), **_plain(checked)}
 
     def defaults(self, name: str) -> dict[str, Any]:
-        """The defaults of component `name`, without options that have none."""
+        """Defaults of a component's options; options without a default are omitted."""
         options = self.options(name, self.group).items()
         return _plain({key: value for key, (_, value) in options if value not in NO_DEFAULT})
 
     def build(self, node: Mapping[str, Any], path: str, **offered: Any) -> Any:
-        """Build the component of a node from its checked arguments and what the program offers."""
+        """Component built from the arguments of a node and from those offered by the program."""
         arguments = self.check(node, path)
         component = self.component(node["name"], path)
         wanted = {key: value for key, value in offered.items() if key in component.arguments}
@@ -192,7 +196,7 @@ class Registry:
         return built
 
     def loaded(self, name: str, path: str) -> Any:
-        """The registered class or function; its module is imported."""
+        """Registered class or function; this imports its module."""
         _load(self.component(name, path).module)
         if name not in self._built:
             raise UserError(
@@ -206,28 +210,34 @@ NO_DEFAULT = (REQUIRED, COMPUTED)
 
 
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Tuples as lists, as YAML has them."""
+    """Copy with tuples replaced by lists, for YAML."""
     return {
         key: list(value) if isinstance(value, tuple) else value for key, value in arguments.items()
     }
 
 
-# --- checks of arguments --------------------------------------------------------------------------
+# --- validation of arguments ----------------------------------------------------------------------
 
 
 def validate(
     settings: Mapping[str, Any], arguments: Mapping[str, tuple[Any, Any]], path: str, owner: str
 ) -> dict:
-    """`settings` converted to the types of `arguments`; defaults are left to the constructor.
+    """Settings converted to the types of `arguments`; defaults are left to the constructor.
+
+    Args:
+        settings: values by key.
+        arguments: type and default of each key.
+        path: path of the settings in the configuration, for error messages.
+        owner: name of the component, for error messages.
 
     Raises:
-        UserError: a setting is unknown, missing, of another type or out of range.
+        UserError: a setting is unknown, missing, of the wrong type or out of range.
     """
     from pydantic import ConfigDict, Field, ValidationError, create_model
     from pydantic.errors import PydanticUserError
 
     _refuse_unknown(settings, arguments, path, owner)
-    # fields of pydantic cannot have all names of arguments, such as `_a` or `schema`
+    # pydantic reserves some names of arguments, such as `_a` or `schema`
     names = {key: f"option_{i}" for i, key in enumerate(arguments)}
     fields: dict[str, Any] = {
         names[key]: (hint, Field(... if default is REQUIRED else default, alias=key))
@@ -239,8 +249,8 @@ def validate(
         model = create_model("Settings", __config__=strictness, **fields)
         checked = model.model_validate(dict(settings))
     except ValidationError as error:
-        raise UserError(_refusal(error, settings, path)) from None
-    except (PydanticUserError, TypeError) as error:  # such as a length of a number
+        raise UserError(_error_message(error, settings, path)) from None
+    except (PydanticUserError, TypeError) as error:  # for example, a length constraint on an int
         reason = str(error).splitlines()[0]
         raise UserError(
             f"{path}: the hints of {owner} cannot be checked ({reason}); mend the plug-in."
@@ -251,7 +261,7 @@ def validate(
 def _refuse_unknown(
     settings: Mapping[str, Any], arguments: Mapping[str, tuple[Any, Any]], path: str, owner: str
 ) -> None:
-    """Raise UserError for an unknown setting, and for a truth value where none is expected."""
+    """Raise UserError for an unknown setting or an unexpected boolean."""
     for key, value in settings.items():
         if key not in arguments:
             known = ", ".join(sorted(arguments)) or "none"
@@ -259,21 +269,21 @@ def _refuse_unknown(
                 f"{path}.{key}={value}: {owner} has no such option"
                 f"{closest(key, arguments)}; its options are {known}."
             )
-        if isinstance(value, bool) and not _takes_truth(arguments[key][0]):  # 1 for pydantic
+        if isinstance(value, bool) and not _accepts_bool(arguments[key][0]):  # pydantic reads 1
             raise UserError(f"{path}.{key}={value}: not a truth value.")
 
 
-def _refusal(error: "ValidationError", settings: Mapping[str, Any], path: str) -> str:
-    """The sentence on a setting that pydantic refused; of a union, on its closest branch."""
+def _error_message(error: "ValidationError", settings: Mapping[str, Any], path: str) -> str:
+    """Message for a validation error; for a union, that of the branch that matched deepest."""
     deepest = max(error.errors(), key=lambda item: len(item["loc"]))
-    place = ".".join([path, *_steps(deepest["loc"], settings)])
+    place = ".".join([path, *_key_path(deepest["loc"], settings)])
     if deepest["type"] == "missing":
         return f"{place}: missing; add {place}=VALUE."
     return f"{place}={deepest['input']}: {_lower(deepest['msg'])}."
 
 
-def _steps(location: tuple[int | str, ...], settings: Any) -> list[str]:
-    """The keys down to a setting, from pydantic's location, which names branches of unions too."""
+def _key_path(location: tuple[int | str, ...], settings: Any) -> list[str]:
+    """Keys of an error location of pydantic, without the names of branches of unions."""
     steps: list[str] = []
     for part in location:
         try:
@@ -285,9 +295,9 @@ def _steps(location: tuple[int | str, ...], settings: Any) -> list[str]:
     return steps
 
 
-def _takes_truth(hint: Any) -> bool:
-    """Whether a type, or a part of it, takes truth values."""
-    return hint in (Any, bool) or any(_takes_truth(part) for part in typing.get_args(hint))
+def _accepts_bool(hint: Any) -> bool:
+    """Whether a type, or one of its type arguments, accepts booleans."""
+    return hint in (Any, bool) or any(_accepts_bool(part) for part in typing.get_args(hint))
 
 
 def _lower(sentence: str) -> str:
@@ -298,10 +308,10 @@ def _lower(sentence: str) -> str:
 
 
 def add_plugin(named: str) -> None:
-    """Add the components of a module on the path, or of a .py file; it is imported when needed.
+    """Register a plug-in, an importable module or a .py file, without importing it.
 
     Raises:
-        UserError: there is no such module or file, or it is not Python.
+        UserError: the module or file does not exist or is not valid Python.
     """
     file = Path(named)
     try:
@@ -312,7 +322,7 @@ def add_plugin(named: str) -> None:
     if missing or path is None:
         raise UserError(f"plugins={named}: no such module on the path, and no such .py file.")
 
-    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]  # two files may share a name
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]  # file names may coincide
     module = f"gan_plugin_{file.stem}_{digest}" if named.endswith(".py") else named
     if PLUGINS.get(module) == path:
         return
@@ -326,10 +336,10 @@ def add_plugin(named: str) -> None:
 
 
 def _load(module: str) -> None:
-    """Import the module of a component, so that it registers its components.
+    """Import the module of a component, which registers its components.
 
     Raises:
-        UserError: the code of a plug-in failed, with the line.
+        UserError: the code of a plug-in failed; the message contains the line.
     """
     if module not in PLUGINS:
         importlib.import_module(module)
@@ -339,7 +349,7 @@ def _load(module: str) -> None:
 
     try:
         with _plugins_on_path():
-            _run(module)
+            _import_plugin(module)
     except Exception as error:
         lines = [
             frame.lineno
@@ -353,8 +363,8 @@ def _load(module: str) -> None:
         ) from error
 
 
-def _run(module: str) -> None:
-    """Import a plug-in: a module on the path, or a file."""
+def _import_plugin(module: str) -> None:
+    """Import a plug-in, an importable module or a file."""
     if not module.startswith("gan_plugin_"):
         importlib.import_module(module)
         return
@@ -371,7 +381,7 @@ def _run(module: str) -> None:
 
 @contextmanager
 def _plugins_on_path() -> Iterator[None]:
-    """Let plug-ins import the files beside them, as scripts do."""
+    """Context in which plug-ins can import modules from their own folders, as scripts can."""
     before = list(sys.path)
     sys.path += list(dict.fromkeys(str(path.parent) for path in PLUGINS.values()))
     try:
@@ -380,8 +390,8 @@ def _plugins_on_path() -> Iterator[None]:
         sys.path[:] = before
 
 
-# --- the groups -----------------------------------------------------------------------------------
-# The arguments that each group is offered are listed here and nowhere else.
+# --- groups ---------------------------------------------------------------------------------------
+# The arguments offered to each group are defined only here.
 
 NAMES = tuple | list
 games = Registry(
@@ -427,4 +437,4 @@ REGISTRIES = {
         figures, metrics,
     )
 }  # fmt: skip
-"""All registries by the groups of their components."""
+"""Registries by group."""

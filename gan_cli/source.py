@@ -1,4 +1,4 @@
-"""Components as the source of a module defines them; no code of it is run or imported."""
+"""Static analysis of the source of components; no code of it is executed or imported."""
 
 import ast
 import functools
@@ -14,21 +14,21 @@ from gan_cli import hints
 from gan_cli.errors import UserError
 
 REQUIRED = object()
-"""The default of an argument that has none."""
+"""Marker for an argument without a default."""
 COMPUTED = object()
-"""A default that is no literal: its value is known when the program runs."""
+"""Marker for a default that is not a literal, whose value is unknown before the import."""
 
 PLUGINS: dict[str, Path] = {}
-"""Modules outside the package with components, and their files; only the command line adds one."""
+"""Files of the plug-ins by module name; only the command line adds plug-ins."""
 
 
 # --- files ----------------------------------------------------------------------------------------
 
 
 def located(module: str) -> Path | None:
-    """The file of a module on the path, or None.
+    """File of a module on the import path, or None.
 
-    Its packages are looked up without importing them, as `importlib.util.find_spec` would.
+    In contrast to `importlib.util.find_spec`, this does not import the parent packages.
     """
     places: Any = None
     for i, _ in enumerate(parts := module.split("."), 1):
@@ -47,7 +47,7 @@ def located(module: str) -> Path | None:
 
 @functools.cache
 def origin(module: str) -> Path:
-    """The file of a module of the package, of a plug-in, or of a path to one beside it."""
+    """File of a module of this package, of a plug-in, or of a path to a file beside a plug-in."""
     if module in PLUGINS or module.endswith(".py"):
         return PLUGINS.get(module) or Path(module)
     spec = importlib.util.find_spec(module)
@@ -58,7 +58,7 @@ def origin(module: str) -> Path:
 
 @functools.cache
 def tree(module: str) -> ast.Module:
-    """The syntax tree of a module."""
+    """Syntax tree of a module."""
     path = origin(module)
     if module.split(".")[0] == "gan_cli":
         return ast.parse(path.read_bytes())
@@ -68,26 +68,26 @@ def tree(module: str) -> ast.Module:
 
 
 def modules(where: str) -> list[str]:
-    """The modules of a package; or the module itself."""
+    """Names of the modules of a package, or the name of the module itself."""
     file = origin(where)
     if file.name != "__init__.py":
         return [where]
     return [f"{where}.{info.name}" for info in pkgutil.iter_modules([str(file.parent)])]
 
 
-# --- registered classes, and their bases ----------------------------------------------------------
+# --- registered classes and their bases -----------------------------------------------------------
 
 Definition = ast.ClassDef | ast.FunctionDef
 Class = tuple[str, ast.ClassDef]
-"""A class, after the module that defines it."""
+"""Module of a class, and its definition."""
 Seen = frozenset[tuple[str, str]]
-"""Modules and names that are being looked at, so that circles end."""
+"""Modules and names on the current path of a search, for the detection of cycles."""
 
 
 def registered(module: str, variable: str) -> Iterator[tuple[str, Definition]]:
-    """Names and definitions under `@variable.register("name")` in a module.
+    """Names and definitions decorated with `@variable.register("name")` in a module.
 
-    `@registry.variable.register("name")` is recognised too.
+    The form `@registry.variable.register("name")` is recognised too.
     """
     for node in tree(module).body:
         for call in node.decorator_list if isinstance(node, Definition) else []:
@@ -102,7 +102,7 @@ def registered(module: str, variable: str) -> Iterator[tuple[str, Definition]]:
 
 
 def _imports(module: str) -> Iterator[tuple[str, str, str]]:
-    """The imports of a module: name in the module, origin, name there (empty for a module)."""
+    """Imports of a module: local name, imported module, name in it (empty for a module)."""
     for node in tree(module).body:
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -113,10 +113,10 @@ def _imports(module: str) -> Iterator[tuple[str, str, str]]:
                 yield alias.asname or alias.name, where, alias.name
 
 
-def _readable(module: str, named: str) -> str | None:
-    """The module that an import names, if it is the package's, a plug-in, or beside a plug-in.
+def _local_module(module: str, named: str) -> str | None:
+    """Imported module, if it belongs to this package, is a plug-in or is beside a plug-in.
 
-    Others, such as torch's, define nothing that a configuration sets.
+    Other modules, such as those of torch, define no options of a configuration.
     """
     if named.split(".")[0] == "gan_cli" or named in PLUGINS:
         return named
@@ -134,15 +134,16 @@ def _readable(module: str, named: str) -> str | None:
     return next((plugins.get(path, str(path)) for path in paths if path.is_file()), None)
 
 
-def _find(
+def _find_class(
     module: str, dotted: str, before: float = float("inf"), seen: Seen = frozenset()
 ) -> Class | None:
-    """The class that a name stands for in a module, followed through its imports.
+    """Class with a dotted name in a module, resolved through imports, or None.
 
     Args:
-        before: the line above which the module itself must define it.
+        before: line above which the class must be defined, if it is defined in the module itself.
+        seen: modules and names that are being resolved.
     """
-    if (module, dotted) in seen:  # modules that import each other
+    if (module, dotted) in seen:  # circular imports
         return None
 
     seen |= {(module, dotted)}
@@ -150,39 +151,41 @@ def _find(
         if isinstance(node, ast.ClassDef) and node.name == dotted and node.lineno < before:
             return module, node
 
-    for target, name in _imported(module, dotted):
-        if (place := _read(module, target)) and (result := _find(place, name, seen=seen)):
+    for target, name in _candidates(module, dotted):
+        if (place := _parsable_module(module, target)) and (
+            result := _find_class(place, name, seen=seen)
+        ):
             return result
     return None
 
 
-def _imported(module: str, dotted: str) -> Iterator[tuple[str, str]]:
-    """Modules, and names in them, that a dotted name may stand for by a module's imports."""
+def _candidates(module: str, dotted: str) -> Iterator[tuple[str, str]]:
+    """Candidates for a dotted name by the imports of a module: modules and names in them."""
     for name, where, which in _imports(module):
         if dotted != name and not dotted.startswith(f"{name}."):
             continue
         rest = dotted[len(name) + 1 :]
         if member := ".".join(filter(None, [which, rest])):
             yield where, member
-        if rest and which:  # `from where import which`, of a module
+        if rest and which:  # `from where import which`, where `which` is a module
             yield where + ("" if where.endswith(".") else ".") + which, rest
 
 
-def _read(module: str, named: str) -> str | None:
-    """The module that an import names, as `_readable`, if it is Python."""
+def _parsable_module(module: str, named: str) -> str | None:
+    """Imported module as in `_local_module`, if it can be parsed, or None."""
     try:
-        place = _readable(module, named)
+        place = _local_module(module, named)
         return place if place and tree(place) else None
     except (UserError, OSError, SyntaxError, ValueError, ImportError, RecursionError, MemoryError):
         return None
 
 
 def _bases(module: str, node: Definition, seen: Seen) -> list[Class]:
-    """The base classes whose source is readable, without those that are being looked at."""
+    """Base classes whose source is available, without those on the current path of the search."""
     if isinstance(node, ast.FunctionDef):
         return []
     names = [ast.unparse(base) for base in node.bases if isinstance(base, ast.Name | ast.Attribute)]
-    bases = [base for name in names if (base := _find(module, name, node.lineno))]
+    bases = [base for name in names if (base := _find_class(module, name, node.lineno))]
     return [(place, base) for place, base in bases if (place, base.name) not in seen]
 
 
@@ -192,9 +195,9 @@ def _bases(module: str, node: Definition, seen: Seen) -> list[Class]:
 def arguments(
     module: str, node: Definition, seen: Seen = frozenset()
 ) -> dict[str, tuple[Any, Any]]:
-    """Hint and default of each argument of a function or of a class's constructor.
+    """Type and default of each argument of a function or of the constructor of a class.
 
-    `**kwargs` stands for the arguments of the base classes.
+    A constructor with `**kwargs` inherits the arguments of the base classes.
     """
     if isinstance(node, ast.FunctionDef):
         return _signature(module, node)
@@ -211,9 +214,11 @@ def arguments(
 
 
 def _signature(module: str, function: ast.FunctionDef) -> dict[str, tuple[Any, Any]]:
+    """Type and default of each argument of a function, without `self`."""
     positional = [*function.args.posonlyargs, *function.args.args]
     missing: list[ast.expr | None] = [None] * (len(positional) - len(function.args.defaults))
     defaults = [*missing, *function.args.defaults, *function.args.kw_defaults]
+
     pairs = zip([*positional, *function.args.kwonlyargs], defaults, strict=True)
     own = _assigned(module)
     return {
@@ -225,7 +230,7 @@ def _signature(module: str, function: ast.FunctionDef) -> dict[str, tuple[Any, A
 
 @functools.cache
 def _assigned(module: str) -> dict[str, ast.expr]:
-    """The assignments to single names at the top level of a module."""
+    """Top-level assignments to single names in a module."""
     return {
         node.targets[0].id: node.value
         for node in tree(module).body
@@ -234,22 +239,24 @@ def _assigned(module: str) -> dict[str, ast.expr]:
 
 
 def _literal(default: ast.expr | None) -> Any:
+    """Value of a literal; REQUIRED if there is no expression, COMPUTED if it is not a literal."""
     try:
         return REQUIRED if default is None else ast.literal_eval(default)
     except (ValueError, TypeError, RecursionError):
         return COMPUTED
 
 
-def _is_turn(method: ast.FunctionDef) -> bool:
-    """Whether a method is a player's turn: decorated with `@player(...)`."""
+def _is_player(method: ast.FunctionDef) -> bool:
+    """Whether a method is decorated with `@player(...)`."""
     calls = [item.func for item in method.decorator_list if isinstance(item, ast.Call)]
     return any(ast.unparse(function).split(".")[-1] == "player" for function in calls)
 
 
 def attributes(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, Any]:
-    """Literal class attributes, inherited ones included, that are read before torch is imported.
+    """Literal class attributes, including inherited ones.
 
-    `players` are the methods that are turns, `networks` the names of `roles`.
+    In addition, `players` lists the methods decorated with `@player(...)`, and `networks` the names
+    in `roles`.
     """
     if isinstance(node, ast.FunctionDef):
         return {}
@@ -261,20 +268,22 @@ def attributes(module: str, node: Definition, seen: Seen = frozenset()) -> dict[
 
     result["players"] = _players(node, result.get("players", []))
     result |= _literals(node)
-    roles = [*result.get("networks", []), *result.get("roles", [])]  # those of the bases too
+    roles = [*result.get("networks", []), *result.get("roles", [])]  # inherited roles first
     result["networks"] = list(dict.fromkeys(roles))
     return result
 
 
 def _players(node: ast.ClassDef, inherited: list[str]) -> list[str]:
-    """The players of a game: a method without `@player` removes an inherited one."""
-    methods = {item.name: _is_turn(item) for item in node.body if isinstance(item, ast.FunctionDef)}
+    """Players of a game; overriding a method without `@player` removes an inherited player."""
+    methods = {
+        item.name: _is_player(item) for item in node.body if isinstance(item, ast.FunctionDef)
+    }
     remaining = [name for name in inherited if methods.get(name, True)]
     return [*remaining, *(name for name, turn in methods.items() if turn and name not in remaining)]
 
 
 def _literals(node: ast.ClassDef) -> dict[str, Any]:
-    """The attributes that the body of a class sets to literals."""
+    """Attributes assigned to literals in the body of a class."""
     result: dict[str, Any] = {}
     for item in node.body:
         target = item.targets[0] if isinstance(item, ast.Assign) else getattr(item, "target", None)
@@ -290,12 +299,12 @@ def _literals(node: ast.ClassDef) -> dict[str, Any]:
 
 
 def summary(node: Definition) -> str:
-    """The first paragraph of a docstring."""
+    """First paragraph of a docstring."""
     return " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
 
 
 def docs(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, str]:
-    """What the docstrings say of each argument, those of the base classes included."""
+    """Description of each argument in the docstrings of a class and of its base classes."""
     seen |= {(module, node.name)}
     result: dict[str, str] = {}
     for base in _bases(module, node, seen):
@@ -304,7 +313,7 @@ def docs(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, s
 
 
 def documented(node: Definition) -> dict[str, str]:
-    """A sentence for each argument of the section `Args:`; several arguments may share one."""
+    """Description of each argument in the section `Args:`; arguments may share a description."""
     section = re.search(r"^Args:\n((?: {4}.*\n?|\n)+)", ast.get_docstring(node) or "", re.MULTILINE)
     entries = re.split(r"^ {4}(?=\w)", section[1] if section else "", flags=re.MULTILINE)[1:]
     result: dict[str, str] = {}
