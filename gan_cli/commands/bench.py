@@ -1,4 +1,4 @@
-"""`gan-bench`: the speed of a configuration, as JSON and a small table.
+"""`gan-bench`: speed of a configuration, as JSON and as a table.
 
 No run is saved.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class BenchConfig:
-    """The keys of `gan-bench` itself, typed as `bench.KEY=VALUE`; the others are `gan-train`'s."""
+    """Keys of `gan-bench`, set as `bench.KEY=VALUE`; all others are keys of `gan-train`."""
 
     heats: int = field(
         default=7, metadata={"least": 1, "help": "times that every contestant plays"}
@@ -62,7 +62,11 @@ CONTESTANTS = ("bare", "naive", "hooks", "fp32", "eager")
 
 
 def run(bench: BenchConfig, arguments: list[str]) -> None:
-    """Measure the configuration that `gan-train ARGUMENTS` would train."""
+    """Measure the configuration of `gan-train ARGUMENTS`, and print or write the result.
+
+    Raises:
+        UserError: a contestant or a number of processes is invalid.
+    """
     from gan_cli.commands import train
 
     if unknown := set(bench.against) - set(CONTESTANTS):
@@ -91,7 +95,7 @@ def run(bench: BenchConfig, arguments: list[str]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """The names of the hardware and of torch's version, to which the figures belong."""
+    """Description of the hardware and the version of torch."""
     import torch
 
     from gan_cli.devices.process import cores
@@ -109,7 +113,7 @@ def machine() -> dict[str, Any]:
 
 
 def measured(config: Mapping[str, Any], bench: BenchConfig) -> dict[str, Any]:
-    """The race against other loops, the parts of a turn and the lower bounds, in this process."""
+    """Measurements in this process: comparison with other loops, parts of a turn, lower bounds."""
     import torch
 
     from gan_cli.benchmarks import speed
@@ -126,6 +130,7 @@ def measured(config: Mapping[str, Any], bench: BenchConfig) -> dict[str, Any]:
         precision = trainer.hardware["precision"]
         players = {"gan-train": _set(lambda rounds: _play(trainer, rounds), precision)}
         left_out = {}
+
         for name in _worthwhile(bench.against, trainer.hardware):
             try:
                 play = _contestant(name, config, dataset, device, stack)
@@ -134,6 +139,7 @@ def measured(config: Mapping[str, Any], bench: BenchConfig) -> dict[str, Any]:
                 continue
             own = "fp32" if name in ("naive", "fp32") else precision
             players[name] = _set(play, own, memory_kept=name != "naive")
+
         race = speed.Race(players, device, bench.seconds).run(bench.heats)
 
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
@@ -154,9 +160,9 @@ def _play(trainer: "Trainer", rounds: int) -> None:
 
 
 def _set(play: "Play", precision: str, memory_kept: bool = True) -> "Play":
-    """A contestant that first sets the precision of products and the caching of memory.
+    """Contestant that first applies its own precision and memory caching.
 
-    The contestant before it may have changed both.
+    The previous contestant may have changed both.
     """
     from gan_cli.devices.precision import set_tf32
     from gan_cli.devices.process import keep_memory
@@ -170,7 +176,7 @@ def _set(play: "Play", precision: str, memory_kept: bool = True) -> "Play":
 
 
 def _worthwhile(names: list[str], hardware: Mapping[str, Any]) -> list[str]:
-    """The contestants that differ from the configuration itself."""
+    """Names of contestants that differ from the configuration itself."""
     same = {
         "fp32": hardware["precision"] == "fp32",
         "eager": not (hardware["compile"] or hardware["cuda_graph"]),
@@ -185,11 +191,19 @@ def _contestant(
     device: "torch.device",
     stack: ExitStack,
 ) -> "Play":
-    """The contestant of a name; `stack` closes what it opens. Raises UserError if there is none."""
+    """Contestant with a name.
+
+    Args:
+        stack: stack that closes the resources of the contestant.
+
+    Raises:
+        UserError: there is no hand-written loop for the game of the configuration.
+    """
     from gan_cli.training import build
 
     if name in ("bare", "naive"):
         return _loop(name, config, dataset, device).play
+
     hardware = config["hardware"]
     if name == "fp32":
         hardware = {**hardware, "precision": "fp32"}
@@ -205,7 +219,7 @@ def _contestant(
 def _loop(
     name: str, config: Mapping[str, Any], dataset: "Dataset", device: "torch.device"
 ) -> "Loop":
-    """A hand-written loop over networks of its own; the naive one computes in float32."""
+    """Hand-written loop with its own networks; the naive loop computes in float32."""
     from gan_cli.benchmarks import loops
     from gan_cli.training import build
 
@@ -222,7 +236,7 @@ HOOKED = {"log_every": 100, "sample_every": 0, "evaluate_every": 0, "checkpoint_
 
 @contextmanager
 def _hooked(trainer: "Trainer", config: Mapping[str, Any], dataset: "Dataset") -> Iterator["Play"]:
-    """The trainer with the hooks of a run that logs every 100 rounds and does no more."""
+    """Trainer with the hooks of a run that only logs every 100 rounds."""
     from gan_cli.runs.standard_hooks import hooks_of
 
     with tempfile.TemporaryDirectory() as folder:
@@ -245,11 +259,12 @@ def _hooked(trainer: "Trainer", config: Mapping[str, Any], dataset: "Dataset") -
 
 
 def _rates(race: "Race", trainer: "Trainer", batch_size: int) -> dict[str, Any]:
-    """Rounds and images per second, and the ratios to the other contestants of the same heat."""
+    """Rounds and images per second, and ratios to the other contestants in the same heat."""
     seconds = race.seconds_a_round("gan-train")
     turns = len(trainer.game.turns(trainer.step))
     others = [name for name in race.times if name != "gan-train"]
     loops = [name for name in others if name not in ("bare", "hooks")]
+
     return {
         "rounds_per_second": 1 / seconds,
         "images_per_second": batch_size * turns / seconds,
@@ -264,7 +279,7 @@ def _rates(race: "Race", trainer: "Trainer", batch_size: int) -> dict[str, Any]:
 
 
 def _memory(config: Mapping[str, Any]) -> dict[str, float]:
-    """Peak memory in MiB of a run, and of a process with the bare loop alone."""
+    """Peak memory in MiB of a run, and of a process with only the bare loop."""
     from gan_cli.benchmarks import speed
 
     peaks = {"run": speed.peak_memory(_whole_run, config)}
@@ -275,11 +290,11 @@ def _memory(config: Mapping[str, Any]) -> dict[str, float]:
     return peaks | {"ratio": peaks["run"] / peaks["bare"]}
 
 
-MEMORY_ROUNDS = 12  # rounds of a measurement of memory
+MEMORY_ROUNDS = 12  # rounds in a measurement of memory
 
 
 def _whole_run(config: dict[str, Any]) -> None:
-    """A short run with records, pictures and checkpoints; without scores, as the bare loop."""
+    """Short run with records, pictures and checkpoints, but without scores."""
     from gan_cli.runs import job
 
     often = {
@@ -294,6 +309,7 @@ def _whole_run(config: dict[str, Any]) -> None:
 
 
 def _bare_run(config: dict[str, Any]) -> None:
+    """The same number of rounds in the bare loop."""
     from gan_cli.devices.hardware import choose_device
     from gan_cli.training.build import build_dataset
 
@@ -303,7 +319,7 @@ def _bare_run(config: dict[str, Any]) -> None:
 
 
 def _start(arguments: list[str]) -> float:
-    """Seconds from the command to the end of a run of one round, the best of three."""
+    """Duration in seconds of a command that trains for one round, the minimum of three."""
     code = "from gan_cli.main import train; train()"
     quiet = [
         "steps=1",
@@ -313,6 +329,7 @@ def _start(arguments: list[str]) -> float:
         "evaluate_every=0",
         "checkpoint_every=0",
     ]
+
     seconds = []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as folder:
@@ -326,9 +343,9 @@ def _start(arguments: list[str]) -> float:
 def _scaling(
     config: Mapping[str, Any], counts: list[int], round_ms: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Milliseconds per round by the number of processes of one thread.
+    """Milliseconds per round by number of processes with one thread each.
 
-    Strong scaling has the same batch for all, weak scaling the same batch for each process.
+    For strong scaling the total batch size is constant, for weak scaling that of each process.
     """
     rounds = max(5, round(2000 / round_ms["gan-train"]))
     times_ms: dict[str, Any] = {"strong": {}, "weak": {}}
@@ -341,7 +358,7 @@ def _scaling(
 
 
 def _in_processes(config: Mapping[str, Any], rounds: int) -> float:
-    """Seconds per round in as many new processes as the hardware's devices."""
+    """Seconds per round in `hardware.devices` new processes."""
     if config["hardware"]["devices"] == 1:
         from gan_cli.benchmarks import speed
 
@@ -354,7 +371,7 @@ def _in_processes(config: Mapping[str, Any], rounds: int) -> float:
 
 
 def _seconds_a_round(config: Mapping[str, Any], rounds: int) -> float:
-    """Seconds per round in one of the processes, together with the others; the best of three."""
+    """Seconds per round in one of several synchronised processes, the minimum of three."""
     import torch
 
     from gan_cli.benchmarks import speed
@@ -367,6 +384,7 @@ def _seconds_a_round(config: Mapping[str, Any], rounds: int) -> float:
     device = choose_device(config["hardware"], world.local_rank)
     trainer = build.build_trainer(config, build.build_dataset(config, device), device, world)
     _play(trainer, 3)
+
     best = float("inf")
     for _ in range(3):
         world.barrier()
@@ -376,6 +394,7 @@ def _seconds_a_round(config: Mapping[str, Any], rounds: int) -> float:
         speed.synchronise(device)
         world.barrier()
         best = min(best, (time.perf_counter() - began) / rounds)
+
     processes.leave()
     return best
 
@@ -384,12 +403,13 @@ def _seconds_a_round(config: Mapping[str, Any], rounds: int) -> float:
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """The figures as a table for people."""
+    """Human-readable table of the result."""
     on_gpu = result["device"].startswith("cuda")
     where = result.get("gpu") if on_gpu else f"{result['cpu']}, {result['threads']} threads"
     speed = (
         f"{result['rounds_per_second']:.4g} rounds/s, {result['images_per_second']:.4g} images/s"
     )
+
     lines = [
         f"{result['command']} ({where}, {result['hardware']['precision']})",
         f"  {speed}",
@@ -402,7 +422,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def _ratios(result: Mapping[str, Any]) -> Iterator[str]:
-    """Lines on the other contestants, and on those that could not play."""
+    """Lines on the other contestants and on those that were left out."""
     for title, kind in (("time over", "overhead"), ("gain over", "gain"), ("time with", "hooks")):
         for name, ratio in result[kind].items():
             yield f"  {title} {name:<8}{_spread(ratio)}"
@@ -411,7 +431,7 @@ def _ratios(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _turns(result: Mapping[str, Any]) -> Iterator[str]:
-    """Lines on the parts of each player's turn."""
+    """Lines on the parts of the turns of each player."""
     parts = list(next(iter(result["turn_ms"].values())))
     yield "  ms a turn         " + "".join(f"{part:>11}" for part in parts)
     for player, spent in result["turn_ms"].items():
@@ -419,7 +439,7 @@ def _turns(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _floor(result: Mapping[str, Any]) -> str:
-    """A line on the lower bounds of a round."""
+    """Line on the lower bounds of the duration of a round."""
     floor, round_ms = result["floor"], result["round_ms"]["gan-train"]
     return (
         f"a round takes {round_ms:.4g} ms; its {floor['gigaflop']:.3g} GFLOP need "
@@ -430,7 +450,7 @@ def _floor(result: Mapping[str, Any]) -> str:
 
 
 def _new_processes(result: Mapping[str, Any]) -> Iterator[str]:
-    """Lines on memory, start and scaling, where they were measured."""
+    """Lines on memory, start and scaling, if measured."""
     if memory := result.get("memory_mib"):
         yield "  MiB at most: " + ", ".join(f"{name} {mib:.4g}" for name, mib in memory.items())
     if "start_seconds" in result:

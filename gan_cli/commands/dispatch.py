@@ -1,4 +1,4 @@
-"""`gan-train` before its configuration is composed: help, a dry run, a sweep or a run."""
+"""`gan-train` before the composition of its configuration: help, dry run, sweep or run."""
 
 from gan_cli.commands.keys import HELP
 from gan_cli.config import commandline
@@ -9,10 +9,12 @@ from gan_cli.errors import UserError
 
 
 def run(arguments: list[str]) -> None:
-    """Do what the arguments of `gan-train` ask for.
+    """Run `gan-train` with these arguments.
 
-    Hydra is imported for what `--help` does not show, torch when the configuration has been
-    checked.
+    Hydra is not imported for `--help`, and torch only after the configuration has been validated.
+
+    Raises:
+        UserError: an argument is invalid.
     """
     _refuse_unreadable(arguments)
     own.look_in(commandline.folders(arguments))
@@ -37,7 +39,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _refuse_unreadable(arguments: list[str]) -> None:
-    """Raise UserError for an argument that is not UTF-8, which no file of a run can record."""
+    """Raise UserError for an argument that is not UTF-8, which cannot be recorded in files."""
     for argument in arguments:
         try:
             argument.encode()

@@ -1,7 +1,7 @@
-"""`dry_run=true`: the size, memory and duration of a run or a sweep, without a run's folder.
+"""`dry_run=true`: size, memory and duration of a run or a sweep, without creating its folder.
 
-The configuration is composed and checked as for a run, the networks are built, and a few rounds
-are played and timed. Data that has to be downloaded or packed first is; it stays in the cache.
+The configuration is composed and validated as for a run, the networks are built, and a few rounds
+are timed. Data is downloaded and packed if necessary, and remains in the cache.
 """
 
 import itertools
@@ -21,8 +21,8 @@ from gan_cli.errors import UserError
 if TYPE_CHECKING:
     from gan_cli.training.trainer import Trainer
 
-RUN_SECONDS = 1.0  # duration of the timing of a run
-CELL_SECONDS = 0.3  # duration of the timing of each cell of a sweep
+RUN_SECONDS = 1.0  # duration of the measurement of a run
+CELL_SECONDS = 0.3  # duration of the measurement of each cell of a sweep
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Measured:
         round: seconds per round.
         turns: turns per round.
         rounds: rounds of the whole run.
-        limit: seconds after which the run ends, if it has a limit of time.
-        choices: notes on settings that the hardware decided.
+        limit: time limit of the run in seconds, or None.
+        choices: notes on settings chosen according to the hardware.
     """
 
     parameters: dict[str, int]
@@ -49,12 +49,12 @@ class Measured:
 
     @property
     def seconds(self) -> float:
-        """Duration of the whole run, which rounds or the limit of time end."""
+        """Duration of the whole run, limited by its rounds or by its time limit."""
         return min(self.rounds * self.round, self.limit or float("inf"))
 
 
 def requested(arguments: Sequence[str]) -> bool:
-    """Whether the last `dry_run=` of the command line is true, in any of OmegaConf's spellings."""
+    """Whether the last `dry_run=` on the command line is true, in any spelling of OmegaConf."""
     values = [item.partition("=")[2] for item in arguments if _is_own_key(item)]
     return bool(values) and values[-1].strip("'\"").lower() in ("true", "1", "yes", "on", "y")
 
@@ -67,7 +67,7 @@ def run(arguments: Sequence[str]) -> None:
     """Print what `gan-train ARGUMENTS` would run.
 
     Raises:
-        UserError: the run would be refused; a guard's refusal comes after the measurements.
+        UserError: the run would be refused; guards are checked after the measurements.
     """
     typed = [item for item in arguments if not _is_own_key(item)]
     if {"-m", "--multirun"} & set(arguments):
@@ -88,10 +88,10 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def measure(config: Mapping[str, Any], seconds: float) -> Measured:
-    """Build a configuration and time its rounds from the middle of its schedule.
+    """Build a configuration and time rounds in the middle of its schedule.
 
     Args:
-        seconds: duration of the timing, which takes at least one round.
+        seconds: approximate duration of the measurement, which takes at least one round.
     """
     from gan_cli.devices.process import explain_torch_errors, settings
     from gan_cli.devices.processes import World
@@ -101,6 +101,7 @@ def measure(config: Mapping[str, Any], seconds: float) -> Measured:
 
 
 def _measured(config: Mapping[str, Any], seconds: float) -> Measured:
+    """Measurements in this process, whose settings are already applied."""
     from gan_cli.benchmarks import speed
     from gan_cli.devices.hardware import choose_device
     from gan_cli.training import build
@@ -135,7 +136,7 @@ def _count(network: Any) -> int:
 
 
 def _memory(trainer: "Trainer") -> dict[str, float]:
-    """MiB of the weights, their gradients, the optimizers' states and the average of weights."""
+    """Memory in MiB of weights, gradients, optimizer states and averaged weights."""
     weights = list(trainer.game.parameters())
     states = [
         value for optimizer in trainer.optimizers.values() for state in optimizer.state.values()
@@ -145,6 +146,7 @@ def _memory(trainer: "Trainer") -> dict[str, float]:
         weight for name in (trainer.game.averaged if trainer.ema else ())
         for weight in trainer.game.get_submodule(name).parameters()
     ]  # fmt: skip
+
     return {
         "weights": _mib(weights),
         "gradients": _mib(weights),
@@ -161,19 +163,22 @@ def _mib(tensors: Any) -> float:
 
 
 def _lines(config: Mapping[str, Any], measured: Measured) -> list[str]:
+    """Lines of the report on a run."""
     networks = ", ".join(f"{name} {count:,}" for name, count in measured.parameters.items())
-    held = ", ".join(
+    sizes = ", ".join(
         f"{name} {size:.3g}" for name, size in measured.memory.items() if name != "peak" and size
     )
     images = measured.turns * config["batch_size"]
+
     lines = [
         f"parameters    {networks}; {sum(measured.parameters.values()):,} in all",
-        f"memory        {measured.memory['peak']:.0f} MiB at most: {held}; the rest activations, "
+        f"memory        {measured.memory['peak']:.0f} MiB at most: {sizes}; the rest activations, "
         "buffers, the program",
         f"a round       {1000 * measured.round:.3g} ms: {measured.turns} turns, {images:,} "
         "samples; without scores and pictures",
         f"to the end    {_time(measured.seconds)}, for {_budget(measured)}",
     ]
+
     processes = config["hardware"]["devices"] * config["hardware"]["nodes"]
     if processes > 1:
         lines.append(f"processes     {processes}; all shards of a batch were measured in one")
@@ -198,7 +203,7 @@ def _time(seconds: float) -> str:
 
 
 def _print_sweep(arguments: list[str]) -> None:
-    """A line for each cell, and the total time, one cell after the other."""
+    """Print a line for each cell, and the total duration of all cells in sequence."""
     cells, trials = _cells(arguments)
     total = 0.0
 
@@ -221,7 +226,11 @@ def _print_sweep(arguments: list[str]) -> None:
 
 
 def _accepted(typed: list[str]) -> dict[str, Any]:
-    """The configuration of a cell. Raises UserError where a guard refuses it."""
+    """Configuration of a cell.
+
+    Raises:
+        UserError: the configuration is invalid or refused by a guard.
+    """
     config = train.composed(typed, guarded=False)
     if config["guard"] == "error" and (refusals := guards.sentences(config)):
         raise UserError(refusals[0])
@@ -229,10 +238,10 @@ def _accepted(typed: list[str]) -> dict[str, Any]:
 
 
 def _cells(arguments: list[str]) -> tuple[list[tuple[str, list[str]]], int]:
-    """The cells of `gan-train --multirun ARGUMENTS`: name and arguments of each.
+    """Names and arguments of the cells of `gan-train --multirun ARGUMENTS`; number of trials.
 
-    A search has no cells before it begins: for it there is the configuration without what it
-    searches over, and the number of its trials, which is 0 for other sweeps.
+    The cells of a search are unknown in advance. It is represented by one cell with the arguments
+    that all trials share. The number of trials is 0 for any other sweep.
     """
     parser, arguments = OverridesParser.create(), commandline.flags_apart(arguments)
     flags = [item for item in arguments if "=" not in item]
@@ -246,9 +255,10 @@ def _cells(arguments: list[str]) -> tuple[list[tuple[str, list[str]]], int]:
         return [("a trial", constant)], sweeper.n_trials
 
     of_files = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    typed_here = [item for item in parsed if not item.is_hydra_override()]
-    last = {  # what is typed replaces the same key of an experiment
-        item.get_key_element(): item for item in [*parser.parse_overrides(of_files), *typed_here]
+    typed_settings = [item for item in parsed if not item.is_hydra_override()]
+    last = {  # the command line overrides an experiment
+        item.get_key_element(): item
+        for item in [*parser.parse_overrides(of_files), *typed_settings]
     }
     swept = {key for key, item in last.items() if item.is_sweep_override()}
     cells = [list(cell) for cell in itertools.product(*map(_settings, last.values()))]
@@ -256,10 +266,10 @@ def _cells(arguments: list[str]) -> tuple[list[tuple[str, list[str]]], int]:
 
 
 def _settings(override: Override) -> list[str]:
-    """`key=value` for each value of a sweep's override, in Hydra's order.
+    """Arguments `key=value` for all values of a sweep override, in Hydra's order.
 
     Raises:
-        UserError: a range without steps, which only searches take.
+        UserError: the override is a continuous interval, which only searches support.
     """
     key = override.get_key_element()
     if not override.is_sweep_override():
@@ -272,7 +282,7 @@ def _settings(override: Override) -> list[str]:
 
 
 def _name(cell: Sequence[str], swept: set[str]) -> str:
-    """The name of a cell's folder: its settings of the keys that are swept over."""
+    """Name of the folder of a cell, composed of its swept settings."""
     return train.cell_folder(
         "+".join(sorted(item for item in cell if item.partition("=")[0] in swept))
     )

@@ -1,6 +1,6 @@
-"""The pages of `gan-train --help`, from the files of configs/ and the source of the components.
+"""Pages of `gan-train --help`, generated from configs/ and the source of the components.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 import itertools
@@ -60,19 +60,19 @@ ABOUT = {
 }
 
 
-def page(asked: Sequence[str]) -> str:
-    """The help on words that stand beside `--help`: all, a group, an option of a group, or keys.
+def page(words: Sequence[str]) -> str:
+    """Help page for the words after `--help`: an overview, a group, an option or some keys.
 
     Raises:
-        UserError: an unknown option, or a word that is no key.
+        UserError: a word is not a key, or names an unknown option.
     """
     known = known_keys()
-    keys = [word.lstrip("+~").partition("=")[0] for word in asked]
-    for word, key in zip(asked, keys, strict=True):
+    keys = [word.lstrip("+~").partition("=")[0] for word in words]
+    for word, key in zip(words, keys, strict=True):
         if key not in known and re.split(r"[./@]", key)[0] not in (*groups(), "hydra"):
             raise UserError(unknown_key(word))
 
-    for word in asked:
+    for word in words:
         group, _, option = word.partition("=")
         if group in groups():
             return _option_page(group, option) if option else "\n".join(_group_lines(group))
@@ -86,14 +86,14 @@ def page(asked: Sequence[str]) -> str:
 
 
 def _all_groups() -> Iterator[str]:
-    """The lines of all groups, in the order of ABOUT."""
+    """Lines on all groups, in the order of ABOUT."""
     order = [name for name in ABOUT if name in groups()]
     for group in [*order, *(name for name in groups() if name not in order)]:
         yield from [*_group_lines(group), ""]
 
 
 def _group_lines(group: str) -> list[str]:
-    """A group, and a line or two for each of its options."""
+    """Heading of a group, and a line or two on each of its options."""
     names = options(group)
     width = max(map(len, names)) + 2
     lines = [line for name in names for line in _row(name, option_line(group, name), width)]
@@ -101,7 +101,7 @@ def _group_lines(group: str) -> list[str]:
 
 
 def _keys() -> list[str]:
-    """The lines of the keys of the root and of the hardware, with their defaults."""
+    """Lines on the top-level keys and on those of `hardware`, with their defaults."""
     root = [(item, "") for item in fields(TrainConfig) if item.name not in groups()]
     hardware = [(item, "hardware.") for item in fields(Hardware)]
     lines = []
@@ -113,15 +113,15 @@ def _keys() -> list[str]:
 
 
 def _row(name: str, text: str, width: int) -> list[str]:
-    """A name with a text beside it, as wide as the terminal."""
+    """Two columns with a name and a text, wrapped to the width of the terminal."""
     columns = max(width + 42, min(shutil.get_terminal_size().columns, 140))
-    beside = textwrap.wrap(text, columns - width - 2) or [""]
-    first = beside.pop(0) if len(name) < width else ""
-    return [f"  {name:<{width}}{first}".rstrip(), *(" " * (width + 2) + line for line in beside)]
+    lines = textwrap.wrap(text, columns - width - 2) or [""]
+    first = lines.pop(0) if len(name) < width else ""
+    return [f"  {name:<{width}}{first}".rstrip(), *(" " * (width + 2) + line for line in lines)]
 
 
 def shown(value: Any) -> str:
-    """A value as it is typed."""
+    """Value in the syntax of the command line."""
     return yaml.safe_dump(value, default_flow_style=True).replace("\n...", "").strip()
 
 
@@ -129,7 +129,7 @@ def shown(value: Any) -> str:
 
 
 def option_line(group: str, option: str) -> str:
-    """An option in a line: the paper of a model, the first sentence of its comment."""
+    """One-line description of an option: the paper of a model, or the start of its comment."""
     if group == "model":
         entry = zoo.entry(option)
         authors, _, number = entry.paper.partition(", ")
@@ -138,12 +138,12 @@ def option_line(group: str, option: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    """The first sentence of a text, which `et al., 2017` does not end."""
+    """First sentence of a text; abbreviations such as `et al.` do not end it."""
     return re.split(r"(?<=[\w)\]])\. (?=[A-Z])", text)[0].rstrip(".")
 
 
 def _option_page(group: str, option: str) -> str:
-    """The page of an option: its comment, the options of other groups it chooses, its settings."""
+    """Page on an option: its comment, the options it selects in other groups, its settings."""
     file = _file(group, option) or {}
     lines = [f"{group}={option}", "", *textwrap.wrap(zoo.comment(group, option), 110), ""]
     lines += [f"  {command}" for command in zoo.commands(group, option)]
@@ -164,12 +164,12 @@ def _option_page(group: str, option: str) -> str:
 
 
 def _file(group: str, option: str) -> Any:
-    """The content of an option's file."""
+    """Content of the file of an option."""
     return yaml.safe_load(own.read(file_of(group, option))[0])
 
 
 def _chosen(group: str, file: Mapping[str, Any]) -> list[str]:
-    """Options of other groups that a file chooses, those of its bases included."""
+    """Options of other groups selected by a file or by its bases, as `group=option`."""
     chosen: dict[str, str] = {}
     for item in file.get("defaults", []):
         if isinstance(item, str) and item != "_self_":
@@ -183,7 +183,7 @@ def _chosen(group: str, file: Mapping[str, Any]) -> list[str]:
 
 
 def _inherited(group: str, option: str) -> dict[str, Any]:
-    """The settings of an option's file, over those of its bases."""
+    """Settings of an option, including those inherited from its bases."""
     file = _file(group, option)
     words = [item for item in file.get("defaults", []) if isinstance(item, str)]
     bases = [item for item in words if item != "_self_"]
@@ -195,7 +195,7 @@ def _inherited(group: str, option: str) -> dict[str, Any]:
 
 
 def _settings(group: str, node: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Lines on the settings of each component of a node: a network has one for each role."""
+    """Lines on the settings of each component of a node; a network has a component per role."""
     components = registry.REGISTRIES[group].components
     name = str(node.get("name"))
     roles = [item for item in components if item.startswith(f"{name}.")]
@@ -217,7 +217,7 @@ def _settings(group: str, node: Mapping[str, Any]) -> Iterator[list[str]]:
 
 
 def _choices(hint: Any) -> str:
-    """A sentence on the words that a hint allows, if it lists them."""
+    """Sentence on the values allowed by a literal hint; empty for other hints."""
     if get_origin(hint) is not Literal:
         return ""
     return f" One of {', '.join(map(str, get_args(hint)))}."

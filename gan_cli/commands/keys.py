@@ -1,4 +1,4 @@
-"""Commands whose arguments are `key=value`: their keys are the fields of a dataclass."""
+"""Commands with arguments `key=value`, where the keys are the fields of a dataclass."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -10,24 +10,24 @@ from gan_cli.errors import UserError, closest
 from gan_cli.synonyms import bare
 
 HELP = frozenset({"-h", "--help"})
-LARGEST = 2**63  # neither torch nor a file can store this integer
+LIMIT = 2**63  # bound of the integers of torch and of file formats
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command: its keys, and which arguments it takes besides.
+    """Definition of a command.
 
     Args:
-        module: the module whose `run(config, *rest)` is the command; it is imported when needed.
-        schema: the name of the dataclass of the keys in that module.
-        usage: the head of the help; the module's `USAGE` if empty.
-        notes: the end of the help.
-        prefix: the start of every key.
-        optional: whether the command runs without arguments, rather than print its help.
-        places_checkpoint: whether a path alone stands for `checkpoint=PATH`.
-        is_other: whether an argument is none of the keys, given the names of these; such arguments
-            are passed on in a list.
-        other: the type of the members of that list.
+        module: module whose `run(config, *rest)` implements the command; it is imported on demand.
+        schema: name of the dataclass of keys in that module.
+        usage: start of the help page; `USAGE` of the module if empty.
+        notes: end of the help page.
+        prefix: common prefix of all keys.
+        optional: whether the command runs without arguments; otherwise it prints its help page.
+        places_checkpoint: whether `PATH` is short for `checkpoint=PATH`.
+        is_other: predicate of an argument and the names of the keys, which selects additional
+            arguments; these are passed on in a list.
+        other: type of the members of that list.
     """
 
     module: str
@@ -42,10 +42,10 @@ class Command:
 
 
 def run(command: Command, arguments: list[str]) -> None:
-    """Parse the arguments and run the command, or print its help.
+    """Parse the arguments and run the command, or print its help page.
 
     Raises:
-        UserError: an argument is wrong.
+        UserError: an argument is invalid.
     """
     module = import_module(command.module)
     schema: type = getattr(module, command.schema)
@@ -62,7 +62,7 @@ def run(command: Command, arguments: list[str]) -> None:
 
 
 def _split(command: Command, arguments: list[str], names: list[str]) -> tuple[list[str], list[str]]:
-    """The other arguments, and those for the command's own keys without their prefix."""
+    """Additional arguments of a command, and those for its own keys without their prefix."""
     is_other = command.is_other or (lambda item, names: False)
     others = [item for item in arguments if item not in HELP and is_other(item, names)]
     own = [item.removeprefix(command.prefix) for item in arguments if item not in others]
@@ -70,11 +70,11 @@ def _split(command: Command, arguments: list[str], names: list[str]) -> tuple[li
 
 
 def names_of(schema: type) -> list[str]:
-    """The keys of a command, without their prefix."""
+    """Keys of a command, without their prefix."""
     return [item.name for item in fields(schema)]
 
 
-# --- arguments that are not the command's own keys ------------------------------------------------
+# --- additional arguments -------------------------------------------------------------------------
 
 
 def sets_data(argument: str, names: Sequence[str]) -> bool:
@@ -89,12 +89,12 @@ def sets_part(argument: str, names: Sequence[str]) -> bool:
 
 
 def is_of_training(argument: str, names: Sequence[str]) -> bool:
-    """Whether an argument is one of `gan-train`, rather than `bench.KEY=VALUE`."""
+    """Whether an argument belongs to `gan-train`, that is, is not `bench.KEY=VALUE`."""
     return not argument.startswith("bench.")
 
 
 def is_place(argument: str, names: Sequence[str]) -> bool:
-    """Whether an argument is a file or a folder, such as a cell's `optimizer.lr=0.01+seed=2`."""
+    """Whether an argument is a path, such as the folder `optimizer.lr=0.01+seed=2` of a cell."""
     key, equals, _ = argument.partition("=")
     if key in names or key.startswith("-"):
         return False
@@ -102,10 +102,10 @@ def is_place(argument: str, names: Sequence[str]) -> bool:
 
 
 def with_checkpoint(arguments: list[str], schema: type) -> list[str]:
-    """The arguments with `checkpoint=RUN` for `RUN`.
+    """Arguments with `RUN` replaced by `checkpoint=RUN`.
 
     Raises:
-        UserError: there is a second checkpoint.
+        UserError: there are several checkpoints.
     """
     names = names_of(schema)
     places = [item for item in arguments if is_place(item, names)]
@@ -121,7 +121,11 @@ def with_checkpoint(arguments: list[str], schema: type) -> list[str]:
 
 
 def _asks_for_help(arguments: list[str], schema: type) -> bool:
-    """Whether help is asked for. Raises UserError if something else stands beside it than keys."""
+    """Whether the arguments contain a help flag.
+
+    Raises:
+        UserError: there is an invalid argument beside it.
+    """
     if not HELP & set(arguments):
         return False
     for argument in arguments:
@@ -131,7 +135,7 @@ def _asks_for_help(arguments: list[str], schema: type) -> bool:
 
 
 def help_page(usage: str, schema: type, prefix: str = "", notes: str = "") -> str:
-    """The keys of a command, each with its meaning and its default."""
+    """Help page with the description and the default of each key of a command."""
     lines = [usage, ""]
     for item in fields(schema):
         default = getattr(item.default, "value", item.default)
@@ -144,10 +148,10 @@ def help_page(usage: str, schema: type, prefix: str = "", notes: str = "") -> st
 
 
 def parse(schema: type, arguments: list[str]) -> Any:
-    """An instance of the dataclass from `key=value` arguments.
+    """Instance of the dataclass from arguments `key=value`.
 
     Raises:
-        UserError: a key is unknown or missing, or a value has another type or is out of range.
+        UserError: a key is unknown or missing, or a value has the wrong type or is out of range.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -171,7 +175,7 @@ def parse(schema: type, arguments: list[str]) -> Any:
 
 
 def _check_key(argument: str, names: list[str]) -> None:
-    """Raise UserError for an argument that is not `key=value` with one of these keys."""
+    """Raise UserError unless the argument is `key=value` with one of these keys."""
     key, equals, _ = argument.partition("=")
     if not equals or key not in names:
         hint = f" (did you mean {bare(key)}?)" if bare(key) in names else closest(bare(key), names)
@@ -179,13 +183,13 @@ def _check_key(argument: str, names: list[str]) -> None:
 
 
 def _value(text: str) -> str | list[str] | None:
-    """The value of a text: null, a [list, of, words], or the text itself, such as any path."""
+    """Value of a text: None for `null`, a list for `[a, b]`, otherwise the text itself."""
     if text.startswith("[") and text.endswith("]"):
         return [item.strip() for item in text[1:-1].split(",") if item.strip()]
     return None if text == "null" else text
 
 
 def _check_range(name: str, value: Any, least: float | None) -> None:
-    """Raise UserError for a number out of range; a key without a `least` has no range."""
-    if least is not None and value is not None and not least <= value < LARGEST:
+    """Raise UserError for a number out of range, if the key has a minimum `least`."""
+    if least is not None and value is not None and not least <= value < LIMIT:
         raise UserError(f"{name}={value}: must be at least {least}, and below 2**63.")

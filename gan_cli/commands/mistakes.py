@@ -1,7 +1,7 @@
-"""A user's mistake in one sentence, made from the exception that it ended in.
+"""Conversion of exceptions caused by users' mistakes into one-sentence messages.
 
-Hydra and OmegaConf name the key or the file in attributes of some exceptions, in the messages of
-others. tests/test_mistakes.py lets them raise every message that is read here.
+Some exceptions of Hydra and OmegaConf contain the key or the file in attributes, others only in
+their message. tests/test_mistakes.py provokes every message that is parsed here.
 """
 
 import re
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from omegaconf.errors import OmegaConfBaseException
 
 Chain = Sequence[BaseException]
-"""An exception, its cause, the cause of that, and so on."""
-EXACT = 2**53  # floats below it are exact whole numbers
+"""An exception followed by its causes."""
+EXACT = 2**53  # bound below which floats represent all integers exactly
 
 INVALID_DEFAULTS = re.compile(r"Invalid defaults list in '([^']+)', (.+)")
 NOT_OVERRIDDEN = re.compile(r"Could not override '([\w.@/]+)'")
@@ -31,25 +31,26 @@ NO_INTERPOLATION = re.compile(r"Interpolation key '([\w.]+)' not found")
 
 
 def explain(error: BaseException, arguments: list[str]) -> str | None:
-    """The sentence on a user's mistake; None for an error of the program."""
+    """Message for a mistake of the user, or None for an internal error."""
     chain = list(_chain(error))
     if mistake := next((link for link in chain if isinstance(link, UserError)), None):
         return str(mistake)
     if fault := _system_error(chain):
         return explain_os(fault)
-    if "hydra" in sys.modules:  # otherwise the error is not Hydra's, whose import takes long
+    if "hydra" in sys.modules:  # otherwise the error is not Hydra's; its import is slow
         return _explain_hydra(chain, arguments)
     return None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception followed by its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def _system_error(chain: Chain) -> OSError | None:
-    """The system's error that began or ended the chain; some of Hydra's are OSErrors too."""
+    """Operating system error at the start or the end of a chain; Hydra's OSErrors are ignored."""
     faults = [
         link for link in chain if isinstance(link, OSError) and _package(type(link)) != "hydra"
     ]
@@ -59,15 +60,17 @@ def _system_error(chain: Chain) -> OSError | None:
 
 
 def _package(kind: type) -> str:
+    """Top-level package of a class."""
     return kind.__module__.partition(".")[0]
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message without its full stop; its type if it has none."""
+    """First line of an error message without its full stop, or the type if it is empty."""
     return _message(error) or type(error).__name__
 
 
 def _message(error: BaseException) -> str:
+    """First line of an error message without its full stop, which may be empty."""
     text = str(error).strip()
     return "" if text in ("", "None") else text.splitlines()[0].rstrip(".")
 
@@ -80,6 +83,7 @@ def _lower(sentence: str) -> str:
 
 
 def _explain_hydra(chain: Chain, arguments: list[str]) -> str | None:
+    """Message for an exception raised by Hydra or OmegaConf, or None for an internal error."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
@@ -90,8 +94,8 @@ def _explain_hydra(chain: Chain, arguments: list[str]) -> str | None:
 
     known = HydraException | OmegaConfBaseException
     if any(isinstance(link, known | YAMLError) for link in chain):
-        ours = not isinstance(chain[-1], known) and "gan_cli" in _packages(chain[-1])
-        return None if ours else _explain_composition(chain, arguments)
+        internal = not isinstance(chain[-1], known) and "gan_cli" in _packages(chain[-1])
+        return None if internal else _explain_composition(chain, arguments)
 
     if match := INVALID_DEFAULTS.search(str(chain[0])):
         return f"{_file_named(match[1])}: {match[2].strip()}."
@@ -106,7 +110,7 @@ def _explain_hydra(chain: Chain, arguments: list[str]) -> str | None:
 
 
 def _packages(error: BaseException) -> list[str]:
-    """The packages whose code an error passed through; the last one raised it."""
+    """Packages in the traceback of an error; the last one raised it."""
     modules = [
         str(frame.f_globals.get("__name__", "")) for frame, _ in walk_tb(error.__traceback__)
     ]
@@ -114,13 +118,13 @@ def _packages(error: BaseException) -> list[str]:
 
 
 def _file_named(option: str) -> Path:
-    """The file of an option that Hydra calls `group/option`."""
+    """File of an option in Hydra's notation `group/option`."""
     group, _, name = option.rpartition("/")
     return own.options(group).get(name, Path(f"{option}.yaml"))
 
 
 def _explain_composition(chain: Chain, arguments: list[str]) -> str:
-    """The sentence on what Hydra could not compose, without Hydra's advice to use `+key`."""
+    """Message for a failed composition, without Hydra's advice to use `+key`."""
     explanations = (
         _missing_file,
         _unknown_key,
@@ -130,14 +134,16 @@ def _explain_composition(chain: Chain, arguments: list[str]) -> str:
         _unparsed_override,
         _rejected_in_a_file,
     )
+
     for explanation in explanations:
         if sentence := explanation(chain, arguments):
             return sentence
+
     return f"{next(filter(None, map(_message, chain)), first_line(chain[-1]))}."
 
 
 def _missing_file(chain: Chain, arguments: list[str]) -> str | None:
-    """An option, or the configuration to start from, that does not exist."""
+    """Message for an option or a root configuration that does not exist."""
     from hydra.errors import MissingConfigException
 
     for link in chain:
@@ -147,11 +153,13 @@ def _missing_file(chain: Chain, arguments: list[str]) -> str | None:
 
 
 def _missing(error: "MissingConfigException", arguments: list[str]) -> str:
+    """Message for a missing file, which is that of an option or the root configuration."""
     from gan_cli.config.unknown import unknown_base
 
     missing = error.missing_cfg_file
     start, folder = (_value_of(flag, arguments) for flag in ("--config-name", "--config-path"))
     group, _, option = (missing or "").rpartition("/")
+
     if group and missing != start:
         return unknown_base(str(error), f"{group}/{option}") or _unknown_option(group, option)
     return (
@@ -161,6 +169,7 @@ def _missing(error: "MissingConfigException", arguments: list[str]) -> str:
 
 
 def _value_of(flag: str, arguments: list[str]) -> str | None:
+    """Value of a flag on the command line, or None."""
     from gan_cli.config.commandline import flags_apart
 
     pairs = pairwise(flags_apart(arguments))
@@ -168,6 +177,7 @@ def _value_of(flag: str, arguments: list[str]) -> str | None:
 
 
 def _unknown_option(group: str, option: str) -> str:
+    """Message for an unknown option, which may require the installation of an extra."""
     from gan_cli.config.options import options, unknown_option
     from gan_cli.sweeps.launchers import extra_for
 
@@ -184,7 +194,7 @@ def _unknown_option(group: str, option: str) -> str:
 
 
 def _unknown_key(chain: Chain, arguments: list[str]) -> str | None:
-    """A key that does not exist, typed or in one of the user's files."""
+    """Message for an unknown key, on the command line or in a file of the user."""
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
     for link in chain:
@@ -196,6 +206,7 @@ def _unknown_key(chain: Chain, arguments: list[str]) -> str | None:
 
 
 def _not_a_key(key: str, arguments: list[str]) -> str:
+    """Message for an unknown key, with the file that contains it, if any."""
     from gan_cli.config.unknown import unknown_key
 
     typed = next((item for item in arguments if _key(item).endswith(key)), None)
@@ -208,11 +219,12 @@ def _not_a_key(key: str, arguments: list[str]) -> str:
 
 
 def _key(argument: str) -> str:
+    """Key of an argument `key=value`, without Hydra's prefixes."""
     return argument.lstrip("+~").partition("=")[0]
 
 
 def _missing_interpolation(chain: Chain, arguments: list[str]) -> str | None:
-    """`${key}` for a key that nothing sets."""
+    """Message for an interpolation `${key}` of a key that is not set."""
     from omegaconf.errors import InterpolationKeyError
 
     for link in chain:
@@ -226,7 +238,7 @@ def _missing_interpolation(chain: Chain, arguments: list[str]) -> str | None:
 
 
 def _unparsed_override(chain: Chain, arguments: list[str]) -> str | None:
-    """An argument that Hydra's grammar does not take."""
+    """Message for an argument that Hydra's grammar does not accept."""
     from hydra.errors import OverrideParseException
 
     for link in chain:
@@ -242,7 +254,7 @@ def _unparsed_override(chain: Chain, arguments: list[str]) -> str | None:
 
 
 def _rejected_value(chain: Chain, arguments: list[str]) -> str | None:
-    """A typed value that its key does not take."""
+    """Message for an invalid value on the command line."""
     match = next(filter(None, (NOT_MERGED.search(str(link)) for link in chain)), None)
     reason = _reason(chain)
     if match is None or reason is None:
@@ -251,7 +263,7 @@ def _rejected_value(chain: Chain, arguments: list[str]) -> str | None:
 
 
 def _rejected_in_a_file(chain: Chain, arguments: list[str]) -> str | None:
-    """A value in a file that its key does not take, such as `steps: 1e3`."""
+    """Message for an invalid value in a file, such as `steps: 1e3`."""
     reason = _reason(chain)
     if reason is None or not reason.full_key:
         return None
@@ -261,14 +273,14 @@ def _rejected_in_a_file(chain: Chain, arguments: list[str]) -> str | None:
 
 
 def _reason(chain: Chain) -> "OmegaConfBaseException | None":
-    """OmegaConf's own exception, with its key and its value."""
+    """OmegaConf's exception in a chain, with key and value, or None."""
     from omegaconf.errors import OmegaConfBaseException
 
     return next((link for link in chain if isinstance(link, OmegaConfBaseException)), None)
 
 
 def _wrong_value(typed: str, reason: "OmegaConfBaseException") -> str:
-    """OmegaConf's reason; or what to type, where that is plain."""
+    """Reason why a value is invalid: the expected syntax if it is known, or OmegaConf's reason."""
     from omegaconf import IntegerNode, ListConfig
     from omegaconf.errors import ValidationError
 
@@ -276,6 +288,7 @@ def _wrong_value(typed: str, reason: "OmegaConfBaseException") -> str:
     value = reason.value
     if not isinstance(reason, ValidationError):
         return _lower(first_line(reason))
+
     if isinstance(reason.child_node, IntegerNode) and isinstance(value, float):
         exact = value.is_integer() and abs(value) < EXACT
         return "expected a whole number" + (f", written out: {key}={value:.0f}" if exact else "")
@@ -285,7 +298,7 @@ def _wrong_value(typed: str, reason: "OmegaConfBaseException") -> str:
 
 
 def _place(key: str, arguments: list[str]) -> str:
-    """The user's file that sets a key which is not typed, with a colon."""
+    """Prefix of a message, `FILE: `, for a key set in a file; empty if it was typed."""
     if key in map(_key, arguments):
         return ""
     setting = own.holding(key, arguments)
@@ -293,7 +306,7 @@ def _place(key: str, arguments: list[str]) -> str:
 
 
 def _several_values(chain: Chain, arguments: list[str]) -> str | None:
-    """Several values without `-m`: a sweep, or a list without its brackets."""
+    """Message for several values without `-m`: a sweep, or a list without brackets."""
     from gan_cli.config.unknown import PATHS
 
     match = next(filter(None, (AMBIGUOUS.search(str(link)) for link in chain)), None)
@@ -310,7 +323,7 @@ def _several_values(chain: Chain, arguments: list[str]) -> str | None:
 
 
 def takes_a_list(key: str) -> bool:
-    """Whether the value of a key may be a list."""
+    """Whether a key accepts a list."""
     from gan_cli.registry import REGISTRIES
 
     group, _, option = key.lstrip("+").rpartition(".")
@@ -324,6 +337,6 @@ def takes_a_list(key: str) -> bool:
 
 
 def _is_list(hint: Any) -> bool:
-    """Whether a type, or a part of it, is a list or a tuple."""
+    """Whether a type, or one of its type arguments, is a list or a tuple."""
     origin = get_origin(hint) or hint
     return origin in (list, tuple) or any(map(_is_list, get_args(hint)))

@@ -1,6 +1,6 @@
-"""The Hydra application of `gan-train`: compose, check, run.
+"""The Hydra application of `gan-train`: composition, validation and execution.
 
-Torch is imported when the configuration has been checked.
+Torch is imported after the configuration has been validated.
 """
 
 import hashlib
@@ -35,11 +35,11 @@ from gan_cli.sweeps import launchers, multirun, stopping
 
 log = logging.getLogger(__name__)
 
-LONGEST = 200  # characters of a cell's name; file systems take 255 bytes
+MAX_NAME = 200  # characters of a cell's name; file systems allow 255 bytes
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as plain types, with enums as their names."""
+    """Resolved configuration as plain types, with enums as their names."""
     container: Any = OmegaConf.to_container(node, resolve=True, enum_to_str=True)
     return container
 
@@ -48,19 +48,20 @@ def plain(node: DictConfig) -> dict[str, Any]:
 
 
 def unused_folder(*, _root_: DictConfig) -> str:
-    """A new name for a run's folder, for commands that show something and make no folder."""
+    """Name of a new run folder, for commands that only show something; no folder is created."""
     return str(_parent(_root_) / rundir.stamp())
 
 
 def run_folder(*, _root_: DictConfig) -> str:
-    """The newest unfinished run of this configuration, or a new folder.
+    """Folder of the newest unfinished run of this configuration, or a new folder.
 
-    Under `resume=force`, of any configuration of this model and data.
+    With `resume=force`, the configuration may differ in everything but model and data.
     """
     parent, config = _parent(_root_), check(_own(_root_))
     _refuse_dry_run(config)
     if config["guard"] == "error":
-        guards.check(config)  # before a folder is made
+        guards.check(config)  # before a folder is created
+
     if config["hardware"]["rendezvous"]:
         raise UserError(
             "hardware.rendezvous: several machines need hydra.run.dir=FOLDER on a disk that they "
@@ -72,30 +73,31 @@ def run_folder(*, _root_: DictConfig) -> str:
         if unfinished := rundir.find(parent, name, config["steps"], config["minutes"]):
             return str(unfinished)
 
-    # only a new run reads it
+    # only new runs read `init_from`
     if config["init_from"] and not Path(config["init_from"]).exists():
         raise UserError(f"init_from={config['init_from']}: no such file, and no such run.")
     return str(rundir.new_folder(parent))
 
 
 def _parent(root: DictConfig) -> Path:
-    """The folder of the runs of this model and data."""
+    """Parent folder of the runs with this model and data."""
     choices = root.hydra.runtime.choices
     return OUTPUTS / str(choices.get("model")) / str(choices.get("data"))
 
 
 def _own(root: DictConfig) -> dict[str, Any]:
-    """The program's own configuration, without Hydra's node."""
+    """Configuration without Hydra's own node."""
     return plain(OmegaConf.masked_copy(root, [str(key) for key in root if key != "hydra"]))
 
 
 def _refuse_dry_run(config: dict[str, Any]) -> None:
+    """Raise UserError for `dry_run=true` in a file; the command line is handled before Hydra."""
     if config["dry_run"]:
         raise UserError("dry_run=true: stands in a file; type it, or set it to false.")
 
 
 def common_folder(*, _root_: DictConfig) -> str:
-    """Resolver of `hydra.run.dir`: `run_folder`, decided by the first of torchrun's processes."""
+    """Resolver of `hydra.run.dir`: `run_folder`, called in the first of torchrun's processes."""
     if "RANK" not in os.environ:
         return run_folder(_root_=_root_)
 
@@ -105,15 +107,15 @@ def common_folder(*, _root_: DictConfig) -> str:
 
 
 def cell_folder(dirname: str) -> str:
-    """Resolver of `hydra.sweep.subdir`: the settings of this cell, without the `++` of options."""
-    name = dirname.replace("++", "") or "run"  # a sweep over nothing has one cell
-    if len(name) <= LONGEST:
+    """Resolver of `hydra.sweep.subdir`: the overrides of this cell, without `++`."""
+    name = dirname.replace("++", "") or "run"  # a sweep without swept keys has one cell
+    if len(name) <= MAX_NAME:
         return name
-    return f"{name[:LONGEST]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{name[:MAX_NAME]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def direction(*, _root_: DictConfig) -> str:
-    """Resolver `${gan.direction:}`: the direction of the objective, in Optuna's terms."""
+    """Resolver of `${gan.direction:}`: the direction of the objective, in Optuna's terms."""
     return multirun.direction(objective(_own(_root_)))
 
 
@@ -121,7 +123,7 @@ def register_resolvers(showing: bool = False) -> None:
     """Register the resolvers of configs/train.yaml.
 
     Args:
-        showing: whether the command shows something and runs nothing.
+        showing: whether the command only shows something.
     """
     folder = unused_folder if showing else common_folder
     OmegaConf.register_new_resolver("gan.run_folder", folder, replace=True)
@@ -129,7 +131,7 @@ def register_resolvers(showing: bool = False) -> None:
     OmegaConf.register_new_resolver("gan.direction", direction, replace=True)
 
 
-register_resolvers()  # a launcher's process imports this module, and resolves a cell's folder
+register_resolvers()  # worker processes of launchers import this module to resolve cell folders
 
 
 # --- the task -------------------------------------------------------------------------------------
@@ -137,19 +139,19 @@ register_resolvers()  # a launcher's process imports this module, and resolves a
 
 @dataclass
 class Task:
-    """The function that Hydra calls for each run, with what `hydra.main` does not return.
+    """Task function for Hydra, which also stores the error that `hydra.main` cannot return.
 
-    For the cells of a sweep a launcher may call a copy in another process.
+    Launchers may call a copy in another process for the cells of a sweep.
 
     Args:
-        mistake: the error that ended a single run. Hydra, if it were raised, would print a line of
-            its own before it raised it again.
+        mistake: error that ended a single run. It is not raised inside Hydra, which would print an
+            additional line.
     """
 
     mistake: UserError | OSError | None = None
 
     def __call__(self, node: DictConfig) -> float | None:
-        """Run the  Returns the objective, which a search optimises."""
+        """Run the configuration and return the objective, which a search optimises."""
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             return _cell(node)
         try:
@@ -160,13 +162,14 @@ class Task:
 
 
 def _cell(node: DictConfig) -> float | None:
-    """Play one cell of a sweep, unless it has been played, and log the reason if it fails.
+    """Run a cell of a sweep unless it is complete, and log the reason of a failure.
 
-    Hydra would print the reason of the first failure only.
+    Hydra prints only the reason of the first failure.
     """
     folder, pool = _folder(), launchers.pool_in(HydraConfig.get().launcher)
     survives = stopping.surviving() if pool else nullcontext()
-    # a search may start the same cell twice at a time
+
+    # a search may start the same cell twice at the same time
     with survives, rundir.hold(folder, multirun.CELL_LOCK, wait=True):
         try:
             return _played(check(plain(node)), folder)
@@ -180,9 +183,9 @@ def _cell(node: DictConfig) -> float | None:
 
 
 def _played(config: dict[str, Any], folder: Path) -> float | None:
-    """The objective of a cell, which is played now unless it was played before."""
+    """Objective of a cell, which is run unless it is complete."""
     multirun.check_search(HydraConfig.get().sweeper, config, objective(config))
-    with rundir.hold(folder, wait=True):  # a process of an earlier sweep may still play it
+    with rundir.hold(folder, wait=True):  # a process of an earlier sweep may still be running it
         done = multirun.finished(folder, fingerprint(config), config["steps"], config["minutes"])
     if done:
         log.info("%s: played before", folder)
@@ -195,20 +198,20 @@ def _played(config: dict[str, Any], folder: Path) -> float | None:
 
 
 def _folder() -> Path:
-    """The run's folder, relative to the current folder where it lies in it."""
+    """Run folder, relative to the current folder if possible."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def _play(config: dict[str, Any], folder: Path) -> float | None:
-    """Train, and return the objective."""
+    """Train and return the objective."""
     _refuse_dry_run(config)
     guards.check(config)
 
     from gan_cli.runs import job
 
     if config["hardware"]["devices"] * config["hardware"]["nodes"] > 1:
-        rundir.let_go(folder)  # the first of the processes that will play takes the lock
+        rundir.let_go(folder)  # the first training process acquires the lock
     runtime = HydraConfig.get()
     logs: Any = OmegaConf.to_container(runtime.job_logging, resolve=True)
     return job.run(config, folder, list(runtime.overrides.task), logs)
@@ -218,7 +221,7 @@ def _play(config: dict[str, Any], folder: Path) -> float | None:
 
 
 def composed(arguments: list[str], guarded: bool = True) -> dict[str, Any]:
-    """The checked configuration of `gan-train ARGUMENTS`, with `--config-dir` as the only flag."""
+    """Validated configuration of `gan-train ARGUMENTS`; the only flag allowed is `--config-dir`."""
     config = check(plain(compose(arguments)))
     if guarded:
         guards.check(config)
@@ -226,7 +229,7 @@ def composed(arguments: list[str], guarded: bool = True) -> dict[str, Any]:
 
 
 def compose(arguments: list[str], whole: bool = False) -> DictConfig:
-    """The configuration as Hydra composes it; with Hydra's own node if `whole`."""
+    """Configuration as composed by Hydra, including Hydra's own node if `whole`."""
     ConfigStore.instance().store(name="schema", node=TrainConfig)
     own.look_in(commandline.folders(arguments))
     own.check(arguments, configs(), GROUPS)
@@ -236,7 +239,7 @@ def compose(arguments: list[str], whole: bool = False) -> DictConfig:
 
 
 def hydra_node(arguments: list[str]) -> Any:
-    """Hydra's own node for a sweep of these arguments, unresolved: launcher, sweeper, folders."""
+    """Hydra's own node (launcher, sweeper, folders) for a sweep of these arguments, unresolved."""
     shared = compose(commandline.constant(arguments), whole=True)
     return OmegaConf.to_container(shared.hydra, resolve=False)
 
@@ -245,10 +248,10 @@ def hydra_node(arguments: list[str]) -> Any:
 
 
 def main(arguments: list[str]) -> None:
-    """Compose the configuration of the command line and run it, or show what a flag asks for.
+    """Run the configuration of the command line, or one of Hydra's flags such as `--cfg`.
 
     Raises:
-        UserError, OSError: why a run ended, or could not begin.
+        UserError, OSError: the reason why a run failed or could not start.
     """
     showing = bool(commandline.SHOWING & set(arguments))
     register_resolvers(showing)
@@ -257,19 +260,21 @@ def main(arguments: list[str]) -> None:
     application = hydra.main(
         version_base="1.3", config_path="pkg://gan_cli.configs", config_name="train"
     )(task)
+
     try:
         with _command_line(arguments), _exit_as_mistake(arguments) if showing else nullcontext():
             application()
     finally:
         register_resolvers()
         rundir.let_go()
+
     if task.mistake:
         raise task.mistake
 
 
 @contextmanager
 def _command_line(arguments: Sequence[str]) -> Iterator[None]:
-    """Let `sys.argv` hold these arguments: hydra.main parses it, and takes none from its caller."""
+    """Context with these arguments in `sys.argv`, the only place where hydra.main reads them."""
     before = sys.argv
     sys.argv = [before[0], *arguments]
     try:
@@ -280,9 +285,9 @@ def _command_line(arguments: Sequence[str]) -> Iterator[None]:
 
 @contextmanager
 def _exit_as_mistake(arguments: Sequence[str]) -> Iterator[None]:
-    """Raise a UserError where Hydra prints a message and exits.
+    """Context that raises UserError when Hydra prints a message and exits.
 
-    Hydra does so where a flag shows something, such as `--cfg job --package nope`.
+    This happens with flags that show something, such as `--cfg job --package nope`.
     """
     printed = StringIO()
     try:
@@ -292,6 +297,8 @@ def _exit_as_mistake(arguments: Sequence[str]) -> Iterator[None]:
         lines = printed.getvalue().strip().splitlines()
         if not stop.code or not lines:
             raise
+
         flags = " ".join(item for item in arguments if "=" not in item)
         raise UserError(f"{flags}: {lines[-1]}.") from None
+
     sys.stderr.write(printed.getvalue())

@@ -1,4 +1,4 @@
-"""The frame around every command: `--version`, streams, mistakes in one sentence, exit codes."""
+"""Common wrapper of all commands: `--version`, standard streams, error messages, exit codes."""
 
 import logging
 import os
@@ -13,10 +13,10 @@ from gan_cli.errors import UserError, on_one_line, shortened
 def run(name: str, command: Callable[[list[str]], None]) -> None:
     """Run a command with the arguments of the process.
 
-    A user's mistake ends in one sentence and exit code 2; an error of the program is raised.
+    A mistake of the user ends in a one-line message and exit code 2; internal errors are raised.
     """
     arguments = sys.argv[1:]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing and exiting
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise exceptions instead of exiting
     _open_streams()
     try:
         if "--version" in arguments:
@@ -53,7 +53,7 @@ def _silent_log() -> Iterator[None]:
 
 
 def _open_streams() -> None:
-    """Open the null device for streams that are closed, and escape what a terminal cannot show."""
+    """Replace closed standard streams by the null device, and escape unsupported characters."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             null = os.open(os.devnull, os.O_RDWR)
@@ -67,6 +67,7 @@ def _open_streams() -> None:
 
 
 def _is_open(number: int) -> bool:
+    """Whether a file descriptor is open."""
     try:
         os.fstat(number)
     except OSError:
@@ -75,7 +76,7 @@ def _is_open(number: int) -> bool:
 
 
 def _discard_output() -> None:
-    """Send further output nowhere, that of the interpreter's end too: its reader is gone."""
+    """Redirect output, including that at interpreter shutdown, to the null device."""
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
@@ -83,6 +84,7 @@ def _discard_output() -> None:
 
 
 def _print_version(arguments: list[str]) -> None:
+    """Print the version. Raises UserError for further arguments."""
     from gan_cli import __version__
 
     if rest := [argument for argument in arguments if argument != "--version"]:

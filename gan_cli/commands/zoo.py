@@ -1,6 +1,6 @@
-"""`gan-list`: the zoo as a table, from the comments of configs/model/.
+"""`gan-list`: table of all models, generated from the comments in configs/model/.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from gan_cli.errors import UserError
 
 @dataclass
 class ListConfig:
-    """The keys of `gan-list`."""
+    """Keys of `gan-list`."""
 
     format: str = field(
         default="auto", metadata={"help": "table, markdown or json; auto: a table on a terminal"}
@@ -26,7 +26,7 @@ class ListConfig:
 
 @dataclass(frozen=True)
 class Entry:
-    """A model: its paper, what it shows, and the smallest command that trains it."""
+    """Model with its paper, its purpose and the shortest command that trains it."""
 
     model: str
     year: str
@@ -36,29 +36,29 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """The entries of all models, the oldest first."""
+    """Entries of all models in chronological order."""
     return sorted(map(entry, options("model")), key=lambda item: (item.year, item.model))
 
 
 def _head(group: str, option: str) -> list[str]:
-    """The lines of the comment at the head of an option's file, without Hydra's."""
+    """Lines of the comment at the start of an option's file, without Hydra's directives."""
     lines = file_of(group, option).read_text(encoding="utf-8", errors="replace").splitlines()
     head = itertools.takewhile(lambda line: line.startswith("#"), lines)
     return [line[2:] for line in head if not line.startswith("# @")]
 
 
 def comment(group: str, option: str) -> str:
-    """The comment of an option: its paper first, `Shows:` last."""
+    """Comment of an option, which starts with the paper and ends with `Shows: `."""
     return " ".join(line for line in _head(group, option) if not line.startswith("  "))
 
 
 def commands(group: str, option: str) -> list[str]:
-    """The commands in the comment of an option, whose lines are indented."""
+    """Commands in the comment of an option, which are indented there."""
     return [line.strip() for line in _head(group, option) if line.startswith("  ")]
 
 
 def entry(model: str) -> Entry:
-    """The entry of a model, from its comment."""
+    """Entry of a model, parsed from its comment."""
     text, _, shows = comment("model", model).partition("Shows: ")
     year = re.search(r"\b(?:19|20)\d\d\b", text)
     number = re.search(r"arXiv (\d{4}\.\d{4,5})", text)
@@ -71,7 +71,11 @@ def entry(model: str) -> Entry:
 
 
 def run(config: ListConfig) -> None:
-    """Print the zoo."""
+    """Print the table of models.
+
+    Raises:
+        UserError: the format is unknown.
+    """
     shown = (
         ("table" if sys.stdout.isatty() else "markdown")
         if config.format == "auto"
@@ -98,7 +102,7 @@ def _markdown(zoo: list[Entry]) -> str:
 
 
 def _table(zoo: list[Entry]) -> str:
-    """A table with a line or two for each model, as wide as the terminal."""
+    """Table with one or several lines per model, wrapped to the width of the terminal."""
     name = max(len(item.model) for item in zoo) + 2
     paper = max(len(item.paper) for item in zoo) + 2
     before = name + 6 + paper
