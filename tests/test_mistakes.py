@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for group in ("model", "experiment", "hardware"):
         (tmp_path / "own" / group).mkdir(parents=True)
     yield tmp_path / "own"
-    own.look_in([])
+    own.use_folders([])
 
 
 def raised(*arguments: str) -> list[BaseException]:

@@ -80,7 +80,7 @@ FAULTS: dict[str, tuple[Callable[[str], bytes], str]] = {
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "own"
-    own.look_in([])
+    own.use_folders([])
 
 
 def write(folder: Path, name: str, content: bytes | str) -> Path:

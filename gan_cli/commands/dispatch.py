@@ -17,7 +17,7 @@ def run(arguments: list[str]) -> None:
         UserError: an argument is invalid.
     """
     _refuse_unreadable(arguments)
-    own.look_in(commandline.folders(arguments))
+    own.use_folders(commandline.folders(arguments))
     if HELP & set(arguments):
         from gan_cli.commands import help
 

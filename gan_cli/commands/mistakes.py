@@ -89,7 +89,7 @@ def _explain_hydra(chain: Chain, arguments: list[str]) -> str | None:
     from yaml import YAMLError
 
     unreadable = any(isinstance(link, YAMLError | UnicodeDecodeError) for link in chain)
-    if unreadable and (fault := own.faulty(arguments)):
+    if unreadable and (fault := own.first_error(arguments)):
         return fault
 
     known = HydraException | OmegaConfBaseException
@@ -210,7 +210,7 @@ def _not_a_key(key: str, arguments: list[str]) -> str:
     from gan_cli.config.unknown import unknown_key
 
     typed = next((item for item in arguments if _key(item).endswith(key)), None)
-    if typed is not None or not (setting := own.holding(key, arguments)):
+    if typed is not None or not (setting := own.file_with(key, arguments)):
         return unknown_key(typed or key)
 
     group, path = setting
@@ -301,7 +301,7 @@ def _place(key: str, arguments: list[str]) -> str:
     """Prefix of a message, `FILE: `, for a key set in a file; empty if it was typed."""
     if key in map(_key, arguments):
         return ""
-    setting = own.holding(key, arguments)
+    setting = own.file_with(key, arguments)
     return f"{setting[1]}: " if setting else ""
 
 

@@ -231,7 +231,7 @@ def composed(arguments: list[str], guarded: bool = True) -> dict[str, Any]:
 def compose(arguments: list[str], whole: bool = False) -> DictConfig:
     """Configuration as composed by Hydra, including Hydra's own node if `whole`."""
     ConfigStore.instance().store(name="schema", node=TrainConfig)
-    own.look_in(commandline.folders(arguments))
+    own.use_folders(commandline.folders(arguments))
     own.check(arguments, configs(), GROUPS)
     with hydra.initialize_config_module("gan_cli.configs", version_base="1.3"):
         typed = commandline.with_search_path(commandline.overrides(arguments))

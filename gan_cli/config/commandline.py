@@ -1,4 +1,4 @@
-"""The arguments of `gan-train`, prepared for Hydra: options without `+`, flags in any order."""
+"""Preprocessing of the arguments of `gan-train` for Hydra: options without `+`, order of flags."""
 
 import re
 from itertools import pairwise
@@ -11,9 +11,9 @@ from gan_cli.errors import UserError
 
 OUTPUTS = Path("outputs")
 GROUP = "|".join(GROUPS)
-# keys whose values are lists of names from the user's data
+# keys whose values are lists of names in the user's data
 NAMES = ("data.columns", "data.missing")
-# keys whose values may be a character of Hydra's grammar
+# keys whose values may be special characters of Hydra's grammar
 SIGNS = ("data.separator", "data.decimal")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 FLAGS: dict[str, tuple[str, ...]] = {
@@ -22,23 +22,24 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "--config-dir": ("FOLDER",),
     "--config-name": ("NAME",), "--config-path": ("FOLDER",),
 }  # fmt: skip
-"""Hydra's flags, and the words that may follow each: an empty word stands for nothing, a word in
-capitals for a value."""
+"""Hydra's flags and their allowed values: an empty string means none, capitals mean any value."""
 SHORT = {
     "-m": "--multirun", "-r": "--run", "-sc": "--shell-completion", "-c": "--cfg", "-i": "--info",
     "-p": "--package",
     "-cd": "--config-dir", "-cn": "--config-name", "-cp": "--config-path",
 }  # fmt: skip
 SHOWING = {"--cfg", "-c", "--info", "-i", "--hydra-help", "--version", "--shell-completion"}
-"""Flags that show something and run nothing."""
-DIGITS, NESTED = 400, 50  # limits of a number's digits and of a value's brackets
+"""Flags that only show something."""
+SHELL = re.compile(r"\+?(install|uninstall|query)=(bash|fish|zsh)")
+DIGITS, BRACKETS = 400, 50  # maximum numbers of digits and of brackets in a value
 
 
 def overrides(arguments: list[str]) -> list[str]:
-    """The arguments with `++` before options of components, which the registries check.
+    """Arguments with the prefix `++` for options of components, which the registries validate.
 
     Raises:
-        UserError: an argument that would leave half a component behind, or a group without a value.
+        UserError: an argument is not `key=value`, changes only the name of a component, or selects
+            an invalid option of a group.
     """
     for argument in arguments:
         _refuse_unreadable(argument)
@@ -47,10 +48,12 @@ def overrides(arguments: list[str]) -> list[str]:
                 f"{argument}: would leave the options of another component behind; take "
                 f"{match[1]}={match[2]}."
             )
+
         if re.match(r"[+~]*([=@]|$)|[^=]*@", argument) and not argument.startswith("-"):
             raise UserError(f"{argument}: expected key=value, or group=option.")
         if match := re.fullmatch(rf"\+*({GROUP}|hardware|experiment)=(.*)", argument, re.DOTALL):
-            _refuse_no_name(argument, *match.groups())
+            _check_option(argument, *match.groups())
+
     return [
         _quoted(f"++{item}" if re.match(rf"({GROUP})\.[\w.]+=", item) else item)
         for item in arguments
@@ -58,19 +61,21 @@ def overrides(arguments: list[str]) -> list[str]:
 
 
 def _refuse_unreadable(argument: str) -> None:
-    """Raise UserError for huge numbers and deep nesting, over which Hydra's parser fails."""
+    """Raise UserError for huge numbers and deep nesting, which Hydra's parser cannot handle."""
     key = argument.partition("=")[0]
     if run := re.search(rf"\d{{{DIGITS},}}", argument):
         raise UserError(
             f"{key}={run[0][:10]}...: a number of {len(run[0])} digits; no key takes so large a "
             "one."
         )
-    if max(map(argument.count, "[{(")) > NESTED:
-        raise UserError(f"{key}: more than {NESTED} brackets open in its value; no key takes that.")
+    if max(map(argument.count, "[{(")) > BRACKETS:
+        raise UserError(
+            f"{key}: more than {BRACKETS} brackets open in its value; no key takes that."
+        )
 
 
-def _refuse_no_name(argument: str, group: str, value: str) -> None:
-    """Raise UserError for a value of a group that cannot be the name of an option, or several."""
+def _check_option(argument: str, group: str, value: str) -> None:
+    """Raise UserError for a value that is not the name of one option of a group."""
     literal = value.lower() in ("true", "false", "null", "nan", "inf")
     names = value.strip("[]").replace(" ", "")
     if re.fullmatch(r"\[[\w, ]+\]", value) and set(names.split(",")) <= set(options(group)):
@@ -82,33 +87,33 @@ def _refuse_no_name(argument: str, group: str, value: str) -> None:
 
 
 def _quoted(argument: str) -> str:
-    """The argument with quotes around paths and names that Hydra's grammar does not allow."""
+    """Argument with quotes around paths and names that Hydra's grammar does not accept."""
     key, _, value = argument.partition("=")
     name, quoted = key.lstrip("+"), bool(set("'\"") & set(value))
 
     if name in NAMES and value.startswith("[") and value.endswith("]") and not quoted:
-        return f"{key}=[{','.join(_quotes(item.strip()) for item in value[1:-1].split(','))}]"
+        return f"{key}=[{','.join(_quoted_value(item.strip()) for item in value[1:-1].split(','))}]"
     if name in SIGNS and len(value) == 1 and not quoted:
         return f"{key}='{value}'"
     if name in PATHS and "," not in value and not quoted:
-        return f"{key}={_quotes(value)}"
+        return f"{key}={_quoted_value(value)}"
     return argument
 
 
-def _quotes(value: str) -> str:
-    """A value in quotes, unless Hydra's grammar takes all its characters as they are."""
+def _quoted_value(value: str) -> str:
+    """Value in quotes, unless Hydra's grammar accepts it without."""
     plain = re.fullmatch(r"[\w./:+%@?|$\\-]*", value, re.ASCII) and not value.isdecimal()
     return value if plain else f"'{value}'"
 
 
 def flags_apart(arguments: list[str]) -> list[str]:
-    """The arguments with `--config-dir FOLDER` for `--config-dir=FOLDER`, `--multirun` for `-m`."""
+    """Arguments with `--flag=value` split in two, and with long names of flags."""
     pairs = [item.split("=", 1) if item.startswith("-") else [item] for item in arguments]
     return [SHORT.get(part, part) for pair in pairs for part in pair]
 
 
 def folders(arguments: list[str]) -> list[Path]:
-    """The folders of options that `--config-dir` and `hydra.searchpath` name."""
+    """Folders of options from `--config-dir` and `hydra.searchpath`."""
     apart = flags_apart(arguments)
     named = [Path(value) for flag, value in pairwise(apart) if flag == "--config-dir"]
 
@@ -121,28 +126,29 @@ def folders(arguments: list[str]) -> list[Path]:
 
 
 def with_search_path(arguments: list[str]) -> list[str]:
-    """The arguments with an override of the search path for `--config-dir FOLDER`.
+    """Arguments with `--config-dir FOLDER` replaced by an override of `hydra.searchpath`.
 
-    `hydra.compose` takes no flags.
+    `hydra.compose` does not accept flags.
 
     Raises:
-        UserError: another flag.
+        UserError: there is any other flag.
     """
     arguments = flags_apart(arguments)
     typed = [item for item in arguments if "=" in item]
     flags = [item for item in arguments if "=" not in item]
     if not flags:
         return typed
+
     if flags[0].startswith("-") and flags[0] not in FLAGS:
         raise UserError(unknown_flag(flags[0], ["--config-dir"]))
     if len(flags) != 2 or flags[0] != "--config-dir":
         raise UserError(f"{' '.join(flags)}: expected key=value, or --config-dir FOLDER.")
-    return [*typed, f"hydra.searchpath=[{_quotes(f'file://{Path(flags[1]).resolve()}')}]"]
+    return [*typed, f"hydra.searchpath=[{_quoted_value(f'file://{Path(flags[1]).resolve()}')}]"]
 
 
 def constant(arguments: list[str]) -> list[str]:
-    """The arguments that all cells of a sweep share, without `--multirun`."""
-    # importing it would double the time of --help
+    """Arguments shared by all cells of a sweep, without `--multirun`."""
+    # a top-level import would double the duration of --help
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     apart = flags_apart(arguments)
@@ -154,18 +160,22 @@ def constant(arguments: list[str]) -> list[str]:
 
 
 def flags_last(arguments: list[str]) -> list[str]:
-    """The arguments with overrides first, then Hydra's flags by their long names.
+    """Arguments with overrides first, followed by Hydra's flags with their long names.
 
     Raises:
-        UserError: a flag is unknown, lacks its value, or excludes another one.
+        UserError: a flag is unknown, lacks its value or is incompatible with another argument.
     """
     typed, flags = apart(arguments)
-    _refuse_together(typed, flags)
+    _check_combination(typed, flags)
     return [*typed, *flags]
 
 
 def apart(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Overrides and words; flags with their values. Raises UserError for an unknown flag."""
+    """Overrides and other words; flags with their values.
+
+    Raises:
+        UserError: a flag is unknown, or its value is invalid or missing.
+    """
     typed, flags = [], []
     rest = list(arguments)
     while rest:
@@ -186,18 +196,19 @@ def apart(arguments: list[str]) -> tuple[list[str], list[str]]:
     return typed, flags
 
 
-def _check_flag(name: str, value: str, follows: tuple[str, ...]) -> None:
-    """Raise UserError for a flag with a value that it does not take, or without one it needs."""
-    if not follows and value:
+def _check_flag(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise UserError for a flag with an invalid value or without a required one."""
+    if not allowed and value:
         raise UserError(f"{name}={value}: takes no value; type {name} alone.")
-    free = any(word.isupper() for word in follows)
-    if follows and (not value if free else value not in follows):
-        wanted = follows[0] if free else f"one of {', '.join(filter(None, follows))}"
+
+    free = any(word.isupper() for word in allowed)
+    if allowed and (not value if free else value not in allowed):
+        wanted = allowed[0] if free else f"one of {', '.join(filter(None, allowed))}"
         raise UserError(f"{name}{f' {value}' if value else ''}: must be followed by {wanted}.")
 
 
-def _refuse_together(typed: list[str], flags: list[str]) -> None:
-    """Raise UserError for flags that exclude each other, or need another argument."""
+def _check_combination(typed: list[str], flags: list[str]) -> None:
+    """Raise UserError for incompatible flags, and for flags that lack another argument."""
     named = [flag for flag in flags if flag in FLAGS]
     modes = [flag for flag in named if flag in SHOWING | {"--multirun", "--run"}]
     if len(modes) > 1:
@@ -216,6 +227,3 @@ def _refuse_together(typed: list[str], flags: list[str]) -> None:
             "--shell-completion: needs install=SHELL or uninstall=SHELL, where SHELL is bash, "
             "fish or zsh."
         )
-
-
-SHELL = re.compile(r"\+?(install|uninstall|query)=(bash|fish|zsh)")

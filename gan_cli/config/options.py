@@ -1,6 +1,6 @@
-"""The configuration tree: its groups and their options, the user's included.
+"""Groups and options of the configuration, including options of the user.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 from pathlib import Path
@@ -15,24 +15,24 @@ PACKAGED = Path(__file__).parent.parent / "configs"
 
 
 def configs() -> Path:
-    """The folder of the configuration tree: in the package, or beside it in a source tree."""
+    """Folder of the configuration: inside the package, or in the repository root."""
     return PACKAGED if PACKAGED.is_dir() else PACKAGED.parent.parent / "configs"
 
 
 def groups() -> list[str]:
-    """The groups of the configuration: the folders of its tree."""
+    """Names of the groups, which are the folders of the configuration."""
     folders = [path.name for path in configs().iterdir() if path.is_dir()]
     return sorted(name for name in folders if not name.startswith("_"))
 
 
 def options(group: str) -> list[str]:
-    """The options of a group: the YAML files in its folder, and the user's."""
+    """Names of the options of a group, which are the YAML files of this package and the user."""
     packaged = {path.stem for path in (configs() / group).glob("*.yaml")}
     return sorted(packaged | own.options(group).keys())
 
 
 def file_of(group: str, name: str) -> Path:
-    """The file of an option, of the package or else of the user.
+    """File of an option; options of this package have precedence over those of the user.
 
     Raises:
         UserError: the group has no such option.
@@ -46,7 +46,7 @@ def file_of(group: str, name: str) -> Path:
 
 
 def unknown_option(group: str, name: str) -> str:
-    """The sentence on an option that a group does not have."""
+    """Message for an unknown option."""
     if file := own.misnamed(group, name):
         return f"{group}={name}: {file} is not seen, for its name does not end in .yaml; rename it."
 
@@ -57,6 +57,6 @@ def unknown_option(group: str, name: str) -> str:
 
 
 def option(group: str, name: str) -> dict[str, Any]:
-    """The content of an option's file, resolved. Raises UserError for an unknown option."""
+    """Resolved content of the file of an option. Raises UserError for an unknown option."""
     node: Any = OmegaConf.to_container(OmegaConf.load(file_of(group, name)), resolve=True)
     return node

@@ -1,7 +1,7 @@
-"""Option files of the user, in the folders that `--config-dir` names, and their mistakes.
+"""Option files of the user in the folders of `--config-dir`, and messages on their mistakes.
 
-Hydra reads these files. Where it would raise a traceback or silently read something else, a
-sentence names the file and the line. Nothing here imports torch.
+Hydra reads these files. Errors that Hydra would report with a traceback or not at all are reported
+here with the file and the line. This module does not import torch.
 """
 
 import codecs
@@ -13,17 +13,17 @@ from typing import Any
 from gan_cli.errors import UserError, explain_os
 
 FOLDERS: list[Path] = []
-"""Folders with groups of options beside the package's; only the command line adds one."""
+"""Folders with options of the user; only the command line sets them."""
 PACKAGE = re.compile(r"#\s*@package\s+(\S+)")
 WHOLE = "experiment"
-"""The group whose files set keys of the root, as their first line declares."""
+"""Group whose files set top-level keys, as declared in their first line."""
 
 
-def look_in(folders: Sequence[Path]) -> None:
-    """Look for options in these folders, and in no others.
+def use_folders(folders: Sequence[Path]) -> None:
+    """Set the folders that contain options of the user.
 
     Raises:
-        UserError: one does not exist, or is no folder.
+        UserError: a folder does not exist or is a file.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -37,13 +37,13 @@ def look_in(folders: Sequence[Path]) -> None:
 
 
 def options(group: str) -> dict[str, Path]:
-    """The user's options of a group, and their files; the first folder has precedence."""
+    """Files of the user's options of a group by name; the first folder has precedence."""
     files = [path for folder in reversed(FOLDERS) for path in folder.glob(f"{group}/*.yaml")]
     return {path.stem: path for path in files if path.is_file()}
 
 
 def misnamed(group: str, name: str) -> Path | None:
-    """A file that Hydra ignores because of its suffix."""
+    """File of an option that Hydra ignores because of its suffix, or None."""
     places = [
         folder / group / f"{name}{ending}"
         for folder in FOLDERS
@@ -53,7 +53,7 @@ def misnamed(group: str, name: str) -> Path | None:
 
 
 def chosen(arguments: Sequence[str]) -> Iterator[tuple[str, Path]]:
-    """Group and file of the user's options that are typed, several per group in a sweep."""
+    """Groups and files of the user's options in the arguments; a sweep may select several."""
     for argument in arguments if FOLDERS else ():
         group, _, value = argument.lstrip("+").partition("=")
         known = options(group) if re.fullmatch(r"\w+", group) else {}
@@ -61,15 +61,15 @@ def chosen(arguments: Sequence[str]) -> Iterator[tuple[str, Path]]:
 
 
 def check(arguments: Sequence[str], packaged: Path, components: Sequence[str]) -> None:
-    """Check the user's option files that are typed, before Hydra reads them.
+    """Check the selected option files of the user before Hydra reads them.
 
     Args:
-        packaged: the folder of the package's options.
-        components: groups whose files name a component.
+        packaged: folder of the options of this package.
+        components: groups whose files define a component.
 
     Raises:
-        UserError: one is not YAML, not an option of its group, or has the name of an option of the
-            package.
+        UserError: a file is not valid YAML, is not an option of its group, or has the name of an
+            option of this package.
     """
     for group, path in chosen(arguments):
         text, content = read(path)
@@ -88,6 +88,7 @@ def check(arguments: Sequence[str], packaged: Path, components: Sequence[str]) -
 
         if odd := next((key for key in content if not isinstance(key, str)), None):
             raise UserError(f"{path}: {odd}: is no key; put it in quotes, if it is to be one.")
+
         _check_package(group, path, text)
         if group in components and not {"name", "defaults"} & content.keys():
             raise UserError(
@@ -96,7 +97,7 @@ def check(arguments: Sequence[str], packaged: Path, components: Sequence[str]) -
 
 
 def _check_package(group: str, path: Path, text: str) -> None:
-    """Check the first line, by which Hydra places the keys of the file."""
+    """Raise UserError for a wrong first line, which determines where Hydra inserts the keys."""
     first = next(iter(text.lstrip("\ufeff").splitlines()), "")
     package = PACKAGE.match(first)
     if group == WHOLE and (not package or package[1] != "_global_"):
@@ -117,7 +118,11 @@ def _check_package(group: str, path: Path, text: str) -> None:
 
 
 def read(path: Path) -> tuple[str, Any]:
-    """The text of a file and its content. Raises UserError with the line of a fault."""
+    """Text and content of a file.
+
+    Raises:
+        UserError: the file is unreadable or invalid; the message contains the line.
+    """
     from gan_cli import files  # not needed by --help
 
     try:
@@ -129,8 +134,10 @@ def read(path: Path) -> tuple[str, Any]:
 
 
 def _text(path: Path, content: bytes) -> str:
+    """Text of a file. Raises UserError if it is not UTF-8."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise UserError(f"{path}, line 1: is UTF-16; save the file as UTF-8.")
+
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -143,7 +150,7 @@ def _text(path: Path, content: bytes) -> str:
 
 
 def _parsed(path: Path, text: str) -> Any:
-    """The content as OmegaConf reads it, its interpolations unresolved."""
+    """Content parsed by OmegaConf, without resolving interpolations."""
     import yaml
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -156,11 +163,12 @@ def _parsed(path: Path, text: str) -> Any:
     except yaml.YAMLError as error:
         raise UserError(f"{path}, line {_line(error, text)}: {_problem(error)}.") from None
     except (OmegaConfBaseException, ValueError, RecursionError) as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{path}: {said[0].rstrip('.')}.") from None
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"{path}: {reason[0].rstrip('.')}.") from None
 
 
 def _line(error: Any, text: str) -> int:
+    """Number of the line of an error of PyYAML."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     return int(mark.line + 1 if mark else text[: getattr(error, "position", 0)].count("\n") + 1)
 
@@ -178,23 +186,24 @@ PROBLEMS = {
     r"special characters are not allowed": "holds a character that is no text",
     r"found unexpected end of stream|unexpected end": "a quotation mark is not closed",
 }
-"""PyYAML's messages, which no exception types stand for, and what to change in the file.
+"""Explanations of PyYAML's messages, for which there are no separate exception types.
 
-tests/test_own_options.py lets PyYAML raise every one."""
+tests/test_own_options.py provokes every one of them."""
 
 
 def _problem(error: Any) -> str:
-    said = str(
+    """Explanation of an error of PyYAML, or its message if there is none."""
+    message = str(
         getattr(error, "problem", None) or getattr(error, "reason", None) or error
     ).splitlines()[0]
     for pattern, meaning in PROBLEMS.items():
-        if match := re.search(pattern, said):
+        if match := re.search(pattern, message):
             return match.expand(meaning)
-    return said
+    return message
 
 
 def _described(content: Any) -> str:
-    """What a file holds that is no mapping."""
+    """Description of a file's content that is not a mapping."""
     if content is None:
         return "is empty"
     if isinstance(content, list):
@@ -202,8 +211,8 @@ def _described(content: Any) -> str:
     return f"holds {str(content)[:30]!r} and no key"
 
 
-def faulty(arguments: Sequence[str]) -> str | None:
-    """The fault of a user's file that is no YAML: the files that are typed first, then the rest."""
+def first_error(arguments: Sequence[str]) -> str | None:
+    """First error in the user's files: the selected files are checked before all others."""
     typed = [path for _, path in chosen(arguments)]
     others = [path for folder in FOLDERS for path in sorted(folder.glob("*/*.yaml"))]
 
@@ -215,8 +224,8 @@ def faulty(arguments: Sequence[str]) -> str | None:
     return None
 
 
-def holding(key: str, arguments: Sequence[str]) -> tuple[str, Path] | None:
-    """Group and file of the user's option, among those that are typed, that sets a key."""
+def file_with(key: str, arguments: Sequence[str]) -> tuple[str, Path] | None:
+    """Group and file of the selected option of the user that sets a key, or None."""
     name = re.escape(key.split("@")[0].rpartition(".")[2])
     for group, path in chosen(arguments):
         if re.search(rf"(^|[\s{{,/]){name}\b[^\n:]*:", read(path)[0]):

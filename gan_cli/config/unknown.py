@@ -1,6 +1,6 @@
-"""The sentences on keys, flags and base options that do not exist, with the closest one that does.
+"""Messages for unknown keys, flags and base options, with the closest match.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 import re
@@ -13,46 +13,46 @@ from gan_cli.errors import closest
 from gan_cli.synonyms import NONE, bare, called
 
 PATHS = ("init_from", "data.root", "data.folder", "data.file", "hydra.run.dir", "hydra.sweep.dir")
-"""Keys whose values are names of files and folders."""
+"""Keys whose values are paths."""
 PARENT = re.compile(r"In '(\w+)/([^']+)': ")
-"""Hydra's words for the file that names a missing option; its exception names the option alone."""
+"""Prefix of Hydra's message that contains the file with a missing option."""
 
 
 def known_keys() -> list[str]:
-    """The keys that may stand left of `=`: groups, keys of the root, keys of the hardware."""
+    """Keys that can be set: groups, top-level keys and keys of `hardware`."""
     root = [item.name for item in fields(TrainConfig)]
     hardware = [f"hardware.{item.name}" for item in fields(Hardware)]
     return [*dict.fromkeys([*groups(), *root]), *hardware]
 
 
 def unknown_key(typed: str) -> str:
-    """The sentence on a key that does not exist, with its name in gan-cli where others call it so.
+    """Message for an unknown key, with its name in gan-cli if it is known from other programs.
 
     Args:
-        typed: the key, or `key=value`.
+        typed: `key` or `key=value`.
     """
     key, _, value = typed.partition("=")
     if bare(key) in NONE:
         return f"{typed}: no such key; {NONE[bare(key)]}."
 
     keys = known_keys()
-    ours = [(name, how) for name, how in called(key) if name in keys or "." in name]
-    if not ours:
+    synonyms = [(name, how) for name, how in called(key) if name in keys or "." in name]
+    if not synonyms:
         guess = closest(key.lstrip("+~"), keys)
         return f"{typed}: no such key{guess}; gan-train --help lists the keys."
 
-    name, how = ours[0]
+    name, how = synonyms[0]
     if name in keys and name == key:
         return f"{typed}: no such key here; it is typed as {name}={value or 'VALUE'}."
     return f"{typed}: no such key; gan-cli calls it {name}{f' ({how})' if how else ''}."
 
 
 def unknown_flag(typed: str, known: list[str]) -> str:
-    """The sentence on a flag that does not exist; keys are typed without dashes.
+    """Message for an unknown flag, which may be a key with leading dashes.
 
     Args:
-        typed: the flag, or `--flag=value`.
-        known: the flags that exist.
+        typed: `--flag` or `--flag=value`.
+        known: existing flags.
     """
     name, _, value = typed.partition("=")
     value = value or "VALUE"
@@ -69,8 +69,8 @@ def unknown_flag(typed: str, known: list[str]) -> str:
     if bare(name) in NONE:
         return f"{typed}: no such flag; {NONE[bare(name)]}."
 
-    if ours := [(key, how) for key, how in called(name) if key in keys.values() or "." in key]:
-        key, how = ours[0]
+    if synonyms := [(key, how) for key, how in called(name) if key in keys.values() or "." in key]:
+        key, how = synonyms[0]
         called_so = f"{key} ({how})" if how else key
         return (
             f"{typed}: no such flag; gan-cli calls it {called_so}, without dashes: {key}={value}."
@@ -79,11 +79,11 @@ def unknown_flag(typed: str, known: list[str]) -> str:
 
 
 def unknown_base(message: str, missing: str) -> str | None:
-    """The sentence on a user's option file whose `defaults` name an option that does not exist.
+    """Message for an option file of the user with an unknown option in its `defaults`, or None.
 
     Args:
-        message: Hydra's.
-        missing: the group and the name of the option, `group/option`.
+        message: Hydra's message.
+        missing: the unknown option as `group/option`.
     """
     parent = PARENT.match(message)
     if parent is None or parent[2] not in own.options(parent[1]):
