@@ -1,9 +1,9 @@
-"""Two training loops in plain PyTorch to measure the trainer against: `Bare` and `Naive`.
+"""Two training loops in plain PyTorch, for comparison with the trainer: `Bare` and `Naive`.
 
-Both play the two-player game without labels, with the networks, the loss, the penalty and the
-optimizer of a configuration. `Bare` is the fastest known loop: the trainer's steps and nothing
-else. `Naive` is the loop of tutorials and popular repositories. The arithmetic of a critic's and of
-a generator's step is the same in all three.
+Both train the two-player game without labels, with the networks, loss, penalty and optimizer of a
+configuration. `Bare` is the fastest known loop and consists only of the trainer's steps. `Naive` is
+the loop of tutorials and popular repositories. The arithmetic of the steps of critic and generator
+is the same in both loops and in the trainer.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,14 +25,14 @@ from gan_cli.regularizers import GradientPenalty, input_gradient
 
 
 class Loop:
-    """A hand-written loop over rounds.
+    """Base class of the hand-written loops.
 
     Args:
-        game: the game whose networks, loss and regularizer the loop uses.
-        config: the configuration of the game.
+        game: game with the networks, the loss and the regularizer.
+        config: configuration of the game.
 
     Raises:
-        UserError: these loops cannot play the game.
+        UserError: the loops do not support the game.
     """
 
     def __init__(
@@ -58,33 +58,34 @@ class Loop:
         )
 
     def optimizer(self, network: nn.Module, node: dict[str, Any]) -> Optimizer:
-        """The optimizer of a player's node."""
+        """Optimizer for a network, built from the node of its player."""
         raise NotImplementedError
 
     def play(self, rounds: int) -> None:
-        """Play a number of rounds, each of n_critic critic's steps and one generator's step."""
+        """Play rounds, each with n_critic steps of the critic and one of the generator."""
         raise NotImplementedError
 
     def gradient_penalty(self, x: Tensor, x_fake: Tensor) -> Tensor:
-        """Gulrajani et al., 2017, equation 3."""
+        """Gradient penalty (Gulrajani et al., 2017, equation 3)."""
         raise NotImplementedError
 
     def other_penalty(self, x: Tensor, x_fake: Tensor) -> Tensor:
-        """The terms of any other regularizer."""
+        """Sum of the terms of any other regularizer."""
         return torch.stack(
             [*self.regularizer(self.D, x, x_fake).values(), torch.zeros((), device=x.device)]
         ).sum()
 
     def noise(self) -> Tensor:
-        """A batch of z."""
+        """Batch of latent vectors."""
         return self.prior(self.batch_size)
 
 
 class Bare(Loop):
-    """The fastest known loop.
+    """Fastest known loop.
 
-    Data lies on the device; fakes have no graph; real and fake samples share a forward pass; second
-    derivatives contain no zeros (`input_gradient`); the host never waits for the device.
+    Data is stored on the device; no graph is recorded for the fakes of the critic's step; real and
+    fake samples share a forward pass; second derivatives omit zero terms (`input_gradient`); the
+    host never waits for the device.
     """
 
     def __init__(self, *parts: Any) -> None:
@@ -96,7 +97,7 @@ class Bare(Loop):
         return registry.optimizers.build(node, "optimizer", parameters=network.parameters())
 
     def endless(self) -> Iterator[Tensor]:
-        """The rows of one batch after the other."""
+        """Row indices of successive batches."""
         while True:
             order = torch.randperm(len(self.x)).to(self.device)
             yield from order[: len(self.x) // self.batch_size * self.batch_size].split(
@@ -104,7 +105,7 @@ class Bare(Loop):
             )
 
     def batch(self) -> Tensor:
-        """The next batch, in the range of the generator's output."""
+        """Next batch, scaled to the range of the generator's output."""
         x = self.x.index_select(0, next(self.rows))
         return x.float().div_(127.5).sub_(1) if x.dtype == torch.uint8 else x
 
@@ -148,12 +149,12 @@ class Bare(Loop):
 
 
 class Naive(Loop):
-    """The usual loop, after the wgan_gp scripts that most people start from.
+    """Common loop, as in popular scripts for WGAN-GP.
 
-    A `DataLoader` transforms sample by sample; the critic's backward pass goes through the fakes'
-    graph; real and fake samples have forward passes of their own; the optimizer loops over weights;
-    every step ends with `.item()`. Those scripts feed every batch to the critic, and play the
-    generator in every n_critic-th.
+    A `DataLoader` transforms one sample at a time; the critic's backward pass includes the graph of
+    the fakes; real and fake samples have separate forward passes; the optimizer loops over weights;
+    every step ends with `.item()`. The critic is trained on every batch, the generator after every
+    n_critic batches.
     """
 
     def __init__(self, *parts: Any) -> None:
@@ -171,6 +172,7 @@ class Naive(Loop):
         return built
 
     def _loader(self) -> Any:
+        """Loader of shuffled batches, which transforms images as torchvision does."""
         from torch.utils.data import DataLoader
         from torchvision import transforms
 
@@ -178,11 +180,11 @@ class Naive(Loop):
         half = [0.5] * len(x[0])
         steps = [transforms.ToTensor(), transforms.Normalize(half, half)]
         change = transforms.Compose(steps) if x.dtype == torch.uint8 else None
-        samples: Any = _Samples(x, change)
+        samples: Any = _TransformedSamples(x, change)
         return DataLoader(samples, self.batch_size, shuffle=True, drop_last=True)
 
     def endless(self) -> Iterator[Tensor]:
-        """The samples of one epoch after the other, without their labels."""
+        """Batches of successive epochs, without labels."""
         return (x for x, _ in chain.from_iterable(iter(lambda: iter(self.loader), None)))
 
     def play(self, rounds: int) -> None:
@@ -196,12 +198,13 @@ class Naive(Loop):
                 )
                 self.step(self.optimizer_D, loss)
                 self.regularizer.project(self.D)
+
             fake = self.D(self.G(self.noise()))
             real = self.D(x) if self.loss.uses_real else None
             self.step(self.optimizer_G, self.loss.generator(fake, real))
 
     def step(self, optimizer: Optimizer, loss: Tensor) -> None:
-        """One step of a player, whose loss is copied to the host."""
+        """One step of a player, including a copy of its loss to the host."""
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -210,6 +213,7 @@ class Naive(Loop):
     def gradient_penalty(self, x: Tensor, x_fake: Tensor) -> Tensor:
         alpha = torch.rand(len(x), *[1] * (x.dim() - 1), device=self.device)
         at = (alpha * x + (1 - alpha) * x_fake).requires_grad_(True)
+
         scores = self.D(at)
         (gradient,) = torch.autograd.grad(
             scores,
@@ -223,8 +227,8 @@ class Naive(Loop):
         return self.regularizer.weight * ((slope - self.regularizer.target) ** 2).mean()
 
 
-class _Samples:
-    """A data set that transforms a sample when it is read, as torchvision's do."""
+class _TransformedSamples:
+    """Data set that transforms samples on access, as in torchvision."""
 
     def __init__(self, x: Tensor, change: Callable[[Any], Tensor] | None) -> None:
         self.x, self.change = x, change

@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md: `python -m gan_cli.benchmarks.page PAGE` measures a list."""
+"""Measurement of the tables of docs/performance.md: `python -m gan_cli.benchmarks.page PAGE`."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ RESNET = "model=wgan_gp data=mnist data.image_size=32 network=resnet"
 WIDE = f"{RESNET} network.width=128 batch_size=16"
 SPEED = "bench.memory=false bench.start=false"
 QUICK = f"{SPEED} bench.heats=5"
-MEMORY = "bench.start=false bench.heats=5"  # speed, and memory
+MEMORY = "bench.start=false bench.heats=5"  # speed and memory
 LISTED = (
     ("MLP, 28x28", MLP),
     ("MLP, bf16", f"{MLP} hardware.precision=bf16 {QUICK}"),
@@ -30,11 +30,11 @@ LISTED = (
     ("the same, bf16", f"{WIDE} hardware.precision=bf16 {QUICK}"),
     ("points, one thread", f"model=wgan_gp data=points hardware.threads=1 {QUICK}"),
 )
-"""The measurements: a name, and the arguments of `gan-bench`."""
+"""Names of the measurements, and arguments of `gan-bench`."""
 
 
 def main(page: Path) -> None:
-    """Measure the list, and write its tables between the two marks of the page."""
+    """Run all measurements, and write the tables between the two markers of the page."""
     results = {}
     for name, arguments in LISTED:
         print(f"gan-bench {arguments}", flush=True)
@@ -52,20 +52,21 @@ def main(page: Path) -> None:
 
 
 def tables(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """The tables of the page: speed, parts of a turn, memory, scaling, and the commands."""
+    """Tables of the page: speed, parts of a turn, memory, scaling, and the commands."""
     first = next(iter(results.values()))
     where = first.get("gpu") or f"{first['cpu']}, {first['threads']} threads"
     head = (
         f"{where}, torch {first['torch']}. Medians of interleaved pairs, in brackets the least and "
         "the most."
     )
+
     commands = [f"gan-bench {arguments}" for _, arguments in LISTED]
     lines = [head, "", *_speeds(results), "", *_parts(results), "", *_others(results), ""]
     return "\n".join([*lines, "```", *commands, "```"])
 
 
 def _speeds(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """The table of speeds, and of ratios to the other loops."""
+    """Table of speeds and of ratios to other loops."""
     titles = (
         "rounds/s",
         "over bare",
@@ -74,6 +75,7 @@ def _speeds(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         "with hooks",
         "of the matrix rate",
     )
+
     yield f"| | {' | '.join(titles)} |"
     yield "|---" * (1 + len(titles)) + "|"
     for name, result in results.items():
@@ -86,7 +88,7 @@ def _speeds(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _parts(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """The table of the parts of a turn."""
+    """Table of the parts of a turn."""
     parts = list(next(iter(results.values()))["turn_ms"]["discriminator"])
     yield f"| ms a turn | player | {' | '.join(parts)} |"
     yield "|---" * (2 + len(parts)) + "|"
@@ -96,7 +98,7 @@ def _parts(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _others(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """A list of memory, start and scaling, where they were measured."""
+    """List of memory, start and scaling, if measured."""
     for name, result in results.items():
         if memory := result.get("memory_mib"):
             ratio = f", {memory['ratio']:.3f} times as much" if "ratio" in memory else ""
@@ -104,11 +106,13 @@ def _others(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
                 f"- {name}: a run holds {memory['run']:.0f} MiB, the bare loop "
                 f"{memory.get('bare', 0):.0f}{ratio}."
             )
+
         if "start_seconds" in result:
             yield (
                 f"- {name}: {result['start_seconds']:.1f} s from the command to the end of a run "
                 "of one round."
             )
+
         for kind, times_ms in result.get("scaling", {}).items():
             shown = ", ".join(f"{ms:.0f} ms in {count}" for count, ms in times_ms.items())
             yield (f"- {name}: {kind} scaling over processes of one thread: a round takes {shown}.")

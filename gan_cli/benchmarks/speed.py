@@ -1,4 +1,4 @@
-"""Speed of a configuration: beside other loops, by parts of a turn, beside the machine's limits."""
+"""Speed of a configuration: ratios to other loops, parts of a turn, limits of the hardware."""
 
 import math
 import multiprocessing
@@ -23,14 +23,14 @@ from gan_cli.training.trainer import Trainer
 
 T = TypeVar("T")
 Play = Callable[[int], None]
-"""A function that plays a number of rounds."""
+"""Function that plays a number of rounds."""
 
 
 @contextmanager
 def replaced(owner: Any, **others: Any) -> Iterator[None]:
-    """Give attributes of an object or a class other values until the block ends.
+    """Context in which attributes of an object or a class have other values.
 
-    What was inherited before is inherited again.
+    Attributes that were inherited before are inherited again afterwards.
     """
     own = {name: vars(owner)[name] for name in others if name in vars(owner)}
     for name, value in others.items():
@@ -47,18 +47,19 @@ def replaced(owner: Any, **others: Any) -> Iterator[None]:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has finished its work."""
+    """Wait until the device is idle."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 @dataclass
 class Race:
-    """Seconds per round of several contestants, measured alternately to share the noise.
+    """Interleaved measurement of several contestants, which share the noise of the machine.
 
     Args:
-        players: the contestants by name; the others are compared with the first.
-        seconds: duration of each measurement.
+        players: contestants by name.
+        seconds: approximate duration of each measurement.
+        times: measured seconds per round of each contestant, one for each heat.
     """
 
     players: Mapping[str, Play]
@@ -67,7 +68,7 @@ class Race:
     times: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def run(self, heats: int, warm_up: int = 3) -> "Race":
-        """Measure every contestant once per heat, in an order that reverses from heat to heat."""
+        """Measure every contestant once per heat; the order alternates between heats."""
         rounds = {name: self._fitting(play, warm_up) for name, play in self.players.items()}
 
         for heat in range(heats):
@@ -77,11 +78,12 @@ class Race:
         return self
 
     def _fitting(self, play: Play, warm_up: int) -> int:
-        """Number of rounds that take about `seconds`."""
+        """Number of rounds with a duration of about `seconds`."""
         play(warm_up)
         return max(1, round(self.seconds / self._timed(play, warm_up) * warm_up))
 
     def _timed(self, play: Play, rounds: int) -> float:
+        """Duration of a number of rounds in seconds."""
         synchronise(self.device)
         began = time.perf_counter()
         play(rounds)
@@ -89,15 +91,15 @@ class Race:
         return time.perf_counter() - began
 
     def rounds(self, name: str) -> int:
-        """Number of rounds that this contestant plays in `seconds`."""
+        """Number of rounds of a contestant with a duration of about `seconds`."""
         return max(1, round(self.seconds / self.seconds_a_round(name)))
 
     def seconds_a_round(self, name: str) -> float:
-        """The median over the heats."""
+        """Median of the seconds per round over all heats."""
         return statistics.median(self.times[name])
 
     def ratio(self, slow: str, fast: str) -> dict[str, float]:
-        """Duration of `slow` over that of `fast` in the same heat: median, minimum and maximum."""
+        """Ratio of the durations of two contestants per heat: median, minimum and maximum."""
         ratios = [a / b for a, b in zip(self.times[slow], self.times[fast], strict=True)]
         return {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
 
@@ -110,8 +112,8 @@ PARTS = ("data", "forward", "backward", "reduce", "optimizer", "other")
 class Stopwatch:
     """Milliseconds per turn of each player, by part.
 
-    It synchronises with the device between parts, which slows a GPU down. Turns are played without
-    CUDA graphs, which have no parts.
+    Synchronisation between parts makes turns on a GPU slower. CUDA graphs, which cannot be divided
+    into parts, are disabled.
     """
 
     def __init__(self, trainer: Trainer, device: torch.device) -> None:
@@ -121,17 +123,19 @@ class Stopwatch:
         self._player = ""
 
     def split(self, rounds: int) -> dict[str, dict[str, float]]:
-        """Play a number of rounds; returns {player: {part: milliseconds per turn}}."""
-        with self._watching():
+        """Milliseconds per turn over a number of rounds, as {player: {part: milliseconds}}."""
+        with self._instrumented():
             for _ in range(rounds):
                 self.trainer.play_round()
+
         return {
             who: {part: 1000 * self.spent[who][part] / self.turns[who] for part in PARTS}
             for who in self.turns
         }
 
     @contextmanager
-    def _watching(self) -> Iterator[None]:
+    def _instrumented(self) -> Iterator[None]:
+        """Context in which the parts of a turn are timed."""
         trainer = self.trainer
         with ExitStack() as patches:
             for part, owner, name in (
@@ -149,6 +153,8 @@ class Stopwatch:
             yield
 
     def _timed(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Function that adds the duration of each call to a part."""
+
         def timed(*args: Any, **kwargs: Any) -> Any:
             began = self._now()
             result = call(*args, **kwargs)
@@ -158,6 +164,8 @@ class Stopwatch:
         return timed
 
     def _turn(self, take_turn: Callable[..., Any]) -> Callable[..., Any]:
+        """Function that takes a turn and adds its remaining duration to the part `other`."""
+
         def timed(turn: Any, rows: Tensor) -> None:
             self._player = turn.player.name
             self.turns[self._player] += 1
@@ -171,18 +179,20 @@ class Stopwatch:
         return timed
 
     def _now(self) -> float:
+        """Time in seconds when the device is idle."""
         synchronise(self.device)
         return time.perf_counter()
 
 
-# --- limits of the machine ------------------------------------------------------------------------
+# --- limits of the hardware -----------------------------------------------------------------------
 
 
 class _OperationCounter(TorchDispatchMode):
-    """Counter of floating-point operations and of memory traffic.
+    """Counter of floating-point operations and memory traffic.
 
-    It counts the operations of matrix products and convolutions by torch's formulas, and the bytes
-    that all operations but views read and write, as if there were no cache.
+    Floating-point operations are those of matrix products and convolutions by the formulas of
+    torch. Memory traffic is the size of all inputs and outputs of operations other than views, as
+    if there were no cache.
     """
 
     def __init__(self) -> None:
@@ -201,6 +211,7 @@ class _OperationCounter(TorchDispatchMode):
 
 
 def _tensors(nested: Any) -> Iterator[Tensor]:
+    """All tensors in nested mappings and sequences."""
     if isinstance(nested, Tensor):
         yield nested
     elif isinstance(nested, Mapping):
@@ -210,13 +221,13 @@ def _tensors(nested: Any) -> Iterator[Tensor]:
 
 
 def floor(trainer: Trainer, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
-    """Lower bounds on the time of a round.
+    """Lower bounds on the duration of a round.
 
-    One is its matrix arithmetic at the measured matrix rate, the other its memory traffic at the
-    measured bandwidth, which caches and fused operations can undercut.
+    They are the duration of its matrix arithmetic at the measured matrix rate, and that of its
+    memory traffic at the measured bandwidth. Caches and fused operations can reduce the latter.
     """
     eager = replaced(trainer, terms_fn=trainer.game.play, turn_fn=trainer.play_turn)
-    # FlopCounterMode tracks modules by hooks, which fail on the inner gradient of a penalty
+    # torch's FlopCounterMode uses module hooks, which fail on the inner gradient of a penalty
     with eager, _OperationCounter() as work:
         trainer.play_round()
 
@@ -232,20 +243,21 @@ def floor(trainer: Trainer, device: torch.device, dtype: torch.dtype) -> dict[st
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations per second of a large matrix product, the best of several."""
+    """Maximum number of floating-point operations per second in a large matrix product."""
     n = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     return 2 * n**3 / _best(lambda: a @ b, device)
 
 
 def copy_rate(device: torch.device) -> float:
-    """Bytes per second that a large copy reads and writes, the best of several."""
+    """Maximum number of bytes per second read and written by a large copy."""
     source = torch.empty(2**28 if device.type == "cuda" else 2**26, device=device)
     target = torch.empty_like(source)
     return 2 * source.numel() * source.element_size() / _best(lambda: target.copy_(source), device)
 
 
 def _best(call: Callable[[], Any], device: torch.device, times: int = 8) -> float:
+    """Minimum duration of a call in seconds, after a first call that is not timed."""
     call()
     best = math.inf
     for _ in range(times):
@@ -261,28 +273,29 @@ def _best(call: Callable[[], Any], device: torch.device, times: int = 8) -> floa
 
 
 def alone(play: Callable[..., T], *arguments: Any) -> T:
-    """Result of `play(*arguments)` in a new process, which must be able to import `play`."""
+    """Result of `play(*arguments)` in a new process, where `play` must be importable."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(play, arguments)
 
 
 def peak_memory(play: Callable[..., Any], *arguments: Any) -> float:
-    """Peak memory in MiB of a new process that calls `play(*arguments)`; see `held_at_most`."""
+    """Peak memory in MiB of a new process that calls `play(*arguments)`; see `own_peak_memory`."""
     return alone(_peak, play, arguments)
 
 
 def _peak(play: Callable[..., Any], arguments: tuple[Any, ...]) -> float:
+    """Peak memory in MiB of this process after `play(*arguments)`."""
     play(*arguments)
-    return held_at_most()
+    return own_peak_memory()
 
 
-def held_at_most() -> float:
-    """Peak memory in MiB of this process; that of the GPU where it uses one."""
+def own_peak_memory() -> float:
+    """Peak memory in MiB of this process, on the GPU if it uses one."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
 
     status = Path("/proc/self/status")
-    # getrusage would count the memory of the parent before the fork too
+    # getrusage would include the memory of the parent before the fork
     if status.is_file():
         return int(re.findall(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"))[0]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts in bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS: in bytes

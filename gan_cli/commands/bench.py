@@ -128,17 +128,17 @@ def measured(config: Mapping[str, Any], bench: BenchConfig) -> dict[str, Any]:
 
     with ExitStack() as stack:
         precision = trainer.hardware["precision"]
-        players = {"gan-train": _set(lambda rounds: _play(trainer, rounds), precision)}
+        players = {"gan-train": _with_settings(lambda rounds: _play(trainer, rounds), precision)}
         left_out = {}
 
-        for name in _worthwhile(bench.against, trainer.hardware):
+        for name in _distinct(bench.against, trainer.hardware):
             try:
                 play = _contestant(name, config, dataset, device, stack)
             except UserError as error:
                 left_out[name] = str(error)
                 continue
             own = "fp32" if name in ("naive", "fp32") else precision
-            players[name] = _set(play, own, memory_kept=name != "naive")
+            players[name] = _with_settings(play, own, memory_kept=name != "naive")
 
         race = speed.Race(players, device, bench.seconds).run(bench.heats)
 
@@ -159,7 +159,7 @@ def _play(trainer: "Trainer", rounds: int) -> None:
         trainer.play_round()
 
 
-def _set(play: "Play", precision: str, memory_kept: bool = True) -> "Play":
+def _with_settings(play: "Play", precision: str, memory_kept: bool = True) -> "Play":
     """Contestant that first applies its own precision and memory caching.
 
     The previous contestant may have changed both.
@@ -175,7 +175,7 @@ def _set(play: "Play", precision: str, memory_kept: bool = True) -> "Play":
     return own
 
 
-def _worthwhile(names: list[str], hardware: Mapping[str, Any]) -> list[str]:
+def _distinct(names: list[str], hardware: Mapping[str, Any]) -> list[str]:
     """Names of contestants that differ from the configuration itself."""
     same = {
         "fp32": hardware["precision"] == "fp32",
@@ -231,7 +231,7 @@ def _loop(
     return {"bare": loops.Bare, "naive": loops.Naive}[name](game, config, dataset, device)
 
 
-HOOKED = {"log_every": 100, "sample_every": 0, "evaluate_every": 0, "checkpoint_every": 0}
+LOG_ONLY = {"log_every": 100, "sample_every": 0, "evaluate_every": 0, "checkpoint_every": 0}
 
 
 @contextmanager
@@ -241,8 +241,8 @@ def _hooked(trainer: "Trainer", config: Mapping[str, Any], dataset: "Dataset") -
 
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "checkpoints").mkdir()
-        hooks = hooks_of({**config, **HOOKED}, Path(folder), trainer, dataset, "")
-        trainer.nan_check_every = [HOOKED["log_every"]]
+        hooks = hooks_of({**config, **LOG_ONLY}, Path(folder), trainer, dataset, "")
+        trainer.nan_check_every = [LOG_ONLY["log_every"]]
         for hook in hooks:
             hook.start(trainer)
 

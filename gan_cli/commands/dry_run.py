@@ -117,7 +117,7 @@ def _measured(config: Mapping[str, Any], seconds: float) -> Measured:
             trainer.play_round()
 
     race = speed.Race({"run": play}, device, seconds).run(1, warm_up=1)
-    data, peak = _mib(dataset.train.values()), speed.held_at_most()
+    data, peak = _mib(dataset.train.values()), speed.own_peak_memory()
 
     networks = {name: _count(part) for name, part in trainer.game.named_children()}
     return Measured(
@@ -186,6 +186,7 @@ def _lines(config: Mapping[str, Any], measured: Measured) -> list[str]:
 
 
 def _budget(measured: Measured) -> str:
+    """Number of rounds, and the time limit if it ends the run."""
     rounds = f"{measured.rounds:,} rounds"
     if not measured.limit or measured.seconds < measured.limit:
         return rounds

@@ -132,7 +132,7 @@ def _explain_composition(chain: Chain, arguments: list[str]) -> str:
         _rejected_value,
         _missing_interpolation,
         _unparsed_override,
-        _rejected_in_a_file,
+        _rejected_in_file,
     )
 
     for explanation in explanations:
@@ -148,11 +148,11 @@ def _missing_file(chain: Chain, arguments: list[str]) -> str | None:
 
     for link in chain:
         if isinstance(link, MissingConfigException):
-            return _missing(link, arguments)
+            return _explain_missing(link, arguments)
     return None
 
 
-def _missing(error: "MissingConfigException", arguments: list[str]) -> str:
+def _explain_missing(error: "MissingConfigException", arguments: list[str]) -> str:
     """Message for a missing file, which is that of an option or the root configuration."""
     from gan_cli.config.unknown import unknown_base
 
@@ -199,13 +199,13 @@ def _unknown_key(chain: Chain, arguments: list[str]) -> str | None:
 
     for link in chain:
         if match := NOT_OVERRIDDEN.search(str(link)):
-            return _not_a_key(match[1], arguments)
+            return _explain_key(match[1], arguments)
         if isinstance(link, ConfigAttributeError | ConfigKeyError) and link.full_key:
-            return _not_a_key(link.full_key, arguments)
+            return _explain_key(link.full_key, arguments)
     return None
 
 
-def _not_a_key(key: str, arguments: list[str]) -> str:
+def _explain_key(key: str, arguments: list[str]) -> str:
     """Message for an unknown key, with the file that contains it, if any."""
     from gan_cli.config.unknown import unknown_key
 
@@ -230,9 +230,10 @@ def _missing_interpolation(chain: Chain, arguments: list[str]) -> str | None:
     for link in chain:
         match = NO_INTERPOLATION.search(str(link))
         if match and isinstance(link, InterpolationKeyError):
+            key = match[1]
             return (
-                f"{_place(link.full_key or match[1], arguments)}${{{match[1]}}}: stands for a key "
-                f"that nothing sets; set {match[1]}=VALUE, or write a value there."
+                f"{_file_prefix(link.full_key or key, arguments)}${{{key}}}: stands for a key that "
+                f"nothing sets; set {key}=VALUE, or write a value there."
             )
     return None
 
@@ -262,14 +263,14 @@ def _rejected_value(chain: Chain, arguments: list[str]) -> str | None:
     return f"{match[1]}: {_wrong_value(match[1], reason)}."
 
 
-def _rejected_in_a_file(chain: Chain, arguments: list[str]) -> str | None:
+def _rejected_in_file(chain: Chain, arguments: list[str]) -> str | None:
     """Message for an invalid value in a file, such as `steps: 1e3`."""
     reason = _reason(chain)
     if reason is None or not reason.full_key:
         return None
     key = reason.full_key
     typed = key if reason.value is None else f"{key}={reason.value}"
-    return f"{_place(key, arguments)}{typed}: {_wrong_value(typed, reason)}."
+    return f"{_file_prefix(key, arguments)}{typed}: {_wrong_value(typed, reason)}."
 
 
 def _reason(chain: Chain) -> "OmegaConfBaseException | None":
@@ -297,7 +298,7 @@ def _wrong_value(typed: str, reason: "OmegaConfBaseException") -> str:
     return _lower(first_line(reason))
 
 
-def _place(key: str, arguments: list[str]) -> str:
+def _file_prefix(key: str, arguments: list[str]) -> str:
     """Prefix of a message, `FILE: `, for a key set in a file; empty if it was typed."""
     if key in map(_key, arguments):
         return ""

@@ -57,7 +57,7 @@ def run_folder(*, _root_: DictConfig) -> str:
 
     With `resume=force`, the configuration may differ in everything but model and data.
     """
-    parent, config = _parent(_root_), check(_own(_root_))
+    parent, config = _parent(_root_), check(_without_hydra(_root_))
     _refuse_dry_run(config)
     if config["guard"] == "error":
         guards.check(config)  # before a folder is created
@@ -85,7 +85,7 @@ def _parent(root: DictConfig) -> Path:
     return OUTPUTS / str(choices.get("model")) / str(choices.get("data"))
 
 
-def _own(root: DictConfig) -> dict[str, Any]:
+def _without_hydra(root: DictConfig) -> dict[str, Any]:
     """Configuration without Hydra's own node."""
     return plain(OmegaConf.masked_copy(root, [str(key) for key in root if key != "hydra"]))
 
@@ -116,7 +116,7 @@ def cell_folder(dirname: str) -> str:
 
 def direction(*, _root_: DictConfig) -> str:
     """Resolver of `${gan.direction:}`: the direction of the objective, in Optuna's terms."""
-    return multirun.direction(objective(_own(_root_)))
+    return multirun.direction(objective(_without_hydra(_root_)))
 
 
 def register_resolvers(showing: bool = False) -> None:
@@ -153,15 +153,15 @@ class Task:
     def __call__(self, node: DictConfig) -> float | None:
         """Run the configuration and return the objective, which a search optimises."""
         if HydraConfig.get().mode is RunMode.MULTIRUN:
-            return _cell(node)
+            return _run_cell(node)
         try:
-            return _play(check(plain(node)), _folder())
+            return _train(check(plain(node)), _folder())
         except (UserError, OSError) as error:
             self.mistake = error
             return None
 
 
-def _cell(node: DictConfig) -> float | None:
+def _run_cell(node: DictConfig) -> float | None:
     """Run a cell of a sweep unless it is complete, and log the reason of a failure.
 
     Hydra prints only the reason of the first failure.
@@ -172,7 +172,7 @@ def _cell(node: DictConfig) -> float | None:
     # a search may start the same cell twice at the same time
     with survives, rundir.hold(folder, multirun.CELL_LOCK, wait=True):
         try:
-            return _played(check(plain(node)), folder)
+            return _cell_objective(check(plain(node)), folder)
         except Exception as error:
             mistake = isinstance(error, UserError | OSError)
             name = cell_folder(HydraConfig.get().job.override_dirname)
@@ -182,7 +182,7 @@ def _cell(node: DictConfig) -> float | None:
             raise
 
 
-def _played(config: dict[str, Any], folder: Path) -> float | None:
+def _cell_objective(config: dict[str, Any], folder: Path) -> float | None:
     """Objective of a cell, which is run unless it is complete."""
     multirun.check_search(HydraConfig.get().sweeper, config, objective(config))
     with rundir.hold(folder, wait=True):  # a process of an earlier sweep may still be running it
@@ -192,7 +192,7 @@ def _played(config: dict[str, Any], folder: Path) -> float | None:
         card = rundir.read_card(folder)
         return card.get("scores", {}).get(card.get("objective"))
 
-    value = _play(config, folder)
+    value = _train(config, folder)
     multirun.forget_failure(folder)
     return value
 
@@ -203,7 +203,7 @@ def _folder() -> Path:
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
-def _play(config: dict[str, Any], folder: Path) -> float | None:
+def _train(config: dict[str, Any], folder: Path) -> float | None:
     """Train and return the objective."""
     _refuse_dry_run(config)
     guards.check(config)

@@ -92,6 +92,7 @@ def _json(zoo: list[Entry]) -> str:
 
 
 def _markdown(zoo: list[Entry]) -> str:
+    """Table in Markdown."""
     rows = [
         f"| `{item.model}` | {item.year} | {item.paper} | {item.shows} | `{item.command}` |"
         for item in zoo

@@ -73,8 +73,8 @@ def check(arguments: Sequence[str], packaged: Path, components: Sequence[str]) -
     """
     for group, path in chosen(arguments):
         text, content = read(path)
-        twin = packaged / group / path.name
-        if twin.is_file() and twin.read_text(encoding="utf-8") != text:
+        namesake = packaged / group / path.name
+        if namesake.is_file() and namesake.read_text(encoding="utf-8") != text:
             raise UserError(
                 f"{path}: gan-cli has another {group}={path.stem}, which is the one that is "
                 "taken; rename the file."
@@ -86,8 +86,10 @@ def check(arguments: Sequence[str], packaged: Path, components: Sequence[str]) -
                 "`name: NAME`."
             )
 
-        if odd := next((key for key in content if not isinstance(key, str)), None):
-            raise UserError(f"{path}: {odd}: is no key; put it in quotes, if it is to be one.")
+        if invalid_key := next((key for key in content if not isinstance(key, str)), None):
+            raise UserError(
+                f"{path}: {invalid_key}: is no key; put it in quotes, if it is to be one."
+            )
 
         _check_package(group, path, text)
         if group in components and not {"name", "defaults"} & content.keys():

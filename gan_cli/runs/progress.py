@@ -1,4 +1,4 @@
-"""Progress of a run: a live line on a terminal, plain lines elsewhere."""
+"""Progress of a run: a live line on a terminal, otherwise plain lines."""
 
 import logging
 import sys
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def until(seconds: float) -> str:
-    """Time left and time of the end, at most a year from now."""
+    """Remaining time and time of the end, limited to a year."""
     left = timedelta(seconds=min(max(0, round(seconds)), 365 * 24 * 3600))
     end = datetime.now() + left
     return (
@@ -28,21 +28,27 @@ def until(seconds: float) -> str:
 
 
 def _bar(**options: Any) -> tqdm:
-    """A tqdm bar under a lock of its own.
+    """Bar of tqdm with its own lock.
 
-    The lock that all bars share by default is a semaphore between processes, which stays behind
-    when this process is killed.
+    The default lock of all bars is a semaphore shared between processes, which is leaked when this
+    process is killed.
     """
 
     class Bar(tqdm):
-        """The class that holds the lock, so that other bars of the process keep theirs."""
+        """Subclass with its own lock, so that other bars are not affected."""
 
     Bar.set_lock(RLock())
     return Bar(**options)
 
 
 class Progress(Hook):
-    """Progress line: step, rate, time left, the critic's estimate."""
+    """Progress line with step, rate, remaining time and the estimate of the critic.
+
+    Args:
+        logs: hook with the latest scalars.
+        introduction: description of the run, logged once its duration can be estimated.
+        notes: further messages after the introduction.
+    """
 
     PLAIN_EVERY = 15.0  # seconds between plain lines
 
@@ -52,7 +58,7 @@ class Progress(Hook):
 
     def start(self, trainer: Trainer) -> None:
         self.first, self.began, self.turns = trainer.step, time.monotonic(), 0
-        self.said, self.announced = self.began, False
+        self.shown_at, self.announced = self.began, False
         if sys.stderr.isatty():
             self.bar = _bar(
                 total=1.0,
@@ -65,22 +71,22 @@ class Progress(Hook):
         self.turns += len(trainer.game.turns(trainer.step - 1))
 
         settled = now - self.began > 1 or trainer.step - self.first == 50
-        if not self.announced and (settled or trainer.ending):  # the duration of a turn is known
+        if not self.announced and (settled or trainer.ending):  # the duration can be estimated
             self.announced = True
             log.info("%s; %s", self.introduction, self._left(trainer, now))
             for note in self.notes:
                 log.info(note)
 
-        if self.bar is not None and (now - self.said > 0.5 or trainer.ending):
-            self.said = now
+        if self.bar is not None and (now - self.shown_at > 0.5 or trainer.ending):
+            self.shown_at = now
             self.bar.set_description_str(self._line(trainer, now), refresh=False)
             self.bar.update(self._share(trainer) - self.bar.n)
-        elif self.bar is None and now - self.said > self.PLAIN_EVERY:
-            self.said = now
+        elif self.bar is None and now - self.shown_at > self.PLAIN_EVERY:
+            self.shown_at = now
             log.info(self._line(trainer, now))
 
     def _line(self, trainer: Trainer, now: float) -> str:
-        """The line itself; the number of steps is in it where it is what ends the run."""
+        """Progress line; the total number of steps is included if it ends the run."""
         rate = (trainer.step - self.first) / (now - self.began)
         ends = trainer.minutes is None or trainer.step / trainer.steps >= self._share(trainer)
         of = f"/{trainer.steps}" if ends else f" ({self._share(trainer):.0%} of the time)"
@@ -90,12 +96,12 @@ class Progress(Hook):
         )
 
     def _share(self, trainer: Trainer) -> float:
-        """Fraction of the run that is over, by its rounds or by its time, whichever is larger."""
+        """Completed fraction of the run by rounds or by time, whichever is larger."""
         by_time = trainer.seconds / (60 * trainer.minutes) if trainer.minutes else 0.0
         return min(1.0, max(trainer.step / trainer.steps, by_time))
 
     def _left(self, trainer: Trainer, now: float) -> str:
-        """Time left, from the number of turns left and the mean time per turn."""
+        """Remaining time, estimated from the mean duration of a turn."""
         ahead = (trainer.steps - trainer.step) * sum(trainer.game.repeat.values())
         seconds = ahead * (now - self.began) / self.turns
         if trainer.minutes is not None:
@@ -103,6 +109,7 @@ class Progress(Hook):
         return until(seconds)
 
     def _estimate(self) -> str:
+        """Latest estimates of the critic, as the end of the progress line."""
         shown = ("wasserstein/train", "wasserstein/heldout", "discriminator/score_gap")
         return "".join(
             f", {tag} {self.logs.latest[tag]:.4g}" for tag in shown if tag in self.logs.latest

@@ -1,6 +1,6 @@
-"""Records of a run: rows of scalars, TensorBoard's event files, the log.
+"""Records of a run: rows of scalars, event files of TensorBoard, and the log.
 
-A full disk stops none of them for good.
+All of them continue after a temporary failure such as a full disk.
 """
 
 import itertools
@@ -25,33 +25,37 @@ log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Writer of `metrics.jsonl`, with the scalars of each round, and of TensorBoard's event files.
+    """Writer of `metrics.jsonl`, with the scalars of each round, and of event files of TensorBoard.
 
-    Rows after `step` are removed: a resumed run writes them again. Rows that cannot be written wait
-    for the next one.
+    A row that cannot be written is written together with the next one.
+
+    Args:
+        folder: folder of the run.
+        step: step at which the run starts. Rows of later steps are removed, because a resumed run
+            writes them again.
 
     Raises:
-        OSError: at the start, if the folder cannot be written at all.
+        OSError: the folder is not writable.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
         self.path = folder / "metrics.jsonl"
         self._remove_after(step)
         with append_to(self.path) as file:
-            self._size, self._waiting = file.seek(0, os.SEEK_END), ""
+            self._size, self._pending = file.seek(0, os.SEEK_END), ""
         self._board = _Board(folder / "tensorboard", step)
         self.row: dict[str, float] = {}
 
     def _remove_after(self, step: int) -> None:
-        """Remove the rows of later steps, and those that are torn."""
+        """Remove rows of later steps and incomplete rows."""
         if self.path.exists():
-            append_to(self.path).close()  # refuses a link: another file must stay as it is
+            append_to(self.path).close()  # raises OSError for a link
             with opened(self.path) as file:
                 rows = [line for line in file.read().splitlines() if _step_of(line) <= step]
             write_bytes(self.path, b"".join(line + b"\n" for line in rows))
 
     def hparams(self, settings: Mapping[str, Any], metrics: Sequence[str]) -> None:
-        """Write the row of TensorBoard's table of runs: settings, and scalars for its columns."""
+        """Add the run to TensorBoard's table of hyperparameters, with these metrics as columns."""
         plain = {
             key: on_one_line(value) if isinstance(value, str) else value
             for key, value in settings.items()
@@ -60,19 +64,19 @@ class Recorder:
         self.board("add_hparams", plain, metrics)
 
     def board(self, method: str, *arguments: Any, **options: Any) -> None:
-        """Call a method of TensorBoard's event file, such as `add_image`."""
+        """Call a method of the event file, such as `add_image`."""
         self._board.call(method, *arguments, **options)
 
     def scalars(self, values: Mapping[str, float]) -> None:
-        """Add values of the current round, under their complete tags."""
+        """Add values of the current round by their complete tags."""
         self.row |= values
 
     def flush(self, step: int, seconds: float) -> None:
-        """Write the values of the round in one row."""
+        """Write the values of the current round as one row."""
         if not self.row:
             return
 
-        self._waiting += json.dumps({"step": step, "seconds": round(seconds, 2), **self.row}) + "\n"
+        self._pending += json.dumps({"step": step, "seconds": round(seconds, 2), **self.row}) + "\n"
         self._append()
 
         for tag, value in self.row.items():
@@ -81,8 +85,8 @@ class Recorder:
         self.row = {}
 
     def _append(self) -> None:
-        """Append the rows that wait, after removing what a failed write left."""
-        content = self._waiting.encode()
+        """Append pending rows, after removal of the remains of a failed write."""
+        content = self._pending.encode()
         with tolerated(self.path.name), append_to(self.path) as file:
             self._size = min(self._size, file.seek(0, os.SEEK_END))
             try:
@@ -91,37 +95,38 @@ class Recorder:
                 while written < len(content):
                     written += file.write(content[written:])
             except OSError:
-                file.truncate(self._size)  # needs no space
+                file.truncate(self._size)  # succeeds on a full disk
                 raise
 
-            self._size, self._waiting = self._size + len(content), ""
+            self._size, self._pending = self._size + len(content), ""
 
     def rows(self, step: int) -> list[dict[str, Any]]:
-        """All rows so far, and the values of this step as far as there are any."""
-        lines = self._waiting.encode().splitlines()
+        """All previous rows, followed by the values of this step."""
+        lines = self._pending.encode().splitlines()
         with suppress(FileNotFoundError), opened(self.path) as file:
             lines = file.read().splitlines() + lines
         return [*map(json.loads, filter(_is_row, lines)), {"step": step, **self.row}]
 
     def close(self) -> None:
-        """Write what waits, and close the files."""
-        if self._waiting:
+        """Write pending rows and close the files."""
+        if self._pending:
             self._append()
         self._board.close()
 
 
 class _Board:
-    """TensorBoard's event files of a run; after a failed write the next event opens another."""
+    """Event files of a run for TensorBoard; after a failed write, a new file is opened."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self._folder = folder
         self._file: _EventFile | None = _EventFile(folder, step + 1)
 
     def call(self, method: str, *arguments: Any, **options: Any) -> None:
-        """Call a method of the event file; an OSError is logged once for each file."""
+        """Call a method of the event file. An OSError is logged once for each file."""
         try:
             self._file = self._file or _EventFile(self._folder)
             getattr(self._file, method)(*arguments, **options)
+
         except OSError as error:
             if self._file:
                 log.error(
@@ -138,16 +143,16 @@ class _Board:
 
 
 class _EventFile:
-    """An event file of TensorBoard, written in the calling thread.
+    """Event file of TensorBoard, written in the calling thread.
 
-    TensorBoard's own EventFileWriter, which torch's SummaryWriter wraps, writes in a thread, whose
-    OSError Python prints as a traceback; its RecordWriter leaves the file to the caller.
+    TensorBoard's EventFileWriter, which torch's SummaryWriter uses, writes in a separate thread,
+    where an OSError is printed as a traceback and cannot be handled.
 
     Args:
-        purge_step: TensorBoard shall hide this and later steps of the folder's earlier files.
+        purge_step: step from which TensorBoard ignores the earlier files of the folder.
 
     Raises:
-        OSError: from any method, the file cannot be written.
+        OSError: the file cannot be written; all methods raise it.
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
@@ -162,6 +167,7 @@ class _EventFile:
             if purge_step is not None:
                 self._add(step=purge_step, session_log=SessionLog(status=SessionLog.START))
             self.flush()
+
         except OSError:
             with suppress(OSError):
                 self.close()
@@ -169,59 +175,60 @@ class _EventFile:
             raise
 
     def _add(self, **fields: Any) -> None:
+        """Write an event with these fields."""
         from tensorboard.compat.proto.event_pb2 import Event
 
         self._records.write(Event(wall_time=time.time(), **fields).SerializeToString())
 
     def add_scalar(self, tag: str, value: float, step: int) -> None:
-        """Add a number."""
+        """Add a scalar."""
         from torch.utils.tensorboard.summary import scalar
 
         self._add(step=step, summary=scalar(tag, value))
 
     def add_text(self, tag: str, text: str, step: int) -> None:
-        """Add text in Markdown."""
+        """Add a text in Markdown."""
         from torch.utils.tensorboard import summary
 
         self._add(step=step, summary=summary.text(tag, text))
 
     def add_image(self, tag: str, pixels: Any, step: int, dataformats: str = "CHW") -> None:
-        """Add an image; `dataformats` names its axes."""
+        """Add an image, whose axes are named in `dataformats`."""
         from torch.utils.tensorboard.summary import image
 
         self._add(step=step, summary=image(tag, pixels, dataformats=dataformats))
 
     def add_histogram(self, tag: str, values: "Tensor", step: int) -> None:
-        """Add a histogram of numbers."""
+        """Add a histogram of values."""
         from torch.utils.tensorboard.summary import histogram
 
         self._add(step=step, summary=histogram(tag, values, _bins()))
 
     def add_hparams(self, settings: dict[str, Any], metrics: Sequence[str]) -> None:
-        """Add the row of the table of runs."""
+        """Add hyperparameters, and metrics as columns of their table."""
         from torch.utils.tensorboard.summary import hparams
 
         for summary in hparams(settings, dict.fromkeys(metrics, 0)):
             self._add(summary=summary)
 
     def flush(self) -> None:
-        """Hand all events to the system."""
+        """Pass all events to the operating system."""
         self._records.flush()
 
     def close(self) -> None:
-        """Flush, and close the file."""
+        """Flush and close the file."""
         self._records.close()
 
 
 def _new_event_path(folder: Path) -> Path:
-    """A path that does not exist yet, named as TensorBoard names its event files."""
+    """New path of an event file, named as in TensorBoard."""
     start = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
     paths = (folder / f"{start}.{number}" for number in itertools.count())
     return next(path for path in paths if not path.exists())
 
 
 def _bins() -> list[float]:
-    """The bins of TensorBoard's histograms: their widths grow by a tenth from 0 outwards."""
+    """Edges of the bins of TensorBoard's histograms, which grow by a factor of 1.1."""
     positive = [1e-12]
     while positive[-1] < 1e20 / 1.1:
         positive.append(positive[-1] * 1.1)
@@ -229,7 +236,7 @@ def _bins() -> list[float]:
 
 
 class LogFile(logging.FileHandler):
-    """The log of a run, which follows no link to another file."""
+    """Handler for the log of a run, which does not follow symbolic links."""
 
     def _open(self) -> Any:
         try:
@@ -241,11 +248,12 @@ class LogFile(logging.FileHandler):
 
 
 def _is_row(line: bytes) -> bool:
+    """Whether a line is a complete row."""
     return _step_of(line) < float("inf")
 
 
 def _step_of(line: bytes) -> float:
-    """The step of a row; infinite for a line that is torn or no row."""
+    """Step of a row, or infinity for an incomplete or invalid line."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
