@@ -1,14 +1,17 @@
 """Plug-ins of earlier versions work untouched: former names can be defined and called."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 import torch
 from conftest import make_trainer
 
 from gan_cli.data.points import Points
 from gan_cli.game import FORMER_NAMES, Game
 from gan_cli.games.two_player import TwoPlayer
+from gan_cli.registry import PLUGINS
 
 Command = Callable[..., tuple[int, str]]
 EARLIER = '''
@@ -50,6 +53,15 @@ class Earlier(TwoPlayer):
     def couplings(self):
         return [*super().couplings(), "the former times"]
 '''
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """No plug-in of a test is known to the next one."""
+    yield
+    for module in [name for name in PLUGINS if "earlier" in name]:
+        del PLUGINS[module]
+        sys.modules.pop(module, None)
 
 
 def test_a_game_in_former_words_plays_logs_and_says_what_it_says(
