@@ -1,4 +1,4 @@
-"""Hooks that draw: samples of the generator, and figures that explain the run."""
+"""Hooks that draw: pictures of samples, and figures that explain the run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ MAX_REAL_POINTS = 2000  # held-out points behind the samples of a scatter plot
 
 
 class Pictures(Hook):
-    """Samples from fixed latents, those of `gan-sample seed=0`: a picture, or lines of text."""
+    """Samples of the latents of `gan-sample seed=0`, as a picture or as lines of text."""
 
     COUNT: ClassVar[dict[str, int]] = {"image": 64, "points": 2000, "text": 32}  # samples, by kind
 
