@@ -82,7 +82,7 @@ def test_directions_are_always_the_same_unit_vectors(trained: Command) -> None:
     for kind in ("principal", "random"):
         # without its cache
         found, again = (walks.directions.__wrapped__(generator, kind) for _ in range(2))
-        assert torch.equal(found, again) and found.shape[0] == walks.DIRECTIONS
+        assert torch.equal(found, again) and found.shape[0] == walks.MAX_DIRECTIONS
         torch.testing.assert_close(found.norm(dim=1), torch.ones(len(found)))
     gram = found @ found.T
     torch.testing.assert_close(gram, torch.eye(len(gram)), atol=1e-5, rtol=0)
