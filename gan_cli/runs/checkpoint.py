@@ -124,7 +124,8 @@ def _refuse_wrong_field(key: str, value: Any, kind: Any) -> None:
 
 def _refuse_wrong_optimizer(name: str, optimizer: Mapping[str, Any]) -> None:
     """Raise UserError for an optimizer's state that torch cannot load."""
-    state, groups = optimizer.get("state"), optimizer.get("param_groups")
+    state = optimizer.get("state")
+    groups = optimizer.get("param_groups")
     if (
         not isinstance(state, dict)
         or not isinstance(groups, list)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gan_cli.games.style import Style
 
 Rows = Sequence[Mapping[str, float]]
-SAMPLES = 500  # real and fake ones each, drawn as points or a histogram
+SAMPLES = 500  # real and fake samples each, drawn as points or a histogram
 GRADIENT_SAMPLES = 256  # whose mean score by the critic is differentiated
 LATENT_SAMPLES = 2000  # codes in a scatter plot
 IMAGE_COLUMNS = 20  # images in a row
@@ -44,7 +44,7 @@ SCORE_TAGS = (
 
 
 def _two_player(trainer: Trainer) -> TwoPlayer:
-    """The game, as one with a critic; figures call only what their game has."""
+    """The game with the type of one with a critic; a figure calls only methods of its game."""
     return cast(TwoPlayer, trainer.game)
 
 

@@ -18,8 +18,8 @@ from gan_cli.training.trainer import Hook, Trainer
 class Health(Hook):
     """Verdicts on the curves of a run, written to its card and to TensorBoard at the end."""
 
-    SAMPLES = 256  # real and generated ones each, whose pairwise distances are computed
-    MIN_REAL_SAMPLES = 8  # held-out samples; fewer do not show how far apart real ones are
+    SAMPLES = 256  # held-out and generated samples each, whose pairwise distances are computed
+    MIN_REAL_SAMPLES = 8  # held-out samples; with fewer, their mean distance says nothing
 
     def __init__(
         self, recorder: Recorder, dataset: Dataset, config: Mapping[str, Any], folder: Path

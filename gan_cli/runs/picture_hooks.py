@@ -45,6 +45,7 @@ class Pictures(Hook):
             self._write_picture(samples, trainer)
 
     def _write_text(self, samples: list[str], step: int) -> None:
+        """Write lines of text to a file and to TensorBoard."""
         with tolerated(f"the samples of step {step}"):
             write_text(self.folder / f"step_{step:08d}.txt", "\n".join(samples) + "\n")
 
@@ -52,6 +53,7 @@ class Pictures(Hook):
         self.recorder.board("add_text", "samples", code_block, step)
 
     def _write_picture(self, samples: Tensor, trainer: Trainer) -> None:
+        """Write a picture of samples to a file and to TensorBoard."""
         spec = self.dataset.spec
         step = trainer.step
         real = None

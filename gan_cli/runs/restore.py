@@ -83,7 +83,7 @@ def rebuilt(config_text: str, spec: Spec, plugins: Sequence[str], renders: bool 
 
 
 MAX_SIZE_RATIO = 8  # built over saved size; networks are built twice, parametrizations add weights
-SPARE_PARAMETERS = 100  # tensors that a small game may have beyond its saved ones
+SPARE_PARAMETERS = 100  # tensors that a small game may have beyond the saved tensors
 SPARE_BYTES = 2**20  # bytes of these tensors
 
 

@@ -134,6 +134,7 @@ def find(parent: Path, fingerprint: str | None, steps: int, minutes: float | Non
     """
 
     def fits(folder: Path) -> bool:
+        """Whether a folder's run is the searched one."""
         card = read_card(folder)
         return fingerprint in (None, card.get("fingerprint")) and unfinished(card, steps, minutes)
 

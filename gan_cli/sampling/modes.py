@@ -19,7 +19,7 @@ from gan_cli.files import csv_text, replacing, write_text
 from gan_cli.runs.places import run_or_file
 from gan_cli.sampling import walks
 from gan_cli.sampling.generator import Generator, load_generator
-from gan_cli.sampling.options import Mode, SampleConfig, rows_of
+from gan_cli.sampling.options import Mode, SampleConfig, seeds_and_labels
 from gan_cli.sampling.walks import latents_of
 
 NEIGHBOURS = 5  # nearest training samples shown for each sample
@@ -37,7 +37,7 @@ def write_drawn(
         load_data: loads the data set, if the mode reads it.
     """
     mode = config.mode
-    seeds, labels = rows_of(config, generator)
+    seeds, labels = seeds_and_labels(config, generator)
     latents = latents_of(config, generator, seeds, labels)
     if mode is Mode.text and config.output is None:
         print("\n".join(map(on_one_line, lines(generator, generator.render(latents)))))
@@ -233,7 +233,7 @@ def write_timeline(config: SampleConfig, output: Path) -> None:
         if generator.spec.kind == "text":
             raise UserError("mode=timeline: shows pictures; the checkpoint makes text.")
 
-        seeds, labels = rows_of(config, generator)
+        seeds, labels = seeds_and_labels(config, generator)
         samples = generator.render(latents_of(config, generator, seeds, labels))
         columns = _class_columns(generator.classes(config.classes))
         pixels = pictures.picture(samples, generator.spec, columns=columns)

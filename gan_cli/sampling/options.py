@@ -190,7 +190,7 @@ def _contradiction(config: SampleConfig, typed: Mapping[str, str]) -> str:
     return ""
 
 
-def rows_of(config: SampleConfig, generator: Generator) -> tuple[list[int], list[int]]:
+def seeds_and_labels(config: SampleConfig, generator: Generator) -> tuple[list[int], list[int]]:
     """The seed and the class of each sample; the classes are empty unless some are chosen.
 
     Each seed is used once for every chosen class.
@@ -199,7 +199,7 @@ def rows_of(config: SampleConfig, generator: Generator) -> tuple[list[int], list
         UserError: no such class or seed, or more samples than fit into the memory.
     """
     classes = generator.classes(config.classes)
-    spans = spans_of(config)
+    spans = seed_ranges(config)
     samples_per_seed = max(1, len(classes))
     if config.seeds is None:
         count = config.n
@@ -225,7 +225,7 @@ def _refuse_too_many(config: SampleConfig, generator: Generator, count: int) -> 
     generator.refuse_more_than_fits(count, typed, TILE_BYTES if is_picture else 0)
 
 
-def spans_of(config: SampleConfig) -> list[range]:
+def seed_ranges(config: SampleConfig) -> list[range]:
     """Ranges of seeds, by `seeds=0-63`, `seeds=[3,5,10-19]` or `seeds=7`, else by n and seed.
 
     Raises:
