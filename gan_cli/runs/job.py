@@ -179,7 +179,7 @@ def _trained(job: Job, state: Mapping[str, Any] | None) -> Trainer:
 
     stopper = Stopper(trainer)
     with stopped_by_signals(stopper, job.world), logging_redirect_tqdm([logging.getLogger()]):
-        while cause := _divergence(job, trainer, stopper):
+        while cause := _train(job, trainer, stopper):
             rollbacks = trainer.rollbacks + 1
             seconds = trainer.seconds
             interrupted = trainer.interrupted
@@ -201,7 +201,7 @@ def _trained(job: Job, state: Mapping[str, Any] | None) -> Trainer:
     return trainer
 
 
-def _divergence(job: Job, trainer: Trainer, stopper: Stopper) -> str | None:
+def _train(job: Job, trainer: Trainer, stopper: Stopper) -> str | None:
     """Train to the end of the run or to a divergence.
 
     Returns:
