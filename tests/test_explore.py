@@ -82,7 +82,7 @@ def test_directions_are_always_the_same_unit_vectors(trained: Command) -> None:
     for kind in ("principal", "random"):
         # without its cache
         found, again = (walks.directions.__wrapped__(generator, kind) for _ in range(2))
-        assert torch.equal(found, again) and found.shape[0] == walks.DIRECTIONS
+        assert torch.equal(found, again) and found.shape[0] == walks.MAX_DIRECTIONS
         torch.testing.assert_close(found.norm(dim=1), torch.ones(len(found)))
     gram = found @ found.T
     torch.testing.assert_close(gram, torch.eye(len(gram)), atol=1e-5, rtol=0)
@@ -250,28 +250,28 @@ def test_a_slider_moves_the_picture_and_the_command(
             )
         )
 
-    def told() -> str:
-        return str(browser.execute_script("return document.querySelector('.told').textContent"))
+    def shown_command() -> str:
+        return str(browser.execute_script("return document.querySelector('.command').textContent"))
 
-    until(lambda: source().startswith("data:image/png") and "seeds=0" in told())
+    until(lambda: source().startswith("data:image/png") and "seeds=0" in shown_command())
     before = source()
     thumb = browser.find_element(By.CSS_SELECTOR, ".shift0 [tabindex='0']")
     thumb.send_keys(Keys.ARROW_RIGHT * 20)
-    until(lambda: source() != before and re.search(r"shifts=\[2,0,", told()) is not None)
+    until(lambda: source() != before and re.search(r"shifts=\[2,0,", shown_command()) is not None)
     for button in browser.find_elements(By.CSS_SELECTOR, "button"):
         if button.text == "save as A":
             button.click()
     seed = browser.find_element(By.CSS_SELECTOR, ".seed input")
     seed.send_keys(Keys.BACKSPACE + "5" + Keys.ENTER)
-    until(lambda: "seeds=5" in told())
+    until(lambda: "seeds=5" in shown_command())
     next(
         b for b in browser.find_elements(By.CSS_SELECTOR, "button") if b.text == "save as B"
     ).click()
-    browser.find_element(By.CSS_SELECTOR, ".way [tabindex='0']").send_keys(Keys.ARROW_RIGHT * 3)
-    until(lambda: f"mode=interpolate 'seeds=[0,5]' steps={STOPS}" in told())
+    browser.find_element(By.CSS_SELECTOR, ".walk [tabindex='0']").send_keys(Keys.ARROW_RIGHT * 3)
+    until(lambda: f"mode=interpolate 'seeds=[0,5]' steps={STOPS}" in shown_command())
     view = View(seed=5, label=0, shifts=[2.0, *[0.0] * 7], saved={"A": 0, "B": 5}, stop=3)
     until(lambda: source() == picture(gan_cli.load(tmp_path / "run"), view))
-    assert view.command("run") == told()
+    assert view.command("run") == shown_command()
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 

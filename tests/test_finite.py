@@ -8,6 +8,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -78,6 +79,35 @@ def spoil(monkeypatch: pytest.MonkeyPatch, spoiled: Callable[[Trainer], bool]) -
 
     monkeypatch.setattr(Trainer, "play_round", play_round)
     monkeypatch.setattr(Wasserstein, "generator", lost)
+
+
+def test_a_rollback_frees_the_memory_of_the_diverged_trainer(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainers: list[weakref.ref[Trainer]] = []
+    alive = []
+    init, spoiled = Trainer.__init__, [False]
+    generator, play = Wasserstein.generator, Trainer.play_round
+
+    def counted(self: Trainer, *arguments: Any, **named: Any) -> None:
+        alive.append(sum(trainer() is not None for trainer in trainers))
+        init(self, *arguments, **named)
+        trainers.append(weakref.ref(self))
+
+    def play_round(self: Trainer) -> None:
+        spoiled[0] = self.step == 23 and self.rollbacks == 0
+        play(self)
+
+    monkeypatch.setattr(Trainer, "__init__", counted)
+    monkeypatch.setattr(Trainer, "play_round", play_round)
+    monkeypatch.setattr(
+        Wasserstein,
+        "generator",
+        lambda self, *scores: generator(self, *scores) * (NAN if spoiled[0] else ONE),
+    )
+    code, printed = command("gan-train", *RUN, "hydra.run.dir=run")
+    assert code == 0 and "1 of max_rollbacks=2" in printed
+    assert alive == [0, 0]
 
 
 @pytest.mark.parametrize(("at", "back_to"), [(2, 0), (23, 20), (59, 55)])

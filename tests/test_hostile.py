@@ -313,7 +313,7 @@ def test_rows_of_others_are_cut_where_a_run_goes_on(command: Command) -> None:
 
 ODD_CARDS: list[dict[str, Any]] = [
     {key: value}
-    for key in rundir.KNOWN
+    for key in rundir.VALIDATORS
     for value in (
         None,
         True,

@@ -18,7 +18,7 @@ from gan_cli.errors import UserError
 from gan_cli.games.two_player import batch_norms
 from gan_cli.sampling import modes, walks
 from gan_cli.sampling.generator import estimate_statistics
-from gan_cli.sampling.options import SampleConfig, spans_of
+from gan_cli.sampling.options import SampleConfig, seed_ranges
 
 Command = Callable[..., tuple[int, str]]
 QUICK = (
@@ -117,7 +117,7 @@ def test_the_nearest_training_sample_of_a_training_sample_is_itself() -> None:
      (["0-2", "9"], [0, 1, 2, 9])],
 )  # fmt: skip
 def test_seeds(typed: str | list[str] | None, seeds: list[int]) -> None:
-    spans = spans_of(SampleConfig(checkpoint="", n=2, seed=2, seeds=typed))
+    spans = seed_ranges(SampleConfig(checkpoint="", n=2, seed=2, seeds=typed))
     assert [seed for span in spans for seed in span] == seeds
 
 
@@ -126,7 +126,7 @@ def test_seeds(typed: str | list[str] | None, seeds: list[int]) -> None:
 )
 def test_odd_seeds_are_one_sentence(typed: str | list[str]) -> None:
     with pytest.raises(UserError, match="expected FIRST-LAST such as 0-63, or a list"):
-        spans_of(SampleConfig(checkpoint="", seeds=typed))
+        seed_ranges(SampleConfig(checkpoint="", seeds=typed))
 
 
 # --- what is written ------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from gan_cli.errors import UserError
 
 
 def settings_of(dotted: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Typed options by their owner: the data, or a metric.
+    """Typed options: values by key, by the data or the metric that they belong to.
 
     Raises:
         UserError: an argument of another form.
@@ -29,7 +29,7 @@ def settings_of(dotted: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def _value(text: str) -> Any:
-    """A value as YAML reads it: a number, a truth value, null, a list; else the text itself."""
+    """The value that YAML reads: a number, a truth value, null or a list; else the text itself."""
     try:
         value: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))
         return value["value"]

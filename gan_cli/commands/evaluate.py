@@ -1,4 +1,4 @@
-"""`gan-evaluate`: scores of a checkpoint or of a folder of images, each with its provenance."""
+"""`gan-evaluate`: scores of a checkpoint or of a folder of images, with their provenance."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -17,6 +17,10 @@ from gan_cli.errors import UserError, closest
 from gan_cli.runs.places import checkpoint_file
 from gan_cli.sampling.generator import Weights
 from gan_cli.sampling.keys import checkpoint_key, plugins_key, weights_key
+
+if TYPE_CHECKING:
+    from gan_cli.data.dataset import Dataset
+    from gan_cli.metrics.scoring import Part
 
 USAGE = """gan-evaluate FILE|RUN|latest [key=value ...]
 gan-evaluate samples=FOLDER real=FOLDER [key=value ...]
@@ -55,7 +59,7 @@ class EvaluateConfig:
 
 
 def run(config: EvaluateConfig, dotted: list[str]) -> None:
-    """Print scores of the checkpoint or folder: a table on a terminal, JSON elsewhere.
+    """Print the scores of the checkpoint or folder: a table on a terminal, JSON elsewhere.
 
     Args:
         dotted: typed `data.KEY=VALUE` and `METRIC.KEY=VALUE`.
@@ -69,7 +73,7 @@ def run(config: EvaluateConfig, dotted: list[str]) -> None:
 
 
 def _refuse_contradictions(config: EvaluateConfig) -> None:
-    """Raise UserError for keys that are missing or do not go together."""
+    """Raise UserError for keys that are missing or contradict each other."""
     if not config.checkpoint and not config.samples and not config.real:
         raise UserError(
             "checkpoint: missing; add checkpoint=FILE, or compare folders by "
@@ -100,7 +104,7 @@ def _refuse_contradictions(config: EvaluateConfig) -> None:
 def _evaluate_checkpoint(
     config: EvaluateConfig, data_options: dict[str, Any], metric_options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Scores of a checkpoint's game: those of metrics, and its own."""
+    """Scores of a checkpoint, by metrics and by its game."""
     from gan_cli.data.decoded import heldout_of
     from gan_cli.runs.restore import data_node, load_game, own_or_other_data
     from gan_cli.training import rendering
@@ -110,25 +114,25 @@ def _evaluate_checkpoint(
     dataset = own_or_other_data(state["config"], spec, config.data, data_options)
     heldout = heldout_of(dataset)
     with _missing_fields_explained(heldout):
-        own = rendering.own_scores(game, heldout)
+        game_scores = rendering.own_scores(game, heldout)
 
-    known = dataset.available_metrics if game.renders else []
-    metrics = _metrics(config, metric_options, dataset, known, own)
-    if not metrics and not own:
+    available = dataset.available_metrics if game.renders else []
+    metrics = _metrics(config, metric_options, dataset, available, game_scores)
+    if not metrics and not game_scores:
         raise UserError(
             f"checkpoint={config.checkpoint}: its model makes no samples and has no scores of its "
             "own."
         )
 
-    parts: Iterable[Any] = ()
+    parts: Iterable[Part] = ()
     if n := max((metric.samples for metric in metrics.values()), default=0):
         latents = rendering.fixed_latents(game, n)
         parts = rendering.rendered_parts(game, latents, dataset.spec)
     result = _scores(metrics, parts)
 
     saved_config = yaml.safe_load(state["config"])
-    if own:
-        _add_own_scores(result, own, saved_config["model"]["name"], dataset)
+    if game_scores:
+        _add_game_scores(result, game_scores, saved_config["model"]["name"], dataset)
     uses_average = state.get("ema") and config.weights is not Weights.raw
     return {
         "checkpoint": str(path),
@@ -139,26 +143,26 @@ def _evaluate_checkpoint(
     }
 
 
-def _add_own_scores(
-    result: dict[str, Any], own: Mapping[str, float], model: str, dataset: Any
+def _add_game_scores(
+    result: dict[str, Any], scores: Mapping[str, float], model: str, dataset: "Dataset"
 ) -> None:
-    """Add the scores that a game computes itself, with their provenance."""
+    """Add the scores that a game computes itself to a result, with their provenance."""
     from gan_cli.metrics.provenance import Provenance
 
-    count = int(own.get("scored_heldout", len(dataset.heldout["x"])))
+    count = int(scores.get("scored_heldout", len(dataset.heldout["x"])))
     provenance = Provenance(
         count, "held-out samples, as the model itself sees them", dataset.resizing
     )
-    result["scores"] |= own
-    result["provenance"][f"model.{model}"] = {"scores": list(own), **asdict(provenance)}
+    result["scores"] |= scores
+    result["provenance"][f"model.{model}"] = {"scores": list(scores), **asdict(provenance)}
 
 
 @contextmanager
 def _missing_fields_explained(known: Collection[str]) -> Iterator[None]:
-    """Explain a missing field: the model's own scores may need one that other data lack.
+    """Explain a missing field: the game's scores may need one that other data lack.
 
     Args:
-        known: fields of the data; a KeyError of one of these has another cause.
+        known: fields of the data; a KeyError for one of them has another cause.
     """
     try:
         yield
@@ -177,10 +181,9 @@ def _missing_fields_explained(known: Collection[str]) -> Iterator[None]:
 def _evaluate_folders(
     config: EvaluateConfig, data_options: dict[str, Any], metric_options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Scores of a folder of images, compared with a folder of real ones."""
+    """Scores of a folder of images, compared with a folder of real images."""
     import torch
 
-    from gan_cli.data import folder
     from gan_cli.data.decoded import Decoded, part_of, parts
 
     for plugin in config.plugins:
@@ -191,28 +194,43 @@ def _evaluate_folders(
             "leave it out."
         )
 
-    with _errors_about("samples"):
-        size = {}
-        if "image_size" not in data_options:
-            size = {"image_size": folder.usual_size(Path(str(config.samples)))}
-        node = {"name": "image_folder", **size, **data_options}
-        samples_node = {**node, "folder": config.samples, "classes": False, "heldout": 0.5}
-        samples = registry.datasets.build(samples_node, "data")
-    with _errors_about("real"):
-        node["folder"] = config.real
-        dataset = registry.datasets.build(node, "data")
-    folder.compare(samples, dataset)
-
+    samples, real, real_node = _folders(config, data_options)
     x = torch.cat([samples.train["x"], samples.heldout["x"]])
-    metrics = _metrics(config, metric_options, dataset, dataset.available_metrics, most=len(x))
+    metrics = _metrics(config, metric_options, real, real.available_metrics, max_samples=len(x))
     images = parts(Decoded(samples, {"x": x}, len(x), "samples"), part_of(samples.spec))
     result = _scores(metrics, ((part["x"], None) for part in images))
-    return {"samples": config.samples, "real": config.real, "data": node, **result}
+    return {"samples": config.samples, "real": config.real, "data": real_node, **result}
+
+
+def _folders(
+    config: EvaluateConfig, data_options: Mapping[str, Any]
+) -> tuple["Dataset", "Dataset", dict[str, Any]]:
+    """The samples and the real images as data sets, and the `data` node of the real images.
+
+    Raises:
+        UserError: a folder without images, or images of different shapes.
+    """
+    from gan_cli.data import folder
+
+    with _errors_about("samples"):
+        node: dict[str, Any] = {"name": "image_folder"}
+        if "image_size" not in data_options:
+            node["image_size"] = folder.usual_size(Path(str(config.samples)))
+        node |= data_options
+        samples_node = {**node, "folder": config.samples, "classes": False, "heldout": 0.5}
+        samples = registry.datasets.build(samples_node, "data")
+
+    with _errors_about("real"):
+        node["folder"] = config.real
+        real = registry.datasets.build(node, "data")
+
+    folder.compare(samples, real)
+    return samples, real, node
 
 
 @contextmanager
 def _errors_about(key: str) -> Iterator[None]:
-    """Convert errors about `data.folder` into errors about the key that names the folder."""
+    """While active, errors about `data.folder` become errors about the key of the folder."""
     try:
         yield
     except UserError as error:
@@ -224,25 +242,50 @@ def _errors_about(key: str) -> Iterator[None]:
 
 def _metrics(
     config: EvaluateConfig,
-    options: dict[str, Any],
-    dataset: Any,
-    known: Sequence[str],
-    own: Collection[str] = (),
-    most: int | None = None,
+    options: Mapping[str, Mapping[str, Any]],
+    dataset: "Dataset",
+    available: Sequence[str],
+    game_scores: Collection[str] = (),
+    max_samples: int | None = None,
 ) -> dict[str, Any]:
-    """The named metrics, or else all known ones that need no download.
+    """The named metrics, or else all available ones that need no download.
+
+    They have no common type: a plug-in's metric need not derive from `Scoring`.
 
     Args:
         options: typed options, by metric.
-        known: metrics that the data allows.
-        own: scores that the model computes itself.
-        most: number of samples, if no more can be made.
+        available: metrics that the data allow.
+        game_scores: names of the scores that the game computes itself.
+        max_samples: number of existing samples; None if more can be generated.
+
+    Raises:
+        UserError: unknown metrics, or wrong options.
     """
     import torch
 
     from gan_cli.training import contracts
 
-    names = _metric_names(config.metrics, known, own)
+    names = _metric_names(config.metrics, available, game_scores)
+    _refuse_other_owners(options, names)
+
+    metrics = {}
+    for name in names:
+        metric_options = _metric_options(name, config, options.get(name, {}), max_samples)
+        node = {"name": name, **metric_options}
+        metric = registry.metrics.build(node, name, dataset=dataset, device=torch.device("cpu"))
+        if contracts.is_foreign(registry.metrics, name):
+            metric = contracts.metric(metric, name, dataset)
+        metrics[name] = metric
+    return metrics
+
+
+def _refuse_other_owners(options: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Raise UserError for a typed option of something that is not computed.
+
+    Args:
+        options: typed options, by metric.
+        names: the metrics that are computed.
+    """
     for name, typed in options.items():
         if name not in names:
             key, value = next(iter(typed.items()))
@@ -251,23 +294,14 @@ def _metrics(
                 f"computed{closest(name, names)}; those are {', '.join(names) or 'none'}."
             )
 
-    metrics = {}
-    for name in names:
-        node = {"name": name, **_node(name, config, options.get(name, {}), most)}
-        metric = registry.metrics.build(node, name, dataset=dataset, device=torch.device("cpu"))
-        if contracts.is_foreign(registry.metrics, name):
-            metric = contracts.metric(metric, name, dataset)
-        metrics[name] = metric
-    return metrics
 
-
-def _node(
-    name: str, config: EvaluateConfig, typed: Mapping[str, Any], most: int | None
+def _metric_options(
+    name: str, config: EvaluateConfig, typed: Mapping[str, Any], max_samples: int | None
 ) -> dict[str, Any]:
-    """Options of a metric.
+    """Options of a metric: the typed ones, else the configured number of samples and defaults.
 
     Raises:
-        UserError: fewer than two samples, or more than there are.
+        UserError: fewer than two samples, or more samples than exist.
     """
     n = {"n": config.n} if config.n is not None else {}
     checked = registry.metrics.check({"name": name, **n, **typed}, name)
@@ -278,67 +312,78 @@ def _node(
     key = f"{name}.n" if "n" in typed else "n"
     if node["n"] < 2:
         raise UserError(f"{key}={node['n']}: must be at least 2.")
-    if most is None:
+    if max_samples is None:
         return node
-    if "n" in checked and node["n"] > most:
+    if "n" in checked and node["n"] > max_samples:
         raise UserError(
-            f"{key}={node['n']}: samples={config.samples} has {most} images; ask for "
-            f"{most} at most."
+            f"{key}={node['n']}: samples={config.samples} has {max_samples} images; ask for "
+            f"{max_samples} at most."
         )
-    return {**node, "n": min(node["n"], most)}
+    return {**node, "n": min(node["n"], max_samples)}
 
 
 SCORE_ATTRIBUTES = ("scores", "conditional", "objectives")
 """Attributes of a metric that list its scores."""
 
 
-def _metric_names(typed: Sequence[str], known: Sequence[str], own: Collection[str]) -> list[str]:
-    """Metrics of the typed names, which are of metrics or of scores.
+def _metric_names(
+    typed: Sequence[str], available: Sequence[str], game_scores: Collection[str]
+) -> list[str]:
+    """Metrics by the typed names, each that of a metric or of one of its scores.
 
-    Without a typed name, all known metrics that need no download.
+    Without a typed name, all available metrics that need no download.
+
+    Raises:
+        UserError: a name of no available metric and of no score.
     """
     attributes = {name: part.attributes for name, part in registry.metrics.components.items()}
     if not typed:
-        return [name for name in known if not attributes[name].get("only_if_named")]
+        return [name for name in available if not attributes[name].get("only_if_named")]
 
     scores_of = {
         name: {score for kind in SCORE_ATTRIBUTES for score in attributes[name].get(kind, ())}
-        for name in (*known, *attributes)  # known ones first, for scores that several metrics have
+        for name in (*available, *attributes)  # available ones first: several may have a score
     }
     names = []
     for word in typed:
         name = word
         if word not in attributes:
             name = next((name for name, scores in scores_of.items() if word in scores), word)
-        if name in known:
+        if name in available:
             names.append(name)
-        elif word not in own:
-            candidates = [*known, *own, *(score for name in known for score in scores_of[name])]
-            raise _unknown(word, attributes.get(name, {}), known, candidates)
+        elif word not in game_scores:
+            scores = [score for name in available for score in scores_of[name]]
+            candidates = [*available, *game_scores, *scores]
+            raise _unknown_metric(word, attributes.get(name, {}), available, candidates)
     return list(dict.fromkeys(names))
 
 
-def _unknown(
-    typed: str, attributes: Mapping[str, Any], known: Sequence[str], candidates: Sequence[str]
+def _unknown_metric(
+    typed: str, attributes: Mapping[str, Any], available: Sequence[str], candidates: Sequence[str]
 ) -> UserError:
-    """The error for a metric that cannot be computed: a missing package, or an unknown name."""
+    """The error for a metric that cannot be computed: a missing package, or an unknown name.
+
+    Args:
+        attributes: of the metric; empty if it is unknown.
+        candidates: names of which the closest one is suggested.
+    """
     if (package := attributes.get("needs_package")) and not find_spec(package):
         extra = attributes.get("extra")  # None for a plug-in's metric
         remedy = f"pip install 'gan-cli[{extra}]'" if extra else f"install {package}"
         return UserError(f"metrics=[{typed}]: needs a package that is not there; {remedy}.")
 
-    names = ", ".join(known) or "none, since its model makes no samples"
+    names = ", ".join(available) or "none, since its model makes no samples"
     return UserError(
         f"metrics=[{typed}]: not a metric of this data{closest(typed, candidates)}; its metrics "
         f"are {names}."
     )
 
 
-def _scores(metrics: Mapping[str, Any], parts: Iterable[Any]) -> dict[str, Any]:
-    """Scores of all metrics, and the provenance of each metric's scores.
+def _scores(metrics: Mapping[str, Any], parts: Iterable["Part"]) -> dict[str, Any]:
+    """Scores by all metrics, and the provenance of each metric's scores.
 
     Args:
-        parts: of the samples, each with its classes or None.
+        parts: parts of the samples, each with its classes or None.
     """
     from gan_cli.metrics.scoring import scored
 
@@ -349,6 +394,7 @@ def _scores(metrics: Mapping[str, Any], parts: Iterable[Any]) -> dict[str, Any]:
         if hasattr(metrics[name], "provenance"):  # optional in plug-ins
             facts = asdict(metrics[name].provenance)
             provenance[name] = {"scores": list(metric_scores), **facts}
+
     return {"scores": scores, "provenance": provenance}
 
 
@@ -362,8 +408,10 @@ def _print(result: dict[str, Any]) -> None:
         print(f"{result['checkpoint']}, step {result['step']}, {result['weights']} weights")
     else:
         print(f"{result['samples']} against {result['real']}")
+
     for name, value in result["scores"].items():
         print(f"  {name:<36}{value:.4g}")
+
     for name, facts in result["provenance"].items():
         texts = [
             f"{key} {value}"

@@ -7,8 +7,10 @@ import base64
 import io
 import secrets
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from gan_cli.errors import UserError
@@ -17,17 +19,20 @@ from gan_cli.sampling.keys import checkpoint_key, plugins_key, weights_key
 from gan_cli.sampling.options import Directions
 
 if TYPE_CHECKING:
+    from nicegui.elements.mixins.value_element import ValueElement
+    from nicegui.events import ValueChangeEventArguments
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
     from torch import Tensor
 
     from gan_cli.sampling.generator import Generator
 
 HOST = "127.0.0.1"  # reachable from this machine only
 MAX_SEED = 2**62
-SLIDERS = 8  # directions that a sample can be moved along
-MAX_SHIFT = 4.0  # along a direction
+SLIDERS = 8  # directions, with a slider each
+MAX_SHIFT = 4.0  # distance along a direction
 MAX_TRUNCATION = 1.5
 STOPS = 21  # samples on the walk from A to B, both included
-IMAGE_SIDE = 384  # pixels of the shown image
+IMAGE_SIDE = 384  # pixels of the shown image, on each side
 
 
 @dataclass
@@ -45,10 +50,10 @@ class ExploreConfig:
 
 @dataclass
 class View:
-    """State of the page: a sample of a seed, or a stop on the walk between two saved seeds.
+    """State of the page: the sample of a seed, or a sample on the walk between two saved seeds.
 
     Attributes:
-        label: the class, of a conditional model.
+        label: the class; None for a model without classes.
         shifts: distance along each direction.
         saved: seeds of the walk's ends, A and B.
         stop: number of the sample on the walk; 0 shows the sample of `seed`.
@@ -63,7 +68,11 @@ class View:
     stop: int = 0
 
     def settled(self, classes: int) -> "View":
-        """A copy with valid values, whatever a visitor's hand-made event has set."""
+        """A copy with valid values, even after a forged event of a visitor.
+
+        Args:
+            classes: number of classes of the model.
+        """
         directions = self.directions
         if directions not in [kind.value for kind in Directions]:
             directions = "principal"
@@ -87,7 +96,8 @@ class View:
         from gan_cli.sampling import walks
 
         seeds = [self.saved["A"], self.saved["B"]] if self.walks else [self.seed]
-        latents = generator.drawn(seeds, [] if self.label is None else [self.label] * len(seeds))
+        labels = [] if self.label is None else [self.label] * len(seeds)
+        latents = generator.drawn(seeds, labels)
         latents = generator.game.truncated(latents, self.truncation)
         if any(self.shifts):
             latents = walks.shifted(generator, latents, self.directions, self.shifts)
@@ -96,7 +106,7 @@ class View:
         return latents
 
     def command(self, checkpoint: str) -> str:
-        """The `gan-sample` line of the same picture; on a walk, of the row that contains it."""
+        """The `gan-sample` command of the same picture; on a walk, of the row that contains it."""
         parts = ["gan-sample", f"checkpoint={checkpoint}"]
         if self.walks:
             parts += [
@@ -130,19 +140,20 @@ def _whole_within(value: Any, least: int, most: int) -> int:
 
 
 def _clamped(value: Any, least: float, most: float, default: float) -> float:
+    """The nearest value in a range; the default for anything but a number."""
     is_number = isinstance(value, int | float) and value == value  # NaN differs from itself
     return min(max(value if is_number else default, least), most)
 
 
 class Guard:
-    """Middleware that refuses every visitor without the printed address.
+    """Middleware that refuses all requests without the token of the printed address.
 
-    It refuses other users of this machine, and pages of other sites, whatever name they use for
-    this port (DNS rebinding). The first visit brings the token in its address and receives a
-    cookie; all others bring the cookie.
+    It refuses other users of this machine, and pages of other sites under any host name for this
+    port (DNS rebinding). The first request has the token in its address and receives a cookie;
+    later requests have the cookie.
     """
 
-    def __init__(self, app: Any, token: str, port: int) -> None:
+    def __init__(self, app: "ASGIApp", token: str, port: int) -> None:
         self.app = app
         self.token = token
         self.cookie = f"gan_explore_{port}"
@@ -150,7 +161,8 @@ class Guard:
         if port == 80:  # browsers leave the default port out
             self.hosts |= {HOST, "localhost"}
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Pass an allowed request on, and refuse any other one."""
         from starlette.responses import PlainTextResponse
         from starlette.websockets import WebSocketClose
 
@@ -163,8 +175,8 @@ class Guard:
             response = PlainTextResponse("Open the address that gan-explore has printed.\n", 403)
             await response(scope, receive, send)
 
-    def _is_allowed(self, scope: Any) -> bool:
-        """Whether a request has the token, in its cookie or address, and comes from this page."""
+    def _is_allowed(self, scope: "Scope") -> bool:
+        """Whether a request has the token, in its cookie or address, and is from this page."""
         from starlette.requests import HTTPConnection
 
         request = HTTPConnection(scope)
@@ -180,17 +192,17 @@ class Guard:
         )
         return has_token and is_same_site
 
-    def _with_cookie(self, send: Any) -> Any:
+    def _with_cookie(self, send: "Send") -> "Send":
         """A `send` that adds the cookie to the start of a response."""
         cookie = f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"
 
-        async def answer(message: Any) -> None:
+        async def send_with_cookie(message: "Message") -> None:
             if message["type"] == "http.response.start":
                 headers = [*message["headers"], (b"set-cookie", cookie.encode())]
                 message = {**message, "headers": headers}
             await send(message)
 
-        return answer
+        return send_with_cookie
 
 
 def run(config: ExploreConfig) -> None:
@@ -209,26 +221,27 @@ def run(config: ExploreConfig) -> None:
             f"checkpoint={config.checkpoint}: makes {generator.spec.kind}; gan-explore shows "
             "images."
         )
-    _refuse_taken(config.port)
+    _refuse_port_in_use(config.port)
 
     from nicegui import app, ui
 
     token = secrets.token_urlsafe(16)
     app.add_middleware(Guard, token=token, port=config.port)
     ui.page("/")(lambda: _page(ui, generator, str(generator.path)))
-    print(f"gan-explore: http://{HOST}:{config.port}/?token={token} (Ctrl-C ends it)", flush=True)
-    show = f"/?token={token}" if config.show else False
+
+    address = f"/?token={token}"
+    print(f"gan-explore: http://{HOST}:{config.port}{address} (Ctrl-C ends it)", flush=True)
     ui.run(
         host=HOST,
         port=config.port,
         title="gan-explore",
-        show=show,
+        show=address if config.show else False,
         reload=False,
         show_welcome_message=False,
     )
 
 
-def _refuse_taken(port: int) -> None:
+def _refuse_port_in_use(port: int) -> None:
     """Raise UserError for a port that cannot be opened."""
     import socket
 
@@ -243,7 +256,7 @@ def _refuse_taken(port: int) -> None:
 
 
 def picture(generator: "Generator", view: View) -> str:
-    """The image of a view, as a data URL of a PNG."""
+    """The sample of a view, as a data URL of a PNG."""
     from PIL import Image
 
     from gan_cli import pictures
@@ -254,8 +267,12 @@ def picture(generator: "Generator", view: View) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _page(ui: Any, generator: "Generator", checkpoint: str) -> None:
-    """One visitor's page: image and command on the left, controls on the right."""
+def _page(ui: ModuleType, generator: "Generator", checkpoint: str) -> None:
+    """One visitor's page: image and command on the left, controls on the right.
+
+    Args:
+        ui: the module `nicegui.ui`, which is imported late.
+    """
     view = View(label=0 if generator.game.classes else None)
     ui.label(f"{checkpoint}, step {generator.step}").classes("text-lg")
     with ui.row(wrap=False).classes("gap-8"):
@@ -266,12 +283,13 @@ def _page(ui: Any, generator: "Generator", checkpoint: str) -> None:
             )
             command = (
                 ui.label()
-                .classes("told font-mono text-xs")
+                .classes("command font-mono text-xs")
                 .style(f"width: {IMAGE_SIDE}px; word-break: break-all")
             )
         with ui.column().classes("w-96 gap-1"):
 
             def show() -> None:
+                """Show the image and the command of the view."""
                 valid = view.settled(generator.game.classes)
                 image.set_source(picture(generator, valid))
                 command.set_text(valid.command(checkpoint))
@@ -280,15 +298,17 @@ def _page(ui: Any, generator: "Generator", checkpoint: str) -> None:
     show()
 
 
-def _controls(ui: Any, generator: "Generator", view: View, show: Any) -> None:
+def _controls(ui: ModuleType, generator: "Generator", view: View, show: Callable[[], None]) -> None:
     """Controls of the view; each change calls `show`."""
 
-    def bind(element: Any, name: str) -> None:
+    def bind(element: "ValueElement[Any]", name: str) -> None:
+        """Bind the value of a control to an attribute of the view."""
         element.bind_value(view, name)
         element.on_value_change(show)
 
-    def set_seed(event: Any) -> None:
-        view.seed = event.value  # 5.0 in place of 5, or None while the field is empty
+    def set_seed(event: "ValueChangeEventArguments[Any]") -> None:
+        """Show the sample of the typed seed."""
+        view.seed = event.value  # a float, or None while the field is empty
         show()
 
     seed = ui.number("seed", value=0, min=0, step=1, format="%d")
@@ -308,13 +328,14 @@ def _controls(ui: Any, generator: "Generator", view: View, show: Any) -> None:
         for end in "AB":
             _save_button(ui, view, end, show)
     ui.label("from A to B")
-    bind(ui.slider(min=0, max=STOPS - 1, step=1).props("label").classes("way"), "stop")
+    bind(ui.slider(min=0, max=STOPS - 1, step=1).props("label").classes("walk"), "stop")
 
 
-def _shift_slider(ui: Any, view: View, direction: int, show: Any) -> None:
+def _shift_slider(ui: ModuleType, view: View, direction: int, show: Callable[[], None]) -> None:
     """A numbered slider that moves the sample along one direction."""
 
-    def move(event: Any) -> None:
+    def move(event: "ValueChangeEventArguments[Any]") -> None:
+        """Show the moved sample."""
         view.shifts[direction] = event.value
         show()
 
@@ -324,10 +345,11 @@ def _shift_slider(ui: Any, view: View, direction: int, show: Any) -> None:
         slider.props("label dense").classes(f"shift{direction}").on_value_change(move)
 
 
-def _save_button(ui: Any, view: View, end: str, show: Any) -> None:
-    """A button that saves the seed as one end of the walk."""
+def _save_button(ui: ModuleType, view: View, end: str, show: Callable[[], None]) -> None:
+    """A button that saves the seed as one end of the walk, A or B."""
 
     def save() -> None:
+        """Save the seed."""
         view.saved[end] = view.seed
         show()
 

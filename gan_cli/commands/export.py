@@ -14,9 +14,9 @@ from gan_cli.sampling.keys import checkpoint_key, plugins_key, statistics_key, w
 from gan_cli.sampling.output import file_to_write
 
 TOLERANCES = {".pt2": 0.0, ".onnx": 1e-5}
-"""Largest difference from gan-sample's samples, in its own chunks; see `formats.distances`."""
+"""Largest allowed difference from gan-sample, by suffix, in its chunks; see `formats.distances`."""
 BATCH_TOLERANCE = 1e-5
-"""The same for other batch sizes, across which results on a CPU differ in the last bits."""
+"""Largest allowed difference in other batch sizes, which change the last bits on a CPU."""
 SEEDS = 50  # samples that are compared
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -35,11 +35,11 @@ class ExportConfig:
 
 
 def run(config: ExportConfig) -> None:
-    """Write the file, load it again, compare it with gan-sample, and print where it is.
+    """Write the file, load it again, compare it with gan-sample, and print the output path.
 
     Raises:
-        UserError: the generator cannot be exported, or the file differs. Then nothing is written,
-            and an earlier file stays.
+        UserError: the generator cannot be exported, or the file's samples differ. Then nothing is
+            written, and an existing file stays.
     """
     output = _output(config.output)
     generator = load_generator(config.checkpoint, config.weights, config.plugins, config.statistics)
@@ -62,7 +62,7 @@ def _output(typed: str) -> Path:
     """The path to write to.
 
     Raises:
-        UserError: unknown suffix, a path that cannot be written to, or missing packages.
+        UserError: an unknown suffix, a path that is not writable, or missing packages.
     """
     output = file_to_write(typed, tuple(TOLERANCES), "gan-export")
     if output.suffix == ".onnx" and not all(map(find_spec, ONNX_PACKAGES)):
@@ -74,16 +74,19 @@ def _output(typed: str) -> Path:
 
 
 def _checked_difference(generator: Generator, written: Path, output: Path) -> float:
-    """Largest difference between samples of the file and of the generator.
+    """Largest difference between samples of the file and of the generator, in its chunks.
+
+    Args:
+        written: the file, under its temporary name.
 
     Raises:
-        UserError: the difference exceeds its tolerance, for any batch size.
+        UserError: the difference exceeds its tolerance, in any batch size.
     """
     from gan_cli.sampling import formats
 
-    chunked, others = formats.distances(generator, written, output.suffix, SEEDS)
+    chunked, batched = formats.distances(generator, written, output.suffix, SEEDS)
     checks = [("", chunked, TOLERANCES[output.suffix])]
-    checks += [(" in a batch of another size", other, BATCH_TOLERANCE) for other in others]
+    checks += [(" in a batch of another size", other, BATCH_TOLERANCE) for other in batched]
     for where, difference, tolerance in checks:
         if not difference <= tolerance:  # `not <=`: NaN is refused too
             raise UserError(

@@ -1,4 +1,4 @@
-"""`gan-sample`: samples of a checkpoint. Needs nothing but the file."""
+"""`gan-sample`: samples of a checkpoint; only its file is needed."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,10 +13,10 @@ __all__ = ["SampleConfig", "run"]
 
 
 def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
-    """Render and write the configured samples, and print where they are.
+    """Render and write the configured samples, and print the output path.
 
     Args:
-        changed: typed `data.KEY=VALUE`, options of the data that differ from those in training.
+        changed: typed `data.KEY=VALUE`, options of the data that differ from the checkpoint's.
     """
     refuse_unread(config, changed)
     mode = config.mode

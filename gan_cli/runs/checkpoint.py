@@ -1,4 +1,4 @@
-"""Checkpoint files: tensors and plain types only, written atomically, validated when read."""
+"""Checkpoints: files of tensors and plain types, written atomically and validated when read."""
 
 import logging
 import math
@@ -17,21 +17,24 @@ from gan_cli.reading.torch_files import save
 log = logging.getLogger(__name__)
 
 FORMAT = 2  # version of the layout; older files are migrated, newer ones are refused
-MAX_ALIASES = 20  # of YAML, in a configuration; a list used in two places is written as one
-MAX_COUNT = 2**62  # no step or position of a run reaches it
-REQUIRED = {"format", "step", "game", "config", "data"}  # fields of every checkpoint
+MAX_ALIASES = 20  # YAML aliases in a configuration; a list used twice is written as an alias
+MAX_COUNT = 2**62  # rounds or samples, exclusive; no run reaches it
+REQUIRED_FIELDS = {"format", "step", "game", "config", "data"}
 
 __all__ = ["FORMAT", "load", "newest", "save"]
 
 
 def load(path: Path, setting: str = "checkpoint") -> dict[str, Any]:
-    """The content of a checkpoint, every byte checked by its CRC.
+    """Content of a checkpoint, with every byte checked by its CRC.
 
     No code from the file is run.
 
+    Args:
+        setting: the key that names the file, for messages.
+
     Raises:
-        UserError: missing, damaged, not a checkpoint, or with objects other than tensors and plain
-            types.
+        UserError: a missing or damaged file, not a checkpoint, or one with objects other than
+            tensors and plain types.
     """
     try:
         return _content(path)
@@ -40,13 +43,13 @@ def load(path: Path, setting: str = "checkpoint") -> dict[str, Any]:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """The content of a file, migrated to the current format.
+    """Content of a checkpoint, migrated to the current format.
 
     Raises:
-        UserError: see `load`; the message does not name the file.
+        UserError: as in `load`, but the message does not name the file.
     """
     content = torch_files.load(path)
-    if not isinstance(content, dict) or not content.keys() >= REQUIRED:
+    if not isinstance(content, dict) or not content.keys() >= REQUIRED_FIELDS:
         raise UserError("not a checkpoint of gan-train.")
 
     version = content["format"]
@@ -110,7 +113,7 @@ def _refuse_wrong_types(content: dict[str, Any]) -> None:
 
 
 def _refuse_wrong_field(key: str, value: Any, kind: Any) -> None:
-    """Raise UserError for a field of another type, a count out of range, or an endless time."""
+    """Raise UserError for another type, a count out of range, or an infinite duration."""
     if not isinstance(value, kind) or isinstance(value, bool):
         raise UserError(f"damaged: its {key} is {type(value).__name__}.")
     if isinstance(value, int) and not 0 <= value < MAX_COUNT and key != "best":
@@ -120,8 +123,9 @@ def _refuse_wrong_field(key: str, value: Any, kind: Any) -> None:
 
 
 def _refuse_wrong_optimizer(name: str, optimizer: Mapping[str, Any]) -> None:
-    """Raise UserError for an optimizer's state with which no step can be taken."""
-    state, groups = optimizer.get("state"), optimizer.get("param_groups")
+    """Raise UserError for an optimizer's state that torch cannot load."""
+    state = optimizer.get("state")
+    groups = optimizer.get("param_groups")
     if (
         not isinstance(state, dict)
         or not isinstance(groups, list)
@@ -138,12 +142,15 @@ def _refuse_wrong_optimizer(name: str, optimizer: Mapping[str, Any]) -> None:
 
 
 def _is_extra_state(name: str) -> bool:
-    """Whether an entry is extra state of a plug-in's network, see `nn.Module.get_extra_state`."""
+    """Whether an entry is a network's extra state, of any type; see `Module.get_extra_state`."""
     return name.endswith("_extra_state")
 
 
 def _configuration(text: str) -> dict[str, Any]:
-    """The configuration in a checkpoint.
+    """The configuration of a checkpoint.
+
+    Args:
+        text: untrusted YAML.
 
     Raises:
         UserError: the text is no configuration.
@@ -167,7 +174,7 @@ def _configuration(text: str) -> dict[str, Any]:
 
 
 def _good_neighbour(path: Path) -> str:
-    """The newest good checkpoint in the folder of a bad one, as a sentence; empty if none is."""
+    """The newest good checkpoint in the folder of a bad one, as a sentence; empty if none."""
     for other in sorted(path.parent.glob("step_*.pt"), reverse=True):
         try:
             if other != path and _content(other):
@@ -178,18 +185,21 @@ def _good_neighbour(path: Path) -> str:
 
 
 def _from_format_1(content: dict[str, Any]) -> dict[str, Any]:
-    """Add rollbacks and scores; also the terms and scalers that the very first files lack."""
+    """Add rollbacks and scores, and the terms and scalers that the earliest files lack."""
     return {"terms": {}, "scalers": {}, **content, "rollbacks": 0, "scores": {}, "objective": None}
 
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_format_1}
-"""From each past format to the next one."""
+"""Functions from a past format to the next one, by the past format."""
 
 
 def newest(folder: Path) -> dict[str, Any] | None:
-    """The content of the newest good checkpoint of a run; None if there is none.
+    """Content of the newest good checkpoint of a run; None if there is none.
 
-    Damaged ones are skipped with a warning.
+    Damaged checkpoints are skipped with a warning.
+
+    Args:
+        folder: the folder of the checkpoints.
     """
     for path in [folder / "last.pt", *sorted(folder.glob("step_*.pt"), reverse=True)]:
         if not path.is_symlink() and not path.exists():
@@ -205,7 +215,7 @@ def newest(folder: Path) -> dict[str, Any] | None:
 
 
 def _refuse_nan(content: Mapping[str, Any], path: Path) -> None:
-    """Raise UserError for a NaN in a network. Infinity is allowed, as in a mask."""
+    """Raise UserError for NaN in a network. Infinity is allowed, since masks contain it."""
     states = {"game": content["game"]}
     states |= {f"ema.{name}": state for name, state in content.get("ema", {}).items()}
     for name, state in states.items():

@@ -2,14 +2,15 @@
 
 A figure is a function of the trainer, the data and the rows logged so far; it returns a matplotlib
 Figure. Each one is written as a PNG below `figures/` and logged to TensorBoard, every
-`sample_every` rounds and at the end. Any run may ask for any figure.
+`sample_every` rounds and at the end. A figure that does not fit the run raises UserError.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -22,17 +23,28 @@ from gan_cli.registry import figures
 from gan_cli.training.rendering import at_rest, fixed_latents
 from gan_cli.training.trainer import Trainer
 
+if TYPE_CHECKING:
+    from gan_cli.games.cogan import CoGAN
+    from gan_cli.games.style import Style
+
 Rows = Sequence[Mapping[str, float]]
-SAMPLES = 500  # drawn as points or a histogram, of real and of fake ones each
-GRADIENT_SAMPLES = 256  # over which the critic's score is averaged before its gradient
+SAMPLES = 500  # real and fake samples each, drawn as points or a histogram
+GRADIENT_SAMPLES = 256  # whose mean score by the critic is differentiated
 LATENT_SAMPLES = 2000  # codes in a scatter plot
-COLUMNS = 20  # of a strip of images
+IMAGE_COLUMNS = 20  # images in a row
 STYLES = 8  # samples along each edge of the grid of mixed styles
-SMALLEST = 1e-45  # on logarithmic axes, in place of a gradient of exactly 0
+MIN_GRADIENT = 1e-45  # drawn in place of a gradient of exactly 0, on logarithmic axes
+SCORE_TAGS = (
+    "metrics/w1",
+    "metrics/frechet_classifier_distance",
+    "metrics/sliced_wasserstein",
+    "metrics/js_4",
+)
+"""Scores to draw beside the estimate, the preferred one first; lower is better."""
 
 
 def _two_player(trainer: Trainer) -> TwoPlayer:
-    """The trainer's game, as figures of a critic take it."""
+    """The game with the type of one with a critic; a figure calls only methods of its game."""
     return cast(TwoPlayer, trainer.game)
 
 
@@ -51,7 +63,7 @@ def level_sets(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     device = next(game.parameters()).device
     points = [
         (dataset.heldout["x"][:SAMPLES].cpu(), "white"),
-        (_fakes(trainer, dataset), "tab:orange"),
+        (_fake_samples(trainer, dataset), "tab:orange"),
     ]
     title = f"critic after {trainer.step} rounds; held out white, samples orange"
     return pictures.level_sets(
@@ -64,9 +76,9 @@ def level_sets(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
 
 @figures.register("weights")
 def weights(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """Histogram of the critic's weights, without biases.
+    """Histogram of the critic's weights, without biases, logarithmic.
 
-    Clipping drives them to its bounds, a penalty spreads them.
+    Clipping drives them to its bounds; a gradient penalty spreads them.
 
     Reference: Gulrajani et al., 2017, arXiv 1704.00028, figure 1a, right.
     """
@@ -91,11 +103,11 @@ def weights(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
 def layer_gradients(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     """Gradient norm of the critic's score at the output of each of its layers, logarithmic.
 
-    Reference: Gulrajani et al., 2017, arXiv 1704.00028, figure 1a, left: exploding and vanishing
-    under clipping.
+    Reference: Gulrajani et al., 2017, arXiv 1704.00028, figure 1a, left: the gradients explode or
+    vanish under clipping.
     """
     norms = gradients_by_layer(trainer, dataset.sample(dataset.train, GRADIENT_SAMPLES))
-    decades = np.log10(np.maximum(norms, SMALLEST))
+    decades = np.log10(np.maximum(norms, MIN_GRADIENT))
 
     figure = Figure(figsize=(5, 3), dpi=100, layout="tight")
     axes = figure.add_subplot(xlabel="layer of the critic", ylabel="log10 of the gradient norm")
@@ -108,24 +120,23 @@ def layer_gradients(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
 def estimate(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     """The critic's estimate on training and held-out data over the run, beside a score.
 
-    Reference: Arjovsky et al., 2017, arXiv 1701.07875, figure 3; Gulrajani et al., 2017, figure 5b,
-    for the gap between the two curves, which opens when the critic overfits.
+    Reference: Arjovsky et al., 2017, arXiv 1701.07875, figure 3; Gulrajani et al., 2017, arXiv
+    1704.00028, figure 5b, for the gap between the two curves, which opens when the critic overfits.
     """
-    game: Any = trainer.game
-    train, heldout = map(str, game.estimate_tags)
+    train, heldout = _two_player(trainer).estimate_tags
     figure = Figure(figsize=(6, 3.5), dpi=100, layout="tight")
     axes = figure.add_subplot(xlabel="round", ylabel=train.rsplit("/", 1)[0])
     for tag, style in ((train, "-"), (heldout, "--")):
         if curve := _curve(tag, rows):
             axes.plot(*zip(*curve, strict=True), style, label=tag)
 
-    score = next((tag for tag in SCORES if _curve(tag, rows)), None)
+    score = next((tag for tag in SCORE_TAGS if _curve(tag, rows)), None)
     if score:
         right = axes.twinx()
         right.plot(*zip(*_curve(score, rows), strict=True), "o-", color="tab:green", markersize=3)
         right.set_ylabel(score, color="tab:green")
 
-    axes.set_yscale("symlog", linthresh=0.1)  # shows a small gap late in a run too
+    axes.set_yscale("symlog", linthresh=0.1)  # a small gap late in a run stays visible
     if axes.lines:
         axes.legend(fontsize=7)
     return figure
@@ -138,7 +149,7 @@ def vanishing_gradient(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure
     Reference: Arjovsky and Bottou, 2017, arXiv 1701.04862, figure 2.
     """
     tags = [f"gradient/{name}" for name in ("minimax", "non_saturating", "wasserstein")]
-    _must_be_logged(tags, rows, "vanishing_gradient", "model=two_critics")
+    _refuse_missing_tags(tags, rows, "vanishing_gradient", "model=two_critics")
 
     figure = Figure(figsize=(6, 3.5), dpi=100, layout="tight")
     axes = figure.add_subplot(
@@ -152,7 +163,7 @@ def vanishing_gradient(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure
 
 @figures.register("trajectory")
 def trajectory(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """Path of a tiny game: first weight of the discriminator over that of the generator.
+    """Path of the weights of a tiny game: one of the discriminator over one of the generator.
 
     Reference: Mescheder et al., 2018, arXiv 1801.04406, figure 2.
     """
@@ -161,7 +172,7 @@ def trajectory(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
         next((tag for tag in logged if tag.startswith(f"weights/{name}.")), f"weights/{name}")
         for name in "GD"
     ]
-    _must_be_logged(pair, rows, "trajectory", "network=affine")
+    _refuse_missing_tags(pair, rows, "trajectory", "network=affine")
     path = np.array([[row[tag] for tag in pair] for row in rows if pair[0] in row])
 
     figure = Figure(figsize=(4, 4), dpi=100, layout="tight")
@@ -184,8 +195,9 @@ def two_gaussians(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
         raise UserError(
             "figures=[two_gaussians]: needs model=two_critics and points of one coordinate."
         )
+
     real = dataset.sample_x(dataset.heldout, SAMPLES).cpu()
-    fake = _fakes(trainer, dataset)
+    fake = _fake_samples(trainer, dataset)
     both = torch.cat([real, fake])
     x = torch.linspace(float(both.min()) - 1, float(both.max()) + 1, 400)
     x = x.unsqueeze(1).requires_grad_()
@@ -194,26 +206,28 @@ def two_gaussians(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     critic = _two_player(trainer).value(inputs).cpu()
 
     figure = Figure(figsize=(6, 5), dpi=100, layout="tight")
-    above = figure.add_subplot(2, 1, 1, ylabel="discriminator, densities")
-    below = figure.add_subplot(2, 1, 2, xlabel="x", ylabel="|slope|", yscale="log", sharex=above)
+    upper = figure.add_subplot(2, 1, 1, ylabel="discriminator, densities")
+    lower = figure.add_subplot(2, 1, 2, xlabel="x", ylabel="|slope|", yscale="log", sharex=upper)
     filled: dict[str, Any] = {"bins": 60, "density": True, "histtype": "stepfilled", "alpha": 0.4}
-    above.hist(real.flatten().numpy(), **filled, color="0.6", label="real")
-    above.hist(fake.flatten().numpy(), **filled, color="tab:orange", label="fake")
+    upper.hist(real.flatten().numpy(), **filled, color="0.6", label="real")
+    upper.hist(fake.flatten().numpy(), **filled, color="tab:orange", label="fake")
 
-    right = above.twinx()
+    right = upper.twinx()
     right.set_ylabel("critic")
-    for axes, values, name, colour in (
-        (above, discriminator, "discriminator", "tab:red"),
-        (right, critic, "critic", "tab:cyan"),
-    ):
-        (slope,) = torch.autograd.grad(values.sum(), x)
-        axes.plot(x.detach(), values.detach(), color=colour, label=name)
-        below.plot(x.detach(), slope.abs().clamp_min(SMALLEST), color=colour, label=name)
+    _plot_with_slope(upper, lower, x, discriminator, color="tab:red", label="discriminator")
+    _plot_with_slope(right, lower, x, critic, color="tab:cyan", label="critic")
 
-    above.legend(fontsize=7, loc="center left")
-    below.legend(fontsize=7)
-    below.set_ylim(bottom=1e-8)
+    upper.legend(fontsize=7, loc="center left")
+    lower.legend(fontsize=7)
+    lower.set_ylim(bottom=1e-8)
     return figure
+
+
+def _plot_with_slope(upper: Axes, lower: Axes, x: Tensor, values: Tensor, **style: Any) -> None:
+    """Plot a function of x, (n, 1), and below it the absolute value of its slope."""
+    (slope,) = torch.autograd.grad(values.sum(), x)
+    upper.plot(x.detach(), values.detach(), **style)
+    lower.plot(x.detach(), slope.abs().clamp_min(MIN_GRADIENT), **style)
 
 
 @figures.register("pairs")
@@ -222,14 +236,15 @@ def pairs(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
 
     Reference: Liu and Tuzel, 2016, arXiv 1606.07536, figure 2.
     """
-    game: Any = trainer.game
-    if "G_b" not in game.roles:
+    if "G_b" not in trainer.game.roles:
         raise UserError("figures=[pairs]: needs model=cogan.")
+
+    game = cast("CoGAN", trainer.game)
     noise.begin_turn("figure")
     with torch.no_grad():
-        z = game.prior(COLUMNS)
-        rows_of_images = [images.cpu() for images in game.pairs(z)]
-    return _strip(rows_of_images, dataset.spec)
+        z = game.prior(IMAGE_COLUMNS)
+        images_by_generator = [images.cpu() for images in game.pairs(z)]
+    return _images_in_rows(images_by_generator, dataset.spec)
 
 
 @figures.register("reconstructions")
@@ -241,25 +256,26 @@ def reconstructions(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
             "model=aae."
         )
 
-    batch = dataset.sample(dataset.heldout, COLUMNS)
+    batch = dataset.sample(dataset.heldout, IMAGE_COLUMNS)
     condition = [batch[name] for name in trainer.game.condition]
     with torch.no_grad():
         reconstructed = trainer.eval_game.reconstruct(batch["x"], *condition)
-    return _strip([batch["x"].cpu(), reconstructed.cpu()], dataset.spec)
+    return _images_in_rows([batch["x"].cpu(), reconstructed.cpu()], dataset.spec)
 
 
 @figures.register("style_mixing")
 def style_mixing(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """Samples along the edges; inside, mixtures of their styles.
+    """Samples along two edges, and inside mixtures of their styles.
 
-    A mixture has the coarsest scale of the sample above and all finer ones of that at the left.
+    A mixture has the coarsest scale of the sample at the top, and all finer scales of the sample at
+    the left.
 
     Reference: Karras et al., 2019, arXiv 1812.04948, figure 3.
     """
-    game: Any = trainer.eval_game
-    if not hasattr(game, "mixed"):
+    if not hasattr(trainer.eval_game, "mixed"):
         raise UserError("figures=[style_mixing]: needs a generator of styles; take model=stylegan.")
 
+    game = cast("Style", trainer.eval_game)
     latents = fixed_latents(game, STYLES).to(next(game.parameters()).device)
     with torch.no_grad(), at_rest(game):
         edge = game.render(latents).cpu()
@@ -268,12 +284,12 @@ def style_mixing(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     white = torch.ones_like(edge[:1])
     grid = [torch.cat([white, edge])]
     grid += [torch.cat([edge[i, None], inside[i]]) for i in range(STYLES)]
-    return _strip(grid, dataset.spec)
+    return _images_in_rows(grid, dataset.spec)
 
 
 @figures.register("latent_space")
 def latent_space(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
-    """Codes of held-out samples over the prior: their first two numbers, coloured by class.
+    """First two components of the codes of held-out samples over the prior, coloured by class.
 
     Reference: Makhzani et al., 2016, arXiv 1511.05644, figure 2.
     """
@@ -298,8 +314,8 @@ def latent_space(trainer: Trainer, dataset: Dataset, rows: Rows) -> Figure:
     return figure
 
 
-def _strip(rows: Sequence[Tensor], spec: Spec) -> Figure:
-    """Rows of images, one above the other."""
+def _images_in_rows(rows: Sequence[Tensor], spec: Spec) -> Figure:
+    """A figure of rows of images, one above the other; images (n, *shape), the same n in each."""
     columns = len(rows[0])
     figure = Figure(figsize=(columns * 0.5, len(rows) * 0.55), dpi=100, layout="tight")
     axes = figure.add_subplot(xticks=[], yticks=[])
@@ -308,11 +324,11 @@ def _strip(rows: Sequence[Tensor], spec: Spec) -> Figure:
 
 
 def _curve(tag: str, rows: Rows) -> list[tuple[float, float]]:
-    """Step and value of every row that has a tag."""
+    """Step and value of each row that has a tag."""
     return [(row["step"], row[tag]) for row in rows if tag in row]
 
 
-def _must_be_logged(tags: Sequence[str], rows: Rows, figure: str, remedy: str) -> None:
+def _refuse_missing_tags(tags: Sequence[str], rows: Rows, figure: str, remedy: str) -> None:
     """Raise UserError if one of the tags is in no row."""
     missing = [tag for tag in tags if not any(tag in row for row in rows)]
     if missing:
@@ -322,17 +338,12 @@ def _must_be_logged(tags: Sequence[str], rows: Rows, figure: str, remedy: str) -
         )
 
 
-SCORES = (
-    "metrics/w1",
-    "metrics/frechet_classifier_distance",
-    "metrics/sliced_wasserstein",
-    "metrics/js_4",
-)
-"""Scores to draw beside the estimate, the preferred one first; lower is better."""
-
-
 def gradients_by_layer(trainer: Trainer, batch: Mapping[str, Tensor]) -> list[float]:
-    """|d mean D(x) / d output| of each linear or convolutional layer of D, from the first on."""
+    """|d mean D(x) / d output| of each linear or convolutional layer of D, the first layer first.
+
+    Args:
+        batch: x, (n, *shape), and the fields of the game's condition.
+    """
     outputs: list[Tensor] = []
 
     def append(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
@@ -358,8 +369,8 @@ def gradients_by_layer(trainer: Trainer, batch: Mapping[str, Tensor]) -> list[fl
 
 
 @torch.no_grad()
-def _fakes(trainer: Trainer, dataset: Dataset) -> Tensor:
-    """Fake samples on the CPU, always from the same random numbers."""
+def _fake_samples(trainer: Trainer, dataset: Dataset) -> Tensor:
+    """Fake samples, (n, *shape), on the CPU, always from the same random numbers."""
     noise.begin_turn("figure")
     batch = dataset.sample(dataset.train, SAMPLES)
     condition = [batch[name] for name in trainer.game.condition]

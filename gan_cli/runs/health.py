@@ -16,12 +16,12 @@ MIN_SLOPE = 0.7  # critic's gradient norm over the penalty's target; below it th
 MAX_SLOPE = 1.4  # the same ratio; above it the penalty is weak
 MIN_DIVERSITY = 0.5  # mean pairwise distance, samples over real; below it the run has collapsed
 MIN_ROUNDS = 200  # before this round, low diversity may only mean that nothing is learnt yet
-MIN_COVERAGE = 0.75  # fraction of modes or classes; at or below it some are reported as missing
-MAX_DISTANCE = 3.0  # score of samples over that of held-out data; above it training is unfinished
+MIN_COVERAGE = 0.75  # fraction of modes or classes with samples; up to it some are missing
+MAX_SCORE_RATIO = 3.0  # score, samples over held-out data; above it training is unfinished
 MIN_HELDOUT_RATIO = 0.5  # estimate, held-out over training data; below it the critic overfits
-MIN_RISE = 0.1  # growth of the estimate over its past value; below it there is no trend
-MIN_WEIGHT = 5  # of the gradient penalty; below it the estimate exceeds the distance visibly
-DEFAULT_WEIGHT = 10  # of the gradient penalty
+MIN_RISE = 0.1  # growth of the estimate relative to its past value; below it there is no trend
+MIN_PENALTY_WEIGHT = 5  # below it the estimate visibly exceeds the distance
+DEFAULT_PENALTY_WEIGHT = 10  # of a gradient penalty
 MIN_SCORE_GAP = 10  # critic's score, real minus fake; below it the discriminator has not won
 MAX_WON_LOSS = 0.05  # discriminator's loss; above it the discriminator has not won
 MIN_ESTIMATES = 8  # logged values of the estimate; fewer show no trend
@@ -35,8 +35,9 @@ def verdicts(
     Args:
         rows: of `metrics.jsonl`.
         config: of the run.
-        diversity: mean pairwise distance of samples over that of real ones, if there are samples.
-        classes: of the data, 0 if it has none.
+        diversity: mean pairwise distance of samples, divided by that of held-out data; None if it
+            is unknown.
+        classes: number of classes of the data; 0 if they have none.
     """
     candidates = [
         _collapsed(diversity, rows, config),
@@ -53,13 +54,13 @@ def verdicts(
 
 
 def _last_quarter(rows: Rows, tag: str) -> list[float]:
-    """The values of a tag in the last quarter of the run, at least one if there is any."""
+    """Values of a tag in the last quarter of the run; at least one, if there is any at all."""
     values = [row[tag] for row in rows if tag in row]
     return values[-max(1, len(values) // 4) :] if values else []
 
 
 def _latest(rows: Rows) -> dict[str, float]:
-    """The last value of every tag."""
+    """Last value of each tag."""
     return {tag: value for row in rows for tag, value in row.items()}
 
 
@@ -67,44 +68,45 @@ def _latest(rows: Rows) -> dict[str, float]:
 
 
 def _name(config: Mapping[str, Any], group: str) -> str:
+    """Name of the option of a group, such as wasserstein for the loss; empty if there is none."""
     return str(config.get(group, {}).get("name", ""))
 
 
 def _penalty(config: Mapping[str, Any]) -> str:
-    """A penalty to add, or more weight for the one of the run."""
+    """Advice to add a penalty, or to raise the weight of the present one."""
     node = config.get("regularizer", {})
     if "weight" in node:
         return f"more of the penalty (regularizer.weight above {node['weight']:g})"
 
     critic = config.get("network", {}).get("discriminator", {})
-    if critic.get("critic_norm") == "batch":  # which these penalties do not go with
+    if critic.get("critic_norm") == "batch":  # these penalties do not work with batch norm
         return "a penalty (regularizer=gradient_penalty or r1 with model.critic_norm=layer)"
     return "a penalty (regularizer=gradient_penalty or r1)"
 
 
 def _other_loss(config: Mapping[str, Any]) -> list[str]:
-    """Another loss, if the model lets one choose it."""
+    """Advice to take another loss; empty if the model has a fixed one."""
     name = _name(config, "loss")
     return [] if name in ("", "own") else [f"a loss other than {name}"]
 
 
 def _lower_rate(config: Mapping[str, Any], player: str) -> list[str]:
-    """A lower learning rate, if the player has an optimizer."""
-    node = config.get("optimizer", {})
-    own = (node.get("players") or {}).get(player) or {}
-    rate = {**node, **own}.get("lr")
+    """Advice to lower a player's learning rate; empty if the optimizer has none."""
+    optimizer = config.get("optimizer", {})
+    player_options = (optimizer.get("players") or {}).get(player) or {}
+    rate = {**optimizer, **player_options}.get("lr")
     return [] if rate is None else [f"optimizer.players.{player}.lr below {rate:g}"]
 
 
 def _more_data(config: Mapping[str, Any]) -> list[str]:
-    """More data, and augmentations that suit the data and are not in use."""
-    ways = ["more data"]
+    """Advice to take more data, and augmentations that suit the data and are not in use."""
+    advice = ["more data"]
     if config.get("data", {}).get("flip") is False:
-        ways.append("data.flip=true")
+        advice.append("data.flip=true")
     is_image = _data_kind(_name(config, "data")) == "image"
     if is_image and _name(config, "augmentation") in ("", "none"):
-        ways.append("augmentation=diff_augment")
-    return ways
+        advice.append("augmentation=diff_augment")
+    return advice
 
 
 def _data_kind(name: str) -> str:
@@ -113,54 +115,54 @@ def _data_kind(name: str) -> str:
     return str(component.attributes.get("kind")) if component else ""
 
 
-def _any_of(ways: Sequence[str]) -> str:
-    """An enumeration: a, b or c."""
-    if len(ways) == 1:
-        return ways[0]
-    return f"{', '.join(ways[:-1])} or {ways[-1]}"
+def _any_of(advice: Sequence[str]) -> str:
+    """A list in words: a, b or c."""
+    if len(advice) == 1:
+        return advice[0]
+    return f"{', '.join(advice[:-1])} or {advice[-1]}"
 
 
 # --- verdicts -------------------------------------------------------------------------------------
 
 
 def _collapsed(diversity: float | None, rows: Rows, config: Mapping[str, Any]) -> str | None:
-    """Mode collapse: samples differ much less than real ones do."""
+    """Mode collapse: samples differ from each other much less than real samples do."""
     if diversity is None or not diversity < MIN_DIVERSITY:  # `not <`: NaN is no collapse
         return None
 
     rounds = int(max((row.get("step", MIN_ROUNDS) for row in rows), default=MIN_ROUNDS))
-    alike = f"two samples are only {diversity:.2f} times as far apart as two real ones"
+    observation = f"two samples are only {diversity:.2f} times as far apart as two real ones"
     if rounds < MIN_ROUNDS:
-        return f"too early to tell: after {rounds} rounds {alike}; train longer"
+        return f"too early to tell: after {rounds} rounds {observation}; train longer"
 
-    ways = [_penalty(config), *_other_loss(config), *_lower_rate(config, "generator")]
-    return f"collapsed: {alike}; take {_any_of(ways)}"
+    advice = [_penalty(config), *_other_loss(config), *_lower_rate(config, "generator")]
+    return f"collapsed: {observation}; take {_any_of(advice)}"
 
 
 def _missing_modes(rows: Rows, classes: int, config: Mapping[str, Any]) -> str | None:
-    """Modes or classes of which there is no sample, by the last scores."""
+    """Modes or classes without any sample, according to the last scores."""
     latest = _latest(rows)
-    for what, tag, total in (
+    for group, tag, total in (
         ("modes", "metrics/modes", latest.get("metrics/modes_of")),
         ("classes", "metrics/classes_covered", classes),
     ):
         covered = latest.get(tag)
         if covered is not None and total and covered <= MIN_COVERAGE * total:
             return (
-                f"{what} are missing: samples are of {covered:.0f} of {total:.0f}; train longer, "
+                f"{group} are missing: samples are of {covered:.0f} of {total:.0f}; train longer, "
                 f"or take {_penalty(config)}"
             )
     return None
 
 
 def _unfinished_training(rows: Rows, config: Mapping[str, Any]) -> str | None:
-    """A score of the samples that is several times that of held-out data."""
+    """A score of the samples several times as large as that of held-out data."""
     latest = _latest(rows)
-    for tag, floor in latest.items():  # the score of held-out data
-        score = tag.removesuffix("_floor")
+    for tag, floor in latest.items():
+        score = tag.removesuffix("_floor")  # the floor of a score is that of held-out data
         if score == tag or score not in latest:
             continue
-        if latest[score] > MAX_DISTANCE * floor > 0:
+        if latest[score] > MAX_SCORE_RATIO * floor > 0:
             longer = "minutes" if config.get("minutes") is not None else "steps"
             return (
                 f"not there yet: {score.removeprefix('metrics/')} is {latest[score]:.3g} where "
@@ -171,7 +173,7 @@ def _unfinished_training(rows: Rows, config: Mapping[str, Any]) -> str | None:
 
 
 def _critic_slope(rows: Rows, config: Mapping[str, Any]) -> str | None:
-    """A gradient norm of the critic that is far from the target of its penalty."""
+    """A gradient norm of the critic far from the target of its penalty."""
     penalty = config.get("regularizer", {})
     target = penalty.get("target")
     norms = _last_quarter(rows, "critic/gradient_norm_mean")
@@ -194,11 +196,11 @@ def _critic_slope(rows: Rows, config: Mapping[str, Any]) -> str | None:
 
 
 def _small_penalty_weight(config: Mapping[str, Any]) -> str | None:
-    """A gradient penalty whose weight biases the estimate of the Wasserstein distance."""
+    """A weight of the gradient penalty that biases the estimate of the Wasserstein distance."""
     penalty = config["regularizer"]
     if config["loss"]["name"] != "wasserstein" or not penalty.get("target"):
         return None
-    if penalty.get("weight", DEFAULT_WEIGHT) >= MIN_WEIGHT:
+    if penalty.get("weight", DEFAULT_PENALTY_WEIGHT) >= MIN_PENALTY_WEIGHT:
         return None
     return (
         f"lambda is small: at regularizer.weight={penalty['weight']:g} the estimate exceeds the "
@@ -208,19 +210,20 @@ def _small_penalty_weight(config: Mapping[str, Any]) -> str | None:
 
 
 def _overfitting_critic(rows: Rows, config: Mapping[str, Any]) -> str | None:
-    """An estimate that is much larger on training data than on held-out data."""
+    """An estimate much larger on training data than on held-out data."""
     train_values = _last_quarter(rows, "wasserstein/train")
     heldout_values = _last_quarter(rows, "wasserstein/heldout")
     if not train_values or not heldout_values:
         return None
 
-    train, heldout = fmean(train_values), fmean(heldout_values)
+    train = fmean(train_values)
+    heldout = fmean(heldout_values)
     if train <= 0 or heldout >= MIN_HELDOUT_RATIO * train:
         return None
-    ways = [*_more_data(config), "a smaller critic (network.discriminator.width=)"]
+    advice = [*_more_data(config), "a smaller critic (network.discriminator.width=)"]
     return (
         f"overfitting critic: its estimate is {train:.3g} on training data and "
-        f"{heldout:.3g} on held-out data; take {_any_of(ways)}"
+        f"{heldout:.3g} on held-out data; take {_any_of(advice)}"
     )
 
 
@@ -235,13 +238,14 @@ def _winning_discriminator(rows: Rows, config: Mapping[str, Any]) -> str | None:
     loss = fmean(losses)
     if fmean(gaps) < MIN_SCORE_GAP or abs(loss) > MAX_WON_LOSS:
         return None
-    ways = [_penalty(config)]
+
+    advice = [_penalty(config)]
     if _name(config, "augmentation") != "instance_noise":
-        ways.append("augmentation=instance_noise")
-    ways += _lower_rate(config, "discriminator")
+        advice.append("augmentation=instance_noise")
+    advice += _lower_rate(config, "discriminator")
     return (
         f"the discriminator wins: its loss is {loss:.3g} and the generator's "
-        f"{fmean(generator_losses):.3g}; take {_any_of(ways)}"
+        f"{fmean(generator_losses):.3g}; take {_any_of(advice)}"
     )
 
 

@@ -18,8 +18,8 @@ from gan_cli.training.trainer import Hook, Trainer
 class Health(Hook):
     """Verdicts on the curves of a run, written to its card and to TensorBoard at the end."""
 
-    SAMPLES = 256  # whose pairwise distances are computed
-    MIN_REAL_SAMPLES = 8  # held-out samples; fewer do not show how far apart real ones are
+    SAMPLES = 256  # held-out and generated samples each, whose pairwise distances are computed
+    MIN_REAL_SAMPLES = 8  # held-out samples; with fewer, their mean distance says nothing
 
     def __init__(
         self, recorder: Recorder, dataset: Dataset, config: Mapping[str, Any], folder: Path
@@ -43,7 +43,10 @@ class Health(Hook):
             write_json(self.folder / rundir.CARD, card | {"health": verdicts})
 
     def _diversity(self, trainer: Trainer) -> float | None:
-        """Mean pairwise distance of samples, over that of real ones; None for text or few data."""
+        """Mean pairwise distance of samples, divided by that of held-out data.
+
+        None if it says nothing: for text, few held-out data, or a game whose samples are alike.
+        """
         game = trainer.game
         if not (game.renders and game.diverse) or self.dataset.spec.kind == "text":
             return None
@@ -52,8 +55,8 @@ class Health(Hook):
             return None
 
         samples = render(trainer.eval_game, fixed_latents(game, len(real)))
-        distance, real_distance = _mean_distance(samples), _mean_distance(real)
-        return distance / real_distance if real_distance else None
+        real_distance = _mean_distance(real)
+        return _mean_distance(samples) / real_distance if real_distance else None
 
 
 def _mean_distance(samples: Tensor) -> float:

@@ -1,7 +1,7 @@
 """Hooks of a run, each a small class in one of the modules below.
 
-They run in a fixed order, see `standard_hooks`. Checkpoints come last: everything that a checkpoint
-states has been written before it.
+`standard_hooks` sets their order. Checkpoints come last, so that all records of a round are written
+before its checkpoint.
 """
 
 from gan_cli.runs.health_hook import Health

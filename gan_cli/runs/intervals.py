@@ -1,4 +1,4 @@
-"""Intervals of a run: what happens every so many rounds."""
+"""Intervals between the actions of a run, in rounds."""
 
 from gan_cli.training.trainer import Trainer
 

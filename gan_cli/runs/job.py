@@ -1,8 +1,10 @@
-"""One run: resume it, train it, and roll it back where it diverges."""
+"""One run: start or resume it, train it, and roll it back after a divergence."""
 
+import gc
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,14 +23,30 @@ from gan_cli.devices.process import explain_torch_errors, settings
 from gan_cli.devices.processes import World
 from gan_cli.errors import UserError
 from gan_cli.runs import checkpoint, hooks, rundir
-from gan_cli.runs import summary as report
-from gan_cli.runs.signals import Stage, stopped_by_signals
+from gan_cli.runs.signals import Stopper, stopped_by_signals
 from gan_cli.runs.standard_hooks import hooks_of
+from gan_cli.runs.summary import summary
 from gan_cli.training import build
 from gan_cli.training.nan_check import DivergedError
 from gan_cli.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process's part of a run: everything that stays the same after a rollback."""
+
+    config: Mapping[str, Any]
+    folder: Path
+    dataset: Dataset
+    device: torch.device
+    world: World
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the records of the run; only the first process does."""
+        return self.world.rank == 0
 
 
 def run(
@@ -38,10 +56,10 @@ def run(
 
     Args:
         overrides: the typed `key=value`.
-        logs: the configuration of Python's logging, for other processes.
+        logs: configuration of Python's logging, for the other processes.
 
     Returns:
-        The objective, for searches.
+        The last value of the objective, for searches; None without one.
 
     Raises:
         UserError: a problem that the user can solve.
@@ -67,62 +85,53 @@ def run(
 def play(
     config: dict[str, Any], folder: Path, overrides: list[str], leased: Sequence[int] | None = None
 ) -> float | None:
-    """One process's part of a run; the first process holds the folder and writes the records.
+    """One process's part of a run; the first process locks the folder and writes the records.
 
     Args:
-        leased: GPUs to choose from; all of them if None.
+        leased: indices of the GPUs that may be used; None allows all of them.
     """
     for plugin in config["plugins"]:
         registry.add_plugin(plugin)
     world = processes.join()
-    first = world.rank == 0
+    is_first = world.rank == 0
 
     with (
-        rundir.hold(folder) if first else nullcontext(),
+        rundir.hold(folder) if is_first else nullcontext(),
         settings(config, world),
         explain_torch_errors(config),
     ):
         state = _previous_state(config, folder)
-        if first:
+        if is_first:
             _write_config_and_card(config, folder, overrides)
 
         device = _device(config, world, leased)
         with world.first_on_this_machine():
             dataset = build.build_dataset(config, device)
         _refuse_other_data(dataset, state, config, folder)
-        trainer = _start_or_resume(config, folder, dataset, state, device, world)
 
-        if first and state:
-            # a process killed right after its checkpoint could not do this
-            hooks.write_card(folder, trainer)
-            hooks.delete_old_checkpoints(folder, config["keep_checkpoints"])
+        trainer = _trained(Job(config, folder, dataset, device, world), state)
 
-        if not trainer.finished:
-            trainer = _fit(config, folder, dataset, trainer, device)
-        elif first:
-            log.info("%s; nothing is left to do", _introduction(config, folder, trainer, device))
-
-        # no process leaves, and so looks dead, while another one is still saving
+        # wait: a process that leaves looks dead to one that is still saving
         world.barrier()
         processes.leave()
 
         if trainer.interrupted and not trainer.finished:
-            _exit_after_signal(trainer.interrupted, trainer.step, first)
-        return _final_score(folder) if first else None
+            _exit_after_signal(trainer.interrupted, trainer.step, is_first)
+        return _final_score(folder) if is_first else None
 
 
 def _device(config: Mapping[str, Any], world: World, leased: Sequence[int] | None) -> torch.device:
     """The device of this process; a GPU becomes the current one."""
-    number = leased[world.local_rank] if leased else world.local_rank
-    device = choose_device(config["hardware"], number)
+    index = leased[world.local_rank] if leased else world.local_rank
+    device = choose_device(config["hardware"], index)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # default of CUDA streams and graphs
     return device
 
 
-def _exit_after_signal(number: int, step: int, first: bool) -> NoReturn:
+def _exit_after_signal(number: int, step: int, is_first: bool) -> NoReturn:
     """Exit with the shell's status for the signal; the first process logs it."""
-    if first:
+    if is_first:
         log.info(
             "stopped by a signal at step %d and saved; the same command goes on from there",
             step,
@@ -130,67 +139,95 @@ def _exit_after_signal(number: int, step: int, first: bool) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _start_or_resume(
-    config: Mapping[str, Any],
-    folder: Path,
-    dataset: Dataset,
-    state: Mapping[str, Any] | None,
-    device: torch.device,
-    world: World,
-) -> Trainer:
+def _start_or_resume(job: Job, state: Mapping[str, Any] | None) -> Trainer:
     """The trainer at its last checkpoint, or at the start of the run."""
-    if not world.all_equal(state["step"] if state else 0):
+    if not job.world.all_equal(state["step"] if state else 0):
         raise UserError(
-            f"hydra.run.dir={folder}: the processes find different checkpoints; all must see one "
-            "disk."
+            f"hydra.run.dir={job.folder}: the processes find different checkpoints; all must see "
+            "one disk."
         )
 
-    trainer = build.build_trainer(config, dataset, device, world)
+    trainer = build.build_trainer(job.config, job.dataset, job.device, job.world)
     if state:
-        _load_state(trainer, state, config, folder)
-    elif config["init_from"]:
-        _load_initial_weights(trainer, Path(config["init_from"]))
+        _load_state(trainer, state, job.config, job.folder)
+    elif job.config["init_from"]:
+        _load_initial_weights(trainer, Path(job.config["init_from"]))
     return trainer
 
 
-def _fit(
-    config: Mapping[str, Any],
-    folder: Path,
-    dataset: Dataset,
-    trainer: Trainer,
-    device: torch.device,
-) -> Trainer:
-    """Train to the end; after a divergence, roll back to the last checkpoint.
+def _trained(job: Job, state: Mapping[str, Any] | None) -> Trainer:
+    """The trainer at the end of the run, or after a signal.
 
-    Training then goes on with other random numbers.
+    After a divergence, training goes back to the last checkpoint and on with other random numbers.
+
+    Args:
+        state: content of the checkpoint to start from, if any.
 
     Raises:
         UserError: the run diverged more than `max_rollbacks` times.
     """
-    stage = Stage(trainer)
-    world = trainer.shards.world
-    with stopped_by_signals(stage, world), logging_redirect_tqdm([logging.getLogger()]):
-        while cause := _divergence(config, folder, dataset, trainer, device, stage):
+    # the only reference to the trainer, so that a rollback can free its memory
+    trainer = _start_or_resume(job, state)
+    if job.writes and state:
+        # repeated, since the process may have been killed right after it wrote the checkpoint
+        hooks.write_card(job.folder, trainer)
+        hooks.delete_old_checkpoints(job.folder, job.config["keep_checkpoints"])
+    if trainer.finished:
+        if job.writes:
+            log.info("%s; nothing is left to do", _introduction(job, trainer))
+        return trainer
+
+    stopper = Stopper(trainer)
+    with stopped_by_signals(stopper, job.world), logging_redirect_tqdm([logging.getLogger()]):
+        while cause := _train(job, trainer, stopper):
             rollbacks = trainer.rollbacks + 1
             seconds = trainer.seconds
             interrupted = trainer.interrupted
-            _refuse_rollback(config, cause, rollbacks, seconds)
+            _refuse_rollback(job.config, cause, rollbacks, seconds)
 
-            stage.trainer = None
-            stage.preparing = True
-            del trainer  # frees its memory for the next one
-            state = checkpoint.newest(folder / "checkpoints")
-            trainer = _start_or_resume(config, folder, dataset, state, device, world)
-            trainer.roll_back(rollbacks, seconds)
-            stage.enter(trainer)
+            stopper.detach()
+            del trainer
+            gc.collect()  # frees its memory for the next one: a trainer has reference cycles
+            trainer = _rolled_back(job, rollbacks, seconds)
+            stopper.attach(trainer)
             log.warning(
                 "%s; going back to step %d with other random numbers (%d of max_rollbacks=%d)",
-                cause, trainer.step, rollbacks, config["max_rollbacks"],
+                cause, trainer.step, rollbacks, job.config["max_rollbacks"],
             )  # fmt: skip
 
             if interrupted:  # in every process; the checkpoint holds the state to save
                 trainer.mark_interrupted(interrupted)
                 break
+    return trainer
+
+
+def _train(job: Job, trainer: Trainer, stopper: Stopper) -> str | None:
+    """Train to the end of the run or to a divergence.
+
+    Returns:
+        The cause of the divergence; None at the end of the run.
+    """
+    try:
+        run_hooks = []
+        introduction = _introduction(job, trainer)
+        if job.writes:
+            run_hooks = hooks_of(job.config, job.folder, trainer, job.dataset, introduction)
+        stopper.preparing = False
+        trainer.fit(run_hooks)
+    except DivergedError as error:
+        return str(error)
+    return None
+
+
+def _rolled_back(job: Job, rollbacks: int, seconds: float) -> Trainer:
+    """A trainer at the last checkpoint that uses other random numbers from there on.
+
+    Args:
+        rollbacks: number of rollbacks of the run, this one included.
+        seconds: time trained so far.
+    """
+    trainer = _start_or_resume(job, checkpoint.newest(job.folder / "checkpoints"))
+    trainer.roll_back(rollbacks, seconds)
     return trainer
 
 
@@ -205,38 +242,18 @@ def _refuse_rollback(config: Mapping[str, Any], cause: str, rollbacks: int, seco
         )
 
 
-def _divergence(
-    config: Mapping[str, Any],
-    folder: Path,
-    dataset: Dataset,
-    trainer: Trainer,
-    device: torch.device,
-    stage: Stage,
-) -> str | None:
-    """The cause of a divergence, after training until there; None if training reached its end."""
-    introduction = _introduction(config, folder, trainer, device)
-    first = trainer.shards.world.rank == 0
-    try:
-        run_hooks = hooks_of(config, folder, trainer, dataset, introduction) if first else []
-        stage.preparing = False
-        trainer.fit(run_hooks)
-    except DivergedError as error:
-        return str(error)
-    return None
-
-
 def _final_score(folder: Path) -> float | None:
-    """The last value of the objective, after logging the summary of the run."""
-    log.info(report.summary(folder))
+    """Log the summary of the run and return the last value of its objective, if it has one."""
+    log.info(summary(folder))
     card = rundir.read_card(folder)
     return card.get("scores", {}).get(card.get("objective"))
 
 
 def _previous_state(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
-    """The newest good checkpoint in the folder, if there is one.
+    """Content of the newest good checkpoint in the folder; None if there is none.
 
     Raises:
-        UserError: every checkpoint is damaged, or this configuration may not continue the run.
+        UserError: all checkpoints are damaged, or this configuration may not continue the run.
     """
     state = checkpoint.newest(folder / "checkpoints")
     if state is None:
@@ -275,10 +292,10 @@ def _refuse_other_data(
 
 
 def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """A saved configuration, with defaults for keys and options that are newer than it."""
+    """A saved configuration, with defaults for keys and options that were added after it."""
     try:
         defaults = yaml.safe_load(yaml.safe_dump({**DEFAULTS, **config}))
-        # unchecked, since the check depends on the processes of the current run
+        # not checked, since the check depends on the processes of the current run
         hardware = {**DEFAULTS["hardware"], **config["hardware"]}
         return {**check({**defaults, "hardware": hardware}), "hardware": hardware}
     except (UserError, KeyError, TypeError, AttributeError):
@@ -291,7 +308,7 @@ def _load_state(
     """Load the state of a run into the trainer.
 
     Raises:
-        UserError: the state does not fit this configuration, as may happen with `resume=force`.
+        UserError: the state does not fit this configuration, possible with `resume=force`.
     """
     try:
         trainer.load_state_dict(state)
@@ -307,7 +324,7 @@ def _load_state(
 
 
 def _write_config_and_card(config: Mapping[str, Any], folder: Path, overrides: list[str]) -> None:
-    """Write the configuration, the overrides, and the card that identifies an unfinished run."""
+    """Write the configuration, the typed overrides, and the fingerprint in the run's card."""
     files.remove_leftovers(folder / "checkpoints")
 
     config_text = yaml.safe_dump(dict(config), sort_keys=False)
@@ -319,7 +336,7 @@ def _write_config_and_card(config: Mapping[str, Any], folder: Path, overrides: l
 
 
 def _load_initial_weights(trainer: Trainer, path: Path) -> None:
-    """Load the weights of another run; the optimizers start afresh."""
+    """Load the weights of another run; the optimizers begin without state."""
     file = path / "checkpoints" / "last.pt" if path.is_dir() else path
     state = checkpoint.load(file, "init_from")
     try:
@@ -338,23 +355,24 @@ def _load_initial_weights(trainer: Trainer, path: Path) -> None:
     log.info("starting from the weights of %s (step %d)", path, state["step"])
 
 
-def _introduction(
-    config: Mapping[str, Any], folder: Path, trainer: Trainer, device: torch.device
-) -> str:
-    """First line of the log: new or resumed, folder, budget, device and precision."""
-    size = trainer.shards.world.size
-    if size > 1:
-        where = f"{size} processes of {device.type}"
-    elif device.type == "cuda":
-        where = torch.cuda.get_device_name(device)
-    else:
-        where = str(device)
+def _introduction(job: Job, trainer: Trainer) -> str:
+    """First line of the log: new or resumed, folder, budget, devices and precision."""
+    start = "new run"
+    if trainer.step:
+        start = f"going on at step {trainer.step} after {trainer.seconds:.0f} s"
 
     budget = f"{trainer.steps} steps"
     if trainer.minutes is not None:
         budget += f" or {trainer.minutes:g} minutes, whichever comes first"
 
-    start = "new run"
-    if trainer.step:
-        start = f"going on at step {trainer.step} after {trainer.seconds:.0f} s"
-    return f"{start} in {folder}: {budget}, on {where} in {trainer.hardware['precision']}"
+    precision = trainer.hardware["precision"]
+    return f"{start} in {job.folder}: {budget}, on {_device_names(job)} in {precision}"
+
+
+def _device_names(job: Job) -> str:
+    """The devices of all processes, for the log."""
+    if job.world.size > 1:
+        return f"{job.world.size} processes of {job.device.type}"
+    if job.device.type == "cuda":
+        return torch.cuda.get_device_name(job.device)
+    return str(job.device)

@@ -1,7 +1,7 @@
 """The hook that logs a run: terms of the players, diagnostics of the critic, learning rates."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from math import isfinite
 
 import torch
@@ -17,7 +17,7 @@ from gan_cli.training.trainer import Hook, Trainer
 
 log = logging.getLogger(__name__)
 
-MAX_TINY_WEIGHTS = 4  # weights of a network; with no more than these, each is logged on its own
+MAX_TINY_WEIGHTS = 4  # weights of a tiny network, of which each is logged on its own
 
 
 class Logs(Hook):
@@ -26,15 +26,15 @@ class Logs(Hook):
     They are copied from the device once per logged round.
 
     Args:
-        every: interval in rounds of the scalars; 0 for none.
-        sample_every: interval in rounds of the histograms; 0 for none.
+        every: interval of the scalars, in rounds; 0 logs none.
+        sample_every: interval of the histograms, in rounds; 0 logs none.
         notes: texts for TensorBoard, by their tags.
 
     Attributes:
         latest: the finite scalars of the last logged round.
     """
 
-    SAMPLES = 512  # of the training and of the held-out set, for diagnostics; always the same ones
+    SAMPLES = 512  # for diagnostics, of training and held-out data each; the same in all rounds
 
     def __init__(
         self,
@@ -121,26 +121,27 @@ def _learning_rates(trainer: Trainer) -> dict[str, float]:
 
 
 def _average_distance(trainer: Trainer) -> dict[str, Tensor]:
-    """Relative distance of the averaged weights: |average - trained| / |trained|."""
+    """Relative distance of the averaged weights: |average - trained| / |trained|, if averaged."""
     if trainer.ema is None:
         return {}
 
-    trained = _averaged_networks(trainer.game)
-    average = _averaged_networks(trainer.ema)
+    trained = _averaged_weights(trainer.game)
+    average = _averaged_weights(trainer.ema)
     return {"ema/distance": (average - trained).norm() / trained.norm()}
 
 
-def _averaged_networks(game: Game) -> Tensor:
+def _averaged_weights(game: Game) -> Tensor:
     """Weights of the networks that have an average, as one vector."""
+    networks = [game.get_submodule(name) for name in game.averaged]
     return torch.cat(
-        [weight.detach().flatten() for name in game.averaged for weight in _weights(game, name)]
+        [weight.detach().flatten() for network in networks for weight in network.parameters()]
     )
 
 
 def tiny_network_weights(game: Game) -> dict[str, Tensor]:
     """Every weight of the networks with at most MAX_TINY_WEIGHTS weights, for plots of their path.
 
-    The tag of a weight that is not alone in its tensor ends with its index.
+    The tag of a weight ends with its index if its tensor has several.
     """
     scalars = {}
     for name in game.roles:
@@ -152,7 +153,3 @@ def tiny_network_weights(game: Game) -> dict[str, Tensor]:
                 index = f".{i}" if values.numel() > 1 else ""
                 scalars[f"weights/{name}.{weight}{index}"] = value
     return scalars
-
-
-def _weights(game: Game, name: str) -> Iterator[Tensor]:
-    return game.get_submodule(name).parameters()

@@ -1,4 +1,4 @@
-"""Hooks that draw: samples of the generator, and figures that explain the run."""
+"""Hooks that draw: pictures of samples, and figures that explain the run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ MAX_REAL_POINTS = 2000  # held-out points behind the samples of a scatter plot
 
 
 class Pictures(Hook):
-    """Samples from fixed latents, those of `gan-sample seed=0`: a picture, or lines of text."""
+    """Samples of the latents of `gan-sample seed=0`, as a picture or as lines of text."""
 
     COUNT: ClassVar[dict[str, int]] = {"image": 64, "points": 2000, "text": 32}  # samples, by kind
 
@@ -45,6 +45,7 @@ class Pictures(Hook):
             self._write_picture(samples, trainer)
 
     def _write_text(self, samples: list[str], step: int) -> None:
+        """Write lines of text to a file and to TensorBoard."""
         with tolerated(f"the samples of step {step}"):
             write_text(self.folder / f"step_{step:08d}.txt", "\n".join(samples) + "\n")
 
@@ -52,6 +53,7 @@ class Pictures(Hook):
         self.recorder.board("add_text", "samples", code_block, step)
 
     def _write_picture(self, samples: Tensor, trainer: Trainer) -> None:
+        """Write a picture of samples to a file and to TensorBoard."""
         spec = self.dataset.spec
         step = trainer.step
         real = None

@@ -16,16 +16,16 @@ from gan_cli.runs.rundir import CARD
 
 LATEST = "latest"
 LAST = Path("checkpoints", "last.pt")
-MAX_LISTED = 6  # runs, or checkpoints, that a message lists
+MAX_LISTED = 6  # runs or checkpoints that a message lists
 MAX_DEPTH = 6  # levels of folders that are searched for runs
-MAX_ENTRIES = 20_000  # folders, or names in a folder, that are searched: a whole disk may be named
+MAX_ENTRIES = 20_000  # searched folders, or names in a folder: the user may name a whole disk
 
 
 def expanded(typed: str | Path) -> Path:
-    """A path with `~` replaced by the user's home, as in a shell."""
+    """The path with `~` replaced by the user's home, as in a shell."""
     try:
         return Path(typed).expanduser()
-    except RuntimeError:  # no such user: `~name` is an ordinary file name
+    except RuntimeError:  # no such user: then `~name` is an ordinary file name
         return Path(typed)
 
 
@@ -37,20 +37,20 @@ def checkpoint_file(typed: Any) -> Path:
             outputs/.
 
     Raises:
-        UserError: no such file, or a folder without a last checkpoint; the message lists what may
-            be named instead.
+        UserError: no such file, or a folder without a last checkpoint; the message lists
+            alternatives.
     """
-    place = run_or_file(typed)
-    if not place.is_dir():
-        return place
-    for path in (place / LAST, place / LAST.name):
-        if path.is_file():
-            return path
+    path = run_or_file(typed)
+    if not path.is_dir():
+        return path
+    for last in (path / LAST, path / LAST.name):
+        if last.is_file():
+            return last
 
     subject = f"checkpoint={typed}:"
     if str(typed) == LATEST:
-        subject += f" {place}, the newest run,"
-    if others := _checkpoints(place):
+        subject += f" {path}, the newest run,"
+    if others := _checkpoints(path):
         raise UserError(
             f"{subject} has no {LAST.name}; name one of its checkpoints: {_listed(others)}."
         )
@@ -61,49 +61,54 @@ def checkpoint_file(typed: Any) -> Path:
 
 
 def run_or_file(typed: Any) -> Path:
-    """The path that `checkpoint=` names: a file, or the folder of a run."""
+    """The path that `checkpoint=` names: a file, or the folder of a run.
+
+    Raises:
+        UserError: no such path, neither a file nor a folder, or a folder without checkpoints.
+    """
     if not isinstance(typed, str | Path) or not str(typed):
         shown = on_one_line(repr(typed))[:50] if typed != "" else ""
         raise UserError(
             f"checkpoint={shown}: expected the path of a checkpoint or of a run's folder."
         )
 
-    place = expanded(typed)
-    mode = _mode(place, typed)
-    if mode is None and str(typed) == LATEST:
+    path = expanded(typed)
+    file_mode = _file_mode(path, typed)
+    if file_mode is None and str(typed) == LATEST:
         return _newest_run()
-    if mode is None:
-        raise UserError(f"checkpoint={typed}: no such file{_similar_name(place)}.")
+    if file_mode is None:
+        raise UserError(f"checkpoint={typed}: no such file{_similar_name(path)}.")
 
-    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+    if not stat.S_ISDIR(file_mode) and not stat.S_ISREG(file_mode):
         raise UserError(f"checkpoint={typed}: is a device or a pipe, not a checkpoint.")
-    if stat.S_ISDIR(mode) and not _is_run(place) and not _checkpoints(place):
-        raise UserError(f"checkpoint={typed}: {_runs_or_none(place)}.")
-    return place
+    if stat.S_ISDIR(file_mode) and not _is_run(path) and not _checkpoints(path):
+        raise UserError(f"checkpoint={typed}: {_runs_or_none(path)}.")
+    return path
 
 
 def runs_below(folder: Path) -> list[Path]:
     """Folders of runs at any depth below a folder, the most recently written one first.
 
-    Runs inside a run's folder are not searched for, nor hidden folders.
+    Neither hidden folders nor the folders inside a run are searched.
     """
     runs: list[Path] = []
-    for place, names, _ in islice(os.walk(folder), MAX_ENTRIES):
-        here = [name for name in names if _is_run(Path(place, name))]
-        runs += [Path(place, name) for name in here]
+    for parent, names, _ in islice(os.walk(folder), MAX_ENTRIES):
+        run_names = [name for name in names if _is_run(Path(parent, name))]
+        runs += [Path(parent, name) for name in run_names]
 
         # os.walk descends into the names that remain in the list
-        depth = len(Path(place).relative_to(folder).parts) + 1
+        depth = len(Path(parent).relative_to(folder).parts) + 1
         if depth >= MAX_DEPTH:
             names.clear()
         else:
             names[:] = sorted(
-                name for name in names if name not in here and not name.startswith(".")
+                name for name in names if name not in run_names and not name.startswith(".")
             )
     return sorted(runs, key=_last_written, reverse=True)
 
 
 def _newest_run() -> Path:
+    """The folder of the newest run below outputs/. Raise UserError if there is none."""
     from gan_cli.config.commandline import OUTPUTS
 
     runs = runs_below(OUTPUTS)
@@ -116,11 +121,12 @@ def _newest_run() -> Path:
 
 
 def _is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run: it contains a card or a last checkpoint."""
     return any((folder / name).is_file() for name in (CARD, LAST))
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints in a run's folder, or in its subfolder `checkpoints`, which one may name too."""
+    """Checkpoints of a run, whose folder or subfolder `checkpoints` is given."""
     return sorted([*folder.glob("checkpoints/*.pt"), *folder.glob("*.pt")])
 
 
@@ -130,11 +136,11 @@ def _last_written(run: Path) -> tuple[int, str]:
     return max((path.stat().st_mtime_ns for path in files), default=0), str(run)
 
 
-def _mode(place: Path, typed: str | Path) -> int | None:
-    """The mode of a file, as of `os.stat`; None if there is no such file."""
+def _file_mode(path: Path, typed: str | Path) -> int | None:
+    """Type and permissions of a file, as in `os.stat`; None if there is no such file."""
     try:
-        return place.stat().st_mode
-    except ValueError:  # not a possible file name, as with a null byte
+        return path.stat().st_mode
+    except ValueError:  # an impossible file name, such as one with a null byte
         return None
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
@@ -142,22 +148,22 @@ def _mode(place: Path, typed: str | Path) -> int | None:
         raise UserError(f"checkpoint={typed}: {error.strerror}.") from None
 
 
-def _similar_name(place: Path) -> str:
-    """A suggestion for a missing path: a similar name beside it with the same suffix."""
-    hidden = place.name.startswith(".")
+def _similar_name(missing: Path) -> str:
+    """A suggestion for a missing path: a similar name in its folder, with the same suffix."""
+    is_hidden = missing.name.startswith(".")
     try:
         names = [
             path.name
-            for path in islice(place.parent.iterdir(), MAX_ENTRIES)
-            if path.suffix == place.suffix and path.name.startswith(".") == hidden
+            for path in islice(missing.parent.iterdir(), MAX_ENTRIES)
+            if path.suffix == missing.suffix and path.name.startswith(".") == is_hidden
         ]
-        return closest(place.name, names)
+        return closest(missing.name, names)
     except (OSError, ValueError):
         return ""
 
 
 def _runs_or_none(folder: Path) -> str:
-    """A message on the runs inside a folder that is not a run's itself."""
+    """A message on the runs inside a folder that is not a run itself."""
     if not (runs := runs_below(folder)):
         return "no run in that folder, which would hold checkpoints, as gan-train writes them"
     return (
@@ -167,6 +173,6 @@ def _runs_or_none(folder: Path) -> str:
 
 
 def _listed(paths: Sequence[Path]) -> str:
-    """The first few paths, and how many more there are."""
+    """The first few paths, and the number of the others."""
     more = f", and {len(paths) - MAX_LISTED} more" if len(paths) > MAX_LISTED else ""
     return ", ".join(map(str, paths[:MAX_LISTED])) + more

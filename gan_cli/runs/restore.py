@@ -1,4 +1,4 @@
-"""Games and data sets restored from checkpoints."""
+"""Games and data sets of checkpoints, rebuilt from the file alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from gan_cli import registry
 from gan_cli.config.options import option, options
 from gan_cli.config.roles import with_role_networks
-from gan_cli.data.dataset import Spec
+from gan_cli.data.dataset import Dataset, Spec
 from gan_cli.errors import UserError
 from gan_cli.game import Game
 from gan_cli.runs import checkpoint
@@ -24,16 +24,16 @@ from gan_cli.training.build import build_game, chunk_size
 def load_game(
     path: str | Path, weights: str, plugins: Sequence[str] = (), renders: bool = True
 ) -> tuple[Game, Spec, dict[str, Any]]:
-    """The game, the data's spec and the content of a checkpoint; needs nothing but the file.
+    """The game, the data's spec and the content of a checkpoint; only the file is needed.
 
     Args:
         path: see `places.checkpoint_file`.
         weights: `ema`, `raw`, or `auto`: the average if there is one.
-        plugins: plug-ins that the caller trusts. A checkpoint never imports one by itself.
+        plugins: plug-ins that the caller trusts; no other one is imported.
         renders: refuse a game that makes no samples.
 
     Raises:
-        UserError: no such checkpoint, no average for `ema`, no game that this gan-cli can build,
+        UserError: no such checkpoint, no average for `ema`, a game that this gan-cli cannot build,
             or weights that are not finite.
     """
     path = checkpoint_file(path)
@@ -63,16 +63,17 @@ def load_game(
     return game, spec, state
 
 
-def rebuilt(text: str, spec: Spec, plugins: Sequence[str], renders: bool = True) -> Game:
+def rebuilt(config_text: str, spec: Spec, plugins: Sequence[str], renders: bool = True) -> Game:
     """The game of a configuration, in evaluation mode, with random weights.
 
     Args:
-        text: the configuration, as YAML.
+        config_text: the configuration, as YAML.
+        plugins, renders: as in `load_game`.
 
     Raises:
-        UserError: it needs plug-ins that are not trusted, or makes no samples where it must.
+        UserError: it needs plug-ins that are not trusted, or makes no samples.
     """
-    config = yaml.safe_load(text)
+    config = yaml.safe_load(config_text)
     _add_trusted_plugins(config.get("plugins") or [], plugins)
     game = build_game({**config, "network": with_role_networks(config)}, spec)
     game.chunk_size = chunk_size(game, config)
@@ -81,14 +82,17 @@ def rebuilt(text: str, spec: Spec, plugins: Sequence[str], renders: bool = True)
     return game.eval().requires_grad_(False)
 
 
-MAX_SIZE_RATIO = 8  # networks are built twice, and a parametrized weight replaces several others
-SPARE_PARAMETERS = 100  # that a small game may have beyond its saved weights
-SPARE_BYTES = 2**20  # the same
+MAX_SIZE_RATIO = 8  # built over saved size; networks are built twice, parametrizations add weights
+SPARE_PARAMETERS = 100  # tensors that a small game may have beyond the saved tensors
+SPARE_BYTES = 2**20  # bytes of these tensors
 
 
 @contextmanager
 def _size_limited_by(weights: Mapping[str, Any]) -> Iterator[None]:
-    """While active, building networks far larger than their saved weights raises UserError."""
+    """While active, building networks far larger than their saved weights raises UserError.
+
+    So a small file cannot fill the memory.
+    """
     saved_bytes = sum(value.nbytes for value in weights.values() if isinstance(value, torch.Tensor))
     max_parameters = MAX_SIZE_RATIO * (len(weights) + SPARE_PARAMETERS)
     max_bytes = MAX_SIZE_RATIO * (saved_bytes + SPARE_BYTES)
@@ -96,6 +100,7 @@ def _size_limited_by(weights: Mapping[str, Any]) -> Iterator[None]:
     parameter_bytes = 0
 
     def count(module: nn.Module, name: str, weight: nn.Parameter | None) -> None:
+        """Count a parameter that a network registers."""
         nonlocal parameters, parameter_bytes
         parameters += 1
         parameter_bytes += 0 if weight is None else weight.nbytes
@@ -110,13 +115,16 @@ def _size_limited_by(weights: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _load_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
-    """Load weights, each of the same kind of number as the module's own.
+    """Load weights into a module.
 
-    The check is needed since torch would convert complex numbers to real ones.
+    Raises:
+        ValueError: complex or integer numbers for real weights, which torch would convert.
     """
-    for name, own in module.state_dict().items():
+    for name, weight in module.state_dict().items():
         saved = weights.get(name)
-        if isinstance(saved, torch.Tensor) and saved.is_floating_point() != own.is_floating_point():
+        if not isinstance(saved, torch.Tensor):
+            continue
+        if saved.is_floating_point() != weight.is_floating_point():
             raise ValueError(f"{name} has numbers of {saved.dtype}.")
     module.load_state_dict(weights)
 
@@ -124,10 +132,11 @@ def _load_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
 def _refuse_not_finite(game: Game, path: Path, averaged: bool) -> None:
     """Raise UserError for weights that are not finite, or buffers with NaN.
 
-    A buffer may hold infinity, as a mask does.
+    Buffers may contain infinity, as masks do.
     """
     for name, network in game.named_children():
-        weights, buffers = list(network.parameters()), list(network.buffers())
+        weights = list(network.parameters())
+        buffers = list(network.buffers())
         bad_weights = sum(not weight.isfinite().all() for weight in weights)
         bad_buffers = sum(bool(buffer.isnan().any()) for buffer in buffers)
         if bad_weights + bad_buffers:
@@ -154,27 +163,25 @@ def _add_trusted_plugins(needed: Sequence[str], trusted: Sequence[str]) -> None:
 
 
 def own_or_other_data(
-    text: str,
-    spec: Any,
-    other: str | None,
-    changes: Mapping[str, Any] | Sequence[tuple[str, Any]] = (),
-) -> Any:
+    config_text: str, spec: Spec, other: str | None, changes: Mapping[str, Any]
+) -> Dataset:
     """The data set of a checkpoint, or another one with samples of the same shape.
 
     Args:
-        text: the checkpoint's configuration, as YAML.
+        config_text: the checkpoint's configuration, as YAML.
+        spec: of the checkpoint's data.
         other: name of the other data set; None for the checkpoint's own.
         changes: typed options of the data.
 
     Raises:
-        UserError: the files are gone, or the samples have another shape.
+        UserError: the files are missing, or the samples have another shape.
     """
-    node = data_node(yaml.safe_load(text)["data"], other, dict(changes))
+    node = data_node(yaml.safe_load(config_text)["data"], other, changes)
     if other is None:
         registry.datasets.check(node, "data")
-        _refuse_moved_files(node, dict(changes))
+        _refuse_moved_files(node, changes)
 
-    dataset = registry.datasets.build(node, "data")
+    dataset: Dataset = registry.datasets.build(node, "data")
     dataset.rescale_like(spec)
     if dataset.spec.shape != spec.shape:
         raise UserError(
@@ -185,12 +192,12 @@ def own_or_other_data(
 
 
 def _refuse_moved_files(node: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
-    """Raise UserError if the data are no longer where the checkpoint's configuration says."""
+    """Raise UserError if the files of the checkpoint's configuration do not exist."""
     for key in ("folder", "file"):
-        place = node.get(key)
-        if isinstance(place, str) and key not in typed and not expanded(place).exists():
+        path = node.get(key)
+        if isinstance(path, str) and key not in typed and not expanded(path).exists():
             raise UserError(
-                f"data.{key}={place}: the checkpoint's data are not there; add data.{key}= where "
+                f"data.{key}={path}: the checkpoint's data are not there; add data.{key}= where "
                 "they are."
             )
 
@@ -198,12 +205,17 @@ def _refuse_moved_files(node: Mapping[str, Any], typed: Mapping[str, Any]) -> No
 def data_node(
     own: Mapping[str, Any], other: str | None, changes: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The data node of the checkpoint or of another option, updated by the typed options."""
+    """The `data` node of the checkpoint or of another option, updated by the typed options.
+
+    Args:
+        own: the checkpoint's node.
+        other: name of the other option; None for the checkpoint's own.
+    """
     if other is not None:
         return {**option("data", other), **changes}
 
     node = dict(own)
-    if "root" in node:  # the folder of downloads is this machine's, not the checkpoint's
+    if "root" in node:  # the folder of downloads, which is that of this machine
         is_option = node["name"] in options("data")
         node["root"] = option("data", node["name"]).get("root") if is_option else None
     return {**node, **changes}

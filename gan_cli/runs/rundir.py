@@ -1,4 +1,4 @@
-"""Folders of runs: naming, finding an unfinished run, locking. Nothing here imports torch."""
+"""Folders of runs: names, cards, locks, search for an unfinished run. Nothing imports torch."""
 
 import math
 import os
@@ -15,9 +15,9 @@ from gan_cli.errors import UserError, on_one_line
 CARD = "run.json"
 """Name of the card, a small file in a run's folder: fingerprint, step, seconds, scores, health.
 
-An unfinished run is identified by its card.
+It identifies an unfinished run.
 """
-TOO_LARGE = 10**300  # for JSON's whole numbers, which have no bound, to become a float
+MAX_INTEGER = 10**300  # exclusive; JSON's integers have no bound, and must fit into a float
 
 
 def stamp() -> str:
@@ -26,7 +26,7 @@ def stamp() -> str:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The run's card; empty if there is none, or none that can be read."""
+    """The run's card; empty if it is missing or unreadable."""
     path = folder / CARD
     if files.leads_out(path, folder):
         return {}
@@ -37,29 +37,30 @@ def checked(card: Mapping[str, Any]) -> dict[str, Any]:
     """An untrusted card without its invalid values; texts are safe to print on a terminal."""
     result = {}
     for key, value in card.items():
-        if key not in KNOWN:
+        if key not in VALIDATORS:
             result[key] = value
-        elif (valid := KNOWN[key](value)) is not None:
+        elif (valid := VALIDATORS[key](value)) is not None:
             result[key] = valid
     return result
 
 
 def _number(value: Any) -> int | float | None:
-    """A number that can be computed with."""
+    """A number that converts to float; NaN and infinity are allowed."""
     if isinstance(value, bool):
         return None
-    if isinstance(value, float) or (isinstance(value, int) and abs(value) < TOO_LARGE):
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) < MAX_INTEGER):
         return value
     return None
 
 
 def _count(value: Any) -> int | None:
-    """A whole number from 0."""
-    return value if isinstance(value, int) and _number(value) is not None and value >= 0 else None
+    """An integer, at least 0."""
+    is_integer = isinstance(value, int) and _number(value) is not None
+    return value if is_integer and value >= 0 else None
 
 
 def _seconds(value: Any) -> float | None:
-    """A finite duration."""
+    """A finite duration, at least 0."""
     return value if _number(value) is not None and 0 <= value < math.inf else None
 
 
@@ -79,7 +80,7 @@ def _flag(value: Any) -> bool | None:
 
 
 def _scores(value: Any) -> dict[str, float]:
-    """Scores by name, without those that are no numbers."""
+    """Scores by name; entries that are no numbers are left out."""
     scores = {}
     for name, score in value.items() if isinstance(value, dict) else ():
         number = _number(score)
@@ -88,7 +89,7 @@ def _scores(value: Any) -> dict[str, float]:
     return scores
 
 
-KNOWN: dict[str, Callable[[Any], Any]] = {
+VALIDATORS: dict[str, Callable[[Any], Any]] = {
     "step": _count,
     "rollbacks": _count,
     "seconds": _seconds,
@@ -99,13 +100,13 @@ KNOWN: dict[str, Callable[[Any], Any]] = {
     "finished": _flag,
     "lower_is_better": _flag,
 }
-"""Validator of each key of a card: the value, or None if it is invalid."""
+"""Functions that return a valid value of a card, or None for an invalid one, by key."""
 
 
 def new_folder(parent: Path) -> Path:
     """A new folder below `parent`, named by the time, with a number if that name is taken.
 
-    Making the folder reserves the name: if two processes try at once, only one of them succeeds.
+    Creating the folder reserves the name: if two processes try at once, only one succeeds.
     """
     parent.mkdir(parents=True, exist_ok=True)
     name = stamp()
@@ -119,7 +120,7 @@ def new_folder(parent: Path) -> Path:
 
 
 def unfinished(card: Mapping[str, Any], steps: int, minutes: float | None) -> bool:
-    """Whether a run has rounds and time left, by the steps and minutes of the current command."""
+    """Whether a run has rounds and time left, by the length that the current command sets."""
     has_time = minutes is None or card.get("seconds", 0.0) < 60 * minutes
     return card.get("step", 0) < steps and has_time
 
@@ -129,10 +130,11 @@ def find(parent: Path, fingerprint: str | None, steps: int, minutes: float | Non
 
     Args:
         fingerprint: of the run's configuration; None for any.
-        steps, minutes: length of the run, by the current command.
+        steps, minutes: length of the run that the current command sets.
     """
 
     def fits(folder: Path) -> bool:
+        """Whether a folder's run is the searched one."""
         card = read_card(folder)
         return fingerprint in (None, card.get("fingerprint")) and unfinished(card, steps, minutes)
 
@@ -146,7 +148,7 @@ def find(parent: Path, fingerprint: str | None, steps: int, minutes: float | Non
 
 
 CLAIMED: dict[Path, FileIO] = {}
-"""Lock files of this process's claims, by their resolved path: folders chosen but not yet held."""
+"""Open lock files of the folders that this process has claimed but not yet held, by their path."""
 
 
 def claim(folder: Path, lock: str = ".lock") -> bool:
@@ -176,13 +178,14 @@ def let_go(folder: Path | None = None, lock: str = ".lock") -> None:
 
 @contextmanager
 def hold(folder: Path, lock: str = ".lock", wait: bool = False) -> Iterator[None]:
-    """Lock a run's folder for this process, whose end in any way releases the lock.
+    """Lock a run's folder for this process; the lock ends with the process at the latest.
 
     Args:
         wait: wait while another process has the lock.
 
     Raises:
-        UserError: another process has the lock, or the folder contains a link that leads out of it.
+        UserError: another process has the lock, the folder contains a link that leads out of it,
+            or its name is not UTF-8.
         OSError: the folder cannot be written to.
     """
     if str(folder).encode(errors="replace") != os.fsencode(folder):
@@ -193,7 +196,8 @@ def hold(folder: Path, lock: str = ".lock", wait: bool = False) -> Iterator[None
     folder.mkdir(parents=True, exist_ok=True)
     _refuse_links(folder)
 
-    with CLAIMED.pop((folder / lock).resolve(), None) or files.append_to(folder / lock) as file:
+    claimed = CLAIMED.pop((folder / lock).resolve(), None)
+    with claimed or files.append_to(folder / lock) as file:
         if not files.lock(file, wait):
             raise UserError(
                 f"{folder}: another process is training in this folder; wait for it, or choose "

@@ -18,7 +18,7 @@ MIN_SECONDS = 1e-9  # between two rows, so that the speed is finite
 
 
 class Rows(Hook):
-    """The row of a logged round: adds the speed since the last row, then writes the row."""
+    """Adds the speed since the last row to the row of a logged round, and writes the row."""
 
     def __init__(self, recorder: Recorder, batch_size: int) -> None:
         self.recorder = recorder
@@ -27,7 +27,7 @@ class Rows(Hook):
         self.last_seconds = 0.0
 
     def start(self, trainer: Trainer) -> None:
-        self._mark(trainer)
+        self._start_interval(trainer)
 
     def after_round(self, trainer: Trainer) -> None:
         if not self.recorder.row:
@@ -45,10 +45,10 @@ class Rows(Hook):
             }
         )
         self.recorder.flush(trainer.step, trainer.seconds)
-        self._mark(trainer)
+        self._start_interval(trainer)
 
-    def _mark(self, trainer: Trainer) -> None:
-        """Measure the next speed from here on."""
+    def _start_interval(self, trainer: Trainer) -> None:
+        """Start the interval over which the next speed is measured."""
         self.last_step = trainer.step
         self.last_seconds = trainer.seconds
 
@@ -63,8 +63,8 @@ class Checkpoints(Hook):
 
     Args:
         every: interval in rounds.
-        keep: how many of the last checkpoints stay.
-        header: what a checkpoint holds beside the trainer's state: format, configuration, data.
+        keep: number of checkpoints that stay, the last ones.
+        header: fields of a checkpoint besides the trainer's state: format, configuration, data.
     """
 
     def __init__(self, folder: Path, every: int, keep: int, header: dict[str, Any]) -> None:
@@ -80,6 +80,11 @@ class Checkpoints(Hook):
             self._save(trainer, improved)
 
     def _save(self, trainer: Trainer, improved: bool) -> None:
+        """Save the run; an error of the disk ends it only in its last round.
+
+        Raises:
+            UserError: the last round could not be saved.
+        """
         try:
             self._write(trainer, improved)
         except OSError as error:
@@ -104,7 +109,7 @@ class Checkpoints(Hook):
         path = self.checkpoints / f"step_{trainer.step:08d}.pt"
         checkpoint.save({**self.header, **trainer.state_dict()}, path)
 
-        # best.pt first: last.pt states the best score, whose checkpoint must exist by then
+        # best.pt first: last.pt contains the best score, whose checkpoint must exist by then
         if improved:
             link(path, self.checkpoints / "best.pt")
         link(path, self.checkpoints / "last.pt")
@@ -126,7 +131,7 @@ def write_card(folder: Path, trainer: Trainer) -> None:
     if scoreboard.scores:
         progress |= {
             "objective": scoreboard.objective,
-            # for readers of the card that do not have the run's plug-ins
+            # for readers of the card that lack the run's plug-ins
             "lower_is_better": lower_is_better().get(scoreboard.objective or ""),
             "scores": scoreboard.scores,
         }
@@ -135,9 +140,9 @@ def write_card(folder: Path, trainer: Trainer) -> None:
 
 
 def delete_old_checkpoints(folder: Path, keep: int) -> None:
-    """Delete all checkpoints of a run but the last few.
+    """Delete all but the last few checkpoints of a run.
 
-    best.pt and last.pt are files of their own and stay.
+    best.pt and last.pt stay, as files of their own.
     """
     for old in sorted((folder / "checkpoints").glob("step_*.pt"))[:-keep]:
         old.unlink()

@@ -1,4 +1,4 @@
-"""The hook that evaluates a run."""
+"""The hook that computes the scores of a run."""
 
 import logging
 from collections.abc import Mapping
@@ -20,12 +20,13 @@ log = logging.getLogger(__name__)
 
 
 class Scores(Hook):
-    """Scores of the metric and of the game, sent to the scoreboard and to the recorder.
+    """Scores by the metric and by the game, for the scoreboard and the recorder.
 
     Every evaluation uses the same latents.
 
     Args:
-        metric: None if the data has none, or if the game makes no samples.
+        metric: None if the data have none, or if the game makes no samples.
+        every: interval in rounds.
         objective: score to optimize; None takes the metric's, or else the game's first one.
     """
 
@@ -43,7 +44,7 @@ class Scores(Hook):
         """Resolve the objective.
 
         Raises:
-            UserError: neither metric nor game has it; computed on a few samples.
+            UserError: neither metric nor game has the objective, checked on a few samples.
         """
         if self.objective and not trainer.finished:
             self._check_objective(self._scores(trainer.eval_game, FEW))
@@ -71,23 +72,24 @@ class Scores(Hook):
         text = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         log.info("step %d: %s", trainer.step, text)
 
-    def _scores(self, game: Game, few: int | None) -> dict[str, float]:
-        """Scores of the metric and of the game.
+    def _scores(self, game: Game, samples: int | None) -> dict[str, float]:
+        """Scores by the metric and by the game.
 
         Args:
-            few: number of samples; None for all that the metric takes.
+            samples: number of samples to score; None for the metric's own number.
         """
-        own = own_scores(game, self.heldout)
+        game_scores = own_scores(game, self.heldout)
         if self.metric is None:
-            return own
+            return game_scores
 
         if self.latents is None:
             self.latents = fixed_latents(game, self.metric.samples)
-        samples = rendered_parts(game, self.latents[:few], self.heldout.dataset.spec)
-        metric_scores = scored({"data": self.metric}, samples)["data"]
-        return {**metric_scores, **own}
+        parts = rendered_parts(game, self.latents[:samples], self.heldout.dataset.spec)
+        metric_scores = scored({"data": self.metric}, parts)["data"]
+        return {**metric_scores, **game_scores}
 
     def _check_objective(self, scores: Mapping[str, float]) -> None:
+        """Raise UserError if the objective is set and not among the scores."""
         if self.objective and self.objective not in scores:
             raise UserError(
                 f"objective={self.objective}: this data and model give no such score; they give "

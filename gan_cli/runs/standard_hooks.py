@@ -1,4 +1,4 @@
-"""The hooks of every run, in their order."""
+"""The hooks of a run, built from its configuration."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +21,8 @@ from gan_cli.training import contracts
 from gan_cli.training.ema import EMA
 from gan_cli.training.trainer import Hook, Trainer
 
-TABLE_KEYS = ("seed", "batch_size", "steps")  # in TensorBoard's table of runs, beside the groups
+TABLE_KEYS = ("seed", "batch_size", "steps")
+"""Keys in TensorBoard's table of runs, besides the groups."""
 
 
 def hooks_of(
@@ -33,7 +34,7 @@ def hooks_of(
         introduction: first line of the progress display.
 
     Raises:
-        UserError: neither the data nor the game has the objective; no file has been opened then.
+        UserError: neither the data nor the game has the objective. Then no file is opened.
     """
     config_text = yaml.safe_dump(dict(config), sort_keys=False)
     reading_guide = trainer.game.how_to_read()
@@ -41,6 +42,7 @@ def hooks_of(
 
     recorder = Recorder(folder, trainer.step)
     recorder.hparams(hyperparameters, score_tags)
+
     sample_every = config["sample_every"]
     texts = {"configuration": f"```yaml\n{config_text}\n```", "reading": reading_guide}
     logs = hooks.Logs(recorder, dataset, config["log_every"], sample_every, texts)
@@ -67,7 +69,7 @@ def hooks_of(
 def _evaluation(
     config: Mapping[str, Any], recorder: Recorder, metric: Any, game: Game, dataset: Dataset
 ) -> list[Hook]:
-    """The hook that scores the run; none if scores are off or neither metric nor game has any."""
+    """The hook that scores the run; none if scores are off, or neither metric nor game has any."""
     every = config["evaluate_every"]
     has_own_scores = type(game).scores is not Game.scores
     if not every or not (metric or has_own_scores):
@@ -91,12 +93,12 @@ def _checkpoints(
 def _hyperparameter_table(
     config: Mapping[str, Any], dataset: Dataset, game: Game
 ) -> tuple[dict[str, Any], list[str]]:
-    """TensorBoard's table of runs: settings that affect the result, and the tags of the scores."""
+    """Content of TensorBoard's table of runs: settings that affect the result, tags of scores."""
     settings = {}
     for key, value in flatten(config).items():
         if key.split(".")[0] in (*GROUPS, *TABLE_KEYS):
-            # the name of a group's option stands under the group itself: model, not model.name
-            settings[re.sub(rf"^({'|'.join(GROUPS)})\.name$", r"\1", key)] = value
+            short_key = re.sub(rf"^({'|'.join(GROUPS)})\.name$", r"\1", key)  # not model.name
+            settings[short_key] = value
 
     metric_name = _metric_name(config["objective"], dataset, game)
     scores: list[str] = []
@@ -107,7 +109,10 @@ def _hyperparameter_table(
 
 
 def _metric(config: Mapping[str, Any], dataset: Dataset, game: Game) -> Any:
-    """The metric whose scores the run logs; None if there is none."""
+    """The metric that scores the run; None if there is none.
+
+    It has no common type: the metric of a plug-in need not derive from `Scoring`.
+    """
     name = _metric_name(config["objective"], dataset, game)
     if not name:
         return None
@@ -123,9 +128,9 @@ def _metric(config: Mapping[str, Any], dataset: Dataset, game: Game) -> Any:
 
 
 def _metric_name(objective: str | None, dataset: Dataset, game: Game) -> str:
-    """The data's first metric that has the objective, or its first one if no objective is set.
+    """Name of the data's first metric that has the objective, or of the first one without it.
 
-    Empty if the game has the objective itself, or if there is no metric.
+    Empty if the game computes the objective itself, or if there is no metric.
 
     Raises:
         UserError: neither the data nor the game has the objective.
@@ -148,7 +153,7 @@ def _metric_name(objective: str | None, dataset: Dataset, game: Game) -> str:
 
 
 def _shard_notes(trainer: Trainer) -> list[str]:
-    """A warning for a batch cut into shards, if the game's result depends on the whole batch."""
+    """A warning for a batch split into shards, if the game's result depends on the whole batch."""
     count = trainer.shards.count
     dependencies = trainer.game.batch_dependencies()
     if count == 1 or not dependencies:

@@ -1,4 +1,4 @@
-"""Summary of a run in a few lines; `make demo` ends with it. Nothing here imports torch."""
+"""Summary of a run in a few lines, the end of `make demo`. Nothing here imports torch."""
 
 import sys
 from pathlib import Path
@@ -7,8 +7,8 @@ from gan_cli.errors import UserError, on_one_line
 from gan_cli.runs.finished import read
 from gan_cli.runs.rundir import read_card
 
-ESTIMATE = "wasserstein/heldout"  # tag of the critic's estimate
-MIN_EVALUATIONS = 4  # fewer have no meaningful rank correlation
+ESTIMATE = "wasserstein/heldout"  # tag of the critic's estimate on held-out data
+MIN_EVALUATIONS = 4  # below it a rank correlation says nothing
 
 
 def summary(folder: Path) -> str:
@@ -30,7 +30,7 @@ def summary(folder: Path) -> str:
 def agreement(folder: Path, score: str) -> str:
     """Spearman's rank correlation of the critic's held-out estimate with a score, as a sentence.
 
-    Empty if there are too few evaluations.
+    Empty if there are fewer than MIN_EVALUATIONS evaluations.
     """
     try:
         rows = read(folder).rows

@@ -38,7 +38,7 @@ DYNAMIC_SHAPES = {"latents": {0: Dim("N", min=1)}}  # any number of rows
 
 
 class Rendering(nn.Module):
-    """`game.render` as a module: latents, (N, latent), to samples, (N, *shape)."""
+    """Module that renders latents, (N, latent), as samples, (N, *shape), by `game.render`."""
 
     def __init__(self, game: Game) -> None:
         super().__init__()
@@ -50,6 +50,9 @@ class Rendering(nn.Module):
 
 def exported(generator: "Generator", suffix: str) -> bytes:
     """Content of the exported file.
+
+    Args:
+        suffix: `.pt2` or `.onnx`.
 
     Raises:
         UserError: the game's `render` is no graph of operations, or the format lacks one of them.
@@ -68,7 +71,7 @@ def exported(generator: "Generator", suffix: str) -> bytes:
 
 @contextmanager
 def _explained(problem: str, remedy: str) -> Iterator[None]:
-    """Convert any exception into a UserError of one sentence that states the root cause."""
+    """Convert any exception into a UserError of one sentence with the root cause."""
     try:
         yield
     except Exception as error:
@@ -83,15 +86,19 @@ def _explained(problem: str, remedy: str) -> Iterator[None]:
 def description(generator: "Generator") -> dict[str, Any]:
     """Description of an exported generator, as plain types.
 
-    - model, step: what was trained, for how many rounds;
-    - latent: length of a row of the input; columns: its parts in order, each a name, width and law
-      (see `gan_cli.game.Columns`), none if the game does not state them; classes: number of classes
-      that one may choose from;
-    - chunk: batch size that reproduces gan-sample's samples bit for bit (.pt2), with any rows as
-      padding of the last batch;
-    - kind, shape: of a sample; range: least and largest value, or null; vocabulary of a text;
-    - units: of a table, name, offset and scale of each number of a sample; table: how its columns
-      are made of these numbers, see `gan_cli.data.columns.Column`.
+    - model, step: name of the model, and number of rounds trained;
+    - latent: length of an input row;
+    - columns: parts of an input row in order, each a name, width and law (see
+      `gan_cli.game.Columns`); empty if the game does not state them;
+    - classes: number of classes of a conditional model;
+    - chunk: batch size that reproduces gan-sample's samples bit for bit (.pt2); the last batch may
+      be padded with any rows;
+    - kind, shape: of a sample;
+    - range: least and largest value of a sample, or null;
+    - vocabulary: characters of a text;
+    - units: name, offset and scale of each number of a table's row;
+    - table: how a table's columns are computed from these numbers, see
+      `gan_cli.data.columns.Column`.
     """
     spec = generator.spec
     latent = generator.drawn([0]).shape[1]
@@ -120,14 +127,14 @@ def description(generator: "Generator") -> dict[str, Any]:
 
 
 def _model_name(generator: "Generator") -> str:
+    """Name of the model, such as dcgan."""
     return str(yaml.safe_load(generator.config)["model"]["name"])
 
 
 def _program(generator: "Generator") -> ExportedProgram:
-    """Graph of rendering, for any number of rows."""
-    # torch.export reads the older flag for TF32, which must agree with the newer one that training
-    # sets
-    cudnn: Any = torch.backends.cudnn  # its types lack `conv`
+    """The graph of operations that renders latents, for any number of rows."""
+    # torch.export reads the older flag for TF32, and training sets the newer one: make them agree
+    cudnn: Any = torch.backends.cudnn  # its type stubs lack `conv`
     cudnn.allow_tf32 = cudnn.conv.fp32_precision == "tf32"
 
     rows = generator.drawn(range(CHUNK))
@@ -138,7 +145,7 @@ def _program(generator: "Generator") -> ExportedProgram:
 
 
 def _remove_unused(program: ExportedProgram) -> None:
-    """Drop weights that no operation reads, such as the critic's, and stack traces."""
+    """Remove weights that no operation reads, such as the critic's, and stack traces."""
     nodes = {node.name: node for node in program.graph.nodes}
     for node in nodes.values():
         node.meta.pop("stack_trace", None)
@@ -154,12 +161,14 @@ def _remove_unused(program: ExportedProgram) -> None:
 
 
 def _pt2(program: ExportedProgram, text: str) -> bytes:
+    """A program of torch.export, with its description."""
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={f"{DESCRIPTION}.json": text})
     return buffer.getvalue()
 
 
 def _onnx(program: ExportedProgram, text: str) -> bytes:
+    """An ONNX model, with its description."""
     options: dict[str, Any] = {
         "input_names": ["latents"],
         "output_names": ["samples"],
@@ -173,42 +182,50 @@ def _onnx(program: ExportedProgram, text: str) -> bytes:
 def distances(
     generator: "Generator", path: Path, suffix: str, seeds: int
 ) -> tuple[float, list[float]]:
-    """Largest differences between samples of a file and of gan-sample, for the first seeds.
+    """Largest differences between samples of a file and of gan-sample.
 
-    They are relative to the largest value of a sample where that exceeds 1, and infinite if the
-    shapes differ.
+    They are absolute, or relative to the largest value of a sample if that exceeds 1; infinite if
+    the shapes differ.
+
+    Args:
+        seeds: number of samples, of the seeds from 0 on.
 
     Returns:
-        The difference in gan-sample's own chunks; and those of all rows at once and of one row.
+        The difference in gan-sample's own chunks; and the differences of a batch of all rows and of
+        a batch of one row.
 
     Raises:
-        UserError: the file renders nothing at all.
+        UserError: the file cannot render.
     """
     latents = generator.drawn(range(seeds))
     samples = generator.sample(seeds)
-    size = max(1.0, float(samples.abs().max()))
+    scale = max(1.0, float(samples.abs().max()))
 
     problem = f"model={_model_name(generator)}: as {suffix} it does not render"
     with _explained(problem, REMEDIES[suffix]):
         render = LOADERS[suffix](path)
         chunked = in_chunks(render, latents)
-        others = [render(latents), render(latents[:1])]
-    return _max_difference(chunked, samples) / size, [
-        _max_difference(other, samples[: len(other)]) / size for other in others
+        other_batches = [render(latents), render(latents[:1])]
+
+    return _max_difference(chunked, samples) / scale, [
+        _max_difference(batch, samples[: len(batch)]) / scale for batch in other_batches
     ]
 
 
 def _max_difference(a: Tensor, b: Tensor) -> float:
+    """Largest absolute difference; infinite if the shapes differ."""
     return float((a - b).abs().max()) if a.shape == b.shape else float("inf")
 
 
 def _load_pt2(path: Path) -> Render:
+    """The rendering function of a program of torch.export."""
     with path.open("rb") as file:
         module: Render = torch.export.load(file).module()
     return module
 
 
 def _load_onnx(path: Path) -> Render:
+    """The rendering function of an ONNX model, on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -218,14 +235,14 @@ def _load_onnx(path: Path) -> Render:
 
 
 LOADERS: dict[str, Callable[[Path], Render]] = {".pt2": _load_pt2, ".onnx": _load_onnx}
-"""Functions that load a file as a rendering function, by suffix."""
+"""Functions that load the rendering function of a file, by suffix."""
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """While active, nothing is printed, warned of or logged.
 
-    Messages of exporters are meant for their developers.
+    The messages of exporters are for their developers.
     """
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -1,6 +1,6 @@
 """A trained generator, for notebooks and commands.
 
-A sample depends on its own seed alone, not on the others that are rendered with it.
+A sample depends on its own seed alone, not on the other samples of a call.
 """
 
 import math
@@ -8,7 +8,7 @@ import operator
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gan_cli.errors import UserError, closest, on_one_line
 from gan_cli.files import memory
@@ -17,10 +17,12 @@ from gan_cli.runs.places import checkpoint_file
 if TYPE_CHECKING:
     from torch import Tensor
 
-ROW_BYTES = 1000  # memory of a latent row beside its numbers
-COPIES = 3  # of each sample that are in memory at once while a picture of them is made
+    from gan_cli.games.infogan import InfoGAN
+
+ROW_BYTES = 1000  # memory of a latent row besides its numbers
+COPIES = 3  # copies of each sample in memory at once while a picture is made
 MAX_LISTED = 20  # classes that a message lists
-FIRST_STATISTICS_SEED = 10**6  # of the fresh batches, apart from the usual seeds of samples
+FIRST_STATISTICS_SEED = 10**6  # of the batches for statistics; samples rarely use such large seeds
 MAX_SHOWN = 50  # characters of an invalid value in a message
 
 
@@ -28,29 +30,29 @@ class Weights(Enum):
     """Weights to render with."""
 
     auto = "auto"  # the average if there is one
-    ema = "ema"
-    raw = "raw"
+    ema = "ema"  # the exponential moving average
+    raw = "raw"  # the trained weights
 
 
 class Generator:
     """A trained generator, for notebooks: `gan_cli.load(RUN).sample(n, seed)`.
 
-    Rendering changes nothing in it, so threads may share it.
+    Rendering does not change it, so threads may share it.
 
     Args:
-        path: a checkpoint that gan-train wrote, a run's folder (its last), or `latest`, the newest
-            run below outputs/.
+        path: a checkpoint of gan-train, a run's folder (its last checkpoint), or `latest` (that of
+            the newest run below outputs/).
         weights: `ema`, `raw`, or `auto`: the average if there is one.
         plugins: plug-ins that the checkpoint needs and you trust.
 
     Attributes:
-        path: the file.
+        path: the checkpoint's file.
         spec: kind and shape of a sample.
-        step: rounds of training.
-        weights: `ema` or `raw`: those in use.
+        step: number of rounds trained.
+        weights: `ema` or `raw`, the weights in use.
 
     Raises:
-        UserError: missing, damaged or hostile file; `ema` without an average.
+        UserError: a missing, damaged or hostile file, or `ema` without an average.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class Generator:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        # weights only: some networks cannot be pickled
+        # the weights alone, since some networks cannot be pickled
         return {**vars(self), "game": self.game.state_dict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -99,14 +101,14 @@ class Generator:
         self.game.load_state_dict(state["game"])
 
     def sample(self, n: int, seed: int = 0, classes: Any = ()) -> "Tensor":
-        """n samples, float32 of shape (n, *spec.shape); images in [-1, 1].
+        """n samples, float32, (n, *spec.shape); images in [-1, 1].
 
-        Sample i depends on seed + i alone.
+        Sample i depends on seed + i alone. With k classes, it depends on seed + i // k and is of
+        class i modulo k.
 
         Args:
-            classes: of a conditional game; see the method `classes` for the values allowed. With k
-                classes, sample i is of class i modulo k, and each k neighbours share all other
-                random numbers. Without any, the game draws the class.
+            classes: of a conditional game, in the forms that the method `classes` reads. Without
+                any, the game draws the class.
 
         Raises:
             UserError: no such class or seed, or more samples than fit into this machine's memory.
@@ -125,10 +127,10 @@ class Generator:
         """Latents of the seeds, (n, latent).
 
         Args:
-            labels: the class of each sample; none lets the game draw the classes.
+            labels: class of each sample; if empty, the game draws the classes.
 
         Raises:
-            UserError: not one label for each seed.
+            UserError: the numbers of seeds and labels differ.
         """
         import torch
 
@@ -145,32 +147,36 @@ class Generator:
         return self.game.of_class(latents, torch.tensor(list(labels)))
 
     def traversed(self, latents: "Tensor", code: str | None) -> "Tensor":
-        """Each row with every value of one code, side by side.
+        """Each row with every value of one code in turn, (n * values, latent).
 
         Raises:
             UserError: the game has no code of that name.
         """
-        game: Any = self.game  # the type of games without codes lacks `codes` and `traverse`
-        named = getattr(game, "codes", None)
-        codes = list(named.widths) if named else []
-        if code not in codes:
+        game = cast("InfoGAN", self.game)  # other games lack `codes` and `traverse`
+        codes = getattr(game, "codes", None)
+        names = list(codes.widths) if codes else []
+        if code is None or code not in names:
             known = " at all; model=infogan learns some"
-            if codes:
-                known = f"; its codes are {', '.join(codes)}"
+            if names:
+                known = f"; its codes are {', '.join(names)}"
             raise UserError(f"code={code}: the checkpoint's model has no such code{known}.")
         return game.traverse(latents, code)
 
     def render(self, latents: "Tensor") -> "Tensor":
-        """Samples of latents, computed in chunks of a fixed size.
+        """Samples of latents, (n, *spec.shape), computed in chunks of a fixed size.
+
+        Args:
+            latents: (n, latent).
 
         Raises:
-            UserError: rows of another width, or samples that are not finite, as after a divergence.
+            UserError: another shape, or samples that are not finite, as after a divergence.
         """
         width = self.drawn([0]).shape[1]
         if getattr(latents, "ndim", 0) != 2 or latents.shape[1] != width or not len(latents):
             raise UserError(
                 f"latents: expected rows of {width} numbers, (n, {width}), such as `drawn` gives."
             )
+
         from gan_cli.training.rendering import in_chunks
 
         samples = in_chunks(self.game.render, latents)
@@ -183,7 +189,7 @@ class Generator:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the classes; none if they are the numbers of the classes."""
+        """Names of the classes; empty if they are only numbers."""
         names = tuple(getattr(self.spec, "names", ()))
         return () if names == tuple(map(str, range(len(names)))) else names
 
@@ -191,8 +197,8 @@ class Generator:
         """Numbers of the chosen classes, from 0.
 
         Args:
-            typed: `all`, a class or several of them. A class is an integer, its number, or a text:
-                its name or, unless some names are numbers themselves, its number.
+            typed: `all`, a class, or several classes. A class is an integer, its number; or a text,
+                its name. A text may also be its number, unless some names are numbers.
 
         Raises:
             UserError: no such class, or the model is not conditional.
@@ -217,7 +223,7 @@ class Generator:
         return labels
 
     def _label(self, item: Any) -> int | None:
-        """Number of a class; None if there is no such class."""
+        """Number of a class, typed by number or name; None if there is no such class."""
         numbers = range(self.game.classes)
         if not isinstance(item, str):
             number = _index(item)
@@ -230,7 +236,7 @@ class Generator:
         return known.get(item)
 
     def _expected_classes(self, item: Any) -> str:
-        """A message that lists the classes, with the one closest to an unknown one."""
+        """A message that lists the classes, with the one closest to the unknown `item`."""
         last = self.game.classes - 1
         if not self.names:
             return f"expected all, or some of 0 to {last}, such as classes=[0,{last}]"
@@ -244,29 +250,29 @@ class Generator:
             hint = f" (classes have the numbers 0 to {last})"
         return f"expected all, or some of {names}{hint}"
 
-    def refuse_more_than_fits(self, count: int, asked: str, beside: int = 0) -> None:
+    def refuse_more_than_fits(self, count: int, typed: str, extra_bytes: int = 0) -> None:
         """Raise UserError if the samples need more than this machine's memory.
 
         Args:
             count: number of samples.
-            asked: the typed keys, for the message.
-            beside: bytes of each sample for something else.
+            typed: the typed keys, for the message.
+            extra_bytes: memory of each sample for other purposes.
         """
         numbers = self.drawn([0]).shape[1] + COPIES * math.prod(self.spec.shape)
-        needed = count * (ROW_BYTES + 4 * numbers + beside)  # float32 numbers
+        needed = count * (ROW_BYTES + 4 * numbers + extra_bytes)  # 4 bytes for each float32
         if needed > memory():
             raise UserError(
-                f"{asked}: {count} samples need {needed / 2**30:.3g} GiB of "
+                f"{typed}: {count} samples need {needed / 2**30:.3g} GiB of "
                 f"{memory() / 2**30:.3g} GiB of memory; take fewer at a time (sample i of seed s "
                 "is sample 0 of seed s + i)."
             )
 
 
 def whole(key: str, value: Any, least: int) -> int:
-    """An integer of Python, NumPy or torch.
+    """The value of a key as an integer; it may be one of Python, NumPy or torch.
 
     Raises:
-        UserError: another value, or one below `least` or beyond 64 bits.
+        UserError: another type, or a value below `least` or beyond 64 bits.
     """
     number = _index(value)
     if number is not None and number >= 2**63:
@@ -279,7 +285,7 @@ def whole(key: str, value: Any, least: int) -> int:
 
 
 def shown(value: Any) -> str:
-    """A short form of an invalid value, on one line."""
+    """A short form of an invalid value for a message, on one line."""
     if isinstance(value, list):
         text = f"[{','.join(map(str, value))}]"
     else:
@@ -297,8 +303,8 @@ def _index(value: Any) -> int | None:
 
 
 def _as_list(value: Any) -> list[Any]:
-    """A list of one value, or of the items of a sequence, array or tensor; empty for None."""
-    plain = value.tolist() if hasattr(value, "tolist") else value  # of NumPy and torch
+    """The items of a sequence, array or tensor, or a single value as a list; empty for None."""
+    plain = value.tolist() if hasattr(value, "tolist") else value  # NumPy and torch have it
     if plain is None:
         return []
     if isinstance(plain, str | int | float):
@@ -310,10 +316,10 @@ def _as_list(value: Any) -> list[Any]:
 
 
 class Statistics(Enum):
-    """Means and variances in a generator's batch norm."""
+    """Source of the means and variances in a generator's batch norm."""
 
-    saved = "saved"
-    batch = "batch"
+    saved = "saved"  # running averages of the training
+    batch = "batch"  # averages over fresh batches
 
 
 def load_generator(
@@ -322,18 +328,19 @@ def load_generator(
     plugins: Sequence[str] = (),
     statistics: Statistics = Statistics.saved,
 ) -> Generator:
-    """The generator of a checkpoint, with saved or fresh statistics of batch norm."""
+    """The generator of a checkpoint, with saved or newly estimated statistics of batch norm."""
     generator = Generator(path, weights.value, plugins)
     if statistics is Statistics.batch:
         estimate_statistics(generator)
     return generator
 
 
-def estimate_statistics(generator: "Generator", batches: int = 50, size: int = 100) -> None:
+def estimate_statistics(generator: Generator, batches: int = 50, size: int = 100) -> None:
     """Replace a generator's statistics of batch norm by averages over fresh batches.
 
     Args:
-        batches, size: how many batches, and the samples of each.
+        batches: number of batches.
+        size: number of samples of a batch.
 
     Raises:
         UserError: the generator has no batch norm.
@@ -349,7 +356,7 @@ def estimate_statistics(generator: "Generator", batches: int = 50, size: int = 1
         )
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # every batch counts the same
+        layer.momentum = None  # makes all batches count the same
         layer.train()
 
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Configuration keys shared by all commands that read a checkpoint."""
+"""Keys shared by all commands that read a checkpoint."""
 
 from dataclasses import field
 from typing import Any
@@ -7,7 +7,7 @@ from gan_cli.sampling.generator import Statistics, Weights
 
 
 def checkpoint_key(default: Any = "???") -> Any:
-    """`checkpoint`: file or run to read. The default `???` makes the key mandatory."""
+    """Key `checkpoint`: the file or run to read. The default `???` makes it mandatory."""
     return field(
         default=default,
         metadata={"help": "FILE that gan-train wrote, a run's folder (its last), or latest"},
@@ -15,14 +15,14 @@ def checkpoint_key(default: Any = "???") -> Any:
 
 
 def weights_key() -> Any:
-    """`weights`: the trained weights or their average."""
+    """Key `weights`: the trained weights or their average."""
     return field(
         default=Weights.auto, metadata={"help": "ema, raw, or auto: the average if there is one"}
     )
 
 
 def statistics_key() -> Any:
-    """`statistics`: those of batch norm."""
+    """Key `statistics`: saved or newly estimated means and variances of batch norm."""
     return field(
         default=Statistics.saved,
         metadata={"help": "of batch norm: saved, or estimated over fresh batches (batch)"},
@@ -30,7 +30,7 @@ def statistics_key() -> Any:
 
 
 def plugins_key() -> Any:
-    """`plugins`: trusted files of code."""
+    """Key `plugins`: files of code that the user trusts."""
     return field(
         default_factory=list, metadata={"help": "plug-ins of the checkpoint that you trust"}
     )

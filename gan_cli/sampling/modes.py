@@ -1,4 +1,4 @@
-"""Modes of `gan-sample`: rendering and writing."""
+"""Modes of `gan-sample`: rendering samples and writing them."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -19,44 +19,48 @@ from gan_cli.files import csv_text, replacing, write_text
 from gan_cli.runs.places import run_or_file
 from gan_cli.sampling import walks
 from gan_cli.sampling.generator import Generator, load_generator
-from gan_cli.sampling.options import Mode, SampleConfig, rows_of
+from gan_cli.sampling.options import Mode, SampleConfig, seeds_and_labels
 from gan_cli.sampling.walks import latents_of
 
-NEIGHBOURS = 5  # nearest training samples beside each sample
-RECONSTRUCTION_COLUMNS = 16  # of a picture of reconstructions
-FRAME_SECONDS = 0.4  # of a timeline
+NEIGHBOURS = 5  # nearest training samples shown for each sample
+RECONSTRUCTION_COLUMNS = 16  # images in a row of reconstructions
+FRAME_SECONDS = 0.4  # duration of a frame of a timeline
 MAX_NAME = 40  # characters of a class's name in a file name
 
 
 def write_drawn(
     config: SampleConfig, generator: Generator, load_data: Callable[[], Dataset], output: Path
 ) -> None:
-    """Write or print samples of the configured seeds in the form of the mode.
+    """Write or print samples of the configured seeds, in the form of the mode.
 
     Args:
         load_data: loads the data set, if the mode reads it.
     """
     mode = config.mode
-    seeds, labels = rows_of(config, generator)
+    seeds, labels = seeds_and_labels(config, generator)
     latents = latents_of(config, generator, seeds, labels)
     if mode is Mode.text and config.output is None:
         print("\n".join(map(on_one_line, lines(generator, generator.render(latents)))))
         return
 
     classes = generator.classes(config.classes)
-    has_column_per_class = len(classes) > 1
-    columns = len(classes) if has_column_per_class else 0
-    samples, columns, remark = render_mode(config, generator, latents, load_data, columns)
+    class_columns = _class_columns(classes)
+    samples, columns, remark = render_mode(config, generator, latents, load_data, class_columns)
 
     if mode is Mode.images:
         remark += write_images(samples, generator, output, seeds, labels)
     else:
         write(samples, generator, mode, output, columns)
 
-    if mode is Mode.grid and has_column_per_class and generator.names:
+    if mode is Mode.grid and class_columns and generator.names:
         remark += f"; columns: {', '.join(generator.names[label] for label in classes)}"
     source = f"{generator.path} (step {generator.step})"
     print(on_one_line(f"{len(seeds)} samples of {source} in {output}{remark}"))
+
+
+def _class_columns(classes: Sequence[int]) -> int:
+    """Columns of a grid, one for each of several chosen classes; else 0, for a square grid."""
+    return len(classes) if len(classes) > 1 else 0
 
 
 def render_mode(
@@ -69,7 +73,7 @@ def render_mode(
     """Samples of a mode, the columns of their picture (0: a square), and a remark for the user.
 
     Args:
-        columns: of a mode without columns of its own.
+        columns: columns of the picture, for modes that do not set them.
     """
     game = generator.game
     steps = config.steps
@@ -95,9 +99,10 @@ def render_mode(
 def _with_nearest(
     generator: Generator, samples: Tensor, load_data: Callable[[], Dataset]
 ) -> tuple[Tensor, int, str]:
-    """Each sample followed by its nearest training samples; the remark compares the distances.
+    """Each sample followed by its nearest training samples; the results are as in `render_mode`.
 
-    A sample much nearer to the training data than held-out samples are is likely to be a copy.
+    The remark compares distances: samples much nearer to the training data than held-out samples
+    are likely to be copies.
     """
     if generator.spec.kind != "image":
         raise UserError(f"mode=nearest: shows images; the checkpoint makes {generator.spec.kind}.")
@@ -116,15 +121,17 @@ def _with_nearest(
 
 
 def lines(generator: Generator, samples: Tensor) -> list[str]:
-    """Texts of samples."""
+    """Samples as lines of text."""
     return text.lines(samples, generator.spec.vocabulary)
 
 
 def _write_text(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
+    """Write a line of text for each sample."""
     write_text(output, "\n".join(lines(generator, samples)) + "\n")
 
 
 def _write_grid(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
+    """Write one picture of all samples, or a GIF with a frame for each sample."""
     if output.suffix.lower() == ".gif":
         pictures.write_gif(
             output, [pictures.picture(sample[None], generator.spec) for sample in samples]
@@ -138,27 +145,30 @@ def write_images(
 ) -> str:
     """Write a picture of each sample, named by its seed, and by its class if one was chosen.
 
-    Points make a single picture, named by the first seed. Pictures of other seeds or classes in the
-    folder stay.
+    Points result in a single picture, named by the first seed. Existing pictures of other seeds or
+    classes stay.
+
+    Args:
+        labels: classes of the samples, or empty.
 
     Returns:
-        A remark on earlier pictures in the folder.
+        A remark on existing pictures in the folder.
     """
     names = [_file_name(generator, seed, labels[i : i + 1]) for i, seed in enumerate(seeds)]
     if generator.spec.kind == "points":
         images = {names[0]: pictures.picture(samples, generator.spec)}
     else:
         images = dict(zip(names, pictures.to_uint8(samples), strict=True))
-    before = {path.name for path in folder.glob("*.png")}
+    existing = {path.name for path in folder.glob("*.png")}
 
     for name, image in images.items():
         pixels = image if isinstance(image, np.ndarray) else pictures.pixels_of(image)
         pictures.write(folder / name, pixels)
 
     remark = ""
-    if replaced := len(before & images.keys()):
+    if replaced := len(existing & images.keys()):
         remark += f"; {replaced} that were there are replaced"
-    if others := len(before - images.keys()):
+    if others := len(existing - images.keys()):
         remark += f"; {others} others lie there"
     return remark
 
@@ -167,7 +177,7 @@ def _file_name(generator: Generator, seed: int, label: Sequence[int]) -> str:
     """Name of a sample's picture.
 
     Args:
-        label: the class, or nothing.
+        label: the class, as a list of one; empty if none was chosen.
     """
     parts = [f"seed_{seed:08d}", *(f"class_{number:03d}" for number in label)]
     if generator.names:
@@ -176,12 +186,14 @@ def _file_name(generator: Generator, seed: int, label: Sequence[int]) -> str:
 
 
 def _write_npz(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
+    """Write the array `samples`, in the data's units; and `table` for the rows of a table."""
     spec = generator.spec
     table = {"table": structured(spec.table(samples))} if spec.units else {}
     _write_arrays(output, samples=spec.in_units(samples).numpy(), **table)
 
 
 def _write_csv(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
+    """Write a header, and a row of the table for each sample."""
     if generator.spec.kind != "points":
         raise UserError(
             f"mode=csv: writes the rows of a table; the checkpoint makes {generator.spec.kind}."
@@ -192,13 +204,14 @@ def _write_csv(samples: Tensor, generator: Generator, output: Path, columns: int
 
 
 def _write_arrays(output: Path, **arrays: Any) -> None:
+    """Write a compressed .npz file."""
     # an open file, since NumPy would append its own suffix to a name
     with replacing(output) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
 
 def _write_points(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
-    """Scatter plot of samples over the level sets of the checkpoint's critic."""
+    """Write a scatter plot of samples over the level sets of the checkpoint's critic."""
     value = getattr(generator.game, "value", None)
     if generator.spec.shape != (2,) or value is None:
         raise UserError(
@@ -211,18 +224,19 @@ def _write_points(samples: Tensor, generator: Generator, output: Path, columns: 
 
 
 def write_timeline(config: SampleConfig, output: Path) -> None:
-    """Write a GIF of the same samples by each checkpoint of a run, one frame each."""
+    """Write a GIF with a frame for each checkpoint of a run, all of the same seeds."""
     run = run_or_file(config.checkpoint)
+
     frames = []
     for path in frames_of(run):
         generator = load_generator(path, config.weights, config.plugins, config.statistics)
         if generator.spec.kind == "text":
             raise UserError("mode=timeline: shows pictures; the checkpoint makes text.")
 
-        seeds, labels = rows_of(config, generator)
+        seeds, labels = seeds_and_labels(config, generator)
         samples = generator.render(latents_of(config, generator, seeds, labels))
-        classes = len(generator.classes(config.classes))
-        pixels = pictures.picture(samples, generator.spec, columns=classes if classes > 1 else 0)
+        columns = _class_columns(generator.classes(config.classes))
+        pixels = pictures.picture(samples, generator.spec, columns=columns)
         frames.append(pictures.captioned(pixels, f"step {generator.step}"))
 
     pictures.write_gif(output, frames, seconds=FRAME_SECONDS)
@@ -232,13 +246,18 @@ def write_timeline(config: SampleConfig, output: Path) -> None:
 def write_through_codes(
     config: SampleConfig, generator: Generator, load_data: Callable[[], Dataset], output: Path
 ) -> None:
-    """Write the codes of held-out samples, or their reconstructions."""
+    """Write the codes of held-out samples, or their reconstructions.
+
+    Args:
+        load_data: loads the data set.
+    """
     game = generator.game
     mode = config.mode.value
     if not game.encodes:
         raise UserError(
             f"mode={mode}: the checkpoint's model has no encoder; model=bigan or aae has one."
         )
+
     dataset = load_data()
     if game.condition and dataset.spec.classes != generator.spec.classes:
         raise UserError(
@@ -255,6 +274,7 @@ def write_through_codes(
             condition = [batch[name] for name in game.condition]
             rows = _interleaved(batch["x"], game.reconstruct(batch["x"], *condition))
             _write_grid(rows, generator, output, RECONSTRUCTION_COLUMNS)
+
     print(
         f"{len(batch['x'])} held-out samples through {generator.path} (step {generator.step}) "
         f"in {output}"
@@ -262,7 +282,7 @@ def write_through_codes(
 
 
 def _interleaved(samples: Tensor, reconstructions: Tensor) -> Tensor:
-    """Alternating rows of samples and of their reconstructions, the last two padded with black."""
+    """Rows of samples and rows of their reconstructions in turn, the last two padded with black."""
     columns = RECONSTRUCTION_COLUMNS
     pairs = zip(samples.split(columns), reconstructions.split(columns), strict=True)
     black = torch.full_like(samples[:1], -1).expand(-len(samples) % columns, *samples.shape[1:])
@@ -276,22 +296,25 @@ WRITERS = {
     Mode.points: _write_points,
     Mode.csv: _write_csv,
 }
-"""Writers of the modes; the others write a grid."""
+"""Functions that write the samples of a mode; other modes write a grid."""
 
 
 def write(samples: Tensor, generator: Generator, mode: Mode, output: Path, columns: int) -> None:
     """Write samples in the form of a mode.
 
     Args:
-        columns: of a grid; 0 makes it square.
+        columns: columns of a grid; 0 makes it square.
     """
     WRITERS.get(mode, _write_grid)(samples, generator, output, columns)
 
 
 def nearest(samples: Tensor, dataset: Dataset, count: int = NEIGHBOURS) -> tuple[Tensor, Tensor]:
-    """Training samples nearest to each sample, (n, count, *shape), and the distances, (n, count).
+    """Training samples nearest to each sample, (n, count, *shape), and their distances, (n, count).
 
-    The distance is Euclidean, over all values of a sample.
+    The distance is Euclidean, over all numbers of a sample.
+
+    Args:
+        samples: (n, *shape).
     """
     indices, distances = nearest_training(samples, dataset, count)
     rows = dataset.train["x"].index_select(0, indices.flatten())

@@ -1,4 +1,4 @@
-"""Configuration of `gan-sample`: its keys, the modes that read them, and the seeds they mean."""
+"""Configuration of `gan-sample`: keys, the modes that read them, and the resulting seeds."""
 
 import math
 import re
@@ -14,17 +14,17 @@ from gan_cli.sampling.keys import checkpoint_key, plugins_key, statistics_key, w
 
 
 class Mode(Enum):
-    """Form of the output."""
+    """Content and format of the output."""
 
     grid = "grid"  # one PNG of all samples
     images = "images"  # a folder of PNGs, named by their seeds; for points, one scatter
     text = "text"  # lines of text, printed or written to a .txt file
-    # one PNG: a row for each sample, a column for each value of one code or number of the latent
+    # one PNG: a row for each sample, a column for each value of one code or component of the latent
     traverse = "traverse"
     # a PNG with a row from each sample to the next, or a GIF of the whole walk
     interpolate = "interpolate"
-    truncate = "truncate"  # one PNG: a row for each sample, from the middle of the prior outwards
-    nearest = "nearest"  # one PNG: each sample beside its nearest training samples
+    truncate = "truncate"  # one PNG: a row for each sample, from the mean of the prior outwards
+    nearest = "nearest"  # one PNG: each sample followed by its nearest training samples
     points = "points"  # one PNG: samples in the plane over the critic's level sets
     timeline = "timeline"  # a GIF: the same samples by each checkpoint of a run
     reconstruct = "reconstruct"  # one PNG: held-out samples, each above its reconstruction
@@ -35,8 +35,8 @@ class Mode(Enum):
     csv = "csv"
 
 
-class Way(Enum):
-    """Path of an interpolation: spherical or linear."""
+class Interpolation(Enum):
+    """Path between two latents: spherical or linear."""
 
     slerp = "slerp"
     lerp = "lerp"
@@ -79,7 +79,9 @@ class SampleConfig:
         default=10,
         metadata={"least": 2, "help": "of traverse, interpolate, truncate: pictures a row"},
     )
-    path: Way = field(default=Way.slerp, metadata={"help": "of mode=interpolate: slerp or lerp"})
+    path: Interpolation = field(
+        default=Interpolation.slerp, metadata={"help": "of mode=interpolate: slerp or lerp"}
+    )
     truncation: float = field(
         default=1.0,
         metadata={"least": 0, "help": "what is drawn is multiplied by it; of StyleGAN, psi"},
@@ -114,13 +116,13 @@ READ_BY: dict[str, tuple[Mode, ...]] = {
     "steps": (Mode.traverse, Mode.interpolate, Mode.truncate),
     "data": (Mode.nearest, *THROUGH_CODES),
 }
-"""Modes that read a key; `data` stands for data.KEY too. All modes read the other keys."""
+"""Modes that read a key; `data` includes data.KEY. All modes read the keys that are not here."""
 TILE_BYTES = 12_000  # memory of a small image while a picture is assembled
-MAX_SEED_DIGITS = 30  # of a typed seed
+MAX_SEED_DIGITS = 30  # digits of a typed seed
 
 
 def refuse_unread(config: SampleConfig, changed: Sequence[str] = ()) -> None:
-    """Raise UserError for a typed key that the mode does not read, and for invalid combinations.
+    """Raise UserError for a typed key that the mode does not read, or an invalid combination.
 
     Args:
         changed: typed `data.KEY=VALUE`.
@@ -145,14 +147,14 @@ def refuse_unread(config: SampleConfig, changed: Sequence[str] = ()) -> None:
 
 
 def _listed(modes: Sequence[Mode]) -> str:
-    """Modes in a message."""
+    """Modes, listed for a message."""
     if modes == DRAWN:
         return f"all modes but {', '.join(mode.value for mode in THROUGH_CODES)}"
     return ", ".join(f"mode={mode.value}" for mode in modes)
 
 
 def _typed_keys(config: SampleConfig) -> dict[str, Any]:
-    """Keys whose values differ from the defaults."""
+    """Keys whose values differ from the defaults, with their values."""
     typed = {}
     for item in fields(SampleConfig):
         default = item.default
@@ -165,7 +167,7 @@ def _typed_keys(config: SampleConfig) -> dict[str, Any]:
 
 
 def _contradiction(config: SampleConfig, typed: Mapping[str, str]) -> str:
-    """A message on keys that contradict each other or need another one; empty if there are none."""
+    """A message on keys that contradict each other or need another key; empty if all is well."""
     if config.seeds is not None:
         for key in ("n", "seed"):
             if key in typed:
@@ -188,8 +190,8 @@ def _contradiction(config: SampleConfig, typed: Mapping[str, str]) -> str:
     return ""
 
 
-def rows_of(config: SampleConfig, generator: Generator) -> tuple[list[int], list[int]]:
-    """The seed of each sample, and its class; no classes unless some are chosen.
+def seeds_and_labels(config: SampleConfig, generator: Generator) -> tuple[list[int], list[int]]:
+    """The seed and the class of each sample; the classes are empty unless some are chosen.
 
     Each seed is used once for every chosen class.
 
@@ -197,7 +199,7 @@ def rows_of(config: SampleConfig, generator: Generator) -> tuple[list[int], list
         UserError: no such class or seed, or more samples than fit into the memory.
     """
     classes = generator.classes(config.classes)
-    spans = spans_of(config)
+    spans = seed_ranges(config)
     samples_per_seed = max(1, len(classes))
     if config.seeds is None:
         count = config.n
@@ -213,18 +215,18 @@ def rows_of(config: SampleConfig, generator: Generator) -> tuple[list[int], list
 
 def _refuse_too_many(config: SampleConfig, generator: Generator, count: int) -> None:
     """Raise UserError if `count` samples, with all steps of their walks, need too much memory."""
-    asked = f"n={config.n}" if config.seeds is None else f"seeds={shown(config.seeds)}"
-    walks = config.mode in READ_BY["steps"] and config.code is None
-    if walks:
+    typed = f"n={config.n}" if config.seeds is None else f"seeds={shown(config.seeds)}"
+    is_walk = config.mode in READ_BY["steps"] and config.code is None
+    if is_walk:
         count *= config.steps
-        asked += f", steps={config.steps}"
+        typed += f", steps={config.steps}"
 
     is_picture = generator.spec.kind == "image" and config.mode not in (Mode.images, Mode.npz)
-    generator.refuse_more_than_fits(count, asked, TILE_BYTES if is_picture else 0)
+    generator.refuse_more_than_fits(count, typed, TILE_BYTES if is_picture else 0)
 
 
-def spans_of(config: SampleConfig) -> list[range]:
-    """Ranges of seeds: those of `seeds=0-63`, `seeds=[3,5,10-19]` or `seeds=7`, else of n and seed.
+def seed_ranges(config: SampleConfig) -> list[range]:
+    """Ranges of seeds, by `seeds=0-63`, `seeds=[3,5,10-19]` or `seeds=7`, else by n and seed.
 
     Raises:
         UserError: another form of `seeds`, or an empty range.
@@ -234,6 +236,7 @@ def spans_of(config: SampleConfig) -> list[range]:
 
     number = rf"(\d{{1,{MAX_SEED_DIGITS}}})"
     parts = config.seeds if isinstance(config.seeds, list) else [config.seeds]
+
     matches = [re.fullmatch(f"{number}(?:-{number})?", str(part), re.ASCII) for part in parts]
     spans = [range(int(match[1]), int(match[2] or match[1]) + 1) for match in matches if match]
     if not spans or not all(matches) or not all(span.stop > span.start for span in spans):

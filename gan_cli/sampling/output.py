@@ -1,4 +1,4 @@
-"""The output path of samples, a file or a folder, checked before anything is rendered."""
+"""Output paths of the commands, files or folders, checked before anything is rendered."""
 
 import os
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ SUFFIXES: dict[Mode, tuple[str, ...]] = {
     Mode.interpolate: (".png", ".gif"),
     Mode.timeline: (".gif",),
 }
-"""Suffixes that a mode can write, the default first; `` is a folder. Other modes write a PNG."""
+"""Suffixes that a mode can write, the default first; "" is a folder. Other modes write .png."""
 
 
 def output_of(config: SampleConfig) -> Path:
-    """The path to write to.
+    """The path to write samples to.
 
     Raises:
-        UserError: the path does not fit the mode, or cannot be written to.
+        UserError: the path does not fit the mode, or is not writable.
     """
     suffixes = SUFFIXES.get(config.mode, (".png",))
     typed = f"samples{suffixes[0]}" if config.output is None else config.output
@@ -43,20 +43,22 @@ def output_of(config: SampleConfig) -> Path:
     return output
 
 
-def file_to_write(typed: str, suffixes: Sequence[str], who: str) -> Path:
+def file_to_write(typed: str, suffixes: Sequence[str], writer: str) -> Path:
     """The path of a file to write.
 
     Args:
         typed: value of the key `output`.
-        suffixes: those allowed.
-        who: the writer, for messages.
+        suffixes: the allowed suffixes.
+        writer: command or mode that writes, for messages.
 
     Raises:
-        UserError: another suffix, or a path that cannot be written to.
+        UserError: another suffix, or a path that is not writable.
     """
     output = expanded(typed)
     if output.suffix.lower() not in suffixes:
-        raise UserError(f"output={typed}: {who} writes a {' or '.join(suffixes)} file; name one.")
+        raise UserError(
+            f"output={typed}: {writer} writes a {' or '.join(suffixes)} file; name one."
+        )
     if output.is_dir():
         raise UserError(f"output={typed}: a folder of that name is there; name a file.")
     if output.exists() and not output.is_file():

@@ -1,10 +1,12 @@
-"""Walks through the latent space: interpolation, traversal, truncation and shifts."""
+"""Walks through the latent space: interpolation, traversal, truncation and shifts.
+
+The latents of a walk are rows, (n, latent).
+"""
 
 import functools
 import threading
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,23 +18,23 @@ from gan_cli.networks.layers import WEIGHTED
 from gan_cli.sampling.generator import Generator
 from gan_cli.sampling.options import SampleConfig
 
-MAX_DEVIATION = 2.5  # range of a traversed number, in standard deviations of a normal prior
-DIRECTIONS = 16  # at most, for shifts
-FEATURE_SAMPLES = 512  # over which principal directions are computed
-MIN_SINE = 1e-4  # of the angle between two latents; below it their great circle is not unique
+MAX_DEVIATION = 2.5  # of a traversed component, in standard deviations of a normal prior
+MAX_DIRECTIONS = 16  # directions for shifts
+FEATURE_SAMPLES = 512  # samples from whose features the principal directions are computed
+MIN_SINE = 1e-4  # sine of the angle between two latents; below it the great circle is not unique
 
 
 def slerp(a: Tensor, b: Tensor, fractions: Tensor) -> Tensor:
-    """Spherical interpolation from a to b, (steps, latent), with lengths going from |a| to |b|.
+    """Spherical interpolation from a to b, (steps, latent).
 
-    It follows the great circle between the directions of a and b.
+    The directions follow the great circle from a to b, the lengths go from |a| to |b|.
 
     Reference: White, 2016, "Sampling Generative Networks", arXiv 1609.04468, section 2: samples of
-    a normal prior are on a shell, inside which a straight line leads.
+    a normal prior are close to a sphere, and a straight line between them leads inside it.
 
     Args:
         a, b: (latent,).
-        fractions: of the way, (steps,), from 0 to 1.
+        fractions: positions on the path, (steps,), from 0 to 1.
     """
     cosine = torch.nn.functional.cosine_similarity(a, b, dim=0).clamp(-1, 1)
     angle = torch.arccos(cosine)
@@ -54,7 +56,10 @@ def lerp(a: Tensor, b: Tensor, fractions: Tensor) -> Tensor:
 def between(game: Game, latents: Tensor, steps: int, path: str) -> Tensor:
     """Walk from each row of latents to the next, ((n - 1) * steps, latent), both ends included.
 
-    Numbers that choose a class or a category change in the middle of the way.
+    Components that encode a class or a category change half-way between the rows.
+
+    Args:
+        path: `slerp` or `lerp`.
 
     Raises:
         UserError: there are fewer than two rows.
@@ -78,10 +83,13 @@ def between(game: Game, latents: Tensor, steps: int, path: str) -> Tensor:
 
 
 def along(latents: Tensor, dimension: int, steps: int) -> Tensor:
-    """Each row with `steps` values of one of its numbers, side by side: (n * steps, latent).
+    """Each row with `steps` values of one component in turn, (n * steps, latent).
+
+    Args:
+        dimension: index of the component.
 
     Raises:
-        UserError: the latent has no number of that index.
+        UserError: the latent has no component of that index.
     """
     if not 0 <= dimension < latents.shape[1]:
         raise UserError(
@@ -93,13 +101,17 @@ def along(latents: Tensor, dimension: int, steps: int) -> Tensor:
 
 
 def truncation_sweep(game: Game, latents: Tensor, steps: int) -> Tensor:
-    """Each row at truncations from 0, the middle of the prior, to 1: (n * steps, latent)."""
+    """Each row at truncations from 0, the mean of the prior, to 1 in turn, (n * steps, latent)."""
     truncations = torch.linspace(0, 1, steps).repeat(len(latents))
     return game.truncated(latents.repeat_interleave(steps, dim=0), truncations[:, None])
 
 
 def shifted(generator: Generator, latents: Tensor, kind: str, shifts: Sequence[float]) -> Tensor:
-    """Latents moved along the first directions of a kind, by one distance for each.
+    """Latents moved along the first directions of a kind.
+
+    Args:
+        kind: `principal` or `random`.
+        shifts: distance along each direction.
 
     Raises:
         UserError: there are more distances than directions.
@@ -111,15 +123,18 @@ def shifted(generator: Generator, latents: Tensor, kind: str, shifts: Sequence[f
 
 
 @functools.lru_cache(maxsize=4)
-def directions(generator: Generator, kind: str, count: int = DIRECTIONS) -> Tensor:
+def directions(generator: Generator, kind: str, count: int = MAX_DIRECTIONS) -> Tensor:
     """At most `count` unit vectors of the latent space, (count, latent); fixed for a checkpoint.
 
-    `random` ones are orthogonal. `principal` ones change the features of the generator's middle
-    layer the most: Haerkoenen et al., 2020, "GANSpace", arXiv 2004.02546, section 2.1 - principal
-    components of the features, mapped to the latent space by least squares.
+    `random` directions are orthogonal. `principal` directions change the features of the
+    generator's middle layer the most: principal components of the features, mapped to the latent
+    space by least squares.
+
+    Reference: Haerkoenen et al., 2020, "GANSpace", arXiv 2004.02546, section 2.1.
     """
     latents = generator.drawn(range(FEATURE_SAMPLES))
     count = min(count, latents.shape[1])
+
     if kind == "random":
         vectors = torch.randn(latents.shape[1], count, generator=noise.generator("directions"))
         vectors[generator.game.choices(len(vectors))] = 0
@@ -148,7 +163,7 @@ def _features(generator: Generator, latents: Tensor) -> Tensor:
     outputs: list[Tensor] = []
     this_thread = threading.get_ident()
 
-    def append(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+    def append(_layer: nn.Module, _inputs: object, output: Tensor) -> None:
         if threading.get_ident() == this_thread:  # other threads may render at the same time
             outputs.append(output)
 
@@ -165,7 +180,7 @@ def _features(generator: Generator, latents: Tensor) -> Tensor:
 def latents_of(
     config: SampleConfig, generator: Generator, seeds: Sequence[int], labels: Sequence[int] = ()
 ) -> Tensor:
-    """Latents of a configuration: those of the seeds, truncated and shifted."""
+    """Latents of the seeds and classes, truncated and shifted as configured."""
     latents = generator.game.truncated(generator.drawn(seeds, labels), config.truncation)
     if not config.shifts:
         return latents
