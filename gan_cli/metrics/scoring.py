@@ -1,6 +1,7 @@
 """Base class of the metrics, which process samples part by part to bound the memory they need."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -29,19 +30,19 @@ class Scoring:
     extracts of all parts into scores. A plug-in's metric need not derive from this class: it is
     then called with all samples at once.
 
-    A subclass that sets `split` has a `provenance`. It consists of the attributes below; see
-    `Provenance` for their meaning.
+    A subclass that sets `split` has a `provenance`. It consists of the attributes below as far as
+    they are set; see `Provenance` for their meaning and their defaults.
     """
 
     samples: int  # number of samples to score
     split: str
-    resizing: str = "none"
-    backbone: str = "none"
-    weights: str = "none"
-    method: str = ""
-    n_reference: int | None = None
-    n_floor: int | None = None
-    note: str = ""
+    resizing: str
+    backbone: str
+    weights: str
+    method: str
+    n_reference: int
+    n_floor: int
+    note: str
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -68,17 +69,9 @@ class Scoring:
     @property
     def provenance(self) -> Provenance:
         """How the scores are computed; an AttributeError for a plug-in that sets no `split`."""
-        return Provenance(
-            self.samples,
-            self.split,
-            self.resizing,
-            self.backbone,
-            self.weights,
-            self.method,
-            self.n_reference,
-            self.n_floor,
-            self.note,
-        )
+        _, _, *optional = (item.name for item in fields(Provenance))
+        given = {name: getattr(self, name) for name in optional if hasattr(self, name)}
+        return Provenance(self.samples, self.split, **given)
 
 
 accept_former_names(Scoring, FORMER_NAMES)

@@ -129,6 +129,7 @@ class Trainer:
 
         self._learning_rates = LearningRates(optimizers, rate)
         self._weights = {name: weights_of(optimizer) for name, optimizer in optimizers.items()}
+        self._all_weights = list(game.parameters())  # to find them takes time in every turn
         self._moving: Player | None = None
         self._rows = torch.empty(0)
 
@@ -279,14 +280,14 @@ class Trainer:
         if player is self._moving:
             return
         moves = {id(weight) for weight in self._weights[player.name]}
-        for weight in self.game.parameters():
+        for weight in self._all_weights:
             weight.requires_grad_(id(weight) in moves)
         self._moving = player
 
     # --- what others ask of it -------------------------------------------------------------------
 
     def ask_to_stop(self, signal: int | None) -> None:
-        """End the run after this round; None withdraws nothing."""
+        """End the run after this round because of a signal; None does not end it."""
         self.signalled = signal
 
     def mark_interrupted(self, signal: int) -> None:
