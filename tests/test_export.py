@@ -98,6 +98,7 @@ KINDS = (
     "ebgan",
     "infogan",
     "sgan",
+    "stylegan",
     "vae_gan",
     "wgan_gp",
     "wgan_gp_text",

@@ -72,7 +72,8 @@ EXACT = {
 
 @pytest.mark.parametrize("name", mostly_slow(EXACT, "kl", "jensen_shannon", "gan"))
 def test_every_f_divergence_is_reached_from_below(name: str) -> None:
-    bound, _ = best(FGAN(name, pi=0.3), 1)  # type: ignore[arg-type]
+    # the heavy tail of Pearson's is learnt late
+    bound, _ = best(FGAN(name, pi=0.3), 1, steps=2000 if name == "pearson" else 800)  # type: ignore[arg-type]
     assert -bound == pytest.approx(EXACT[name], rel=0.02)
 
 

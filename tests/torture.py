@@ -173,15 +173,14 @@ def _tear(at: int) -> None:
 
     honest, calls = torch.save, Counter[str]()
 
-    def torn(content: Any, file: Any) -> None:
+    def torn(content: Any, path: Path) -> None:
         calls["saves"] += 1
         if calls["saves"] < at:
-            honest(content, file)
+            honest(content, path)
             return
         whole = io.BytesIO()
         honest(content, whole)
-        file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
-        file.flush()
+        path.write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
 
     torch.save = torn

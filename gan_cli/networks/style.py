@@ -134,7 +134,7 @@ class Start(nn.Module):
         self.style = AdaIN(features, width)
 
     def forward(self, w: Tensor) -> Tensor:
-        return self.style(self.activation(self.noise(self.maps.expand(len(w), -1, -1, -1))), w)
+        return self.style(self.activation(self.noise(self.maps.expand(w.shape[0], -1, -1, -1))), w)
 
 
 @networks.register("style.generator")
