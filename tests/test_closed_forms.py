@@ -161,6 +161,7 @@ def test_the_penalty_of_a_flat_critic_has_no_nan() -> None:
     assert all(weight.grad is None or weight.grad.isfinite().all() for weight in D.parameters())
 
 
+@pytest.mark.slow
 def test_clipping_drives_the_weights_to_the_bound_and_the_estimate_to_another_scale() -> None:
     """A clipped critic between the swiss roll and itself with noise: W1 is 0.606, this network's
     estimate about 0.0025, and most weights lie at the bound (papers of 2017: figure 1b of

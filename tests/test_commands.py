@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MODELS, compose, start
+from conftest import compose, start
 from hydra.errors import MissingConfigException
 from test_typed_lines import settable
 
@@ -35,7 +35,8 @@ POINTS = ("data=points", "model=gan", *QUICK)
 
 
 def test_the_model_picks_its_papers_parts() -> None:
-    parts = {model: compose(f"model={model}") for model in MODELS}
+    named = ("wgan_gp", "wgan", "lsgan", "dcgan", "gan")
+    parts = {model: compose(f"model={model}") for model in named}
     assert parts["wgan_gp"]["loss"]["name"] == "wasserstein"
     penalty = {
         "name": "gradient_penalty",

@@ -712,6 +712,7 @@ def test_a_name_that_no_run_has_is_a_mistake(sweep: Path) -> None:
 # --- together with gan-train ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_trained_is_compared_without_torch(
     command: Command, tmp_path: Path
 ) -> None:

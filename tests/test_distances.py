@@ -274,6 +274,7 @@ def test_nearest_neighbours_agree_with_a_second_implementation() -> None:
 # --- the metrics on data --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_real_digits_and_noise() -> None:
     data = Digits()
     neighbours, kernels = NeighbourhoodScores(data, CPU), KernelScores(data, CPU)
@@ -318,6 +319,7 @@ def test_runs_do_not_log_the_metrics_of_gan_evaluate() -> None:
 # --- Inception ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_inception_with_random_weights(random_weights: Path) -> None:
     data = Digits()
     metric = InceptionScores(data, n=8, reference=10, weights_file=str(random_weights))

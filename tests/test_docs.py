@@ -465,10 +465,12 @@ def make_table(path: Path) -> None:
 
 
 LONG = (
+    "README",
     "configuration",
     "labels_and_codes",
     "metrics",
     "performance",
+    "quick_start",
     "reading_curves",
     "styles",
     "sweeps",

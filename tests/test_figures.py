@@ -314,6 +314,7 @@ def test_a_sweep_as_curves_and_as_a_table_of_success(command: Command, tmp_path:
     assert printed.splitlines()[2:] == ["| 0 | 1 | 0 | 1 | 0 |", "| 1e+09 | 0 | 0 | 0 | 2 |"]
 
 
+@pytest.mark.slow
 def test_a_random_architecture_is_a_function_of_the_seed() -> None:
     drawn = [compose("experiment=random_architecture", f"seed={seed}", f"model={model}")["network"]
              for model in ("dcgan", "wgan_gp") for seed in range(1, 17)]  # fmt: skip

@@ -144,6 +144,7 @@ def test_what_fails_again_and_again_stops_with_a_diagnosis(
     assert code == 2 and "going back" not in printed and "after 0 rollbacks" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", mostly_slow([1, 2], 1))
 def test_a_signal_is_heard_although_the_run_diverges(tmp_path: Path, processes: int) -> None:
     """Nothing is looked at before the signal comes; what is then found is not finite."""
@@ -263,6 +264,7 @@ def test_counting_weights_draws_no_random_numbers() -> None:
         build.refuse_absurd_sizes(compose("data=points", "network.width=500000"), spec)
 
 
+@pytest.mark.slow
 def test_counting_weights_loads_no_compiler() -> None:
     """It would take two seconds of every start; torch loads it where it draws numbers for tensors
     without memory."""

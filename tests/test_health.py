@@ -79,6 +79,7 @@ def test_a_sick_run_is_told_what_to_do(command: Command, tmp_path: Path, said: s
     assert f"health: {said}" in printed
 
 
+@pytest.mark.slow
 def test_a_healthy_run_is_told_so(command: Command, tmp_path: Path) -> None:
     better = (
         "steps=1000",

@@ -245,6 +245,7 @@ def test_where_the_time_ends_a_run_it_is_what_progress_counts() -> None:
     assert progress._share(trainer) == 0.8 and "step 80/100" in progress._line(trainer, 30.0)
 
 
+@pytest.mark.slow
 def test_a_live_line_on_a_terminal(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 150, 0, 0))

@@ -86,6 +86,7 @@ def test_real_digits_score_near_the_top_and_noise_near_the_bottom(digits: Classi
     )
 
 
+@pytest.mark.slow
 def test_the_classifier_is_trained_once_and_the_same_each_time(
     digits: ClassifierScores,
     tmp_path: object,

@@ -72,6 +72,7 @@ def test_the_same_line_plays_no_cell_twice(command: Command, tmp_path: Path) -> 
     assert len(list(tmp_path.glob("outputs/sweeps/*"))) == 2
 
 
+@pytest.mark.slow
 def test_a_line_that_asks_for_more_goes_on_with_its_cells(command: Command, tmp_path: Path) -> None:
     line = ("gan-train", "-m", "hydra.sweep.dir=sweep", *QUICK)
     assert command(*line, "seed=1,2", "steps=2")[0] == 0

@@ -328,6 +328,7 @@ def test_a_sweep_of_runs_of_two_processes(command: Command, tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.slow
 def test_torchrun_is_joined(tmp_path: Path) -> None:
     code = "from gan_cli.main import train; train()"
     typed = [
@@ -395,6 +396,7 @@ def test_a_process_that_still_saves_is_waited_for(tmp_path: Path) -> None:
     assert process.returncode == 143 and "stopped by a signal at step" in printed, printed
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_processes_start_prints_no_traceback(tmp_path: Path) -> None:
     process = start([*ENDLESS], tmp_path, start_new_session=True)
     until(lambda: len(workers(process)) == 2)
@@ -407,7 +409,8 @@ def test_ctrl_c_while_the_processes_start_prints_no_traceback(tmp_path: Path) ->
     ), printed
 
 
-@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
 def test_a_mistake_that_one_process_meets_is_one_sentence(tmp_path: Path, rank: int) -> None:
     """Whether it comes before the others have been heard of, or while they wait."""
     (tmp_path / "picky.py").write_text(

@@ -82,6 +82,7 @@ def test_killed_at_three_moments_the_same_command_ends_bit_for_bit_the_same(
     assert rows(tmp_path / "whole") == rows(tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_found_by_the_same_command(tmp_path: Path, command: Command) -> None:
     process = start([*RUN, "steps=1000000", "schedule.total=100000"], tmp_path)
     until(
@@ -192,6 +193,7 @@ def test_submitit_puts_a_noticed_run_into_the_queue_again(tmp_path: Path) -> Non
     assert rundir.read_card(tmp_path / "run")["finished"]
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_quits_at_once_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     code = (
         "import time\nfrom gan_cli.training.ema import EMA\nfrom gan_cli.main import train\n"
@@ -442,6 +444,7 @@ def test_a_last_checkpoint_that_cannot_be_written_is_an_error(
     assert code == 2 and "step 3 could not be saved" in printed and "saved;" not in printed
 
 
+@pytest.mark.slow
 def test_the_best_is_kept_when_the_process_dies_between_the_two_links(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

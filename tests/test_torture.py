@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MODELS, averages, fitting, mostly_slow, of_text, start
+from conftest import MODELS, averages, fitting, of_text, start
 from PIL import Image
 from test_resume import until
 from test_zoo import assert_same_state
@@ -95,7 +95,8 @@ def arguments(model: str) -> tuple[str, ...]:
     return (*fitting(model, "data=points"), *few, *RUN)
 
 
-@pytest.mark.parametrize("model", mostly_slow(SHORT, "wgan_gp"))
+@pytest.mark.slow
+@pytest.mark.parametrize("model", SHORT)
 def test_killed_at_random_instants(forge: Forge, tmp_path: Path, model: str) -> None:
     assert torture(forge, tmp_path, arguments(model), kills=2) >= 1
 

@@ -294,7 +294,9 @@ def judge(command: Command, name: str, line: list[str], folder: Path) -> str:
         return f"{name} {line}: exit {code}: {printed[-300:]}"
     if code == 2 and (len(told) != 1 or len(told[0]) < len(name) + 10 or len(told[0]) > 3000):
         return f"{name} {line}: {printed[-300:]}"
-    if code == 2 and list(folder.iterdir()):
+    # a sweep keeps why its cells failed, and a folder that was typed its log
+    keeps = bool({"-m", "--multirun"} & {*line}) or any(".dir=" in item for item in line)
+    if code == 2 and not keeps and list(folder.iterdir()):
         return f"{name} {line}: made {[path.name for path in folder.iterdir()]}"
     return ""
 

@@ -21,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from gan_cli.commands import mistakes
 from gan_cli.config import commandline, guards
 from gan_cli.config import own_options as own
 from gan_cli.config.check import check
@@ -174,10 +175,10 @@ def _run_cell(node: DictConfig) -> float | None:
         try:
             return _cell_objective(check(plain(node)), folder)
         except Exception as error:
-            mistake = isinstance(error, UserError | OSError)
+            mistake = mistakes.explain(error, list(HydraConfig.get().overrides.task))
             name = cell_folder(HydraConfig.get().job.override_dirname)
-            log.error("%s: %s", name, error if mistake else format_exc())
-            reason = str(error) if mistake else f"{type(error).__name__}: {error}"
+            log.error("%s: %s", name, mistake or format_exc())
+            reason = mistake or f"{type(error).__name__}: {error}"
             multirun.write_failure(folder, reason)
             raise
 
