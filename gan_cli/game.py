@@ -132,6 +132,10 @@ class Game(nn.Module):
     roles: ClassVar[dict[str, str]] = {}
     # fields of the batch that networks take beside their input
     condition: ClassVar[tuple[str, ...]] = ()
+    # fields of the batch that a sample is made from, beside its row of latents
+    given: ClassVar[tuple[str, ...]] = ()
+    # what a picture shows of each sample, from left to right: fields, and `output`
+    panels: ClassVar[tuple[str, ...]] = ("output",)
     # networks that have an exponential moving average
     averaged: ClassVar[tuple[str, ...]] = ()
     # the order of play, where it differs from that of the methods
@@ -315,8 +319,13 @@ class Game(nn.Module):
         """
         return torch.where(self.choices(latents.shape[1]), latents, factor * latents)
 
-    def render(self, latents: Tensor) -> Tensor:
-        """Samples in the shape and range of the data, one for each row of `latents`."""
+    def render(self, latents: Tensor, *given: Tensor) -> Tensor:
+        """Samples in the shape and range of the data, one for each row of `latents`.
+
+        Args:
+            latents: (n, latent); of no width where the fields below are all there is.
+            given: the fields of `given`, in their order, as many rows.
+        """
         raise NotImplementedError
 
     def encode(self, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import yaml
 
 from gan_cli import registry
 from gan_cli.config.identity import flatten
+from gan_cli.config.objectives import suitable
 from gan_cli.config.schema import GROUPS
 from gan_cli.data.dataset import Dataset
 from gan_cli.errors import UserError
@@ -135,7 +136,7 @@ def _metric_name(objective: str | None, dataset: Dataset, game: Game) -> str:
     Raises:
         UserError: neither the data nor the game has the objective.
     """
-    names = dataset.default_metrics if game.renders else []
+    names = suitable(dataset.default_metrics, bool(game.given)) if game.renders else []
     game_objectives = type(game).objectives
     objectives_by_metric = {
         name: registry.metrics.components[name].attributes["objectives"] for name in names
