@@ -308,7 +308,8 @@ class Game(nn.Module):
         """Whether each number of a latent has a law of `CHOICES`, (width,)."""
         laws = [part.law for part in self.columns() for _ in range(part.width)]
         return torch.tensor(
-            [law in CHOICES for law in laws] if len(laws) == width else [False] * width
+            [law in CHOICES for law in laws] if len(laws) == width else [False] * width,
+            dtype=torch.bool,
         )
 
     def truncated(self, latents: Tensor, factor: Tensor | float) -> Tensor:
@@ -319,12 +320,11 @@ class Game(nn.Module):
         """
         return torch.where(self.choices(latents.shape[1]), latents, factor * latents)
 
-    def render(self, latents: Tensor, *given: Tensor) -> Tensor:
+    def render(self, latents: Tensor) -> Tensor:
         """Samples in the shape and range of the data, one for each row of `latents`.
 
-        Args:
-            latents: (n, latent); of no width where the fields below are all there is.
-            given: the fields of `given`, in their order, as many rows.
+        A game that makes them from inputs also takes these, in the order of `given`, as many rows;
+        where they are all there is, `latents` is (n, 0).
         """
         raise NotImplementedError
 

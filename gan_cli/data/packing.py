@@ -390,6 +390,22 @@ def _fitted(image: Image.Image, shape: Shape) -> Image.Image:
     return fitted if mode == target else fitted.convert(target)
 
 
+def fitted(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
+    """The image in a file as bytes, (channels, height, width), resized and cropped as a folder's.
+
+    Raises:
+        UserError: it cannot be read, or has more than 8 bits; the message does not name the file.
+    """
+    channels, height, width = shape
+    image = _read(path, (channels, height, width))
+    if isinstance(image, str):
+        reason = image.removeprefix(PASSING).removeprefix(f"{path}: ")
+        raise UserError(f"cannot be read as an image ({reason}).")
+    if image.kind:
+        raise UserError("has more than 8 bits a value; save it with 8.")
+    return torch.frombuffer(bytearray(image.values), dtype=torch.uint8).reshape(shape)
+
+
 def _fit(image: Image.Image, shape: Shape) -> Image.Image:
     """An image resized to cover height and width, and its middle."""
     _, height, width = shape

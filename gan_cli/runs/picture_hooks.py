@@ -12,6 +12,7 @@ from gan_cli.data.dataset import Dataset
 from gan_cli.data.decoded import heldout_of
 from gan_cli.data.text import lines
 from gan_cli.files import tolerated, write_text
+from gan_cli.runs.inputs import panel_fields
 from gan_cli.runs.intervals import due
 from gan_cli.runs.recorder import Recorder
 from gan_cli.training.rendering import at_rest, fixed_latents, render, shown_latents
@@ -78,7 +79,7 @@ class Pictures(Hook):
             self.latents = fixed_latents(game, count)
         samples = render(trainer.eval_game, self.latents, *(fields[name] for name in game.given))
 
-        shown = [samples if name == "output" else fields[name].cpu() for name in game.panels]
+        shown = [panel.cpu() for panel in panel_fields(game, samples, fields)]
         columns = len(shown) * PANEL_COLUMNS
         self._write(
             pictures.picture(pictures.panels(shown), self.dataset.spec, None, columns), trainer.step
