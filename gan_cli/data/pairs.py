@@ -1,9 +1,11 @@
 """Pairs of images: `x_a`, the input, and `x`, the image that belongs to it."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
@@ -43,8 +45,8 @@ class Pairs(Dataset):
         folder: where the images are.
         inputs: the side of the input in every file, `left` or `right`, or the folder of the inputs.
         make: how the inputs are made of the images: `edges`, `grey`, `low_resolution` (blocks of
-            pixels averaged) or `mask` (a square hole); null takes those of the folder's files, and
-            the edges where there is no folder.
+            pixels averaged) or `mask` (a square hole); null takes those of the folder's files;
+            without a folder, `grey`, or the `edges` of grey images.
         factor: of `low_resolution`, the ratio of the sides.
         image_size: side of both images; null takes the data set's own, 64 for a folder.
         channels: of the images of a folder: 3 for colour, 1 for grey.
@@ -60,8 +62,8 @@ class Pairs(Dataset):
     def __init__(
         self,
         of: Literal[
-            "digits", "mnist", "fashion_mnist", "kmnist", "usps", "cifar10", "svhn"
-        ] = "digits",
+            "shapes", "digits", "mnist", "fashion_mnist", "kmnist", "usps", "cifar10", "svhn"
+        ] = "shapes",
         folder: str | None = None,
         inputs: str = "left",
         make: Literal["edges", "grey", "low_resolution", "mask"] | None = None,
@@ -72,7 +74,6 @@ class Pairs(Dataset):
         heldout: Annotated[float, Gt(0), Lt(1)] = 0.1,
         root: str | None = None,
     ) -> None:
-        make = make or (None if folder else "edges")
         if make and inputs != "left":
             raise UserError(
                 f"data.inputs={inputs}: the inputs are made by data.make={make}; leave one out."
@@ -88,6 +89,8 @@ class Pairs(Dataset):
         else:
             self._read(Path(folder).expanduser(), inputs, (channels, size, size), heldout)
 
+        if folder is None and make is None:
+            make = "grey" if self.train["x"].shape[1] == 3 else "edges"
         if make:
             for split, fields in (("train", self.train), ("heldout", self.heldout)):
                 fields["x_a"] = _made(make, fields["x"], factor, split)
@@ -116,11 +119,11 @@ class Pairs(Dataset):
 
         other = Path(inputs).expanduser()
         other_files = listing(other, False, share)
-        _refuse_other_names(folder, files, other, other_files)
+        places = _places(folder, files, other, other_files)
         pair = packed(files, folder, shape, None), packed(other_files, other, shape, None)
-        readable = pair[0].readable & pair[1].readable
-        x, x_a = (_kept(images, readable) for images in pair)
-        self._split(folder, files, readable, {"x": x, "x_a": x_a})
+        readable = pair[0].readable & pair[1].readable[places]
+        x = _rows(pair[0], np.flatnonzero(readable))
+        self._split(folder, files, readable, {"x": x, "x_a": _rows(pair[1], places[readable])})
 
     def _split(self, folder: Path, files: Listing, readable: Any, fields: Fields) -> None:
         """Set both splits; the files of the training split come first."""
@@ -144,28 +147,38 @@ def _of(name: str, image_size: int | None, root: str | None, **options: Any) -> 
     return registry.datasets.build({"name": name, **options}, "data")
 
 
-def _refuse_other_names(folder: Path, files: Listing, other: Path, other_files: Listing) -> None:
-    """Raise UserError unless both folders have images of the same names, whatever their suffix."""
+def _places(folder: Path, files: Listing, other: Path, other_files: Listing) -> Any:
+    """The place of the input of each image among the other files, (n,).
+
+    They belong together by their names without the suffix.
+
+    Raises:
+        UserError: a file has no partner, or two differ by their suffix only.
+    """
     names, others = (
-        [path.relative_to(found.folder).with_suffix("") for path in found.paths(0, len(found))]
+        [str(path.relative_to(found.folder).with_suffix("")) for path in found.paths(0, len(found))]
         for found in (files, other_files)
     )
-    if names == others:
-        return
-    lone = sorted({*names} ^ {*others})
-    where = other if lone and lone[0] in names else folder
-    reason = f"{lone[0]} is not in {where}" if lone else "their splits differ"
-    raise UserError(
-        f"data.inputs={other}: its images are not those of data.folder={folder} ({reason}); both "
-        "need files of the same names."
-    )
+    for where, known in ((folder, names), (other, others)):
+        if twice := [name for name, count in Counter(known).items() if count > 1]:
+            raise UserError(f"{where}: two images are called {twice[0]}; a pair needs one of each.")
+
+    if lone := sorted({*names} ^ {*others}):
+        where = other if lone[0] in names else folder
+        raise UserError(
+            f"data.inputs={other}: its images are not those of data.folder={folder} ({lone[0]} is "
+            f"not in {where}); both need files of the same names."
+        )
+    place = {name: i for i, name in enumerate(others)}
+    return np.array([place[name] for name in names])
 
 
-def _kept(images: Packed, readable: Any) -> Tensor:
-    """The packed images of the files that are readable in both folders."""
-    if readable.sum() == len(images.images):
-        return images.images
-    return images.images[torch.from_numpy(readable[images.readable])]
+def _rows(images: Packed, places: Any) -> Tensor:
+    """The images of these files, all of which can be read."""
+    rows = np.cumsum(images.readable) - 1
+    if np.array_equal(rows[places], np.arange(len(images.images))):
+        return images.images  # mapped from the cache, not copied
+    return images.images[torch.from_numpy(rows[places])]
 
 
 # --- inputs that are made of images ---------------------------------------------------------------
