@@ -66,7 +66,9 @@ def test_two_folders_of_the_same_names_are_pairs(tmp_path: Path) -> None:
         Image.fromarray(255 - image).save(tmp_path / "a" / f"{name}.bmp")
 
     def pairs() -> Pairs:
-        data = Pairs(folder=str(tmp_path / "b"), inputs=str(tmp_path / "a"), image_size=8)
+        data = Pairs(
+            folder=str(tmp_path / "b"), inputs=str(tmp_path / "a"), image_size=8, heldout=0.4
+        )
         for part in (data.train, data.heldout):
             assert torch.equal(255 - part["x"], part["x_a"])
         return data

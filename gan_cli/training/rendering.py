@@ -70,6 +70,12 @@ def fixed_latents(game: Game, n: int) -> Tensor:
     return torch.stack([game.draw(noise.generator("sample", i)) for i in range(n)])
 
 
+def given_by(game: Game, heldout: Decoded, n: int) -> list[Tensor]:
+    """The fields that n samples of a game are made from: those of the first held-out samples."""
+    fields = heldout.cycled(0, n) if game.given else {}
+    return [fields[name] for name in game.given]
+
+
 def shown_latents(game: Game, n: int) -> Tensor:
     """Latents of a picture of about n samples; of a conditional game, a column for each class."""
     if not game.classes:
