@@ -132,6 +132,10 @@ class Game(nn.Module):
     roles: ClassVar[dict[str, str]] = {}
     # fields of the batch that networks take beside their input
     condition: ClassVar[tuple[str, ...]] = ()
+    # fields of the batch that a sample is made from, beside its row of latents
+    given: ClassVar[tuple[str, ...]] = ()
+    # what a picture shows of each sample, from left to right: fields, and `output`
+    panels: ClassVar[tuple[str, ...]] = ("output",)
     # networks that have an exponential moving average
     averaged: ClassVar[tuple[str, ...]] = ()
     # the order of play, where it differs from that of the methods
@@ -304,7 +308,8 @@ class Game(nn.Module):
         """Whether each number of a latent has a law of `CHOICES`, (width,)."""
         laws = [part.law for part in self.columns() for _ in range(part.width)]
         return torch.tensor(
-            [law in CHOICES for law in laws] if len(laws) == width else [False] * width
+            [law in CHOICES for law in laws] if len(laws) == width else [False] * width,
+            dtype=torch.bool,
         )
 
     def truncated(self, latents: Tensor, factor: Tensor | float) -> Tensor:
@@ -316,7 +321,11 @@ class Game(nn.Module):
         return torch.where(self.choices(latents.shape[1]), latents, factor * latents)
 
     def render(self, latents: Tensor) -> Tensor:
-        """Samples in the shape and range of the data, one for each row of `latents`."""
+        """Samples in the shape and range of the data, one for each row of `latents`.
+
+        A game that makes them from inputs also takes these, in the order of `given`, as many rows;
+        where they are all there is, `latents` is (n, 0).
+        """
         raise NotImplementedError
 
     def encode(self, x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from gan_cli.data.spec import Spec
 from gan_cli.errors import UserError
@@ -42,6 +43,22 @@ def picture(
         columns: number of columns of a grid of images; 0 makes it square.
     """
     return _scatter(samples, spec, real) if spec.kind == "points" else _grid(samples, columns)
+
+
+def panels(columns: Sequence[Tensor]) -> Tensor:
+    """Images side by side for a grid of as many columns, (n * columns, C, H, W).
+
+    Args:
+        columns: images of each column, (n, C, H, W); grey ones become colours beside colours, and
+            small ones are enlarged to the largest.
+    """
+    channels = max(images.shape[1] for images in columns)
+    size = max((images.shape[2:] for images in columns), key=lambda sides: sides[0] * sides[1])
+    alike = [
+        interpolate(images, size=size, mode="nearest").expand(-1, channels, -1, -1)
+        for images in columns
+    ]
+    return torch.stack(alike, dim=1).flatten(0, 1)
 
 
 def enlarged(images: Tensor) -> Tensor:

@@ -400,7 +400,7 @@ games = Registry(
     "needs_labels": bool, "needs_features": bool, "grows": bool},
 )  # fmt: skip
 networks = Registry(
-    "network", "networks", "gan_cli.networks", ("shape", "latent", "bounded", "outputs")
+    "network", "networks", "gan_cli.networks", ("shape", "latent", "bounded", "outputs", "inputs")
 )
 losses = Registry(
     "loss", "losses", "gan_cli.losses", (),

@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 from gan_cli import registry
+from gan_cli.data.decoded import heldout_of
 from gan_cli.training import build, rendering
 from gan_cli.training.trainer import Trainer
 
@@ -86,7 +87,11 @@ def test_all_of_a_turn_lies_on_the_device(model: str, on_a_gpu: None) -> None:
     ]
     assert {x.device for x in [*told, *trainer.game.state_dict().values()]} == {GPU}
     if trainer.game.renders:
-        samples = rendering.render(trainer.eval_game, rendering.fixed_latents(trainer.game, 20))
+        samples = rendering.render(
+            trainer.eval_game,
+            rendering.fixed_latents(trainer.game, 20),
+            *rendering.given_by(trainer.game, heldout_of(trainer.batches.dataset), 20),
+        )
         assert samples.device.type == "cpu" and len(samples) == 20
 
 

@@ -220,7 +220,7 @@ class Reader:
         head, equals, value = word.partition("=") if re.match(r"[\w.+]+=", word) else ("", "", word)
         if value.startswith("outputs/") and is_pattern(value):
             return head + equals + newest_path(value)
-        if head in ("data.folder", "samples", "real") and value in ("FOLDER", "..."):
+        if head in ("data.folder", "input", "samples", "real") and value in ("FOLDER", "..."):
             return f"{head}=photos"
         if head == "data.file" and value in ("FILE", "..."):
             return f"{head}=table.csv"

@@ -132,6 +132,7 @@ GIVEN = {
     "classes": "all",
     "truncation": 0.5,
     "shifts": [1.0],
+    "input": "heldout",
     "code": "first",
     "dimension": 1,
     "steps": 5,

@@ -167,7 +167,7 @@ def test_inception_compares_with_all_training_images(
         "fid's floor is of fewer samples (2) than features (2048): it is far too high"
     )
     same = data.sample_x(data.train, 6)
-    found = scored({"it": metric}, [(same[:4], None), (same[4:], None)])["it"]
+    found = scored({"it": metric}, [(same[:4], None, {}), (same[4:], None, {})])["it"]
     assert abs(found["fid"]) < 1e-3 * found["fid_floor"]
     with pytest.raises(
         UserError,
@@ -185,7 +185,7 @@ def test_scores_do_not_depend_on_the_parts(name: str) -> None:
     metric, dataset = built(name, 150)
     samples = dataset.sample_x(dataset.train, 150, "parts")
     y = torch.arange(150) % 10 if name == "classifier" else None
-    parts = [(part, None if y is None else y[at]) for part, at in
+    parts = [(part, None if y is None else y[at], {}) for part, at in
              zip(samples.split(40), torch.arange(150).split(40), strict=True)]  # fmt: skip
     more = [*parts, (samples, y)]  # what comes after the last sample that is wanted is left alone
     assert scored({name: metric}, more)[name] == pytest.approx(

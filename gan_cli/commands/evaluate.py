@@ -13,6 +13,7 @@ import yaml
 
 from gan_cli import registry
 from gan_cli.commands.dotted import settings_of
+from gan_cli.config.objectives import suitable
 from gan_cli.errors import UserError, closest
 from gan_cli.runs.places import checkpoint_file
 from gan_cli.sampling.generator import Weights
@@ -116,7 +117,7 @@ def _evaluate_checkpoint(
     with _missing_fields_explained(heldout):
         game_scores = rendering.own_scores(game, heldout)
 
-    available = dataset.available_metrics if game.renders else []
+    available = suitable(dataset.available_metrics, bool(game.given)) if game.renders else []
     metrics = _metrics(config, metric_options, dataset, available, game_scores)
     if not metrics and not game_scores:
         raise UserError(
@@ -126,8 +127,8 @@ def _evaluate_checkpoint(
 
     parts: Iterable[Part] = ()
     if n := max((metric.samples for metric in metrics.values()), default=0):
-        latents = rendering.fixed_latents(game, n)
-        parts = rendering.rendered_parts(game, latents, dataset.spec)
+        latents = rendering.fixed_latents(game, rendering.scored_samples(game, n, heldout))
+        parts = rendering.rendered_parts(game, latents, heldout)
     result = _scores(metrics, parts)
 
     saved_config = yaml.safe_load(state["config"])
@@ -196,9 +197,11 @@ def _evaluate_folders(
 
     samples, real, real_node = _folders(config, data_options)
     x = torch.cat([samples.train["x"], samples.heldout["x"]])
-    metrics = _metrics(config, metric_options, real, real.available_metrics, max_samples=len(x))
+    metrics = _metrics(
+        config, metric_options, real, suitable(real.available_metrics, False), max_samples=len(x)
+    )
     images = parts(Decoded(samples, {"x": x}, len(x), "samples"), part_of(samples.spec))
-    result = _scores(metrics, ((part["x"], None) for part in images))
+    result = _scores(metrics, ((part["x"], None, {}) for part in images))
     return {"samples": config.samples, "real": config.real, "data": real_node, **result}
 
 

@@ -216,6 +216,11 @@ def run(config: ExploreConfig) -> None:
     from gan_cli.sampling.generator import Generator
 
     generator = Generator(config.checkpoint, config.weights.value, config.plugins)
+    if generator.game.given:
+        raise UserError(
+            f"checkpoint={config.checkpoint}: makes samples from inputs, and gan-explore walks "
+            "through noise; take gan-sample input=FOLDER."
+        )
     if generator.spec.kind != "image":
         raise UserError(
             f"checkpoint={config.checkpoint}: makes {generator.spec.kind}; gan-explore shows "

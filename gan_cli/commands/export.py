@@ -50,10 +50,13 @@ def run(config: ExportConfig) -> None:
         temporary.write_bytes(formats.exported(generator, output.suffix))
         difference = _checked_difference(generator, temporary, output)
 
-    latent = generator.drawn([0]).shape[1]
+    inputs = ", ".join(
+        f"{item['name']} ({', '.join(map(str, ['N', *item['shape']]))})"
+        for item in formats.description(generator)["inputs"]
+    )
     shape = ", ".join(map(str, generator.spec.shape))
     print(
-        f"{generator.path} (step {generator.step}) in {output}: latents (N, {latent}) to samples "
+        f"{generator.path} (step {generator.step}) in {output}: {inputs} to samples "
         f"(N, {shape}), at most {difference:.2g} from those of gan-sample (seeds 0-{SEEDS - 1})"
     )
 

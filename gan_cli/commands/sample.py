@@ -6,7 +6,7 @@ from functools import partial
 from gan_cli.commands.dotted import settings_of
 from gan_cli.errors import UserError
 from gan_cli.sampling.generator import Generator, load_generator
-from gan_cli.sampling.options import THROUGH_CODES, Mode, SampleConfig, refuse_unread
+from gan_cli.sampling.options import FROM_INPUTS, THROUGH_CODES, Mode, SampleConfig, refuse_unread
 from gan_cli.sampling.output import output_of
 
 __all__ = ["SampleConfig", "run"]
@@ -46,6 +46,11 @@ def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
 def _refuse_mismatched_mode(generator: Generator, mode: Mode) -> None:
     """Raise UserError for a mode that cannot show samples of the checkpoint's kind."""
     kind = generator.spec.kind
+    if generator.game.given and mode not in FROM_INPUTS:
+        fitting = ", ".join(f"mode={item.value}" for item in FROM_INPUTS)
+        raise UserError(
+            f"mode={mode.value}: the checkpoint's model makes samples from inputs; take {fitting}."
+        )
     if (kind == "text") == (mode is Mode.text) or mode in (Mode.npz, Mode.encode):
         return
     fitting = "mode=text" if kind == "text" else "mode=grid, mode=images"

@@ -18,6 +18,7 @@ HARMLESS = {
     "evaluate_every",
     "evaluate_samples",
     "keep_checkpoints",
+    "keep_inputs",
     "max_rollbacks",
     "figures",
     "resume",

@@ -1,7 +1,7 @@
 """The scores that can be an objective, read from the source of metrics and games."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gan_cli import registry
@@ -18,6 +18,7 @@ def objective(config: Mapping[str, Any]) -> str:
     """
     game = registry.games.attributes(config["model"]["name"], "model")
     names = registry.datasets.attributes(config["data"]["name"], "data")["metrics"]
+    names = suitable(names, bool(game.get("given")))
     metrics = [registry.metrics.attributes(name, "metrics") for name in names]
     known = [score for metric in metrics for score in metric["objectives"]]
     known = [*(known if game.get("renders", True) else []), *game.get("objectives", ())]
@@ -29,6 +30,16 @@ def objective(config: Mapping[str, Any]) -> str:
             remedy = f"take one of {', '.join(known)}"
         raise UserError(f"objective={named}: not an objective of this data; {remedy}.")
     return named or next(iter(known), "")
+
+
+def suitable(metrics: Sequence[str], given: bool) -> list[str]:
+    """The metrics that a game can be scored by.
+
+    Args:
+        given: whether it makes samples from inputs, which some metrics compare them with.
+    """
+    attributes = {name: registry.metrics.attributes(name, "metrics") for name in metrics}
+    return [name for name in metrics if given or not attributes[name].get("needs_given")]
 
 
 def lower_is_better() -> dict[str, bool]:

@@ -139,6 +139,11 @@ class TrainConfig:
         None, least=2, help="samples to score; null takes the metric's own number"
     )
     keep_checkpoints: int = key(3, least=1, help="checkpoints kept, beside best.pt")
+    keep_inputs: int = key(
+        64,
+        help="held-out inputs in a checkpoint of a model that makes samples from inputs, so that "
+        "gan-sample needs its file alone; 0 where the data are private",
+    )
     resume: Resume = key(
         Resume.auto, help="auto, never (start anew), force (go on with a changed configuration)"
     )

@@ -48,6 +48,16 @@ def fits(fields: Fields, device: torch.device) -> bool:
     return sum(values.numel() * values.element_size() for values in fields.values()) <= free // 2
 
 
+def decoded(stored: Fields, spec: Spec) -> Fields:
+    """Fields as the networks see them: bytes of `x` and of the spec's other fields in [-1, 1]."""
+    return {
+        name: values.float().div_(127.5).sub_(1)
+        if values.dtype == torch.uint8 and (name == "x" or name in spec.fields)
+        else values
+        for name, values in stored.items()
+    }
+
+
 class Dataset:
     """Base class of all data sets.
 
@@ -107,9 +117,8 @@ class Dataset:
         ]
 
     def decode(self, stored: Fields) -> Fields:
-        """A batch as the networks see it: float32, images in [-1, 1]."""
-        x = stored["x"]
-        return {**stored, "x": x.float().div_(127.5).sub_(1) if x.dtype == torch.uint8 else x}
+        """A batch as the networks see it: float32, images in [-1, 1]; see `decoded`."""
+        return decoded(stored, self.spec)
 
     def sample_x(self, fields: Fields, n: int, purpose: str = "scored") -> Tensor:
         """The decoded field `x` of at most n samples of a split; see `sample`."""

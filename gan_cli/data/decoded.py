@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from math import prod
 
+import torch
 from torch import Tensor
 
 from gan_cli.data.dataset import Dataset
@@ -50,6 +51,15 @@ class Decoded(Mapping[str, Tensor]):
         """Samples `start` to `stop` - 1 with all their fields, decoded."""
         rows = slice(start, stop) if self.order is None else self.order[start:stop]
         return self.dataset.decode({name: values[rows] for name, values in self.stored.items()})
+
+    def cycled(self, start: int, stop: int) -> Mapping[str, Tensor]:
+        """As `take`, where the first sample follows the last one."""
+        rows = torch.arange(start, stop) % self.samples
+        if self.order is not None:
+            rows = self.order[rows.to(self.order.device)]
+        return self.dataset.decode(
+            {name: values[rows.to(values.device)] for name, values in self.stored.items()}
+        )
 
 
 def heldout_of(dataset: Dataset) -> Decoded:

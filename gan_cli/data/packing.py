@@ -366,7 +366,7 @@ def _read(path: Path, shape: Shape) -> _Image | str:
             ImageOps.exif_transpose(image, in_place=True)
             if kind := brightness.kind(image):
                 values = brightness.values(image)
-                fitted = ImageOps.fit(Image.fromarray(values), shape[1:], Image.Resampling.LANCZOS)
+                fitted = _fit(Image.fromarray(values), shape)
                 extremes = float(values.min()), float(values.max())
                 return _Image(np.asarray(fitted).tobytes(), side, kind=kind, extremes=extremes)
 
@@ -386,8 +386,30 @@ def _fitted(image: Image.Image, shape: Shape) -> Image.Image:
     opaque = _on_white(image)
     mode = "L" if opaque.mode in ("1", "L") else target
     opaque = opaque if opaque.mode == mode else opaque.convert(mode)
-    fitted = ImageOps.fit(opaque, shape[1:], Image.Resampling.LANCZOS)
+    fitted = _fit(opaque, shape)
     return fitted if mode == target else fitted.convert(target)
+
+
+def fitted(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
+    """The image in a file as bytes, (channels, height, width), resized and cropped as a folder's.
+
+    Raises:
+        UserError: it cannot be read, or has more than 8 bits; the message does not name the file.
+    """
+    channels, height, width = shape
+    image = _read(path, (channels, height, width))
+    if isinstance(image, str):
+        reason = image.removeprefix(PASSING).removeprefix(f"{path}: ")
+        raise UserError(f"cannot be read as an image ({reason}).")
+    if image.kind:
+        raise UserError("has more than 8 bits a value; save it with 8.")
+    return torch.frombuffer(bytearray(image.values), dtype=torch.uint8).reshape(shape)
+
+
+def _fit(image: Image.Image, shape: Shape) -> Image.Image:
+    """An image resized to cover height and width, and its middle."""
+    _, height, width = shape
+    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

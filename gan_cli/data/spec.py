@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -17,6 +17,25 @@ from gan_cli.registry import datasets
 
 LARGEST = 2**24  # side of a sample, length of a text or row, number of classes in a checkpoint
 LONGEST_NAME = 100  # characters of a class's name
+
+
+Sides = Annotated[tuple[Annotated[int, Ge(1), Le(LARGEST)], ...], Len(1, 4)]
+"""Shape of a sample, without the batch."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field that a data set has beside `x` and its class: the other image of a pair.
+
+    Args:
+        kind: as that of `Spec`.
+        shape: shape of one sample, without the batch.
+        bounded: whether its values lie in [-1, 1].
+    """
+
+    kind: str
+    shape: Sides
+    bounded: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,10 +58,11 @@ class Spec:
             from a file are cleaned by `class_names` first.
         columns: columns of a table, each of one or more numbers of a sample; if empty, every number
             is a column.
+        fields: the fields beside `x` and the class `y`, by name.
     """
 
     kind: str
-    shape: Annotated[tuple[Annotated[int, Ge(1), Le(LARGEST)], ...], Len(1, 4)]
+    shape: Sides
     classes: Annotated[int, Ge(0), Le(LARGEST)] = 0
     bounded: bool = True
     extent: Annotated[float, Gt(0)] = 1.0
@@ -51,6 +71,7 @@ class Spec:
     domain: str = ""
     names: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
+    fields: dict[Annotated[str, Len(1, LONGEST_NAME)], Field] = field(default_factory=dict)
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     def plain(self) -> dict[str, Any]:
@@ -60,6 +81,10 @@ class Spec:
             "units": [list(unit) for unit in self.units],
             "names": list(self.names),
             "columns": [column.plain() for column in self.columns],
+            "fields": {
+                name: {**asdict(other), "shape": list(other.shape)}
+                for name, other in self.fields.items()
+            },
         }
         return {**asdict(self), **lists}
 
@@ -90,10 +115,11 @@ class Spec:
     def _refuse_inconsistent(self) -> None:
         """Raise ValueError if no data set has this kind, or the sizes contradict each other."""
         kinds = {component.attributes.get("kind") for component in datasets.components.values()}
-        if self.kind not in kinds:
-            raise ValueError(
-                f"its data is of kind {self.kind:.40}, which no data set of this gan-cli is."
-            )
+        for kind in (self.kind, *(other.kind for other in self.fields.values())):
+            if kind not in kinds:
+                raise ValueError(
+                    f"its data is of kind {kind:.40}, which no data set of this gan-cli is."
+                )
 
         characters, units, width = len(self.vocabulary), len(self.units), self.shape[0]
         if (self.kind == "text" and characters < width) or units not in (0, width):

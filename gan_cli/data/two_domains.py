@@ -10,6 +10,7 @@ from torch.nn.functional import max_pool2d
 
 from gan_cli import noise, registry
 from gan_cli.data.dataset import Dataset, Fields
+from gan_cli.data.spec import Field
 from gan_cli.errors import UserError
 from gan_cli.registry import Count, datasets
 
@@ -44,7 +45,9 @@ class TwoDomains(Dataset):
         subset: Count | None = None,
     ) -> None:
         first = _build(of, image_size, root)
-        self.spec, self.resizing = replace(first.spec, domain=domain), first.resizing
+        other = Field(first.spec.kind, first.spec.shape)
+        self.spec = replace(first.spec, domain=domain, fields={"x_b": other})
+        self.resizing = first.resizing
         if domain == "usps":
             self._pair_with_usps(first, of, image_size, root, subset)
         else:
@@ -92,12 +95,6 @@ class TwoDomains(Dataset):
             first.heldout, {**first.heldout, "x": MAPS[domain](first.heldout["x"])}
         )
         self.note = f"data.domain={domain}: {half} training images in each domain, none in both"
-
-    def decode(self, stored: Fields) -> Fields:
-        batch = super().decode(stored)
-        if "x_b" not in batch:
-            return batch
-        return {**batch, "x_b": super().decode({"x": batch["x_b"]})["x"]}
 
 
 def _build(name: str, image_size: int | None, root: str | None, **options: Any) -> Dataset:

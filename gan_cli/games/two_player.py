@@ -160,7 +160,8 @@ class TwoPlayer(Game):
         return self.prior.draw(1, generator)[0]
 
     def columns(self) -> list[Columns]:
-        return [Columns("z", self.prior.latent, self.prior.name)]
+        width = self.prior.latent
+        return [Columns("z", width, self.prior.name)] if width else []
 
     def render(self, latents: Tensor) -> Tensor:
         return self.G(latents)

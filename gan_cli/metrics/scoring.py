@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,8 +13,9 @@ from gan_cli.files import memory
 from gan_cli.former_names import accept_former_names
 from gan_cli.metrics.provenance import Provenance
 
-Part = tuple[Tensor, Tensor | None]
-"""Samples, (n, *shape), and the classes they were requested for, (n,), or None."""
+Part = tuple[Tensor, Tensor | None, Mapping[str, Tensor]]
+"""Samples, (n, *shape); the classes they were requested for, (n,), or None; and the fields of the
+held-out samples whose inputs they were made from, n rows each, or none."""
 
 
 FLOOR_TOO_HIGH = "the floor is too high"
@@ -77,19 +78,36 @@ class Scoring:
 accept_former_names(Scoring, FORMER_NAMES)
 
 
+class PairedScoring(Scoring):
+    """Base class of the metrics that compare a sample with the held-out sample of its input."""
+
+    needs_given: ClassVar[bool] = True  # only for games that make samples from inputs
+
+    def extract_pairs(self, samples: Tensor, fields: Mapping[str, Tensor]) -> Any:
+        """Everything about a part of the samples that the scores need.
+
+        Args:
+            samples: (n, *shape).
+            fields: those of the held-out samples, n rows each.
+        """
+        raise NotImplementedError
+
+
 def scored(metrics: Mapping[str, Any], parts: Iterable[Part]) -> dict[str, dict[str, float]]:
     """Scores by each metric, all computed from the same parts, each from its number of samples."""
     extracts: dict[str, list[Any]] = {name: [] for name in metrics}
     start, most = 0, max((metric.samples for metric in metrics.values()), default=0)
 
-    for samples, y in parts:
+    for samples, y, seen in parts:
         for name, metric in metrics.items():
             n = min(len(samples), metric.samples - start)
             if n > 0:
-                part = samples[:n], None if y is None else y[:n]
-                extracts[name].append(
-                    metric.extract(*part, start) if isinstance(metric, Scoring) else part
+                part = (
+                    samples[:n],
+                    None if y is None else y[:n],
+                    {field: values[:n] for field, values in seen.items()},
                 )
+                extracts[name].append(_extract(metric, part, start))
         start += len(samples)
         if start >= most:
             break
@@ -102,7 +120,15 @@ def scored(metrics: Mapping[str, Any], parts: Iterable[Part]) -> dict[str, dict[
     }
 
 
-def _concatenated(parts: Sequence[Part]) -> Part:
+def _extract(metric: Any, part: Part, start: int) -> Any:
+    """What a metric keeps of a part of the samples; a plug-in's own kind of metric keeps all."""
+    samples, y, fields = part
+    if isinstance(metric, PairedScoring):
+        return metric.extract_pairs(samples, fields)
+    return metric.extract(samples, y, start) if isinstance(metric, Scoring) else (samples, y)
+
+
+def _concatenated(parts: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
     samples, classes = zip(*parts, strict=True)
     return torch.cat(samples), None if classes[0] is None else torch.cat(classes)
 

@@ -81,6 +81,7 @@ FIELD_TYPES: dict[str, Any] = {
     "optimizers": dict,
     "scalers": dict,
     "scores": dict,
+    "inputs": dict,
 }
 """Types of the fields of a checkpoint."""
 ITEM_TYPES: dict[str, Any] = {
@@ -89,6 +90,7 @@ ITEM_TYPES: dict[str, Any] = {
     "terms": dict,
     "optimizers": dict,
     "scores": NUMBER,
+    "inputs": Tensor,
 }
 """Types of the values in a field that is a dictionary."""
 

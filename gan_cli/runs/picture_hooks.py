@@ -4,17 +4,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 from torch import Tensor
 
 from gan_cli import pictures, registry
 from gan_cli.data.dataset import Dataset
+from gan_cli.data.decoded import heldout_of
 from gan_cli.data.text import lines
 from gan_cli.files import tolerated, write_text
+from gan_cli.runs.inputs import panel_fields
 from gan_cli.runs.intervals import due
 from gan_cli.runs.recorder import Recorder
-from gan_cli.training.rendering import at_rest, render, shown_latents
+from gan_cli.training.rendering import at_rest, fixed_latents, render, shown_latents
 from gan_cli.training.trainer import Hook, Trainer
 
+PANELS = 24  # held-out inputs of a picture
+PANEL_COLUMNS = 4  # of them side by side
 MAX_REAL_POINTS = 2000  # held-out points behind the samples of a scatter plot
 
 
@@ -29,12 +34,17 @@ class Pictures(Hook):
         self.every = every
         self.folder = folder
         self.latents: Tensor | None = None
+        self.heldout = heldout_of(dataset)
 
     def after_round(self, trainer: Trainer) -> None:
         if not due(self.every, trainer):
             return
 
         spec = self.dataset.spec
+        if trainer.game.given:
+            self._write_panels(trainer)
+            return
+
         if self.latents is None:
             self.latents = shown_latents(trainer.game, self.COUNT[spec.kind])
         samples = render(trainer.eval_game, self.latents)
@@ -59,8 +69,24 @@ class Pictures(Hook):
         real = None
         if spec.kind == "points":
             real = self.dataset.heldout["x"][:MAX_REAL_POINTS].cpu()
-        pixels = pictures.picture(samples, spec, real, trainer.game.classes)
+        self._write(pictures.picture(samples, spec, real, trainer.game.classes), step)
 
+    def _write_panels(self, trainer: Trainer) -> None:
+        """Write a picture of held-out inputs, each beside what becomes of it."""
+        game, count = trainer.game, min(PANELS, self.heldout.samples)
+        fields = self.heldout.take(0, count)
+        if self.latents is None:
+            self.latents = fixed_latents(game, count)
+        samples = render(trainer.eval_game, self.latents, *(fields[name] for name in game.given))
+
+        shown = [panel.cpu() for panel in panel_fields(game, samples, fields)]
+        columns = len(shown) * PANEL_COLUMNS
+        self._write(
+            pictures.picture(pictures.panels(shown), self.dataset.spec, None, columns), trainer.step
+        )
+
+    def _write(self, pixels: np.ndarray, step: int) -> None:
+        """Write a picture to a file and to TensorBoard."""
         with tolerated(f"the picture of step {step}"):
             pictures.write(self.folder / f"step_{step:08d}.png", pixels)
         self.recorder.board("add_image", "samples", pixels, step, dataformats="HWC")

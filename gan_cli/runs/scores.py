@@ -13,7 +13,12 @@ from gan_cli.game import Game
 from gan_cli.metrics.scoring import scored
 from gan_cli.runs.intervals import due
 from gan_cli.runs.recorder import Recorder
-from gan_cli.training.rendering import fixed_latents, own_scores, rendered_parts
+from gan_cli.training.rendering import (
+    fixed_latents,
+    own_scores,
+    rendered_parts,
+    scored_samples,
+)
 from gan_cli.training.trainer import Hook, Trainer
 
 log = logging.getLogger(__name__)
@@ -83,8 +88,9 @@ class Scores(Hook):
             return game_scores
 
         if self.latents is None:
-            self.latents = fixed_latents(game, self.metric.samples)
-        parts = rendered_parts(game, self.latents[:samples], self.heldout.dataset.spec)
+            count = scored_samples(game, self.metric.samples, self.heldout)
+            self.latents = fixed_latents(game, count)
+        parts = rendered_parts(game, self.latents[:samples], self.heldout)
         metric_scores = scored({"data": self.metric}, parts)["data"]
         return {**metric_scores, **game_scores}
 

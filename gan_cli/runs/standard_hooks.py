@@ -9,11 +9,12 @@ import yaml
 
 from gan_cli import registry
 from gan_cli.config.identity import flatten
+from gan_cli.config.objectives import suitable
 from gan_cli.config.schema import GROUPS
 from gan_cli.data.dataset import Dataset
 from gan_cli.errors import UserError
 from gan_cli.game import Game
-from gan_cli.runs import checkpoint, hooks
+from gan_cli.runs import checkpoint, hooks, inputs
 from gan_cli.runs.progress import Progress
 from gan_cli.runs.recorder import Recorder
 from gan_cli.runs.scores import Scores
@@ -61,7 +62,7 @@ def hooks_of(
         hooks.Figures(recorder, dataset, sample_every, config["figures"], folder / "figures"),
         hooks.Health(recorder, dataset, config, folder),
         hooks.Rows(recorder, config["batch_size"]),
-        _checkpoints(config, config_text, dataset, folder),
+        _checkpoints(config, config_text, dataset, folder, trainer.game),
     ]
     return result
 
@@ -78,7 +79,7 @@ def _evaluation(
 
 
 def _checkpoints(
-    config: Mapping[str, Any], config_text: str, dataset: Dataset, folder: Path
+    config: Mapping[str, Any], config_text: str, dataset: Dataset, folder: Path, game: Game
 ) -> hooks.Checkpoints:
     """The hook that saves the run."""
     header = {
@@ -86,6 +87,7 @@ def _checkpoints(
         "config": config_text,
         "data": dataset.spec.plain(),
         "mark": dataset.digest,
+        "inputs": inputs.kept(game, dataset, config["keep_inputs"]),
     }
     return hooks.Checkpoints(folder, config["checkpoint_every"], config["keep_checkpoints"], header)
 
@@ -135,7 +137,7 @@ def _metric_name(objective: str | None, dataset: Dataset, game: Game) -> str:
     Raises:
         UserError: neither the data nor the game has the objective.
     """
-    names = dataset.default_metrics if game.renders else []
+    names = suitable(dataset.default_metrics, bool(game.given)) if game.renders else []
     game_objectives = type(game).objectives
     objectives_by_metric = {
         name: registry.metrics.components[name].attributes["objectives"] for name in names

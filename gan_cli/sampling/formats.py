@@ -8,7 +8,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from gan_cli.training.rendering import CHUNK, in_chunks
 if TYPE_CHECKING:
     from gan_cli.sampling.generator import Generator
 
-Render = Callable[[Tensor], Tensor]
+Render = Callable[..., Tensor]
 DESCRIPTION = "gan"
 """Name of the description: `gan.json` among the extra files of .pt2, `gan` in ONNX's metadata."""
 REMEDIES = {
@@ -34,7 +34,7 @@ REMEDIES = {
     ".onnx": "take a .pt2 file, which has torch's own operations",
 }
 """Advice for a file whose samples differ from those of gan-sample, by suffix."""
-DYNAMIC_SHAPES = {"latents": {0: Dim("N", min=1)}}  # any number of rows
+ROWS = {0: Dim("N", min=1)}  # of every input: any number of them
 
 
 class Rendering(nn.Module):
@@ -46,6 +46,39 @@ class Rendering(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         return self.game.render(latents)
+
+
+class RenderingFromInputs(Rendering):
+    """As `Rendering`, with the fields of `game.given` after the latents, or alone if these have no
+    width."""
+
+    def __init__(self, game: Game, latent: int) -> None:
+        super().__init__(game)
+        self.latent = latent
+
+    def forward(self, *fields: Tensor) -> Tensor:
+        if not self.latent:
+            fields = (fields[0].new_empty(fields[0].shape[0], 0), *fields)
+        return self.game.render(*fields)
+
+
+def input_names(generator: "Generator") -> list[str]:
+    """Names of the inputs of an exported file, in their order."""
+    latent = generator.drawn([0]).shape[1]
+    return [*(["latents"] if latent else []), *generator.game.given]
+
+
+def _inputs(generator: "Generator", seeds: Sequence[int]) -> list[Tensor]:
+    """The inputs of an exported file for the samples of these seeds, as `input_names` lists."""
+    latents = generator.drawn(seeds)
+    return [*([latents] if latents.shape[1] else []), *generator.given(seeds)]
+
+
+def _dynamic_shapes(generator: "Generator") -> Any:
+    """The sizes of the inputs that may differ from those of the example, for torch.export."""
+    if generator.game.given:
+        return {"fields": tuple(ROWS for _ in input_names(generator))}
+    return {"latents": ROWS}
 
 
 def exported(generator: "Generator", suffix: str) -> bytes:
@@ -66,7 +99,7 @@ def exported(generator: "Generator", suffix: str) -> bytes:
     ):
         program = _program(generator)
     with _explained(f"{model} cannot be written as {suffix}", REMEDIES[suffix]):
-        return writer(program, text)
+        return writer(program, text, generator)
 
 
 @contextmanager
@@ -90,6 +123,7 @@ def description(generator: "Generator") -> dict[str, Any]:
     - latent: length of an input row;
     - columns: parts of an input row in order, each a name, width and law (see
       `gan_cli.game.Columns`); empty if the game does not state them;
+    - inputs: what a file takes, in order, each a name, kind and shape of a row;
     - classes: number of classes of a conditional model;
     - chunk: batch size that reproduces gan-sample's samples bit for bit (.pt2); the last batch may
       be padded with any rows;
@@ -118,12 +152,21 @@ def description(generator: "Generator") -> dict[str, Any]:
         "step": generator.step,
         "latent": latent,
         "columns": [part._asdict() for part in columns],
+        "inputs": [_described(generator, name) for name in input_names(generator)],
         "classes": generator.game.classes,
         "chunk": CHUNK,
         **{name: data[name] for name in ("kind", "shape", "vocabulary", "units")},
         "table": data["columns"],
         "range": bounds,
     }
+
+
+def _described(generator: "Generator", name: str) -> dict[str, Any]:
+    """Name, kind and shape of an input."""
+    if name == "latents":
+        return {"name": name, "kind": "latents", "shape": [generator.drawn([0]).shape[1]]}
+    field = generator.spec.fields[name]
+    return {"name": name, "kind": field.kind, "shape": list(field.shape)}
 
 
 def _model_name(generator: "Generator") -> str:
@@ -137,9 +180,15 @@ def _program(generator: "Generator") -> ExportedProgram:
     cudnn: Any = torch.backends.cudnn  # its type stubs lack `conv`
     cudnn.allow_tf32 = cudnn.conv.fp32_precision == "tf32"
 
-    rows = generator.drawn(range(CHUNK))
-    module = Rendering(generator.game).eval()
-    program = torch.export.export(module, (rows,), dynamic_shapes=DYNAMIC_SHAPES)
+    seeds = range(CHUNK)
+    module = Rendering(generator.game)
+    if generator.game.given:
+        module = RenderingFromInputs(generator.game, generator.drawn([0]).shape[1])
+    program = torch.export.export(
+        module.eval(),
+        tuple(_inputs(generator, seeds)),
+        dynamic_shapes=_dynamic_shapes(generator),
+    )
     _remove_unused(program)
     return program
 
@@ -160,19 +209,19 @@ def _remove_unused(program: ExportedProgram) -> None:
     program.graph_module.recompile()
 
 
-def _pt2(program: ExportedProgram, text: str) -> bytes:
+def _pt2(program: ExportedProgram, text: str, generator: "Generator") -> bytes:
     """A program of torch.export, with its description."""
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={f"{DESCRIPTION}.json": text})
     return buffer.getvalue()
 
 
-def _onnx(program: ExportedProgram, text: str) -> bytes:
+def _onnx(program: ExportedProgram, text: str, generator: "Generator") -> bytes:
     """An ONNX model, with its description."""
     options: dict[str, Any] = {
-        "input_names": ["latents"],
+        "input_names": input_names(generator),
         "output_names": ["samples"],
-        "dynamic_shapes": DYNAMIC_SHAPES,
+        "dynamic_shapes": _dynamic_shapes(generator),
     }
     converted: Any = torch.onnx.export(program, **options, dynamo=True, verbose=False)
     converted.model.metadata_props[DESCRIPTION] = text
@@ -197,15 +246,15 @@ def distances(
     Raises:
         UserError: the file cannot render.
     """
-    latents = generator.drawn(range(seeds))
+    fields = _inputs(generator, range(seeds))
     samples = generator.sample(seeds)
     scale = max(1.0, float(samples.abs().max()))
 
     problem = f"model={_model_name(generator)}: as {suffix} it does not render"
     with _explained(problem, REMEDIES[suffix]):
         render = LOADERS[suffix](path)
-        chunked = in_chunks(render, latents)
-        other_batches = [render(latents), render(latents[:1])]
+        chunked = in_chunks(render, *fields)
+        other_batches = [render(*fields), render(*(field[:1] for field in fields))]
 
     return _max_difference(chunked, samples) / scale, [
         _max_difference(batch, samples[: len(batch)]) / scale for batch in other_batches
@@ -231,7 +280,13 @@ def _load_onnx(path: Path) -> Render:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # only errors
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda latents: torch.from_numpy(session.run(None, {"latents": latents.numpy()})[0])
+    names = [item.name for item in session.get_inputs()]
+
+    def render(*fields: Tensor) -> Tensor:
+        given = {name: field.numpy() for name, field in zip(names, fields, strict=True)}
+        return torch.from_numpy(session.run(None, given)[0])
+
+    return render
 
 
 LOADERS: dict[str, Callable[[Path], Render]] = {".pt2": _load_pt2, ".onnx": _load_onnx}

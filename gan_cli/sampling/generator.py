@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gan_cli.games.infogan import InfoGAN
+    from gan_cli.runs.inputs import Inputs
 
 ROW_BYTES = 1000  # memory of a latent row besides its numbers
 COPIES = 3  # copies of each sample in memory at once while a picture is made
@@ -48,6 +49,7 @@ class Generator:
     Attributes:
         path: the checkpoint's file.
         spec: kind and shape of a sample.
+        inputs: those that the checkpoint carries, if its model makes samples from inputs.
         step: number of rounds trained.
         weights: `ema` or `raw`, the weights in use.
 
@@ -58,6 +60,7 @@ class Generator:
     def __init__(
         self, path: str | Path, weights: str = "auto", plugins: Sequence[str | Path] = ()
     ) -> None:
+        from gan_cli.runs.inputs import carried
         from gan_cli.runs.restore import load_game
 
         if not isinstance(weights, str) or weights not in Weights.__members__:
@@ -70,6 +73,7 @@ class Generator:
         self.path = checkpoint_file(path)
         self.plugins = [str(plugin) for plugin in plugins]
         self.game, self.spec, state = load_game(self.path, weights, self.plugins)
+        self.inputs = carried(self.game, self.spec, state, self.path)
         self.step: int = state["step"]
         self.config: str = state["config"]
         self.weights = "ema" if state.get("ema") and weights != "raw" else "raw"
@@ -100,18 +104,23 @@ class Generator:
         self.game = rebuilt(self.config, self.spec, self.plugins)
         self.game.load_state_dict(state["game"])
 
-    def sample(self, n: int, seed: int = 0, classes: Any = ()) -> "Tensor":
+    def sample(
+        self, n: int, seed: int = 0, classes: Any = (), inputs: "Inputs | None" = None
+    ) -> "Tensor":
         """n samples, float32, (n, *spec.shape); images in [-1, 1].
 
         Sample i depends on seed + i alone. With k classes, it depends on seed + i // k and is of
-        class i modulo k.
+        class i modulo k. It is made from input seed + i, the first one following the last one, if
+        the model makes samples from inputs.
 
         Args:
             classes: of a conditional game, in the forms that the method `classes` reads. Without
                 any, the game draws the class.
+            inputs: to make samples from; None takes those of the checkpoint.
 
         Raises:
-            UserError: no such class or seed, or more samples than fit into this machine's memory.
+            UserError: no such class or seed, no inputs, or more samples than fit into this
+                machine's memory.
         """
         n = whole("n", n, 1)
         seed = whole("seed", seed, 0)
@@ -121,7 +130,27 @@ class Generator:
 
         seeds = [seed + i // samples_per_seed for i in range(n)]
         labels = [choices[i % samples_per_seed] for i in range(n)] if choices else []
-        return self.render(self.drawn(seeds, labels))
+        return self.render(self.drawn(seeds, labels), *self.given(seeds, inputs))
+
+    def given(self, seeds: Sequence[int], inputs: "Inputs | None" = None) -> list["Tensor"]:
+        """The fields that the samples of these seeds are made from; none for most models.
+
+        Args:
+            inputs: to take them from; None takes those of the checkpoint.
+
+        Raises:
+            UserError: there are none.
+        """
+        if not self.game.given:
+            return []
+        source = inputs if inputs is not None else self.inputs
+        if not len(source):
+            raise UserError(
+                f"checkpoint={self.path}: its model makes samples from inputs, and its file "
+                "carries none; name some (of gan-sample: input=FOLDER)."
+            )
+        fields = source.rows(seeds)
+        return [fields[name] for name in self.game.given]
 
     def drawn(self, seeds: Sequence[int], labels: Sequence[int] = ()) -> "Tensor":
         """Latents of the seeds, (n, latent).
@@ -162,11 +191,12 @@ class Generator:
             raise UserError(f"code={code}: the checkpoint's model has no such code{known}.")
         return game.traverse(latents, code)
 
-    def render(self, latents: "Tensor") -> "Tensor":
+    def render(self, latents: "Tensor", *given: "Tensor") -> "Tensor":
         """Samples of latents, (n, *spec.shape), computed in chunks of a fixed size.
 
         Args:
             latents: (n, latent).
+            given: the fields that they are made from, n rows each; see the method `given`.
 
         Raises:
             UserError: another shape, or samples that are not finite, as after a divergence.
@@ -179,7 +209,7 @@ class Generator:
 
         from gan_cli.training.rendering import in_chunks
 
-        samples = in_chunks(self.game.render, latents)
+        samples = in_chunks(self.game.render, latents, *given)
         if not samples.isfinite().all():
             raise UserError(
                 f"checkpoint={self.path}: its samples at step {self.step} are not finite numbers; "
@@ -362,7 +392,8 @@ def estimate_statistics(generator: Generator, batches: int = 50, size: int = 100
     with torch.no_grad():
         for i in range(batches):
             start = FIRST_STATISTICS_SEED + i * size
-            generator.game.render(generator.drawn(range(start, start + size)))
+            seeds = range(start, start + size)
+            generator.game.render(generator.drawn(seeds), *generator.given(seeds))
 
     for layer in layers:
         layer.eval()

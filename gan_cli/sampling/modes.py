@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from gan_cli.data.dataset import Dataset
 from gan_cli.data.nearest import nearest_training
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.files import csv_text, replacing, write_text
+from gan_cli.runs.inputs import Inputs, chosen, panel_fields
 from gan_cli.runs.places import run_or_file
 from gan_cli.sampling import walks
 from gan_cli.sampling.generator import Generator, load_generator
 from gan_cli.sampling.options import Mode, SampleConfig, seeds_and_labels
 from gan_cli.sampling.walks import latents_of
 
+PANEL_COLUMNS = 4  # inputs side by side in a picture
 NEIGHBOURS = 5  # nearest training samples shown for each sample
 RECONSTRUCTION_COLUMNS = 16  # images in a row of reconstructions
 FRAME_SECONDS = 0.4  # duration of a frame of a timeline
@@ -37,6 +40,8 @@ def write_drawn(
         load_data: loads the data set, if the mode reads it.
     """
     mode = config.mode
+    inputs = chosen(config.input, generator.game, generator.spec, generator.inputs, load_data)
+    config = _one_for_each(config, generator, inputs)
     seeds, labels = seeds_and_labels(config, generator)
     latents = latents_of(config, generator, seeds, labels)
     if mode is Mode.text and config.output is None:
@@ -45,17 +50,62 @@ def write_drawn(
 
     classes = generator.classes(config.classes)
     class_columns = _class_columns(classes)
-    samples, columns, remark = render_mode(config, generator, latents, load_data, class_columns)
-
-    if mode is Mode.images:
-        remark += write_images(samples, generator, output, seeds, labels)
+    if generator.game.given:
+        samples = generator.render(latents, *generator.given(seeds, inputs))
+        remark = _write_from_inputs(samples, generator, mode, output, seeds, inputs)
     else:
-        write(samples, generator, mode, output, columns)
+        samples, columns, remark = render_mode(config, generator, latents, load_data, class_columns)
+        if mode is Mode.images:
+            names = [_file_name(generator, seed, labels[i : i + 1]) for i, seed in enumerate(seeds)]
+            remark += write_images(samples, generator, output, names)
+        else:
+            write(samples, generator, mode, output, columns)
 
     if mode is Mode.grid and class_columns and generator.names:
         remark += f"; columns: {', '.join(generator.names[label] for label in classes)}"
     source = f"{generator.path} (step {generator.step})"
     print(on_one_line(f"{len(seeds)} samples of {source} in {output}{remark}"))
+
+
+def _one_for_each(config: SampleConfig, generator: Generator, inputs: Inputs) -> SampleConfig:
+    """The configuration with one sample for each input, where fewer than `n` are given."""
+    if not generator.game.given or config.seeds is not None:
+        return config
+    return replace(config, n=min(config.n, len(inputs)))
+
+
+def _write_from_inputs(
+    samples: Tensor,
+    generator: Generator,
+    mode: Mode,
+    output: Path,
+    seeds: Sequence[int],
+    inputs: Inputs,
+) -> str:
+    """Write samples that were made from inputs, in the form of the mode.
+
+    A grid has the panels of the game side by side, an array each field, and a folder the samples
+    alone, named after the files of the inputs.
+
+    Returns:
+        A remark for the user.
+    """
+    fields = inputs.rows(seeds)
+    if mode is Mode.npz:
+        plain = {name: values.numpy() for name, values in fields.items()}
+        _write_arrays(output, samples=samples.numpy(), **plain)
+        return ""
+    if mode is Mode.images:
+        names = [_file_name(generator, seed, []) for seed in seeds]
+        if inputs.names:
+            names = [f"{inputs.names[seed % len(inputs)]}.png" for seed in seeds]
+        return write_images(samples, generator, output, names)
+
+    shown = panel_fields(generator.game, samples, fields)
+    columns = len(shown) * min(PANEL_COLUMNS, len(samples))
+    _write_grid(pictures.panels(shown), generator, output, columns)
+    known = [name for name in generator.game.panels if name == "output" or name in fields]
+    return f"; {' | '.join(known)}"
 
 
 def _class_columns(classes: Sequence[int]) -> int:
@@ -140,21 +190,14 @@ def _write_grid(samples: Tensor, generator: Generator, output: Path, columns: in
     pictures.write(output, pictures.picture(samples, generator.spec, columns=columns))
 
 
-def write_images(
-    samples: Tensor, generator: Generator, folder: Path, seeds: Sequence[int], labels: Sequence[int]
-) -> str:
-    """Write a picture of each sample, named by its seed, and by its class if one was chosen.
+def write_images(samples: Tensor, generator: Generator, folder: Path, names: Sequence[str]) -> str:
+    """Write a picture of each sample, by these file names.
 
-    Points result in a single picture, named by the first seed. Existing pictures of other seeds or
-    classes stay.
-
-    Args:
-        labels: classes of the samples, or empty.
+    Points result in a single picture, of the first name. Existing pictures of other names stay.
 
     Returns:
         A remark on existing pictures in the folder.
     """
-    names = [_file_name(generator, seed, labels[i : i + 1]) for i, seed in enumerate(seeds)]
     if generator.spec.kind == "points":
         images = {names[0]: pictures.picture(samples, generator.spec)}
     else:
@@ -234,7 +277,8 @@ def write_timeline(config: SampleConfig, output: Path) -> None:
             raise UserError("mode=timeline: shows pictures; the checkpoint makes text.")
 
         seeds, labels = seeds_and_labels(config, generator)
-        samples = generator.render(latents_of(config, generator, seeds, labels))
+        latents = latents_of(config, generator, seeds, labels)
+        samples = generator.render(latents, *generator.given(seeds))
         columns = _class_columns(generator.classes(config.classes))
         pixels = pictures.picture(samples, generator.spec, columns=columns)
         frames.append(pictures.captioned(pixels, f"step {generator.step}"))

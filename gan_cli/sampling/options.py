@@ -69,6 +69,13 @@ class SampleConfig:
         default=None,
         metadata={"help": "of a conditional model: a class by name or number, [a,list] or all"},
     )
+    input: str | None = field(
+        default=None,
+        metadata={
+            "help": "of a model that makes samples from inputs: FOLDER, FILE, or heldout; those "
+            "of the checkpoint if not given"
+        },
+    )
     code: str | None = field(
         default=None, metadata={"help": "of mode=traverse: the name of a code of the model"}
     )
@@ -107,9 +114,11 @@ class SampleConfig:
 
 
 THROUGH_CODES = (Mode.reconstruct, Mode.encode)  # modes that encode held-out samples
+FROM_INPUTS = (Mode.grid, Mode.images, Mode.npz, Mode.timeline)  # modes that show inputs too
 DRAWN = tuple(mode for mode in Mode if mode not in THROUGH_CODES)  # modes that draw latents
 READ_BY: dict[str, tuple[Mode, ...]] = {
     **dict.fromkeys(("seeds", "classes", "truncation", "directions", "shifts"), DRAWN),
+    "input": FROM_INPUTS,
     "code": (Mode.traverse,),
     "dimension": (Mode.traverse,),
     "path": (Mode.interpolate,),

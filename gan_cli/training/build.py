@@ -13,6 +13,7 @@ from gan_cli.config.roles import players, role_networks
 from gan_cli.config.schema import DEFAULTS
 from gan_cli.data.batches import Batches
 from gan_cli.data.dataset import Dataset, Spec
+from gan_cli.data.decoded import heldout_of
 from gan_cli.devices.hardware import resolve_auto
 from gan_cli.devices.precision import halve, set_tf32
 from gan_cli.devices.process import keep_memory
@@ -20,7 +21,7 @@ from gan_cli.devices.processes import World
 from gan_cli.errors import UserError
 from gan_cli.game import Game
 from gan_cli.optimizers import Rate
-from gan_cli.training import contracts
+from gan_cli.training import contracts, rendering
 from gan_cli.training.shards import Shards
 from gan_cli.training.size_check import check_sizes
 from gan_cli.training.trainer import Trainer
@@ -115,7 +116,7 @@ def build_trainer(
 
     _accelerate(trainer)
     if registry.PLUGINS:
-        _hold_to_contracts(trainer, dataset.spec, config)
+        _hold_to_contracts(trainer, dataset, config)
     return trainer
 
 
@@ -182,15 +183,16 @@ def chunk_size(game: Game, config: Mapping[str, Any]) -> int:
     return min(game.chunk_size, max(16, config["batch_size"] // shards))
 
 
-def _hold_to_contracts(trainer: Trainer, spec: Spec, config: Mapping[str, Any]) -> None:
+def _hold_to_contracts(trainer: Trainer, dataset: Dataset, config: Mapping[str, Any]) -> None:
     """Check what plug-ins return: samples now, terms of turns and outputs of networks always."""
-    game, name = trainer.game, config["model"]["name"]
+    game, name, spec = trainer.game, config["model"]["name"], dataset.spec
     shapes = type(game).shapes(spec, config["model"])
     for attribute, (role, node) in role_networks(config).items():
         if contracts.is_foreign(registry.networks, node["name"]):
             said = f"network={node['name'].partition('.')[0]} ({role})"
             contracts.network(game.get_submodule(attribute), said, role, shapes[attribute])
-    contracts.rendered(game, spec, f"model={name}")
+    given = rendering.given_by(game, heldout_of(dataset), 2)
+    contracts.rendered(game, spec, f"model={name}", given)
     trainer.terms_fn = contracts.turns(trainer.terms_fn, f"model={name}")
 
 

@@ -5,7 +5,7 @@ The package's own components are held to the same contracts by the tests, not wh
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from types import MethodType
 from typing import Any
@@ -248,8 +248,12 @@ def network(component: nn.Module, said: str, role: str, offered: Mapping[str, An
     component.register_forward_hook(look)
 
 
-def rendered(game: Game, spec: Spec, said: str) -> None:
-    """Raise UserError where rendered samples do not have the shape of the data."""
+def rendered(game: Game, spec: Spec, said: str, given: Sequence[Tensor] = ()) -> None:
+    """Raise UserError where rendered samples do not have the shape of the data.
+
+    Args:
+        given: two rows of each field that samples are made from.
+    """
     if not game.renders:
         return
     device, training = next(game.parameters()).device, game.training
@@ -259,7 +263,7 @@ def rendered(game: Game, spec: Spec, said: str) -> None:
             latents = torch.stack([game.draw(noise.generator("sample", i)) for i in range(2)]).to(
                 device
             )
-            samples = game.render(latents)
+            samples = game.render(latents, *(field.to(device) for field in given))
     except NotImplementedError:
         raise UserError(
             f"{said}: its class lacks `draw` or `render`; write them, or say renders = False."

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from gan_cli import noise
-from gan_cli.data.dataset import Spec
-from gan_cli.data.decoded import part_of
+from gan_cli.data.decoded import Decoded, part_of
 from gan_cli.game import Game, in_parts
 from gan_cli.metrics.scoring import Part
 
@@ -29,13 +28,15 @@ def at_rest(game: Game) -> Iterator[None]:
 
 
 @torch.no_grad()
-def render(game: Game, latents: Tensor) -> Tensor:
-    """Samples of a game, on the CPU."""
+def render(game: Game, latents: Tensor, *given: Tensor) -> Tensor:
+    """Samples of a game, on the CPU; for the arguments see `Game.render`."""
     device = next(game.parameters()).device
+
+    def part(*rows: Tensor) -> Tensor:
+        return game.render(*(field.to(device) for field in rows)).cpu()
+
     with at_rest(game):
-        return in_parts(
-            lambda part: game.render(part.to(device)).cpu(), latents, rows=game.chunk_size
-        )
+        return in_parts(part, latents, *given, rows=game.chunk_size)
 
 
 def own_scores(game: Game, heldout: Mapping[str, Tensor]) -> dict[str, float]:
@@ -45,15 +46,34 @@ def own_scores(game: Game, heldout: Mapping[str, Tensor]) -> dict[str, float]:
         return game.scores(heldout)
 
 
-def rendered_parts(game: Game, latents: Tensor, spec: Spec) -> Iterator[Part]:
-    """Samples of a game in parts that fit into memory, each with the classes it was to have."""
-    for part in latents.split(part_of(spec)):
-        yield render(game, part), game.labels_of(part)
+def rendered_parts(game: Game, latents: Tensor, heldout: Decoded) -> Iterator[Part]:
+    """Samples of a game in parts that fit into memory, each with the classes it was to have.
+
+    A game that makes samples from inputs gets those of the held-out samples in their order, from
+    the first one again after the last one; each part then has the held-out samples themselves.
+    """
+    start = 0
+    for part in latents.split(part_of(heldout.dataset.spec)):
+        fields = heldout.cycled(start, start + len(part)) if game.given else {}
+        given = (fields[name] for name in game.given)
+        yield render(game, part, *given), game.labels_of(part), fields
+        start += len(part)
+
+
+def scored_samples(game: Game, wanted: int, heldout: Decoded) -> int:
+    """Number of samples to score: no more than there are inputs, if a game makes them of inputs."""
+    return min(wanted, heldout.samples) if game.given else wanted
 
 
 def fixed_latents(game: Game, n: int) -> Tensor:
     """Latents of the first n samples of `gan-sample seed=0`, (n, latent)."""
     return torch.stack([game.draw(noise.generator("sample", i)) for i in range(n)])
+
+
+def given_by(game: Game, heldout: Decoded, n: int) -> list[Tensor]:
+    """The fields that n samples of a game are made from: those of the first held-out samples."""
+    fields = heldout.cycled(0, n) if game.given else {}
+    return [fields[name] for name in game.given]
 
 
 def shown_latents(game: Game, n: int) -> Tensor:
@@ -69,10 +89,17 @@ CHUNK = 16
 size, and sample i of seed s must be sample 0 of seed s + i, bit for bit."""
 
 
-def in_chunks(render: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:
-    """Apply `render` to chunks of CHUNK rows and join the results; the last chunk is padded."""
-    n = len(latents)
-    padding = latents[-1:].expand(-n % CHUNK, *latents.shape[1:])
+def in_chunks(render: Callable[..., Tensor], *fields: Tensor) -> Tensor:
+    """Apply `render` to chunks of CHUNK rows and join the results; the last chunk is padded.
+
+    Args:
+        render: gets the rows of each field.
+        fields: equally many rows each.
+    """
+    n = len(fields[0])
+    padded = [
+        torch.cat([field, field[-1:].expand(-n % CHUNK, *field.shape[1:])]) for field in fields
+    ]
     with torch.no_grad():
-        chunks = [render(chunk) for chunk in torch.cat([latents, padding]).split(CHUNK)]
-    return torch.cat(chunks)[:n]
+        chunks = zip(*(field.split(CHUNK) for field in padded), strict=True)
+        return torch.cat([render(*chunk) for chunk in chunks])[:n]

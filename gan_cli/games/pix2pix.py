@@ -1,0 +1,79 @@
+"""Translation of images, learnt from pairs."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from gan_cli.data.dataset import Spec
+from gan_cli.errors import UserError
+from gan_cli.game import Terms, player
+from gan_cli.games.two_player import TwoPlayer
+from gan_cli.registry import NonNegative, games
+
+
+@games.register("pix2pix")
+class Pix2Pix(TwoPlayer):
+    """G turns the input `x_a` into an image close to `x`; D judges pairs of an input and an image.
+
+    Reference: Isola et al., 2017, "Image-to-Image Translation with Conditional Adversarial
+    Networks", arXiv 1611.07004, equation 4: the game of 2014, both given the input, and the L1
+    distance to the true image for G.
+
+    Args:
+        l1: weight of the L1 distance, the mean over all numbers of a sample.
+        adversarial: weight of what D says, for G; 0 leaves the L1 distance alone.
+        latent: width of z beside the dropout, which is the paper's noise.
+    """
+
+    condition: ClassVar[tuple[str, ...]] = ("x_a",)
+    given: ClassVar[tuple[str, ...]] = ("x_a",)
+    panels: ClassVar[tuple[str, ...]] = ("x_a", "output", "x")
+    diverse: ClassVar[bool] = False
+    augments: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        l1: NonNegative = 100.0,
+        adversarial: NonNegative = 1.0,
+        latent: Annotated[int, Ge(0)] = 0,
+        **two_player: Any,
+    ) -> None:
+        super().__init__(latent=latent, **two_player)
+        self.l1 = l1
+        self.adversarial = adversarial
+
+    @classmethod
+    def shapes(cls, spec: Spec, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        if "x_a" not in spec.fields:
+            raise UserError(
+                f"model.name={options['name']}: learns from pairs of images, and this data has "
+                "none; take data=pairs."
+            )
+        usual, inputs = super().shapes(spec, options), spec.fields["x_a"].shape
+        pair = (inputs[0] + spec.shape[0], *spec.shape[1:])
+        return {"G": {**usual["G"], "inputs": inputs}, "D": {**usual["D"], "shape": pair}}
+
+    @player(moves="G")
+    def generator(self, x: Tensor, *given: Tensor) -> Terms:
+        x_fake = self.sample_fakes(x, *given)
+        terms = {"l1": self.l1 * (x_fake - x).abs().mean()}
+        if self.adversarial:
+            real = self.value(x, *given) if self.loss.uses_real else None
+            fake = self.value(x_fake, *given)
+            terms["adversarial"] = self.adversarial * self.loss.generator(fake, real)
+        return terms
+
+    def sample_fakes(self, x: Tensor, *given: Tensor) -> Tensor:
+        (x_a,) = given
+        return self.G(x_a, self.prior(len(x)))
+
+    def value(self, x: Tensor, *given: Tensor) -> Tensor:
+        """D's scores of images with their inputs, (N, P) for P patches; high for real ones."""
+        return self.D(torch.cat([x, *given], dim=1))
+
+    def render(self, latents: Tensor, *given: Tensor) -> Tensor:
+        (x_a,) = given
+        return self.G(x_a, latents)

@@ -1,0 +1,159 @@
+"""Inputs that samples are made from: those that a checkpoint carries, held-out ones, or files."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gan_cli.data.dataset import Dataset, Fields, decoded
+from gan_cli.data.decoded import heldout_of
+from gan_cli.data.listing import listing
+from gan_cli.data.packing import fitted
+from gan_cli.data.spec import Spec
+from gan_cli.errors import UserError
+from gan_cli.game import Game
+from gan_cli.runs.places import expanded
+
+HELD_OUT = "heldout"
+"""Value of the key `input` for the held-out samples of the checkpoint's data."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Inputs, and the other fields of the samples that they belong to.
+
+    Args:
+        fields: decoded fields, as many rows each.
+        names: a name for each row, of the file it was read from; or empty.
+    """
+
+    fields: Fields
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return min((len(values) for values in self.fields.values()), default=0)
+
+    def rows(self, indices: Any) -> Fields:
+        """The fields of these rows; the first row follows the last one."""
+        rows = torch.as_tensor([index % len(self) for index in indices])
+        return {name: values[rows] for name, values in self.fields.items()}
+
+
+def needed(game: Game) -> list[str]:
+    """Fields that samples of a game are made from, and that its pictures show."""
+    return list(dict.fromkeys([*game.given, *(name for name in game.panels if name != "output")]))
+
+
+def kept(game: Game, dataset: Dataset, n: int) -> Fields:
+    """The fields of the first held-out samples that a checkpoint carries, as they are stored."""
+    if not game.given:
+        return {}
+    return {name: dataset.heldout[name][:n].cpu().clone() for name in needed(game)}
+
+
+def carried(game: Game, spec: Spec, state: Mapping[str, Any], path: Path) -> Inputs:
+    """The inputs in the content of a checkpoint.
+
+    Args:
+        path: of the checkpoint, for messages.
+
+    Raises:
+        UserError: they are not what the game makes samples from.
+    """
+    stored: Any = state.get("inputs") or {}
+    if not game.given or not stored:
+        return Inputs({})
+    wrong = [f"lack {name}" for name in game.given if name not in stored]
+    wrong += [
+        f"have {name!s:.40} of {values.dtype} and shape {tuple(values.shape)}"
+        for name, values in stored.items()
+        if tuple(values.shape) != (len(next(iter(stored.values()))), *_shape(spec, name))
+        or values.dtype not in (torch.uint8, torch.float32)
+    ]
+    if wrong:
+        raise UserError(f"checkpoint={path}: damaged: its inputs {wrong[0]}.")
+    return Inputs(decoded(stored, spec))
+
+
+def _shape(spec: Spec, name: str) -> tuple[int, ...]:
+    """The shape of a field; that of an unknown one fits nothing."""
+    if name == "x":
+        return spec.shape
+    return spec.fields[name].shape if name in spec.fields else (0, 0, 0, 0, 0)
+
+
+def chosen(
+    typed: str | None, game: Game, spec: Spec, own: Inputs, load_data: Callable[[], Dataset]
+) -> Inputs:
+    """The inputs that the key `input` names; without it, those that the checkpoint carries.
+
+    Args:
+        typed: value of the key; null, `heldout`, a file or a folder.
+        own: inputs of the checkpoint.
+        load_data: loads the data set of the checkpoint.
+
+    Raises:
+        UserError: no such files, or the checkpoint's model needs none, or carries none.
+    """
+    if not game.given:
+        if typed is not None:
+            raise UserError(
+                f"input={typed}: the checkpoint's model makes samples from noise alone; leave "
+                "input out."
+            )
+        return Inputs({})
+    if typed == HELD_OUT:
+        heldout = heldout_of(load_data())
+        fields = heldout.take(0, heldout.samples)
+        return Inputs({name: fields[name] for name in needed(game)})
+    if typed is not None:
+        return _read(expanded(typed), game, spec)
+    if not len(own):
+        raise UserError(
+            f"input: the checkpoint's model makes samples from {', '.join(game.given)}, and its "
+            "file carries none (keep_inputs was 0); add input=FOLDER, a file, or input=heldout."
+        )
+    return own
+
+
+def _read(path: Path, game: Game, spec: Spec) -> Inputs:
+    """Images from a file, or from all files of a folder in the order of their names."""
+    field = spec.fields.get(game.given[0])
+    if len(game.given) > 1 or field is None or field.kind != "image":
+        raise UserError(
+            f"input={path}: files of images cannot be the {', '.join(game.given)} that the "
+            "checkpoint's model takes; take input=heldout."
+        )
+    if not path.exists():
+        raise UserError(f"input={path}: no such file or folder.")
+
+    files, base = [path], path.parent
+    if path.is_dir():
+        try:
+            found = listing(path, False, 0.5)
+        except UserError as error:
+            raise UserError(str(error).replace("data.folder=", "input=", 1)) from None
+        files, base = sorted(found.paths(0, len(found))), found.folder
+
+    images = []
+    for file in files:
+        try:
+            images.append(fitted(file, field.shape))
+        except UserError as error:
+            raise UserError(f"input={file}: {error}") from None
+    names = tuple("_".join(file.relative_to(base).with_suffix("").parts) for file in files)
+    stored = {game.given[0]: torch.stack(images)}
+    return Inputs(decoded(stored, spec), names)
+
+
+def panel_fields(game: Game, samples: Tensor, fields: Mapping[str, Tensor]) -> list[Tensor]:
+    """The images that a picture shows of each sample, from left to right; without the panels whose
+    fields are not known, such as the true image of a user's own file."""
+    return [
+        samples if name == "output" else fields[name]
+        for name in game.panels
+        if name == "output" or name in fields
+    ]
