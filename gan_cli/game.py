@@ -134,6 +134,8 @@ class Game(nn.Module):
     condition: ClassVar[tuple[str, ...]] = ()
     # fields of the batch that a sample is made from, beside its row of latents
     given: ClassVar[tuple[str, ...]] = ()
+    # roles whose networks start from such a field, and are offered its shape as `inputs`
+    from_inputs: ClassVar[tuple[str, ...]] = ()
     # what a picture shows of each sample, from left to right: fields, and `output`
     panels: ClassVar[tuple[str, ...]] = ("output",)
     # networks that have an exponential moving average

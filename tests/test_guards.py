@@ -67,6 +67,14 @@ REFUSED = [
         ("model=progan", "network=dcgan", "data=digits"),
         "network.generator: does not grow",
     ),
+    (
+        ("model=pix2pix", "network=dcgan"),
+        "network=dcgan: its generator starts from noise",
+    ),
+    (
+        ("model=wgan_gp", "network.generator.name=unet", "data=digits"),
+        "network.generator.name=unet: its generator starts from an input",
+    ),
 ]
 """Lines that a guard refuses, and what it says. All guards are among them."""
 

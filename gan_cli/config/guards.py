@@ -247,6 +247,27 @@ def fixed_size(config: Config) -> str | None:
     return None
 
 
+def other_inputs(config: Config) -> str | None:
+    """A network that makes an image from noise, under a game that gives it an image; or the
+    opposite."""
+    wanting = _facts(config, "model").get("from_inputs", ())
+    model = config["model"]["name"]
+    for role, facts in _networks(config).items():
+        takes = facts.get("takes_inputs", False)
+        if takes == (role in wanting):
+            continue
+
+        own = _roles(config)[role].get("name")
+        option = f"network.{role}.name" if own else "network"
+        told = f"{option}={own or config['network']['name']}: its {role} starts from"
+        if takes:
+            kind = registry.datasets.attributes(config["data"]["name"], "data")["kind"]
+            remedy = f"take {option}={FITS[kind] if own else 'auto'}"
+            return f"{told} an input, and model={model} gives it none; {remedy}."
+        return f"{told} noise, and model={model} gives it an input; take {option}=unet."
+    return None
+
+
 ROLES_WITH_NORM = (("generator", "generator"), ("discriminator", "critic"), ("encoder", "encoder"))
 
 GUARDS: tuple[Callable[[Config], str | None], ...] = (
@@ -262,6 +283,7 @@ GUARDS: tuple[Callable[[Config], str | None], ...] = (
     other_kind,
     no_features,
     fixed_size,
+    other_inputs,
 )
 
 

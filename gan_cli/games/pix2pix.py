@@ -30,6 +30,7 @@ class Pix2Pix(TwoPlayer):
 
     condition: ClassVar[tuple[str, ...]] = ("x_a",)
     given: ClassVar[tuple[str, ...]] = ("x_a",)
+    from_inputs: ClassVar[tuple[str, ...]] = ("generator",)
     panels: ClassVar[tuple[str, ...]] = ("x_a", "output", "x")
     diverse: ClassVar[bool] = False
     augments: ClassVar[bool] = False

@@ -55,6 +55,7 @@ class Generator(nn.Module):
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
+    takes_inputs: ClassVar[bool] = True
 
     def __init__(
         self,
