@@ -432,7 +432,10 @@ def refusals(row: tuple[str, ...]) -> list[str]:
     residual = growing or chosen["network"].startswith("resn")
     batch_norm = told.get("critic_norm") == "batch" and not no_norm
     spectral = told.get("critic_norm") == "spectral" and not no_norm
+    translating = chosen["network"] == "unet" and "generator" in game["roles"].values()
     return [
+        *(["network"] if translating != bool(game["from_inputs"]) else []),
+        *(["model.name="] if game["from_inputs"] else []),  # without its own data
         *(["network.generator:"] if model in ("progan", "stylegan") and not growing else []),
         *(["network.generator:"] if model == "stylegan" and chosen["network"] != "style" else []),
         *(["network="] if images and chosen["data"] == "points" else []),
