@@ -154,7 +154,6 @@ def looked(world: Scenes, side: int, look: str, random: torch.Generator) -> Tens
     """The scenes once more, as bytes.
 
     - edges: the outlines of the objects alone, (n, 1, side, side);
-    - grey: the luminance of the picture, (n, 1, side, side);
     - noise: the picture with noise of a standard deviation of 40, (n, 3, side, side);
     - recoloured: every object in the next colour, (n, 3, side, side).
     """
@@ -165,10 +164,7 @@ def looked(world: Scenes, side: int, look: str, random: torch.Generator) -> Tens
         return drawn(Scenes(**{**vars(world), "colour": colour}), side)
 
     x = drawn(world, side).float()
-    if look == "grey":
-        x = (x * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(dim=1, keepdim=True)
-    else:
-        x = x + 40 * torch.randn(x.shape, generator=random)
+    x = x + 40 * torch.randn(x.shape, generator=random)
     return x.round().clamp(0, 255).to(torch.uint8)
 
 
@@ -194,8 +190,8 @@ class Shapes(Dataset):
         image_size: side.
         objects: in every scene; nearer ones hide others.
         size: scenes to learn from; a fifth as many more are held out.
-        look: what `x_a` shows of the scene: its `edges`, the picture in `grey` or with `noise`, or
-            every object `recoloured`; null gives no pairs.
+        look: what `x_a` shows of the scene: its `edges`, the picture with `noise`, or every object
+            `recoloured`; null gives no pairs (`data=pairs` makes others of the pictures).
 
     Attributes:
         truth: the scenes of the training data, and those that are held out.
@@ -210,7 +206,7 @@ class Shapes(Dataset):
         image_size: Annotated[int, Ge(16), Le(64)] = 32,
         objects: Annotated[int, Ge(1), Le(4)] = 1,
         size: Count = 5000,
-        look: Literal["edges", "grey", "noise", "recoloured"] | None = None,
+        look: Literal["edges", "noise", "recoloured"] | None = None,
     ) -> None:
         self.truth, splits = [], []
         for split, n in (("train", size), ("heldout", max(1, size // 5))):

@@ -17,6 +17,7 @@ from gan_cli.errors import UserError
 from gan_cli.game import Game
 from gan_cli.runs.places import expanded
 
+PANEL_COLUMNS = 4  # inputs side by side in a picture, each with its panels
 HELD_OUT = "heldout"
 """Value of the key `input` for the held-out samples of the checkpoint's data."""
 

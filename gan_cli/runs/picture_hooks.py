@@ -12,14 +12,13 @@ from gan_cli.data.dataset import Dataset
 from gan_cli.data.decoded import heldout_of
 from gan_cli.data.text import lines
 from gan_cli.files import tolerated, write_text
-from gan_cli.runs.inputs import panel_fields
+from gan_cli.runs.inputs import PANEL_COLUMNS, panel_fields
 from gan_cli.runs.intervals import due
 from gan_cli.runs.recorder import Recorder
 from gan_cli.training.rendering import at_rest, fixed_latents, render, shown_latents
 from gan_cli.training.trainer import Hook, Trainer
 
 PANELS = 24  # held-out inputs of a picture
-PANEL_COLUMNS = 4  # of them side by side
 MAX_REAL_POINTS = 2000  # held-out points behind the samples of a scatter plot
 
 

@@ -17,14 +17,13 @@ from gan_cli.data.dataset import Dataset
 from gan_cli.data.nearest import nearest_training
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.files import csv_text, replacing, write_text
-from gan_cli.runs.inputs import Inputs, chosen, panel_fields
+from gan_cli.runs.inputs import PANEL_COLUMNS, Inputs, chosen, panel_fields
 from gan_cli.runs.places import run_or_file
 from gan_cli.sampling import walks
 from gan_cli.sampling.generator import Generator, load_generator
 from gan_cli.sampling.options import Mode, SampleConfig, seeds_and_labels
 from gan_cli.sampling.walks import latents_of
 
-PANEL_COLUMNS = 4  # inputs side by side in a picture
 NEIGHBOURS = 5  # nearest training samples shown for each sample
 RECONSTRUCTION_COLUMNS = 16  # images in a row of reconstructions
 FRAME_SECONDS = 0.4  # duration of a frame of a timeline
