@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,19 @@ REAL_DATA = os.environ.pop("GAN_DATA_ROOT", None)
 """Where real data sets lie, if the environment says so; the tests themselves do without."""
 MODELS = sorted(path.stem for path in (ROOT / "configs" / "model").glob("*.yaml"))
 TINY = ("batch_size=6", "network.width=8")
+TINY_RUN = (
+    "++model.ema=0.5",
+    "steps=3",
+    "batch_size=8",
+    "network.width=8",
+    "evaluate_every=3",
+    "sample_every=0",
+    "hydra.run.dir=run",
+)
 OFFLINE_DATA = ("digits", "points")
 """Data that comes with the packages, and trains anything but text."""
+Command = Callable[..., tuple[int, str]]
+"""`command("gan-train", "steps=3")`: exit code and all that was printed."""
 
 
 # --- what the sources say of a model, before anything is composed ---------------------------------
@@ -237,7 +249,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str]]:
+) -> Command:
     """`command("gan-train", "steps=3")` in an empty folder: exit code and all that was printed."""
     monkeypatch.chdir(tmp_path)
 
@@ -252,6 +264,30 @@ def command(
             logging.root.handlers[:] = handlers
         printed = capsys.readouterr()
         return code, printed.out + printed.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny runs that this session has trained, see `trained`."""
+    return tmp_path_factory.mktemp("tiny_runs")
+
+
+@pytest.fixture
+def trained(command: Command, tiny_runs: Path, tmp_path: Path) -> Callable[..., Command]:
+    """`trained("model=cgan")`: the command, in a folder whose `run` is that of a tiny model with an
+    average, scored at its end. The same one is trained once a session, and copied."""
+
+    def run(*typed: str) -> Command:
+        kept = tiny_runs / f"{zlib.crc32(repr(typed).encode()):08x}"
+        if not kept.exists():
+            code, printed = command("gan-train", *TINY_RUN, *typed)
+            assert code == 0, printed
+            shutil.copytree(tmp_path / "run", kept)
+        else:
+            shutil.copytree(kept, tmp_path / "run")
+        return command
 
     return run
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Command
 from test_resume import until
 
-Command = Callable[..., tuple[int, str]]
 TEXT = """
     const found = [];
     const walk = node => {

@@ -5,14 +5,13 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import compose, start
+from conftest import Command, compose, start
 from hydra.errors import MissingConfigException
 from test_typed_lines import settable
 
@@ -26,7 +25,6 @@ from gan_cli.runs import rundir
 from gan_cli.sampling.options import SampleConfig
 from gan_cli.synonyms import WORDS
 
-Command = Callable[..., tuple[int, str]]
 QUICK = ("steps=2", "batch_size=4", "network.width=4", "evaluate_every=0", "sample_every=0")
 POINTS = ("data=points", "model=gan", *QUICK)
 

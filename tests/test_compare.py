@@ -8,13 +8,13 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from conftest import Command
 from PIL import Image
 
 from gan_cli.errors import UserError
@@ -22,7 +22,6 @@ from gan_cli.reports import charts, formats, grids, statistics, tables
 from gan_cli.reports.groups import group_runs
 from gan_cli.runs.finished import find_runs
 
-Command = Callable[..., tuple[int, str]]
 CONFIG = {
     "model": {"name": "two_player", "repeat": {"discriminator": 1}},
     "loss": {"name": "hinge"},

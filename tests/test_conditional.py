@@ -2,13 +2,12 @@
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, make_trainer
+from conftest import TINY, Command, make_trainer
 from PIL import Image
 from torch import nn
 
@@ -19,8 +18,6 @@ from gan_cli.errors import UserError
 from gan_cli.networks.conditional import Concatenated, Projected, told_shape
 from gan_cli.training import rendering
 from gan_cli.training.ema import EMA
-
-Command = Callable[..., tuple[int, str]]
 
 
 class Echo(nn.Module):

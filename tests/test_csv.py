@@ -5,13 +5,12 @@ import gzip
 import io
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, Command
 
 from gan_cli.data import records, table
 from gan_cli.data.dataset import Spec
@@ -20,7 +19,6 @@ from gan_cli.errors import UserError
 from gan_cli.files import csv_text
 from gan_cli.reports import formats
 
-Command = Callable[..., tuple[int, str]]
 QUICK = ("network.width=4", "steps=2", "evaluate_every=0", "hydra.run.dir=run")
 ROWS = 60
 

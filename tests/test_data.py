@@ -6,7 +6,6 @@ import gzip
 import os
 import threading
 import urllib.error
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 import torch
 from conftest import (
     REAL_DATA,
+    Command,
     compose,
     make_trainer,
     write_cifar10,
@@ -32,8 +32,6 @@ from gan_cli.data.digits import Digits
 from gan_cli.data.points import Points
 from gan_cli.errors import UserError
 from gan_cli.metrics.scoring import Scoring
-
-Command = Callable[..., tuple[int, str]]
 
 
 def test_eight_gaussians() -> None:

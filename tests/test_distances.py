@@ -9,6 +9,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
+from conftest import Command
 from PIL import Image
 from scipy.stats import wasserstein_distance
 from torch import Tensor
@@ -24,7 +25,6 @@ from gan_cli.metrics.neighbours import MemorisationScores, NeighbourhoodScores, 
 from gan_cli.metrics.patches import sorted_projections
 from gan_cli.metrics.points import wasserstein_1
 
-Command = Callable[..., tuple[int, str]]
 CPU = torch.device("cpu")
 QUICK = (
     "steps=2",

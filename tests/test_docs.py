@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT, compose
+from conftest import ROOT, Command, compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from pages import LINK, SPAN, agrees, anchors, blocks, commands, exchanges, prose, spans
 from PIL import Image
@@ -49,7 +49,6 @@ from gan_cli.config.schema import Hardware, TrainConfig
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-Command = Callable[..., tuple[int, str]]
 
 HARMLESS_PROGRAMS = ("cd", "git", "tensorboard", "export", ".", "python3")
 """Programs of others that lines may begin with; they are not run."""

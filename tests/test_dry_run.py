@@ -1,16 +1,14 @@
 """`dry_run=true`: it says what the run would be, and leaves nothing behind."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import compose, make_trainer
+from conftest import Command, compose, make_trainer
 
 from gan_cli.commands import dry_run
 
-Command = Callable[..., tuple[int, str]]
 QUICK = ("network.width=8", "batch_size=8", "hardware.threads=1")
 
 

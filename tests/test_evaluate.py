@@ -6,26 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MODELS, TINY, fitting, mostly_slow, write_mnist
+from conftest import MODELS, TINY, Command, fitting, mostly_slow, write_mnist
 from torch import nn
 
 from gan_cli.runs import health_hook, picture_hooks, scores
 from gan_cli.training import rendering
 
-Command = Callable[..., tuple[int, str]]
-QUICK = (
-    "steps=3",
-    "batch_size=8",
-    "network.width=8",
-    "sample_every=0",
-    "evaluate_every=3",
-    "hydra.run.dir=run",
-)
-
 
 @pytest.mark.parametrize("data", mostly_slow(["digits", "points"], "digits"))
-def test_a_checkpoint_scores_what_its_run_logged(command: Command, data: str) -> None:
-    assert command("gan-train", f"data={data}", *QUICK)[0] == 0
+def test_a_checkpoint_scores_what_its_run_logged(
+    trained: Callable[..., Command], data: str
+) -> None:
+    command = trained(f"data={data}") if data != "digits" else trained()
     logged = json.loads(Path("run/run.json").read_text())["scores"]
     for named in ("run", "run/checkpoints/last.pt"):
         code, printed = command("gan-evaluate", f"checkpoint={named}")
@@ -119,10 +111,13 @@ def test_rest_ends_in_the_mode_in_which_it_began() -> None:
 
 
 def test_another_data_set(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command,
+    trained: Callable[..., Command],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gan_cli.metrics.classifier.STEPS", 20)
-    assert command("gan-train", "data.image_size=32", *QUICK)[0] == 0
+    trained("data.image_size=32", "evaluate_every=0")
     write_mnist(tmp_path / "root", packed=True)
     code, printed = command(
         "gan-evaluate", "checkpoint=run", "data=mnist", f"data.root={tmp_path / 'root'}", "n=10"
@@ -142,8 +137,10 @@ def test_another_data_set(
         (["data.imagesize=8"], "(did you mean image_size?)"),
     ],
 )
-def test_a_mistake_is_one_sentence(command: Command, arguments: list[str], said: str) -> None:
-    command("gan-train", *QUICK)
+def test_a_mistake_is_one_sentence(
+    trained: Callable[..., Command], arguments: list[str], said: str
+) -> None:
+    command = trained()
     code, printed = command("gan-evaluate", "checkpoint=run", *arguments)
     assert code == 2 and said in printed and len(printed.splitlines()) == 1
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import Command
 from PIL import Image
 from test_resume import until
 
@@ -29,23 +30,11 @@ from gan_cli.sampling import walks
 
 pytest.importorskip("nicegui")
 
-Command = Callable[..., tuple[int, str]]
-QUICK = (
-    "steps=2",
-    "batch_size=8",
-    "network.width=8",
-    "evaluate_every=0",
-    "sample_every=0",
-    "hydra.run.dir=run",
-)
-
 
 @pytest.fixture
-def trained(command: Command) -> Command:
+def conditional(trained: Callable[..., Command]) -> Command:
     """The command, in a folder with a conditional run on digits."""
-    code, printed = command("gan-train", "model=cgan", "data=digits", *QUICK)
-    assert code == 0, printed
-    return command
+    return trained("model=cgan")
 
 
 def decoded(address: str) -> np.ndarray:
@@ -70,14 +59,14 @@ VIEWS = {
 
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
-def test_the_command_makes_the_same_picture(trained: Command, view: View) -> None:
+def test_the_command_makes_the_same_picture(conditional: Command, view: View) -> None:
     shown = decoded(picture(gan_cli.load("run"), view))
     name, *arguments = shlex.split(view.command("run"))
-    assert trained(name, *arguments)[0] == 0
+    assert conditional(name, *arguments)[0] == 0
     assert np.array_equal(tile("sample.png", view.stop if view.walks else 0), shown)
 
 
-def test_directions_are_always_the_same_unit_vectors(trained: Command) -> None:
+def test_directions_are_always_the_same_unit_vectors(conditional: Command) -> None:
     generator = gan_cli.load("run")
     for kind in ("principal", "random"):
         # without its cache
@@ -124,7 +113,7 @@ def test_the_first_principal_direction_moves_the_features_most() -> None:
 
 
 @pytest.fixture
-def page(trained: Command, tmp_path: Path) -> Iterator[str]:
+def page(conditional: Command, tmp_path: Path) -> Iterator[str]:
     """The address of gan-explore over the run."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -219,7 +208,7 @@ ODD_EVENTS = (
 )
 
 
-def test_whatever_a_hand_made_event_brings_is_shown_as_something(trained: Command) -> None:
+def test_whatever_a_hand_made_event_brings_is_shown_as_something(conditional: Command) -> None:
     generator = gan_cli.load("run")
     for odd in ODD_EVENTS:
         settled = View(odd, odd, odd, odd, [odd, 1.0], {"A": odd, "B": odd}, odd).settled(
@@ -284,15 +273,15 @@ def test_a_slider_moves_the_picture_and_the_command(
         (["port=8081"], "checkpoint: missing"),
     ],
 )
-def test_a_mistake_is_one_sentence(trained: Command, arguments: list[str], said: str) -> None:
-    code, printed = trained("gan-explore", *arguments)
+def test_a_mistake_is_one_sentence(conditional: Command, arguments: list[str], said: str) -> None:
+    code, printed = conditional("gan-explore", *arguments)
     assert code == 2 and said in printed and len(printed.splitlines()) == 1
 
 
 def test_a_port_in_use_and_other_kinds_of_data_are_told(
-    command: Command, monkeypatch: pytest.MonkeyPatch
+    trained: Callable[..., Command], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert command("gan-train", "data=points", *QUICK)[0] == 0
+    command = trained("data=points")
     code, printed = command("gan-explore", "checkpoint=run")
     assert code == 2 and "makes points; gan-explore shows images" in printed
     monkeypatch.setattr("gan_cli.commands.explore.find_spec", lambda name: None)

@@ -13,7 +13,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import MODELS, ROOT, TINY, compose, fitting, make_trainer, mostly_slow, of_text
+from conftest import (
+    MODELS,
+    ROOT,
+    TINY,
+    Command,
+    compose,
+    fitting,
+    make_trainer,
+    mostly_slow,
+    of_text,
+)
 from torch import Tensor
 
 import gan_cli
@@ -25,7 +35,6 @@ from gan_cli.sampling import formats
 from gan_cli.sampling.generator import Statistics, Weights, load_generator
 from gan_cli.training.rendering import CHUNK, in_chunks
 
-Command = Callable[..., tuple[int, str]]
 Save = Callable[..., str]
 SHORT = ("network.blocks=1", "model.repeat.discriminator=1")
 NETWORKS = {

@@ -1,12 +1,11 @@
 """Figures that explain a run, and a critic alone: what is drawn is what was measured."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, compose, make_trainer
+from conftest import TINY, Command, compose, make_trainer
 from PIL import Image
 from torch import nn
 
@@ -14,7 +13,6 @@ from gan_cli import registry
 from gan_cli.runs import figures, log_hook
 from gan_cli.runs.finished import find_runs
 
-Command = Callable[..., tuple[int, str]]
 NAMES = sorted(registry.figures.components)
 CRITICS = (
     "two_gaussians",

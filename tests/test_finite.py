@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import compose, make_trainer, mostly_slow, start
+from conftest import Command, compose, make_trainer, mostly_slow, start
 from test_resume import RUN, rows, until
 
 from gan_cli.devices.process import explain_torch_errors
@@ -23,7 +23,6 @@ from gan_cli.training import build
 from gan_cli.training.nan_check import KEPT, DivergedError, Watch
 from gan_cli.training.trainer import Trainer
 
-Command = Callable[..., tuple[int, str]]
 NAN, ONE = torch.tensor(float("nan")), torch.tensor(1.0)
 
 

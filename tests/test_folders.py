@@ -9,13 +9,13 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import Command
 from PIL import EpsImagePlugin, Image, ImageFile
 
 from gan_cli import files, registry
@@ -26,8 +26,6 @@ from gan_cli.data.listing import listing
 from gan_cli.errors import UserError
 from gan_cli.reading import images as decoding
 from gan_cli.reports import grids
-
-Command = Callable[..., tuple[int, str]]
 
 
 def plain_images(folder: Path, count: int, brightness: int = 100, side: int = 16) -> None:

@@ -1,19 +1,18 @@
 """Plug-ins of earlier versions work untouched: former names can be defined and called."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_trainer
+from conftest import Command, make_trainer
 
 from gan_cli.data.points import Points
 from gan_cli.game import FORMER_NAMES, Game
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.registry import PLUGINS
 
-Command = Callable[..., tuple[int, str]]
 EARLIER = '''
 from gan_cli.game import player
 from gan_cli.games.two_player import TwoPlayer

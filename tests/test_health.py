@@ -2,17 +2,15 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MODELS, compose, fitting, make_trainer, mostly_slow
+from conftest import MODELS, Command, compose, fitting, make_trainer, mostly_slow
 
 from gan_cli.runs import hooks
 from gan_cli.runs.health import verdicts
 
-Command = Callable[..., tuple[int, str]]
 QUICK = (
     "data=points",
     "batch_size=64",

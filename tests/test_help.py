@@ -5,20 +5,18 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, Command
 
 from gan_cli import registry, source
 from gan_cli.commands import help, zoo
 from gan_cli.config.options import groups, options
 from gan_cli.config.schema import Hardware, TrainConfig
 
-Command = Callable[..., tuple[int, str]]
 ALL = [(group, option) for group in groups() for option in options(group)]
 
 

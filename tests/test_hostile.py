@@ -15,7 +15,7 @@ from typing import Any
 import hostile
 import pytest
 import torch
-from conftest import ROOT, make_trainer, mostly_slow
+from conftest import ROOT, Command, make_trainer, mostly_slow
 from test_compare import fake
 
 from gan_cli.data.dataset import Spec
@@ -27,7 +27,6 @@ from gan_cli.runs import finished as runs
 from gan_cli.runs import summary as report
 from gan_cli.runs.restore import load_game
 
-Command = Callable[..., tuple[int, str]]
 PATIENCE = 20  # seconds for a file, on a busy machine
 ROOM = 500 * 2**20  # bytes that reading 50 KB may take at most
 QUICK = 17  # every so many of a family are tried by `make test`, and all by test-all

@@ -3,12 +3,13 @@ plug-in's too."""
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import Command
 from PIL import Image
 
 from gan_cli import registry
@@ -16,8 +17,6 @@ from gan_cli.data.batches import Batches
 from gan_cli.data.dataset import Dataset
 from gan_cli.data.two_domains import TwoDomains
 from gan_cli.errors import UserError
-
-Command = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture

@@ -5,18 +5,16 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import compose
+from conftest import Command, compose
 
 from gan_cli.devices import lease
 from gan_cli.errors import UserError
 
-Command = Callable[..., tuple[int, str]]
 QUICK = (
     "data=points",
     "network.width=8",

@@ -10,14 +10,13 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_trainer
+from conftest import Command, make_trainer
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tqdm import tqdm
@@ -29,7 +28,6 @@ from gan_cli.runs.hooks import Logs
 from gan_cli.runs.progress import Progress
 from gan_cli.runs.recorder import Recorder, _Board
 
-Command = Callable[..., tuple[int, str]]
 QUICK = (
     "steps=4",
     "batch_size=8",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import save_run
+from conftest import Command, save_run
 from PIL import Image
 
 import gan_cli
@@ -21,7 +21,6 @@ from gan_cli.sampling.generator import Generator
 from gan_cli.sampling.options import DRAWN, READ_BY, Mode, SampleConfig, refuse_unread
 from gan_cli.sampling.output import SUFFIXES
 
-Command = Callable[..., tuple[int, str]]
 MADE = {
     "image": ("model=aae", "data=digits", "network.width=4"),
     "points": ("model=gan", "data=points", "network.width=4"),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import start
+from conftest import Command, start
 
 from gan_cli import files
 from gan_cli.commands import compare, train
@@ -24,7 +24,6 @@ from gan_cli.runs import rundir
 from gan_cli.sweeps import multirun
 from gan_cli.sweeps.__main__ import translate
 
-Command = Callable[..., tuple[int, str]]
 QUICK = (
     "data=points",
     "network.width=8",

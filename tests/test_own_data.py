@@ -6,12 +6,12 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import Command
 from PIL import Image
 
 import gan_cli
@@ -22,7 +22,6 @@ from gan_cli.data.folder import ImageFolder
 from gan_cli.data.table import Table
 from gan_cli.errors import UserError
 
-Command = Callable[..., tuple[int, str]]
 QUICK = ("model=dcgan", "network.width=4", "batch_size=4", "steps=2", "hydra.run.dir=run")
 
 

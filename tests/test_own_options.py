@@ -5,14 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import compose
+from conftest import Command, compose
 
 from gan_cli.commands import help
 from gan_cli.config import own_options as own
 from gan_cli.config.options import groups, options
 from gan_cli.errors import UserError
 
-Command = Callable[..., tuple[int, str]]
 GOOD = {
     "model": "defaults: [two_player, _self_]\nlatent: 7\n",
     "network": "name: mlp\nwidth: 4\n",

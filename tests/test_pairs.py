@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import compose, make_trainer, save_run
+from conftest import Command, compose, make_trainer, save_run
 from PIL import Image
 from torch import Tensor
 
@@ -24,7 +24,6 @@ from gan_cli.runs import checkpoint
 from gan_cli.runs.inputs import Inputs
 from gan_cli.training import rendering
 
-Command = Callable[..., tuple[int, str]]
 SMALL = (
     "model=pix2pix", "data.of=digits", "network.width=4", "network.discriminator.width=4",
     "batch_size=6",

@@ -3,18 +3,16 @@ or a sentence."""
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import save_run
+from conftest import Command, save_run
 
 import gan_cli
 from gan_cli.errors import UserError
 from gan_cli.runs.places import checkpoint_file, runs_below
 
-Command = Callable[..., tuple[int, str]]
 COMMANDS = ("gan-sample", "gan-evaluate", "gan-export", "gan-explore")
 
 

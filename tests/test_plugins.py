@@ -4,19 +4,18 @@ shown."""
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MODELS, ROOT, TINY, compose, fitting, make_trainer, mostly_slow
+from conftest import MODELS, ROOT, TINY, Command, compose, fitting, make_trainer, mostly_slow
 
 from gan_cli import registry
 from gan_cli.config.roles import role_networks
 from gan_cli.errors import UserError
 from gan_cli.training import contracts
 
-Command = Callable[..., tuple[int, str]]
 QUICK = (
     "data=points",
     "steps=2",

@@ -5,13 +5,22 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import MODELS, TINY, fitting, make_trainer, mostly_slow, of_text, start, takes
+from conftest import (
+    MODELS,
+    TINY,
+    Command,
+    fitting,
+    make_trainer,
+    mostly_slow,
+    of_text,
+    start,
+    takes,
+)
 from test_resume import RUN, final_state, rows, until
 from test_zoo import COUPLED, NO_NORM, assert_same_state
 
@@ -20,7 +29,6 @@ from gan_cli.errors import UserError
 from gan_cli.runs import checkpoint, rundir
 from gan_cli.training.shards import PairwiseSum
 
-Command = Callable[..., tuple[int, str]]
 TWO = {"devices": 2, "nodes": 1, "rendezvous": None}
 EXACT = [
     *(

@@ -1,13 +1,12 @@
 """ProGAN and StyleGAN: their layers by their equations, growth without a jump, styles, noise,
 truncation."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, make_trainer
+from conftest import TINY, Command, make_trainer
 from torch import Tensor, nn
 
 import gan_cli
@@ -28,7 +27,6 @@ from gan_cli.networks.progressive import (
 from gan_cli.training.ema import EMA
 
 SHAPE = (3, 32, 32)
-Command = Callable[..., tuple[int, str]]
 
 
 def images(n: int = 3) -> Tensor:

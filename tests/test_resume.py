@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import compose, mostly_slow, start
+from conftest import Command, compose, mostly_slow, start
 from test_zoo import assert_same_state
 
 from gan_cli.commands.train import composed
@@ -29,7 +29,6 @@ from gan_cli.registry import Registry
 from gan_cli.runs import checkpoint, rundir, saving_hooks
 from gan_cli.training.trainer import Trainer
 
-Command = Callable[..., tuple[int, str]]
 RUN = (
     "data=points",
     "model=wgan_gp",

@@ -8,13 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import make_trainer
+from conftest import Command, make_trainer
 from torch import Tensor, nn
 
 from gan_cli.data.dataset import Dataset
@@ -29,7 +28,6 @@ from gan_cli.training import shards
 from gan_cli.training.ema import EMA
 from gan_cli.training.shards import Shards
 
-Command = Callable[..., tuple[int, str]]
 TINY = ("data=points", "network.width=4", "batch_size=8", "hardware.threads=1")
 QUIET = ("evaluate_every=0", "sample_every=0", "log_every=0")
 

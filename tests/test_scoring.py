@@ -2,13 +2,12 @@
 go by."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, make_trainer
+from conftest import TINY, Command, make_trainer
 from scipy.stats import wasserstein_distance
 from test_distances import pictures
 from test_plugins import forgotten  # noqa: F401 - of every test of this file too
@@ -30,7 +29,6 @@ from gan_cli.runs.scores import Scores
 from gan_cli.sweeps import multirun
 from gan_cli.training import rendering
 
-Command = Callable[..., tuple[int, str]]
 CPU = torch.device("cpu")
 QUICK = (*TINY, "steps=2", "sample_every=0", "evaluate_every=2", "hydra.run.dir=run")
 OFFLINE = ("classifier", "prdc", "mmd", "memorisation", "patches", "points")

@@ -4,12 +4,11 @@ import csv
 import gzip
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_trainer
+from conftest import Command, make_trainer
 from torch.nn.functional import one_hot
 
 from gan_cli import registry
@@ -19,7 +18,6 @@ from gan_cli.errors import UserError
 from gan_cli.metrics.molecules import MoleculeScores, canonical
 from gan_cli.networks.lstm import Encoder, Generator
 
-Command = Callable[..., tuple[int, str]]
 TINY = ("experiment=molecules", "network.width=8", "network.discriminator.width=8", "batch_size=8")
 
 

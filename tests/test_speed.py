@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import MODELS, TINY, compose, fitting, make_trainer, tiny
+from conftest import MODELS, TINY, Command, compose, fitting, make_trainer, tiny
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -29,7 +29,6 @@ from gan_cli.training import build, compiled
 from gan_cli.training import cuda_graphs as capture
 from gan_cli.training.trainer import Trainer
 
-Command = Callable[..., tuple[int, str]]
 CPU = torch.device("cpu")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -187,6 +186,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == compiled.__name__]
 
 
+@pytest.mark.slow
 def test_a_compiled_turn_is_the_written_one(caplog: pytest.LogCaptureFixture) -> None:
     apart = compared(caplog, "model=wgan_gp", "data=points", *TINY)
     assert set(apart) == {"discriminator", "generator"} and max(apart.values()) < 1e-5

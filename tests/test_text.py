@@ -4,19 +4,18 @@ import gzip
 import json
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import Command
 
 from gan_cli.data.dataset import Dataset, Spec
 from gan_cli.data.text import Text, characters, lines
 from gan_cli.errors import UserError
 from gan_cli.metrics.ngrams import NgramScores
 
-Command = Callable[..., tuple[int, str]]
 TYPED = (
     "model=wgan_gp_text",
     "network.width=4",

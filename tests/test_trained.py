@@ -5,13 +5,11 @@ import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Command
 
-Command = Callable[..., tuple[int, str]]
 pytestmark = pytest.mark.slow
 
 

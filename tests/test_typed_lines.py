@@ -4,10 +4,11 @@ leaves nothing."""
 import os
 import random
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import Command
 
 from gan_cli import registry
 from gan_cli.config.options import options
@@ -15,7 +16,6 @@ from gan_cli.config.schema import GROUPS
 from gan_cli.config.unknown import known_keys
 from gan_cli.synonyms import NONE, WORDS
 
-Command = Callable[..., tuple[int, str]]
 COMMANDS = (
     "gan-sample",
     "gan-evaluate",

@@ -2,13 +2,12 @@
 them."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_trainer
+from conftest import Command, make_trainer
 from PIL import Image
 
 import gan_cli
@@ -20,7 +19,6 @@ from gan_cli.sampling import modes, walks
 from gan_cli.sampling.generator import estimate_statistics
 from gan_cli.sampling.options import SampleConfig, seed_ranges
 
-Command = Callable[..., tuple[int, str]]
 QUICK = (
     "batch_size=8",
     "network.width=8",

@@ -3,14 +3,11 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
-from conftest import MODELS, compose
+from conftest import MODELS, Command, compose
 
 from gan_cli.commands import zoo
-
-Command = Callable[..., tuple[int, str]]
 
 
 @pytest.mark.parametrize("model", MODELS)
