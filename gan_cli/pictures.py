@@ -3,7 +3,7 @@
 import gc
 import logging
 from collections.abc import Callable, Sequence
-from math import ceil, sqrt
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from gan_cli.data.spec import Spec
 from gan_cli.errors import UserError
 from gan_cli.files import replacing
 
@@ -29,20 +28,6 @@ SMALLEST_TILE = 40  # pixels a side of an image in a grid, so that 8x8 digits ar
 def to_uint8(images: Tensor) -> Tensor:
     """Images in [-1, 1] as bytes."""
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-
-
-def picture(
-    samples: Tensor, spec: Spec, real: Tensor | None = None, columns: int = 0
-) -> np.ndarray:
-    """A picture of samples, (H, W, 3) uint8.
-
-    Args:
-        samples: (n, *spec.shape).
-        spec: specification of the data.
-        real: points to show in grey behind the samples.
-        columns: number of columns of a grid of images; 0 makes it square.
-    """
-    return _scatter(samples, spec, real) if spec.kind == "points" else _grid(samples, columns)
 
 
 def panels(columns: Sequence[Tensor]) -> Tensor:
@@ -146,22 +131,31 @@ def pixels_of(image: Tensor) -> np.ndarray:
     return image.expand(3, -1, -1).permute(1, 2, 0).numpy()
 
 
-def _grid(images: Tensor, columns: int) -> np.ndarray:
+def grid(images: Tensor, columns: int) -> np.ndarray:
+    """Images (n, C, H, W) in [-1, 1] in rows of `columns`, as an array (H, W, 3) of bytes."""
     from torchvision.utils import make_grid
 
-    columns = columns or ceil(sqrt(len(images)))
     return pixels_of(make_grid(enlarged(images), nrow=columns, padding=2, pad_value=128))
 
 
-def _scatter(points: Tensor, spec: Spec, real: Tensor | None) -> np.ndarray:
-    """A scatter plot of the first two coordinates; a histogram if there is only one."""
+def scatter(
+    points: Tensor, extent: float, names: Sequence[str], real: Tensor | None = None
+) -> np.ndarray:
+    """A scatter plot of the first two coordinates; a histogram if there is only one.
+
+    Args:
+        points: (n, coordinates).
+        extent: half the side of the square that is shown.
+        names: names of the coordinates; empty if they have none.
+        real: points to show in grey behind them.
+    """
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # no messages about fonts
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 5), dpi=100, layout="tight")
-    axes = figure.add_subplot(xlim=(-spec.extent, spec.extent))
+    axes = figure.add_subplot(xlim=(-extent, extent))
     for values, colour, label in ((real, "0.7", "held out"), (points, "tab:blue", "samples")):
-        if values is not None and spec.shape[0] == 1:
+        if values is not None and points.shape[1] == 1:
             axes.hist(
                 values[:, 0].numpy(),
                 bins=60,
@@ -173,12 +167,11 @@ def _scatter(points: Tensor, spec: Spec, real: Tensor | None) -> np.ndarray:
         elif values is not None:
             axes.scatter(values[:, 0], values[:, 1], s=3, c=colour, linewidths=0, label=label)
 
-    if spec.shape[0] > 1:
-        axes.set(ylim=(-spec.extent, spec.extent), aspect="equal")
-    # a dollar sign would begin a formula
-    names = [name.replace("$", r"\$") for name, *_ in spec.units]
+    if points.shape[1] > 1:
+        axes.set(ylim=(-extent, extent), aspect="equal")
     for axis, name in zip("xy", names, strict=False):
-        axes.set(**{f"{axis}label": f"{name} (standardised)"})
+        # a dollar sign would begin a formula
+        axes.set(**{f"{axis}label": name.replace("$", r"\$")})
     axes.legend(loc="upper right", markerscale=3)
     return drawn(figure)
 

@@ -419,6 +419,9 @@ datasets = Registry(
     "data", "datasets", "gan_cli.data", (),
     "gan_cli.data.dataset.Dataset", {"kind": str, "metrics": NAMES}, "gan_cli.data.law",
 )  # fmt: skip
+kinds = Registry(
+    "data.kind", "kinds", "gan_cli.data", (), "gan_cli.data.kinds.Kind", {"network": str}
+)
 optimizers = Registry("optimizer", "optimizers", "gan_cli.optimizers", ("parameters",))
 schedules = Registry("schedule", "schedules", "gan_cli.optimizers", ("optimizer",))
 figures = Registry("figures", "figures", "gan_cli.runs.figures", ("trainer", "dataset", "rows"))

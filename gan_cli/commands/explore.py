@@ -213,6 +213,7 @@ def run(config: ExploreConfig) -> None:
             "'gan-cli[explore]'."
         )
 
+    from gan_cli.data.kinds import kind_of
     from gan_cli.sampling.generator import Generator
 
     generator = Generator(config.checkpoint, config.weights.value, config.plugins)
@@ -221,7 +222,7 @@ def run(config: ExploreConfig) -> None:
             f"checkpoint={config.checkpoint}: makes samples from inputs, and gan-explore walks "
             "through noise; take gan-sample input=FOLDER."
         )
-    if generator.spec.kind != "image":
+    if not kind_of(generator.spec).tiles:
         raise UserError(
             f"checkpoint={config.checkpoint}: makes {generator.spec.kind}; gan-explore shows "
             "images."

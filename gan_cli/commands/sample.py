@@ -45,13 +45,18 @@ def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
 
 def _refuse_mismatched_mode(generator: Generator, mode: Mode) -> None:
     """Raise UserError for a mode that cannot show samples of the checkpoint's kind."""
-    kind = generator.spec.kind
+    from gan_cli.data.kinds import kind_of
+
     if generator.game.given and mode not in FROM_INPUTS:
         fitting = ", ".join(f"mode={item.value}" for item in FROM_INPUTS)
         raise UserError(
             f"mode={mode.value}: the checkpoint's model makes samples from inputs; take {fitting}."
         )
-    if (kind == "text") == (mode is Mode.text) or mode in (Mode.npz, Mode.encode):
+    readable = kind_of(generator.spec).readable
+    if readable == (mode is Mode.text) or mode in (Mode.npz, Mode.encode):
         return
-    fitting = "mode=text" if kind == "text" else "mode=grid, mode=images"
-    raise UserError(f"mode={mode.value}: the checkpoint makes {kind}; take {fitting} or mode=npz.")
+    fitting = "mode=text" if readable else "mode=grid, mode=images"
+    raise UserError(
+        f"mode={mode.value}: the checkpoint makes {generator.spec.kind}; take {fitting} or "
+        "mode=npz."
+    )

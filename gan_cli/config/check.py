@@ -12,7 +12,7 @@ from typing import Any
 from gan_cli import registry
 from gan_cli.config import sharing
 from gan_cli.config.objectives import objective
-from gan_cli.config.roles import FITS, SIMPLE, players, with_role_networks
+from gan_cli.config.roles import SIMPLE, players, with_role_networks
 from gan_cli.config.schema import GROUPS, Hardware, TrainConfig
 from gan_cli.errors import UserError, closest
 
@@ -101,8 +101,9 @@ def _check_ranges(schema: type, config: Mapping[str, Any], prefix: str) -> None:
 def _check_kind(config: Mapping[str, Any]) -> None:
     """Pictures, scores and networks depend on the kind of data."""
     kind = registry.datasets.attributes(config["data"]["name"], "data")["kind"]
-    if kind not in FITS:
+    known = registry.kinds.components
+    if kind not in known:
         raise UserError(
-            f"data={config['data']['name']}: its class says kind = {kind!r}{closest(kind, FITS)}; "
-            f"expected one of {', '.join(FITS)}."
+            f"data={config['data']['name']}: its class says kind = {kind!r}{closest(kind, known)}; "
+            f"expected one of {', '.join(sorted(known))}."
         )

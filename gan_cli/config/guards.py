@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from gan_cli import registry
-from gan_cli.config.roles import FITS, players
+from gan_cli.config.roles import fitting, players
 from gan_cli.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -214,11 +214,11 @@ def other_kind(config: Config) -> str | None:
         kinds = facts.get("kinds", (kind,))
         if kind not in kinds:
             own = _roles(config)[role].get("name")
-            option, fitting = (f"network.{role}.name", FITS[kind]) if own else ("network", "auto")
+            option, able = (f"network.{role}.name", fitting(kind)) if own else ("network", "auto")
             return (
                 f"{option}={own or config['network']['name']}: its {role} is for data of the kind "
                 f"{' or '.join(kinds)}, and data={config['data']['name']} is of the kind {kind}; "
-                f"take {option}={fitting}."
+                f"take {option}={able}."
             )
     return None
 
@@ -262,7 +262,7 @@ def other_inputs(config: Config) -> str | None:
         told = f"{option}={own or config['network']['name']}: its {role} starts from"
         if takes:
             kind = registry.datasets.attributes(config["data"]["name"], "data")["kind"]
-            remedy = f"take {option}={FITS[kind] if own else 'auto'}"
+            remedy = f"take {option}={fitting(kind) if own else 'auto'}"
             return f"{told} an input, and model={model} gives it none; {remedy}."
         return f"{told} noise, and model={model} gives it an input; take {option}=unet."
     return None

@@ -16,8 +16,10 @@ SIMPLE = {
 }
 """The registry of each group whose node describes one component."""
 
-FITS = {"points": "mlp", "image": "dcgan", "text": "text_resnet"}
-"""The family of networks that `network=auto` is, by the kind of data."""
+
+def fitting(kind: str) -> str:
+    """The family of networks that `network=auto` is for a kind of data."""
+    return str(registry.kinds.attributes(kind, "data.kind")["network"])
 
 
 def _family(config: Mapping[str, Any]) -> str:
@@ -25,7 +27,7 @@ def _family(config: Mapping[str, Any]) -> str:
     if config["network"].get("name") != "auto":
         return str(config["network"].get("name"))
     kind = registry.datasets.component(config["data"]["name"], "data").attributes["kind"]
-    return FITS[kind]
+    return fitting(kind)
 
 
 def with_role_networks(config: Mapping[str, Any]) -> dict[str, Any]:

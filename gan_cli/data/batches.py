@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gan_cli import noise
 from gan_cli.data.dataset import Dataset, Fields
+from gan_cli.data.kinds import kind_of_field
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,11 @@ class Batches:
 
         All images of one sample are mirrored together.
         """
-        mirror = (rows >= self.samples).view(-1, 1, 1, 1).to(self.device)
+        mirror = (rows >= self.samples).to(self.device)
         return {
-            name: torch.where(mirror, values.flip(-1), values)
+            name: torch.where(mirror.view(-1, *[1] * (values.dim() - 1)), values.flip(-1), values)
             for name, values in stored.items()
-            if values.dim() == 4
+            if (kind := kind_of_field(self.dataset.spec, name)) and kind.mirrors
         }
 
     def _stored(self, rows: Tensor) -> Fields:

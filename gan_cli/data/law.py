@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gan_cli.data.dataset import Dataset, Fields
+from gan_cli.data.kinds import kind_of
 from gan_cli.data.spec import Spec
 from gan_cli.errors import UserError, on_one_line
 
@@ -55,18 +56,12 @@ def _violations(dataset: Any) -> Iterator[str]:
         yield from _of_numbers(fields, adjective)
     yield from _of_differences(dataset.train, dataset.heldout)
     yield from _of_sample(dataset)
-    if dataset.flip and dataset.spec.kind != "image":
+    if dataset.flip and not kind_of(dataset.spec).mirrors:
         yield f"flip is for images, and these are {dataset.spec.kind}"
 
 
 def _of_spec(spec: Spec) -> Iterator[str]:
-    if spec.kind == "image" and len(spec.shape) != 3:
-        yield f"its spec says images of shape {spec.shape}; expected (channels, height, width)"
-    if spec.kind == "text" and spec.shape[:1] != (len(spec.vocabulary),):
-        yield (
-            f"its spec says texts of shape {spec.shape}; expected ({len(spec.vocabulary)} "
-            "characters, length)"
-        )
+    yield from kind_of(spec).violations(spec)
     if spec.names and len(spec.names) != spec.classes:
         yield f"its spec has {len(spec.names)} names for {spec.classes} classes"
 

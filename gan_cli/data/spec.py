@@ -13,7 +13,7 @@ from torch import Tensor
 from gan_cli.data.columns import Column, listed
 from gan_cli.data.records import tidy_names
 from gan_cli.errors import UserError, on_one_line
-from gan_cli.registry import datasets
+from gan_cli.registry import kinds
 
 LARGEST = 2**24  # side of a sample, length of a text or row, number of classes in a checkpoint
 LONGEST_NAME = 100  # characters of a class's name
@@ -45,7 +45,7 @@ class Spec:
     It is saved in the checkpoint, so that sampling needs no data.
 
     Args:
-        kind: `points`, `image` or `text`.
+        kind: `points`, `image`, `text`, or one of a plug-in; see `gan_cli.data.kinds`.
         shape: shape of one sample, without the batch.
         classes: number of classes; 0 for unlabelled data.
         bounded: whether samples lie in [-1, 1].
@@ -114,19 +114,19 @@ class Spec:
 
     def _refuse_inconsistent(self) -> None:
         """Raise ValueError if no data set has this kind, or the sizes contradict each other."""
-        kinds = {component.attributes.get("kind") for component in datasets.components.values()}
         for kind in (self.kind, *(other.kind for other in self.fields.values())):
-            if kind not in kinds:
+            if kind not in kinds.components:
                 raise ValueError(
                     f"its data is of kind {kind:.40}, which no data set of this gan-cli is."
                 )
 
-        characters, units, width = len(self.vocabulary), len(self.units), self.shape[0]
-        if (self.kind == "text" and characters < width) or units not in (0, width):
-            raise ValueError(
-                f"its data has {characters} characters and {units} units for samples of "
-                f"{self.shape}."
-            )
+        of_kind = kinds.loaded(self.kind, "data")()
+        if wrong := next(of_kind.violations(self), ""):
+            raise ValueError(f"{wrong}.")
+
+        units, width = len(self.units), self.shape[0]
+        if units not in (0, width):
+            raise ValueError(f"its data has {units} units for samples of {self.shape}.")
 
         features = sum(len(column.features) for column in self.columns)
         if self.columns and (features, units) != (width, width):

@@ -148,15 +148,6 @@ def characters(samples: Tensor) -> Tensor:
     return samples.argmax(dim=1)
 
 
-def lines(samples: Tensor, vocabulary: str) -> list[str]:
-    """Samples (N, V, length) as readable lines; a visible sign replaces line breaks in the text."""
-    rows = characters(samples).tolist()
-    return [
-        "".join(vocabulary[i] for i in row).replace("\n", "\N{RETURN SYMBOL}").replace("\t", " ")
-        for row in rows
-    ]
-
-
 def _read(path: Path) -> str:
     """The text in a file.
 

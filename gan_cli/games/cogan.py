@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from gan_cli.data.dataset import Spec
 from gan_cli.data.decoded import parts
+from gan_cli.data.kinds import kind_of
 from gan_cli.data.two_domains import MAPS
 from gan_cli.errors import UserError
 from gan_cli.game import Fields, Terms, Turn, in_parts, player
@@ -109,7 +110,7 @@ class CoGAN(TwoPlayer):
 
     @classmethod
     def shapes(cls, spec: Spec, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        if not spec.classes or spec.kind != "image":
+        if not spec.classes or not kind_of(spec).tiles:
             raise UserError(
                 f"model={options['name']}: plays for two domains of labelled images; take "
                 "data=two_domains."

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gan_cli.data.dataset import Dataset, Fields
 from gan_cli.data.decoded import Decoded, part_of, parts
+from gan_cli.data.kinds import kind_of
 from gan_cli.metrics.classifier import accuracy, classifier_digest, features, load_or_train
 from gan_cli.metrics.scoring import Scoring, refuse_beyond_memory, sizes
 
@@ -35,10 +36,10 @@ class FeatureMap:
 
 def feature_map(dataset: Dataset, device: torch.device) -> FeatureMap:
     """Features of the data's classifier if it can be trained; else pixels or coordinates."""
-    if not dataset.classifiable or dataset.kind != "image":
-        plain = "pixels" if dataset.kind == "image" else "coordinates"
+    kind = kind_of(dataset.spec)
+    if not dataset.classifiable or not kind.tiles:
         return FeatureMap(
-            lambda x: torch.nan_to_num(x).flatten(1).double().cpu(), f"none: {plain}", "none"
+            lambda x: torch.nan_to_num(x).flatten(1).double().cpu(), f"none: {kind.numbers}", "none"
         )
     network = load_or_train(dataset, device)
     right = accuracy(network, dataset)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gan_cli.data.dataset import Dataset
+from gan_cli.data.kinds import kind_of
 from gan_cli.data.nearest import nearest_training
 from gan_cli.metrics.features import FeatureScoring
 from gan_cli.metrics.scoring import Scoring, describe_sizes, smaller_floor
@@ -151,7 +152,7 @@ class MemorisationScores(Scoring):
         self.split = (
             f"{self.n_reference} training samples, and held-out ones; _floor: other held-out ones"
         )
-        self.backbone = f"none: {'pixels' if dataset.kind == 'image' else 'coordinates'}"
+        self.backbone = f"none: {kind_of(dataset.spec).numbers}"
         self.method = f"Euclidean distance{', mirror images too' if dataset.flip else ''}"
 
         heldout = dataset.sample_x(dataset.heldout, 2 * self.n_floor, "memorisation")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gan_cli import noise, pictures
 from gan_cli.data.dataset import Dataset, Spec
+from gan_cli.data.kinds import kind_of
 from gan_cli.errors import UserError
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.networks.layers import WEIGHTED
@@ -319,7 +320,7 @@ def _images_in_rows(rows: Sequence[Tensor], spec: Spec) -> Figure:
     columns = len(rows[0])
     figure = Figure(figsize=(columns * 0.5, len(rows) * 0.55), dpi=100, layout="tight")
     axes = figure.add_subplot(xticks=[], yticks=[])
-    axes.imshow(pictures.picture(torch.cat(list(rows)), spec, columns=columns))
+    axes.imshow(kind_of(spec).picture(torch.cat(list(rows)), spec, columns=columns))
     return figure
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gan_cli.data.dataset import Dataset
+from gan_cli.data.kinds import kind_of
 from gan_cli.files import tolerated, write_json
 from gan_cli.runs import health, rundir
 from gan_cli.runs.recorder import Recorder
@@ -48,7 +49,7 @@ class Health(Hook):
         None if it says nothing: for text, few held-out data, or a game whose samples are alike.
         """
         game = trainer.game
-        if not (game.renders and game.diverse) or self.dataset.spec.kind == "text":
+        if not (game.renders and game.diverse) or not kind_of(self.dataset.spec).comparable:
             return None
         real = self.dataset.sample_x(self.dataset.heldout, self.SAMPLES).cpu()
         if len(real) < self.MIN_REAL_SAMPLES:

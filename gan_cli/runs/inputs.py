@@ -10,9 +10,9 @@ from torch import Tensor
 
 from gan_cli.data.dataset import Dataset, Fields, decoded
 from gan_cli.data.decoded import heldout_of
+from gan_cli.data.kinds import kind_of
 from gan_cli.data.listing import listing
-from gan_cli.data.packing import fitted
-from gan_cli.data.spec import Spec
+from gan_cli.data.spec import Field, Spec
 from gan_cli.errors import UserError
 from gan_cli.game import Game
 from gan_cli.runs.places import expanded
@@ -121,13 +121,14 @@ def chosen(
 
 
 def _read(path: Path, game: Game, spec: Spec) -> Inputs:
-    """Images from a file, or from all files of a folder in the order of their names."""
+    """Samples from a file, or from all files of a folder in the order of their names."""
     field = spec.fields.get(game.given[0])
-    if len(game.given) > 1 or field is None or field.kind != "image":
-        raise UserError(
-            f"input={path}: files of images cannot be the {', '.join(game.given)} that the "
-            "checkpoint's model takes; take input=heldout."
-        )
+    refused = UserError(
+        f"input={path}: files cannot be the {', '.join(game.given)} that the checkpoint's model "
+        "takes; take input=heldout."
+    )
+    if len(game.given) > 1 or field is None:
+        raise refused
     if not path.exists():
         raise UserError(f"input={path}: no such file or folder.")
 
@@ -139,22 +140,26 @@ def _read(path: Path, game: Game, spec: Spec) -> Inputs:
             raise UserError(str(error).replace("data.folder=", "input=", 1)) from None
         files, base = sorted(found.paths(0, len(found))), found.folder
 
-    images = []
+    samples = []
     for file in files:
         try:
-            images.append(fitted(file, field.shape))
+            sample = kind_of(field).read(file, field.shape)
         except UserError as error:
             raise UserError(f"input={file}: {error}") from None
+        if sample is None:
+            raise refused
+        samples.append(sample)
     names = tuple("_".join(file.relative_to(base).with_suffix("").parts) for file in files)
-    stored = {game.given[0]: torch.stack(images)}
+    stored = {game.given[0]: torch.stack(samples)}
     return Inputs(decoded(stored, spec), names)
 
 
-def panel_fields(game: Game, samples: Tensor, fields: Mapping[str, Tensor]) -> list[Tensor]:
+def panel_fields(
+    game: Game, spec: Spec, samples: Tensor, fields: Mapping[str, Tensor]
+) -> list[Tensor]:
     """The images that a picture shows of each sample, from left to right; without the panels whose
     fields are not known, such as the true image of a user's own file."""
-    return [
-        samples if name == "output" else fields[name]
-        for name in game.panels
-        if name == "output" or name in fields
-    ]
+    known = {"output": samples, **fields}
+    shown = [name for name in game.panels if name in known]
+    described: dict[str, Spec | Field] = {"output": spec, "x": spec, **spec.fields}
+    return [kind_of(described[name]).images(known[name].cpu(), described[name]) for name in shown]

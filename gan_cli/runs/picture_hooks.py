@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -10,7 +9,7 @@ from torch import Tensor
 from gan_cli import pictures, registry
 from gan_cli.data.dataset import Dataset
 from gan_cli.data.decoded import heldout_of
-from gan_cli.data.text import lines
+from gan_cli.data.kinds import kind_of
 from gan_cli.files import tolerated, write_text
 from gan_cli.runs.inputs import PANEL_COLUMNS, panel_fields
 from gan_cli.runs.intervals import due
@@ -19,13 +18,10 @@ from gan_cli.training.rendering import at_rest, fixed_latents, render, shown_lat
 from gan_cli.training.trainer import Hook, Trainer
 
 PANELS = 24  # held-out inputs of a picture
-MAX_REAL_POINTS = 2000  # held-out points behind the samples of a scatter plot
 
 
 class Pictures(Hook):
     """Samples of the latents of `gan-sample seed=0`, as a picture or as lines of text."""
-
-    COUNT: ClassVar[dict[str, int]] = {"image": 64, "points": 2000, "text": 32}  # samples, by kind
 
     def __init__(self, recorder: Recorder, dataset: Dataset, every: int, folder: Path) -> None:
         self.recorder = recorder
@@ -39,17 +35,17 @@ class Pictures(Hook):
         if not due(self.every, trainer):
             return
 
-        spec = self.dataset.spec
+        spec, kind = self.dataset.spec, kind_of(self.dataset.spec)
         if trainer.game.given:
             self._write_panels(trainer)
             return
 
         if self.latents is None:
-            self.latents = shown_latents(trainer.game, self.COUNT[spec.kind])
+            self.latents = shown_latents(trainer.game, kind.shown)
         samples = render(trainer.eval_game, self.latents)
 
-        if spec.kind == "text":
-            self._write_text(lines(samples, spec.vocabulary), trainer.step)
+        if kind.readable:
+            self._write_text(kind.lines(samples, spec), trainer.step)
         else:
             self._write_picture(samples, trainer)
 
@@ -63,12 +59,11 @@ class Pictures(Hook):
 
     def _write_picture(self, samples: Tensor, trainer: Trainer) -> None:
         """Write a picture of samples to a file and to TensorBoard."""
-        spec = self.dataset.spec
-        step = trainer.step
+        spec, kind = self.dataset.spec, kind_of(self.dataset.spec)
         real = None
-        if spec.kind == "points":
-            real = self.dataset.heldout["x"][:MAX_REAL_POINTS].cpu()
-        self._write(pictures.picture(samples, spec, real, trainer.game.classes), step)
+        if kind.backdrop:
+            real = self.dataset.heldout["x"][: kind.backdrop].cpu()
+        self._write(kind.picture(samples, spec, real, trainer.game.classes), trainer.step)
 
     def _write_panels(self, trainer: Trainer) -> None:
         """Write a picture of held-out inputs, each beside what becomes of it."""
@@ -78,11 +73,9 @@ class Pictures(Hook):
             self.latents = fixed_latents(game, count)
         samples = render(trainer.eval_game, self.latents, *(fields[name] for name in game.given))
 
-        shown = [panel.cpu() for panel in panel_fields(game, samples, fields)]
+        shown = panel_fields(game, self.dataset.spec, samples, fields)
         columns = len(shown) * PANEL_COLUMNS
-        self._write(
-            pictures.picture(pictures.panels(shown), self.dataset.spec, None, columns), trainer.step
-        )
+        self._write(pictures.grid(pictures.panels(shown), columns), trainer.step)
 
     def _write(self, pixels: np.ndarray, step: int) -> None:
         """Write a picture to a file and to TensorBoard."""

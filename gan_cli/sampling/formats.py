@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 
+from gan_cli.data.kinds import kind_of
 from gan_cli.errors import UserError
 from gan_cli.game import Game
 from gan_cli.training.rendering import CHUNK, in_chunks
@@ -140,12 +141,6 @@ def description(generator: "Generator") -> dict[str, Any]:
     if sum(part.width for part in columns) != latent:  # a plug-in may override `draw`
         columns = []
 
-    bounds = None
-    if spec.bounded:
-        bounds = [-1, 1]
-    elif spec.kind == "text":
-        bounds = [0, 1]
-
     data = spec.plain()
     return {
         "model": _model_name(generator),
@@ -157,7 +152,7 @@ def description(generator: "Generator") -> dict[str, Any]:
         "chunk": CHUNK,
         **{name: data[name] for name in ("kind", "shape", "vocabulary", "units")},
         "table": data["columns"],
-        "range": bounds,
+        "range": kind_of(spec).extremes(spec),
     }
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from gan_cli import pictures
-from gan_cli.data import text
 from gan_cli.data.columns import structured
 from gan_cli.data.dataset import Dataset
+from gan_cli.data.kinds import kind_of
 from gan_cli.data.nearest import nearest_training
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.files import csv_text, replacing, write_text
@@ -100,9 +100,14 @@ def _write_from_inputs(
             names = [f"{inputs.names[seed % len(inputs)]}.png" for seed in seeds]
         return write_images(samples, generator, output, names)
 
-    shown = panel_fields(generator.game, samples, fields)
-    columns = len(shown) * min(PANEL_COLUMNS, len(samples))
-    _write_grid(pictures.panels(shown), generator, output, columns)
+    shown = panel_fields(generator.game, generator.spec, samples, fields)
+    rows = pictures.panels(shown)
+    if output.suffix.lower() == ".gif":
+        sets = rows.split(len(shown))
+        pictures.write_gif(output, [pictures.grid(row, len(shown)) for row in sets])
+    else:
+        columns = len(shown) * min(PANEL_COLUMNS, len(samples))
+        pictures.write(output, pictures.grid(rows, columns))
     known = [name for name in generator.game.panels if name == "output" or name in fields]
     return f"; {' | '.join(known)}"
 
@@ -153,7 +158,7 @@ def _with_nearest(
     The remark compares distances: samples much nearer to the training data than held-out samples
     are likely to be copies.
     """
-    if generator.spec.kind != "image":
+    if not kind_of(generator.spec).tiles:
         raise UserError(f"mode=nearest: shows images; the checkpoint makes {generator.spec.kind}.")
 
     dataset = load_data()
@@ -171,7 +176,7 @@ def _with_nearest(
 
 def lines(generator: Generator, samples: Tensor) -> list[str]:
     """Samples as lines of text."""
-    return text.lines(samples, generator.spec.vocabulary)
+    return kind_of(generator.spec).lines(samples, generator.spec)
 
 
 def _write_text(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
@@ -182,25 +187,29 @@ def _write_text(samples: Tensor, generator: Generator, output: Path, columns: in
 def _write_grid(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
     """Write one picture of all samples, or a GIF with a frame for each sample."""
     if output.suffix.lower() == ".gif":
-        pictures.write_gif(
-            output, [pictures.picture(sample[None], generator.spec) for sample in samples]
-        )
+        pictures.write_gif(output, kind_of(generator.spec).frames(samples, generator.spec))
         return
-    pictures.write(output, pictures.picture(samples, generator.spec, columns=columns))
+    pixels = kind_of(generator.spec).picture(samples, generator.spec, columns=columns)
+    pictures.write(output, pixels)
 
 
 def write_images(samples: Tensor, generator: Generator, folder: Path, names: Sequence[str]) -> str:
     """Write a picture of each sample, by these file names.
 
-    Points result in a single picture, of the first name. Existing pictures of other names stay.
+    Rows of a table result in a single picture, of the first name. Existing pictures of other names
+    stay.
 
     Returns:
         A remark on existing pictures in the folder.
     """
-    if generator.spec.kind == "points":
-        images = {names[0]: pictures.picture(samples, generator.spec)}
-    else:
+    kind = kind_of(generator.spec)
+    if kind.tiles:
         images = dict(zip(names, pictures.to_uint8(samples), strict=True))
+    elif kind.tabular:
+        images = {names[0]: kind.picture(samples, generator.spec)}
+    else:
+        shown = (kind.picture(sample[None], generator.spec) for sample in samples)
+        images = dict(zip(names, shown, strict=True))
     existing = {path.name for path in folder.glob("*.png")}
 
     for name, image in images.items():
@@ -236,7 +245,7 @@ def _write_npz(samples: Tensor, generator: Generator, output: Path, columns: int
 
 def _write_csv(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
     """Write a header, and a row of the table for each sample."""
-    if generator.spec.kind != "points":
+    if not kind_of(generator.spec).tabular:
         raise UserError(
             f"mode=csv: writes the rows of a table; the checkpoint makes {generator.spec.kind}."
         )
@@ -272,14 +281,14 @@ def write_timeline(config: SampleConfig, output: Path) -> None:
     frames = []
     for path in frames_of(run):
         generator = load_generator(path, config.weights, config.plugins, config.statistics)
-        if generator.spec.kind == "text":
+        if kind_of(generator.spec).readable:
             raise UserError("mode=timeline: shows pictures; the checkpoint makes text.")
 
         seeds, labels = seeds_and_labels(config, generator)
         latents = latents_of(config, generator, seeds, labels)
         samples = generator.render(latents, *generator.given(seeds))
         columns = _class_columns(generator.classes(config.classes))
-        pixels = pictures.picture(samples, generator.spec, columns=columns)
+        pixels = kind_of(generator.spec).picture(samples, generator.spec, columns=columns)
         frames.append(pictures.captioned(pixels, f"step {generator.step}"))
 
     pictures.write_gif(output, frames, seconds=FRAME_SECONDS)

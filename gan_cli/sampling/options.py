@@ -230,7 +230,9 @@ def _refuse_too_many(config: SampleConfig, generator: Generator, count: int) -> 
         count *= config.steps
         typed += f", steps={config.steps}"
 
-    is_picture = generator.spec.kind == "image" and config.mode not in (Mode.images, Mode.npz)
+    from gan_cli.data.kinds import kind_of
+
+    is_picture = kind_of(generator.spec).tiles and config.mode not in (Mode.images, Mode.npz)
     generator.refuse_more_than_fits(count, typed, TILE_BYTES if is_picture else 0)
 
 

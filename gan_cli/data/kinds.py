@@ -1,0 +1,177 @@
+"""Kinds of data: what the rest of the tool asks of points, images, text, or a plug-in's own kind.
+
+A kind is a class registered here. A plug-in registers one in the same way:
+
+    @kinds.register("clips")
+    class Clips(Kind):
+        network = "mlp"
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from math import ceil, sqrt
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from gan_cli import pictures
+from gan_cli.data.spec import Field, Spec
+from gan_cli.registry import kinds
+
+
+class Kind:
+    """Base class of all kinds of data.
+
+    The class attributes are literals; `network` is read before torch is imported.
+
+    Attributes:
+        network: the family of networks that `network=auto` is.
+        shown: number of samples that a run shows while it trains.
+        backdrop: number of held-out samples that a picture shows behind them.
+        numbers: what the numbers of a sample are, for descriptions.
+        readable: whether samples are lines of text; else pictures show them.
+        tiles: whether each sample is an image, (channels, height, width).
+        tabular: whether each sample is a row of a table, (numbers,).
+        mirrors: whether the mirror image of a sample, along its last dimension, is a sample too.
+        comparable: whether the distance between two samples says how different they are.
+    """
+
+    network: ClassVar[str]
+    shown: ClassVar[int] = 64
+    backdrop: ClassVar[int] = 0
+    numbers: ClassVar[str] = "numbers"
+    readable: ClassVar[bool] = False
+    tiles: ClassVar[bool] = False
+    tabular: ClassVar[bool] = False
+    mirrors: ClassVar[bool] = False
+    comparable: ClassVar[bool] = True
+
+    def violations(self, spec: Spec) -> Iterator[str]:
+        """Descriptions of what is wrong with a specification of this kind."""
+        yield from ()
+
+    def extremes(self, spec: Spec | Field) -> list[float] | None:
+        """Least and largest value of a sample; None if there are none."""
+        return [-1, 1] if spec.bounded else None
+
+    def picture(
+        self, samples: Tensor, spec: Spec, real: Tensor | None = None, columns: int = 0
+    ) -> np.ndarray:
+        """A picture of samples, (height, width, 3) uint8.
+
+        Args:
+            samples: (n, *shape), on the CPU.
+            spec: specification of the data.
+            real: held-out samples to show behind them; only for kinds with a `backdrop`.
+            columns: number of columns, for kinds that are shown in rows; 0 makes a square.
+        """
+        images = self.images(samples, spec)
+        return pictures.grid(images, columns or ceil(sqrt(len(images))))
+
+    def images(self, samples: Tensor, spec: Spec | Field) -> Tensor:
+        """Each sample as an image, (n, channels, height, width) in [-1, 1], as a grid shows it."""
+        raise NotImplementedError
+
+    def frames(self, samples: Tensor, spec: Spec) -> Sequence[np.ndarray]:
+        """Pictures of equal size for a GIF: by default one for each sample."""
+        return [self.picture(sample[None], spec) for sample in samples]
+
+    def lines(self, samples: Tensor, spec: Spec) -> list[str]:
+        """A line for each sample; only of kinds that are `readable`."""
+        raise NotImplementedError
+
+    def read(self, file: Path, shape: Sequence[int]) -> Tensor | None:
+        """A sample from a file, as it is stored; None if this kind is not read from files.
+
+        Raises:
+            UserError: the file cannot be read; the message does not name it.
+        """
+        return None
+
+
+@functools.cache
+def _instance(component: type[Kind]) -> Kind:
+    return component()
+
+
+def kind_of(spec: Spec | Field) -> Kind:
+    """The kind of a data set, or of one of its fields."""
+    return _instance(kinds.loaded(spec.kind, "data"))
+
+
+def kind_of_field(spec: Spec, name: str) -> Kind | None:
+    """The kind of a field; None for classes, and others that the specification does not have."""
+    if name == "x":
+        return kind_of(spec)
+    return kind_of(spec.fields[name]) if name in spec.fields else None
+
+
+@kinds.register("points")
+class Points(Kind):
+    """Points, and the rows of a table: a picture is a scatter plot of two coordinates."""
+
+    network: ClassVar[str] = "mlp"
+    shown: ClassVar[int] = 2000
+    backdrop: ClassVar[int] = 2000
+    numbers: ClassVar[str] = "coordinates"
+    tabular: ClassVar[bool] = True
+
+    def picture(
+        self, samples: Tensor, spec: Spec, real: Tensor | None = None, columns: int = 0
+    ) -> np.ndarray:
+        names = [f"{name} (standardised)" for name, *_ in spec.units]
+        return pictures.scatter(samples, spec.extent, names, real)
+
+
+@kinds.register("image")
+class Image(Kind):
+    """Images of one or three channels: a picture is a grid."""
+
+    network: ClassVar[str] = "dcgan"
+    numbers: ClassVar[str] = "pixels"
+    tiles: ClassVar[bool] = True
+    mirrors: ClassVar[bool] = True
+
+    def violations(self, spec: Spec) -> Iterator[str]:
+        if len(spec.shape) != 3:
+            yield f"its spec says images of shape {spec.shape}; expected (channels, height, width)"
+
+    def images(self, samples: Tensor, spec: Spec | Field) -> Tensor:
+        return samples
+
+    def read(self, file: Path, shape: Sequence[int]) -> Tensor | None:
+        from gan_cli.data.packing import fitted
+
+        return fitted(file, tuple(shape))
+
+
+@kinds.register("text")
+class Characters(Kind):
+    """Lines of characters, as one-hot vectors or probabilities, (vocabulary, length)."""
+
+    network: ClassVar[str] = "text_resnet"
+    shown: ClassVar[int] = 32
+    numbers: ClassVar[str] = "characters"
+    readable: ClassVar[bool] = True
+    comparable: ClassVar[bool] = False
+
+    def violations(self, spec: Spec) -> Iterator[str]:
+        if spec.shape[:1] != (len(spec.vocabulary),):
+            yield (
+                f"its spec says texts of shape {spec.shape}; expected ({len(spec.vocabulary)} "
+                "characters, length)"
+            )
+
+    def extremes(self, spec: Spec | Field) -> list[float] | None:
+        return [0, 1]
+
+    def lines(self, samples: Tensor, spec: Any) -> list[str]:
+        """A line for each sample; a visible sign replaces line breaks in the text."""
+        return [
+            "".join(spec.vocabulary[i] for i in row)
+            .replace("\n", "\N{RETURN SYMBOL}")
+            .replace("\t", " ")
+            for row in samples.argmax(dim=1).tolist()
+        ]
