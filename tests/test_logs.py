@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from gan_cli import pictures
 from gan_cli.data.dataset import Spec
+from gan_cli.data.kinds import kind_of
 from gan_cli.runs import progress
 from gan_cli.runs.hooks import Logs
 from gan_cli.runs.progress import Progress
@@ -198,7 +199,8 @@ def test_a_resumed_run_hides_the_later_steps_of_the_run_before(tmp_path: Path) -
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_grid_shows_every_image_in_its_place(channels: int) -> None:
     images = torch.linspace(-1, 1, 4)[:, None, None, None].expand(4, channels, 8, 8)
-    pixels = pictures.picture(images, Spec("image", (channels, 8, 8)))
+    spec = Spec("image", (channels, 8, 8))
+    pixels = kind_of(spec).picture(images, spec)
     assert pixels.dtype == np.uint8 and pixels.shape[2] == 3
     half = pixels.shape[0] // 2
     corners = [

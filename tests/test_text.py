@@ -12,7 +12,8 @@ import torch
 from conftest import Command
 
 from gan_cli.data.dataset import Dataset, Spec
-from gan_cli.data.text import Text, characters, lines
+from gan_cli.data.kinds import kind_of
+from gan_cli.data.text import Text, characters
 from gan_cli.errors import UserError
 from gan_cli.metrics.ngrams import NgramScores
 
@@ -46,7 +47,7 @@ def test_windows_are_pieces_of_the_text(tmp_path: Path) -> None:
         and torch.equal(x.sum(dim=1), torch.ones(50, 16))
         and x.dtype == torch.float32
     )
-    for line in lines(x, data.spec.vocabulary):
+    for line in kind_of(data.spec).lines(x, data.spec):
         assert line.replace("\N{RETURN SYMBOL}", "\n") in text
     assert 0.08 < len(data.heldout["x"]) / len(data.train["x"]) < 0.13
     assert "".join(sorted(data.spec.vocabulary)) == "".join(sorted(set(text)))
@@ -56,7 +57,7 @@ def test_without_a_file_it_is_the_help_that_comes_with_python() -> None:
     data = Text()
     assert len(data.train["x"]) > 300_000 and 90 < data.spec.shape[0] <= 128
     assert "Python" in "".join(
-        lines(data.decode({"x": data.train["x"][::32][:3000]})["x"], data.spec.vocabulary)
+        kind_of(data.spec).lines(data.decode({"x": data.train["x"][::32][:3000]})["x"], data.spec)
     )
 
 
