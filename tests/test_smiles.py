@@ -260,7 +260,7 @@ def test_an_autoencoder_learns_strings_by_heart(tmp_path: Path) -> None:
         "optimizer.lr=1e-2",
     )
     trainer = make_trainer(*TINY, *plain, f"data.file={write(tmp_path / 'a.csv', molecules)}")
-    for _ in range(150):
+    for _ in range(250):
         trainer.play_round()
     dataset = trainer.batches.dataset
     seen = trainer.game.scores(dataset.decode(dataset.train))
