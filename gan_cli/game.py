@@ -5,7 +5,7 @@ plays them, and is the only code that calls `backward()` and `step()`.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -17,11 +17,12 @@ from gan_cli.data.dataset import Spec
 from gan_cli.errors import UserError
 from gan_cli.former_names import accept_former_names
 from gan_cli.networks.layers import batch_dependencies
+from gan_cli.order_of_play import OrderOfPlay, refuse_unknown
 from gan_cli.registry import Count, Fraction, Share
 
 Terms = dict[str, Tensor]
 Fields = Mapping[str, Tensor]
-Turns = Annotated[int, Ge(1), Le(10_000)]
+Turns = Annotated[int, Ge(0), Le(10_000)]
 """Turns of a player in a round; a round with more would hardly ever end."""
 GIVEN = "*"
 """Stands for the fields of `Game.condition`."""
@@ -35,11 +36,16 @@ class Player:
         name: the name of the method that computes its terms.
         moves: the networks that learn from its turns, by attribute.
         fields: the fields of the batch that it takes.
+        steps: the option of the game that says how many times the turn goes forward, backward and
+            steps, on the same batch; empty for once.
+        own_step: whether `Game.step` moves the weights, in place of the optimizer's step.
     """
 
     name: str
     moves: tuple[str, ...]
     fields: tuple[str, ...]
+    steps: str = ""
+    own_step: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,34 @@ class Turn:
         index: its place in the round.
         fresh_batch: whether a new batch is drawn for it.
         due: whether the player's lazy terms are computed in it.
+        phase: name of the phase that it belongs to.
     """
 
     player: Player
     index: int
     fresh_batch: bool
     due: bool = True
+    phase: str = ""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a turn with a step of its own is given: `play()` plays it again.
+
+    Each call plays the same batch with the same random numbers, at the weights as they are.
+
+    Attributes:
+        weights: those that the turn moves; after `play()` with their gradients.
+        optimizer: of the player.
+    """
+
+    weights: list[Tensor]
+    optimizer: torch.optim.Optimizer
+    _play: Callable[[bool], Terms]
+
+    def __call__(self, gradients: bool = True) -> Terms:
+        """The terms of the turn; with the gradients of their sum in the weights, if wanted."""
+        return self._play(gradients)
 
 
 class Columns(NamedTuple):
@@ -91,14 +119,20 @@ FORMER_NAMES = {
 """Names of members, and how the first versions called them; see `accept_former_names`."""
 
 
-def player(moves: str) -> Callable[[Callable[..., Terms]], Callable[..., Terms]]:
+def player(
+    moves: str, steps: str = "", own_step: bool = False
+) -> Callable[[Callable[..., Terms]], Callable[..., Terms]]:
     """Mark a method as a player's turn.
 
     It returns named scalar terms, whose sum is the loss of the networks in `moves`. Its parameters
     are the fields of the batch that it takes; `*given` are those of the game's `condition`.
 
     Args:
-        moves: attributes of the game's networks, separated by spaces: `"D"`, `"E G"`.
+        moves: attributes of the game's networks, separated by spaces: `"D"`, `"E G"`. Without any,
+            `""`, nothing learns from the turn, which fills buffers: a pool, the course of an
+            episode. Its terms are logged.
+        steps: an option of the game, so many times the turn steps on the same batch: `"epochs"`.
+        own_step: whether `Game.step` moves the weights, for a line search and the like.
     """
 
     def mark(method: Callable[..., Terms]) -> Callable[..., Terms]:
@@ -106,7 +140,9 @@ def player(moves: str) -> Callable[[Callable[..., Terms]], Callable[..., Terms]]
         fields = tuple(
             GIVEN if item.kind is item.VAR_POSITIONAL else item.name for item in parameters
         )
-        vars(method)["player"] = Player(method.__name__, tuple(moves.split()), fields)
+        vars(method)["player"] = Player(
+            method.__name__, tuple(moves.split()), fields, steps, own_step
+        )
         return method
 
     return mark
@@ -119,6 +155,12 @@ class Game(nn.Module):
         repeat: turns of a player in one round, where not 1: `{discriminator: 5}` is n_critic = 5.
         warm_up: turns of a player in special rounds: `{discriminator: {repeat: 100, rounds: 25,
             every: 500}}` plays 100 turns in each of the first 25 rounds and in every 500th.
+        phases: stretches of rounds, in order: `[{name: start, rounds: 100, turns: {discriminator:
+            1}}, {name: game}]`. Players that `turns` leaves out rest; without it a phase has those
+            of `repeat`. `until: {SCORE: VALUE}` ends a phase at the first evaluation that is as
+            good. The last phase lasts.
+        reset: players whose networks are drawn anew, and their optimizers too, in every so many
+            rounds: `{eve: {every: 2000}}`.
         fresh_batch: whether a new batch is drawn for every turn, or one for all turns of a round.
         ema: decay of the exponential moving average of the generator, once a round; null averages
             nothing.
@@ -150,6 +192,8 @@ class Game(nn.Module):
     encodes: ClassVar[bool] = False
     # whether a turn always consists of the same operations, without synchronising with the host
     capturable: bool = True
+    # whether torch.compile can compile its turns in reasonable time
+    compilable: bool = True
     # whether its discriminator sees samples, to which an augmentation may be applied
     augments: ClassVar[bool] = True
     # the number of classes of samples that can be requested
@@ -173,6 +217,8 @@ class Game(nn.Module):
         self,
         repeat: dict[str, Turns] | None = None,
         warm_up: dict[str, dict[Literal["repeat", "rounds", "every"], Count]] | None = None,
+        phases: list[dict[Literal["name", "rounds", "turns", "until"], Any]] | None = None,
+        reset: dict[str, dict[Literal["every"], Count]] | None = None,
         fresh_batch: Literal["turn", "round"] = "turn",
         ema: Fraction | None = None,
         ema_ramp: Share = 0.05,
@@ -185,23 +231,24 @@ class Game(nn.Module):
         self.fresh_batch = fresh_batch
         self.players = _players(type(self))
         self.warm_up = warm_up or {}
-        for option, named in (("repeat", repeat or {}), ("warm_up", self.warm_up)):
-            for name in named:
-                if name not in self.players:
-                    raise UserError(
-                        f"model.{option}.{name}: no such player; they are "
-                        f"{', '.join(self.players)}."
-                    )
         for name, special in self.warm_up.items():
             if "repeat" not in special or not {"rounds", "every"} & special.keys():
                 raise UserError(
                     f"model.warm_up.{name}={special}: needs `repeat`, and `rounds` or `every`."
                 )
-        self.repeat: dict[str, int] = {name: (repeat or {}).get(name, 1) for name in self.players}
+        self.order_of_play = OrderOfPlay(
+            tuple(self.players),
+            dict.fromkeys(self.players, 1) | (repeat or {}),
+            self.warm_up,
+            phases or (),
+        )
+        self.repeat: dict[str, int] = dict(self.order_of_play.repeat)
+        self.reset = reset or {}
+        refuse_unknown("reset", self.reset, tuple(self.players))
         # players with lazy terms: these are due in every n-th of their turns
         self.every: dict[str, int] = {}
         self.due = True  # whether they are due in this turn
-        self._rounds: dict[tuple[tuple[int, int], ...], tuple[Turn, ...]] = {}
+        self._rounds: dict[tuple[Hashable, ...], tuple[Turn, ...]] = {}
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -209,30 +256,34 @@ class Game(nn.Module):
 
     def turns(self, step: int) -> tuple[Turn, ...]:
         """The turns of round `step`, in order of play; steps count from 0."""
-        kinds = tuple((self._count(name, step), self._phase(name, step)) for name in self.players)
-        if kinds not in self._rounds:
+        order = self.order_of_play
+        phase, counts = order.at(step).name, order.turns(step)
+        kinds = tuple(
+            (counts[name], order.before(name, step) % self.every.get(name, 1))
+            for name in self.players
+        )
+        if (phase, kinds) not in self._rounds:
             played = [
-                (who, (phase + i) % self.every.get(name, 1) == 0)
-                for (name, who), (times, phase) in zip(self.players.items(), kinds, strict=True)
+                (who, (before + i) % self.every.get(name, 1) == 0)
+                for (name, who), (times, before) in zip(self.players.items(), kinds, strict=True)
                 for i in range(times)
             ]
             fresh = self.fresh_batch == "turn"
-            self._rounds[kinds] = tuple(
-                Turn(who, i, fresh or i == 0, due) for i, (who, due) in enumerate(played)
+            self._rounds[phase, kinds] = tuple(
+                Turn(who, i, fresh or i == 0, due, phase) for i, (who, due) in enumerate(played)
             )
-        return self._rounds[kinds]
+        return self._rounds[phase, kinds]
 
-    def _phase(self, name: str, step: int) -> int:
-        """The player's turns before this round, modulo `every`, as if no round were special."""
-        return step * self.repeat[name] % self.every.get(name, 1)
+    def resets(self, step: int) -> list[str]:
+        """The players whose networks are drawn anew before round `step`."""
+        return [name for name, node in self.reset.items() if step and step % node["every"] == 0]
 
-    def _count(self, name: str, step: int) -> int:
-        special = self.warm_up.get(name)
-        if special is None:
-            return self.repeat[name]
-        early = step < special.get("rounds", 0)
-        again = "every" in special and step % special["every"] == 0
-        return special["repeat"] if early or again else self.repeat[name]
+    def kind_of(self, turn: Turn) -> Hashable:
+        """What is compiled, or recorded as a graph, apart from others: turns of one kind consist of
+        the same operations. A game with a `play` of its own may look at all that a turn says."""
+        if type(self).play is Game.play:
+            return turn.player.name, turn.due
+        return turn.player.name, turn.due, turn.index, turn.phase
 
     def averaging(self, rounds: int) -> float:
         """The decay of the average in a round: `ema`, or less in the first ones.
@@ -265,6 +316,22 @@ class Game(nn.Module):
 
         Torch's default generator is seeded by the run's seed and the round, as in turns.
         """
+
+    def prepare(self, turn: Turn, batch: Fields) -> None:
+        """Called before a turn with its whole batch, for work on the host: to fill buffers that the
+        turn reads. It is neither compiled nor recorded, and computes no gradients.
+
+        Torch's default generator is seeded by the place in the run.
+        """
+
+    def step(self, turn: Turn, play: Replay) -> Terms:
+        """The step of a turn whose player has `own_step`: it leaves the new weights, and returns
+        the terms to log. It may read numbers from the device.
+
+        Args:
+            play: plays the turn, as often as wanted.
+        """
+        raise NotImplementedError
 
     def after_step(self, turn: Turn) -> None:
         """Called after the step of a turn, for projections such as weight clipping."""

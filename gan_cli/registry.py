@@ -84,6 +84,8 @@ class Registry:
         offers: arguments passed by the program, which the configuration may not set.
         base: qualified name of the base class of the components.
         needs: required literal class attributes and their types.
+        common: options of all components of the group, which the program reads itself: type,
+            default and description of each.
         law: module whose function `check(component, name)` validates a component that was built.
     """
 
@@ -96,9 +98,11 @@ class Registry:
         base: str = "",
         needs: Mapping[str, Any] | None = None,
         law: str | None = None,
+        common: Mapping[str, tuple[Any, Any, str]] | None = None,
     ) -> None:
         self.group, self.variable, self.where, self.offers = group, variable, where, offers
         self.base, self.needs, self.law = base, needs or {}, law
+        self.common = common or {}
         self._built: dict[str, Callable[..., Any]] = {}
         self._components: dict[str, Component] = {}
         self._plugins: dict[str, Path] | None = None  # plug-ins at the time of the last scan
@@ -161,7 +165,13 @@ class Registry:
         """Type and default of each argument of a component that the configuration may set."""
         component = self.component(name, path)
         offered = {*self.offers, *component.attributes.get("networks", ())}
-        return {key: spec for key, spec in component.arguments.items() if key not in offered}
+        own = {key: spec for key, spec in component.arguments.items() if key not in offered}
+        return own | {key: (hint, default) for key, (hint, default, _) in self.common.items()}
+
+    def docs(self, name: str) -> dict[str, str]:
+        """Description of each argument of a component."""
+        common = {key: description for key, (_, _, description) in self.common.items()}
+        return common | self.components[name].docs
 
     def check(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
         """Arguments of a node, validated and converted to the types of their hints.
@@ -187,7 +197,8 @@ class Registry:
 
     def build(self, node: Mapping[str, Any], path: str, **offered: Any) -> Any:
         """Component built from the arguments of a node and from those offered by the program."""
-        arguments = self.check(node, path)
+        checked = self.check(node, path)
+        arguments = {key: value for key, value in checked.items() if key not in self.common}
         component = self.component(node["name"], path)
         wanted = {key: value for key, value in offered.items() if key in component.arguments}
         built = self.loaded(component.name, path)(**arguments, **wanted)
@@ -422,7 +433,16 @@ datasets = Registry(
 kinds = Registry(
     "data.kind", "kinds", "gan_cli.data", (), "gan_cli.data.kinds.Kind", {"network": str}
 )
-optimizers = Registry("optimizer", "optimizers", "gan_cli.optimizers", ("parameters",))
+optimizers = Registry(
+    "optimizer", "optimizers", "gan_cli.optimizers", ("parameters",),
+    common={
+        "clip_norm": (
+            Positive | None, None,
+            "largest norm of a player's gradients together, to which longer ones are scaled; null "
+            "leaves them",
+        )
+    },
+)  # fmt: skip
 schedules = Registry("schedule", "schedules", "gan_cli.optimizers", ("optimizer",))
 figures = Registry("figures", "figures", "gan_cli.runs.figures", ("trainer", "dataset", "rows"))
 metrics = Registry(

@@ -17,7 +17,7 @@ LAYERS = (
     ("networks", "losses", "divergences", "regularizers", "augmentations", "priors", "codes",
      "optimizers"),
     ("data", "pictures"),
-    ("metrics",),
+    ("metrics", "order_of_play"),
     ("game",),
     ("games",),
     ("devices",),
@@ -38,7 +38,7 @@ TORCH_FREE = (
 """Rooms that are loaded before torch: a mistake is answered, and help is shown, without it."""
 MATHEMATICS = (
     "noise", "networks", "losses", "divergences", "regularizers", "augmentations", "priors",
-    "codes", "optimizers", "game", "games",
+    "codes", "optimizers", "order_of_play", "game", "games",
 )  # fmt: skip
 """Rooms that know nothing of configurations, devices, records or processes."""
 PLUMBING = ("hydra", "omegaconf", "tensorboard", "torch.utils.tensorboard", "torch.distributed")

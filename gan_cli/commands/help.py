@@ -196,7 +196,8 @@ def _inherited(group: str, option: str) -> dict[str, Any]:
 
 def _settings(group: str, node: Mapping[str, Any]) -> Iterator[list[str]]:
     """Lines on the settings of each component of a node; a network has a component per role."""
-    components = registry.REGISTRIES[group].components
+    known = registry.REGISTRIES[group]
+    components = known.components
     name = str(node.get("name"))
     roles = [item for item in components if item.startswith(f"{name}.")]
 
@@ -208,10 +209,10 @@ def _settings(group: str, node: Mapping[str, Any]) -> Iterator[list[str]]:
         elif component.summary:
             yield textwrap.wrap(component.summary, 110)
 
-        for key, (hint, default) in registry.REGISTRIES[group].options(item, group).items():
+        for key, (hint, default) in known.options(item, group).items():
             value = own.get(key, default)
             text = "" if value in registry.NO_DEFAULT else shown(value)
-            meaning = _capital(component.docs.get(key, "")) + _choices(hint)
+            meaning = _capital(known.docs(item).get(key, "")) + _choices(hint)
             yield _row(f"{group}.{key}={text}", meaning, 42)
         yield [""]
 

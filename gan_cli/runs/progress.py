@@ -102,7 +102,7 @@ class Progress(Hook):
 
     def _left(self, trainer: Trainer, now: float) -> str:
         """Remaining time, estimated from the mean duration of a turn."""
-        ahead = (trainer.steps - trainer.step) * sum(trainer.game.repeat.values())
+        ahead = trainer.game.order_of_play.total(trainer.step, trainer.steps)
         seconds = ahead * (now - self.began) / self.turns
         if trainer.minutes is not None:
             seconds = min(seconds, 60 * trainer.minutes - trainer.seconds)

@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from gan_cli import noise, registry
+from gan_cli.config.objectives import lower_is_better
 from gan_cli.config.roles import players, role_networks
 from gan_cli.config.schema import DEFAULTS
 from gan_cli.data.batches import Batches
@@ -95,9 +96,10 @@ def build_trainer(
     game = _placed_game(config, dataset, device, hardware)
     shards = Shards(hardware["shards"], world, hardware["reduce"])
     shards.check(game)
+    optimizer_nodes = _optimizer_nodes(config, game)
     trainer = Trainer(
         game,
-        _optimizers(config, game),
+        _optimizers(optimizer_nodes, game),
         Rate(dict(config["schedule"])),
         Batches(dataset, config["batch_size"], config["seed"], dataset.flip, device),
         config["seed"],
@@ -112,6 +114,9 @@ def build_trainer(
         timed=_timed(config),
         hardware=hardware,
         choices=choices,
+        clip_norms={name: node["clip_norm"] for name, node in optimizer_nodes.items()},
+        lower_is_better=lower_is_better(),
+        fresh_game=lambda: build_game(config, dataset.spec),
     )
 
     _accelerate(trainer)
@@ -143,10 +148,16 @@ def _placed_game(
     return game
 
 
-def _optimizers(config: Mapping[str, Any], game: Game) -> dict[str, Optimizer]:
+def _optimizer_nodes(config: Mapping[str, Any], game: Game) -> dict[str, dict[str, Any]]:
+    """The optimizer's node for each player that moves a network."""
+    nodes = players(config["optimizer"], game.players)
+    return {name: node for name, node in nodes.items() if game.players[name].moves}
+
+
+def _optimizers(nodes: Mapping[str, dict[str, Any]], game: Game) -> dict[str, Optimizer]:
     """An optimizer for each player, over the networks that it moves."""
     optimizers = {}
-    for name, node in players(config["optimizer"], game.players).items():
+    for name, node in nodes.items():
         networks = [game.get_submodule(part) for part in game.players[name].moves]
         optimizer = registry.optimizers.build(node, "optimizer", parameters=_distinct(networks))
         optimizers[name] = contracts.optimizer(optimizer, node["name"])

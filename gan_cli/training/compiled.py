@@ -6,7 +6,7 @@ that cannot be compiled, or differs, is played uncompiled, and the log says so.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -37,11 +37,11 @@ class Compiled:
 
     def __init__(self, game: Game, precision: str) -> None:
         self.game, self.close = game, CLOSE[precision]
-        self._kinds: dict[tuple[str, bool], Play] = {}
+        self._kinds: dict[Hashable, Play] = {}
 
     def __call__(self, turn: Turn, batch: Fields) -> Terms:
         """The terms of a turn."""
-        kind = (turn.player.name, turn.due)
+        kind = self.game.kind_of(turn)
         # dynamo's config is the only place to say it
         with torch._dynamo.config.patch(recompile_limit=KINDS):
             if kind not in self._kinds:
@@ -52,6 +52,14 @@ class Compiled:
         """The compiled turn if its results agree with the uncompiled one, else the uncompiled
         one."""
         written, who = self.game.play, turn.player.name
+        if turn.player.own_step or not turn.player.moves:
+            return written  # it has no gradients to compare, or plays the turn without them
+        if not self.game.compilable:
+            log.warning(
+                "hardware.compile: the turns of %s are not made for it, and are played as written",
+                type(self.game).__name__,
+            )
+            return written
         count = _calls(self.game, written, turn, batch)
         if count > MOST:
             log.warning(

@@ -286,7 +286,8 @@ def turns(play: Play, said: str) -> Play:
         who = f"the turn `{turn.player.name}`"
         if wrong := _wrong_terms(terms, who):
             raise UserError(f"{said}: {wrong}")
-        if not any(term.requires_grad for term in terms.values()):
+        learns = turn.player.moves and torch.is_grad_enabled()
+        if learns and not any(term.requires_grad for term in terms.values()):
             moved = " ".join(turn.player.moves)
             raise UserError(
                 f"{said}: {who} gives no term that depends on the weights of {moved}, "

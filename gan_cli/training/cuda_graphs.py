@@ -9,6 +9,7 @@ turn that is played as written.
 
 import logging
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
@@ -78,16 +79,18 @@ class Recorded:
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self.device = next(trainer.game.parameters()).device
-        self._tapes: dict[tuple[str, bool], Tape | None] = {}
-        self._seen: Counter[tuple[str, bool]] = Counter()
+        self._tapes: dict[Hashable, Tape | None] = {}
+        self._seen: Counter[Hashable] = Counter()
         self._pool = torch.cuda.graph_pool_handle()
         self._aside = torch.cuda.Stream(self.device)
         keep_on_device(trainer)
 
     def __call__(self, turn: Turn, rows: Tensor) -> Terms:
         """Play a turn. Returns its terms."""
-        kind = (turn.player.name, turn.due)
+        kind = self.trainer.game.kind_of(turn)
         self._seen[kind] += 1
+        if turn.player.own_step:
+            self._tapes[kind] = None  # it reads numbers from the device
         if kind not in self._tapes and self._seen[kind] > WARM_UP:
             self._tapes[kind] = self._recorded(turn, rows)
         self.trainer.seed_turn(turn)

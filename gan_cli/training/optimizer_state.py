@@ -69,5 +69,16 @@ def restore_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
         group.update(own)
 
 
+def forget(optimizer: Optimizer) -> None:
+    """Set an optimizer's state to what it was before the first step, in place, as a recorded step
+    reads it there."""
+    for state in optimizer.state.values():
+        for name, value in state.items():
+            if isinstance(value, Tensor):
+                value.zero_()
+            elif isinstance(value, int | float):
+                state[name] = type(value)()
+
+
 def weights_of(optimizer: Optimizer) -> list[Tensor]:
     return [weight for group in optimizer.param_groups for weight in group["params"]]

@@ -15,6 +15,7 @@ class Scoreboard:
         objective: the score that best.pt and searches go by; None before the first evaluation, or
             where there is none.
         best: the best value of the objective over all evaluations.
+        evaluated_at: the step of the last evaluation; -1 before the first one.
         improved_at: the step whose evaluation was the best so far; -1 if there was none in this
             process.
     """
@@ -22,6 +23,7 @@ class Scoreboard:
     scores: dict[str, float] = field(default_factory=dict)
     objective: str | None = None
     best: float | None = None
+    evaluated_at: int = -1
     improved_at: int = -1
     _best_before: float | None = None
 
@@ -34,6 +36,7 @@ class Scoreboard:
             objective: one of the scores, or None.
         """
         self.scores, self.objective, self._best_before = scores, objective, self.best
+        self.evaluated_at = step
         if objective is None:
             return
 
@@ -53,9 +56,15 @@ class Scoreboard:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint holds."""
-        return {"best": self.best, "scores": self.scores, "objective": self.objective}
+        return {
+            "best": self.best,
+            "scores": self.scores,
+            "objective": self.objective,
+            "evaluated_at": self.evaluated_at,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The scores as `state_dict` gave them."""
         self.best, self.scores = state["best"], state["scores"]
         self.objective = state["objective"]
+        self.evaluated_at = state.get("evaluated_at", -1)

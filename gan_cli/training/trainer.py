@@ -12,11 +12,13 @@ from torch.optim import Optimizer
 
 from gan_cli import noise
 from gan_cli.data.batches import Batches
-from gan_cli.game import Fields, Game, Player, Terms, Turn
+from gan_cli.game import Fields, Game, Player, Replay, Terms, Turn
 from gan_cli.optimizers import Rate
+from gan_cli.order_of_play import reached
 from gan_cli.training.nan_check import Watch
 from gan_cli.training.optimizer_state import (
     LearningRates,
+    forget,
     plain_state,
     restore_state,
     weights_of,
@@ -64,6 +66,9 @@ class Trainer:
             ends it; see `position`.
         hardware: where it computes, every `auto` resolved.
         choices: what was resolved, in sentences.
+        clip_norms: of each player's gradients together, the largest norm.
+        lower_is_better: whether it is, by score; scores end phases.
+        fresh_game: builds an equal game with weights of its own, for players that are reset.
 
     Attributes:
         step: rounds played.
@@ -95,6 +100,9 @@ class Trainer:
         timed: Collection[str] = (),
         hardware: Mapping[str, Any] | None = None,
         choices: Sequence[str] = (),
+        clip_norms: Mapping[str, float] | None = None,
+        lower_is_better: Mapping[str, bool] | None = None,
+        fresh_game: Callable[[], Game] | None = None,
     ) -> None:
         self.game = game
         self.optimizers = optimizers
@@ -109,6 +117,9 @@ class Trainer:
         self.timed = timed
         self.hardware = dict(hardware or {})
         self.choices = list(choices)
+        self.clip_norms = dict(clip_norms or {})
+        self.lower_is_better = dict(lower_is_better or {})
+        self.fresh_game = fresh_game
 
         self.step = 0
         self.seconds = 0.0
@@ -128,9 +139,13 @@ class Trainer:
         self.watch = Watch()
 
         self._learning_rates = LearningRates(optimizers, rate)
-        self._weights = {name: weights_of(optimizer) for name, optimizer in optimizers.items()}
+        self._weights = {
+            name: weights_of(optimizers[name]) if name in optimizers else []
+            for name in game.players
+        }
         self._all_weights = list(game.parameters())  # to find them takes time in every turn
         self._moving: Player | None = None
+        self._prepares = type(game).prepare is not Game.prepare
         self._rows = torch.empty(0)
 
     # --- where the run is ------------------------------------------------------------------------
@@ -207,6 +222,9 @@ class Trainer:
 
     def play_round(self) -> None:
         """One step: every player's turns, in order of play."""
+        self._end_phase()
+        for name in self.game.resets(self.step):
+            self._reset(name)
         self._learning_rates.set(self.position("schedule"))
         for game in filter(None, [self.game, self.ema]):
             noise.begin_turn("round", self.effective_seed, self.step)
@@ -227,6 +245,8 @@ class Trainer:
         """
         name = turn.player.name
         self._let_move(turn.player)
+        if self._prepares:
+            self._prepare(turn, rows)
         terms = self.turn_fn(turn, rows)
 
         self.watch.note(name, terms, self.step)
@@ -255,8 +275,30 @@ class Trainer:
 
         The host never waits for it.
         """
-        optimizer, scaler = self.optimizers[turn.player.name], self.scalers[turn.player.name]
+        player = turn.player
+        if not player.moves:
+            with torch.no_grad():
+                terms = self._terms(turn, rows, seed, gradients=False)
+        elif player.own_step:
+            replay = Replay(
+                self._weights[player.name],
+                self.optimizers[player.name],
+                lambda gradients: self._terms(turn, rows, seed, gradients),
+            )
+            terms = self.game.step(turn, replay)
+        else:
+            for _ in range(getattr(self.game, player.steps) if player.steps else 1):
+                terms = self._terms(turn, rows, seed)
+                self._step(player.name)
+        self.game.after_step(turn)
+        return terms
+
+    def _terms(
+        self, turn: Turn, rows: Tensor, seed: Callable[[Turn, int], None], gradients: bool = True
+    ) -> Terms:
+        """The terms of a turn over its whole batch; with the gradients of their sum, if wanted."""
         weights, parts = self._weights[turn.player.name], rows.chunk(self.shards.count)
+        scaler = None if turn.player.own_step else self.scalers.get(turn.player.name)
         for weight in weights:
             weight.grad = None
 
@@ -264,16 +306,57 @@ class Trainer:
             seed(turn, shard)
             batch = self.batches.gather(parts[shard], rows, shard * len(parts[0]))
             terms = self.terms_fn(turn, batch)
-            first, *others = terms.values()
-            # backward to the weights and nowhere else: a penalty's points are leaves too
-            scaler.scale(sum(others, first)).backward(inputs=weights)
+            if gradients:
+                first, *others = terms.values()
+                loss = sum(others, first)
+                # backward to the weights and nowhere else: a penalty's points are leaves too
+                (scaler.scale(loss) if scaler else loss).backward(inputs=weights)
             return {name: term.detach() for name, term in terms.items()}
 
-        terms = self.shards.play(self.game, weights, part)
+        with torch.set_grad_enabled(gradients):
+            return self.shards.play(self.game, weights, part)
+
+    def _step(self, name: str) -> None:
+        """Move the weights of a player by their gradients."""
+        optimizer, scaler = self.optimizers[name], self.scalers[name]
+        if clip_norm := self.clip_norms.get(name):
+            scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(self._weights[name], clip_norm)
         scaler.step(optimizer)
         scaler.update()
-        self.game.after_step(turn)
-        return terms
+
+    @torch.no_grad()
+    def _prepare(self, turn: Turn, rows: Tensor) -> None:
+        """Let the game work on the host before a turn; all processes do the same work."""
+        noise.begin_turn("prepare", self.effective_seed, self.step, turn.index)
+        self.game.prepare(turn, self.batches.gather(rows, rows))
+
+    def _end_phase(self) -> None:
+        """End the phase that this round would be in, if the last evaluation was of the round
+        before, and as good as the phase asks for."""
+        order = self.game.order_of_play
+        phase = order.at(self.step)
+        if not phase.until or not self.step or order.start(self.step) == self.step:
+            return
+        board = self.scoreboard
+        ends = board.evaluated_at == self.step and reached(
+            phase.until, board.scores, self.lower_is_better
+        )
+        # only the first process has scores
+        if float(self.shards.world.sum(torch.tensor([float(ends)]))):
+            order.end(self.step)
+
+    def _reset(self, name: str) -> None:
+        """Draw the networks that a player moves anew, by the place in the run; its optimizer is as
+        it was at the start."""
+        assert self.fresh_game is not None
+        noise.begin_turn("reset", self.effective_seed, self.step)
+        fresh = self.fresh_game()
+        for network in self.game.players[name].moves:
+            self.game.get_submodule(network).load_state_dict(
+                fresh.get_submodule(network).state_dict()
+            )
+        forget(self.optimizers[name])
 
     def _let_move(self, player: Player) -> None:
         """Freeze all other networks: no gradient is computed for them, and none is left in them."""
@@ -330,6 +413,7 @@ class Trainer:
             "terms": self.terms,
             "played": self.played,
             "shards": self.shards.state,
+            "phases": dict(self.game.order_of_play.ends),
             "game": self.game.state_dict(),
             "ema": {name: network.state_dict() for name, network in self._averages().items()},
             "optimizers": {
@@ -357,6 +441,7 @@ class Trainer:
             name: value.to(device) for name, value in state.get("shards", {}).items()
         }
 
+        self.game.order_of_play.ends = dict(state.get("phases", {}))
         self.game.load_state_dict(state["game"])
         for name, network in self._averages().items():
             network.load_state_dict(
