@@ -43,7 +43,7 @@ def test_every_option_says_what_it_is_in_a_sentence(group: str, option: str) -> 
 def test_every_setting_has_a_sentence(known: registry.Registry) -> None:
     for name, component in known.components.items():
         assert component.summary, f"{known.group} {name}"
-        missing = set(known.options(name, known.group)) - component.docs.keys()
+        missing = set(known.options(name, known.group)) - known.docs(name).keys()
         assert not missing, (
             f"{known.group} {name}: {', '.join(sorted(missing))} are not told in `Args:`"
         )

@@ -28,8 +28,8 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: the first mistake.
     """
-    for name in ("figures", "plugins"):
-        value = config.get(name)
+    for name in ("figures", "metrics", "plugins"):
+        value = config.get(name, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise UserError(f"{name}={value}: expected a list of names, such as {name}=[a,b].")
     for plugin in config["plugins"]:

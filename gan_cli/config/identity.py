@@ -21,6 +21,7 @@ HARMLESS = {
     "keep_inputs",
     "max_rollbacks",
     "figures",
+    "metrics",
     "resume",
     "guard",
     "dry_run",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gan_cli import registry
-from gan_cli.errors import UserError
+from gan_cli.errors import UserError, closest
 
 
 def objective(config: Mapping[str, Any]) -> str:
@@ -17,8 +17,10 @@ def objective(config: Mapping[str, Any]) -> str:
         UserError: `objective` names another score.
     """
     game = registry.games.attributes(config["model"]["name"], "model")
-    names = registry.datasets.attributes(config["data"]["name"], "data")["metrics"]
-    names = suitable(names, bool(game.get("given")))
+    data = registry.datasets.attributes(config["data"]["name"], "data")
+    for name in config.get("metrics") or ():
+        _refuse_unsuitable(name, config, data, game)
+    names = config.get("metrics") or suitable(data["metrics"], bool(game.get("given")))
     metrics = [registry.metrics.attributes(name, "metrics") for name in names]
     known = [score for metric in metrics for score in metric["objectives"]]
     known = [*(known if game.get("renders", True) else []), *game.get("objectives", ())]
@@ -30,6 +32,28 @@ def objective(config: Mapping[str, Any]) -> str:
             remedy = f"take one of {', '.join(known)}"
         raise UserError(f"objective={named}: not an objective of this data; {remedy}.")
     return named or next(iter(known), "")
+
+
+def _refuse_unsuitable(
+    name: str, config: Mapping[str, Any], data: Mapping[str, Any], game: Mapping[str, Any]
+) -> None:
+    """Raise UserError for a metric that is unknown, or that cannot score this model on this data.
+
+    Args:
+        data, game: facts of both.
+    """
+    known = [
+        metric
+        for metric, component in registry.metrics.components.items()
+        if metric in data["metrics"] or data["kind"] in component.attributes.get("kinds", ())
+    ]
+    known = suitable(known, bool(game.get("given"))) if game.get("renders", True) else []
+    if name not in known:
+        able = f"they are {', '.join(known)}" if known else "there is none"
+        raise UserError(
+            f"metrics=[{name}]: not a metric of model={config['model']['name']} on "
+            f"data={config['data']['name']}{closest(name, known)}; {able}."
+        )
 
 
 def suitable(metrics: Sequence[str], given: bool) -> list[str]:

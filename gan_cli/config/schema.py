@@ -160,6 +160,13 @@ class TrainConfig:
         default_factory=list,
         metadata={"help": "modules or .py files whose components may be named", "least": None},
     )
+    metrics: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "metrics that score the run, such as [pairs,patches]; [] takes the data's own",
+            "least": None,
+        },
+    )
     figures: list[str] = field(
         default_factory=list,
         metadata={

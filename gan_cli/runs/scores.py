@@ -25,21 +25,27 @@ log = logging.getLogger(__name__)
 
 
 class Scores(Hook):
-    """Scores by the metric and by the game, for the scoreboard and the recorder.
+    """Scores by metrics and by the game, for the scoreboard and the recorder.
 
     Every evaluation uses the same latents.
 
     Args:
-        metric: None if the data have none, or if the game makes no samples.
+        metrics: by name; none if the data have none, or if the game makes no samples.
         every: interval in rounds.
-        objective: score to optimize; None takes the metric's, or else the game's first one.
+        objective: score to optimize; None takes that of the first metric, or else the game's
+            first one.
     """
 
     def __init__(
-        self, recorder: Recorder, metric: Any, every: int, objective: str | None, dataset: Dataset
+        self,
+        recorder: Recorder,
+        metrics: Mapping[str, Any],
+        every: int,
+        objective: str | None,
+        dataset: Dataset,
     ) -> None:
         self.recorder = recorder
-        self.metric = metric
+        self.metrics = metrics
         self.every = every
         self.objective = objective
         self.heldout = heldout_of(dataset)
@@ -49,13 +55,13 @@ class Scores(Hook):
         """Resolve the objective.
 
         Raises:
-            UserError: neither metric nor game has the objective, checked on a few samples.
+            UserError: neither a metric nor the game has the objective, checked on a few samples.
         """
         if self.objective and not trainer.finished:
             self._check_objective(self._scores(trainer.eval_game, FEW))
 
-        if not self.objective and self.metric:
-            self.objective = self.metric.objective
+        if not self.objective and self.metrics:
+            self.objective = next(iter(self.metrics.values())).objective
         elif not self.objective:
             self.objective = next(iter(type(trainer.game).objectives), None)
 
@@ -65,10 +71,11 @@ class Scores(Hook):
 
         scores = self._scores(trainer.eval_game, None)
         self._check_objective(scores)
-        lower_is_better = (
-            *getattr(self.metric, "lower_is_better", ()),
-            *type(trainer.game).lower_is_better,
-        )
+        lower_is_better = [
+            score
+            for judge in (*self.metrics.values(), type(trainer.game))
+            for score in judge.lower_is_better
+        ]
         trainer.scoreboard.record(
             trainer.step, scores, self.objective, self.objective in lower_is_better
         )
@@ -78,21 +85,24 @@ class Scores(Hook):
         log.info("step %d: %s", trainer.step, text)
 
     def _scores(self, game: Game, samples: int | None) -> dict[str, float]:
-        """Scores by the metric and by the game.
+        """Scores by all metrics and by the game.
 
         Args:
-            samples: number of samples to score; None for the metric's own number.
+            samples: number of samples to score; None for each metric's own number.
         """
         game_scores = own_scores(game, self.heldout)
-        if self.metric is None:
+        if not self.metrics:
             return game_scores
 
         if self.latents is None:
-            count = scored_samples(game, self.metric.samples, self.heldout)
+            most = max(metric.samples for metric in self.metrics.values())
+            count = scored_samples(game, most, self.heldout)
             self.latents = fixed_latents(game, count)
         parts = rendered_parts(game, self.latents[:samples], self.heldout)
-        metric_scores = scored({"data": self.metric}, parts)["data"]
-        return {**metric_scores, **game_scores}
+        scores: dict[str, float] = {}
+        for metric_scores in scored(self.metrics, parts).values():
+            scores |= metric_scores
+        return scores | game_scores
 
     def _check_objective(self, scores: Mapping[str, float]) -> None:
         """Raise UserError if the objective is set and not among the scores."""

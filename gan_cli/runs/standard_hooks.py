@@ -47,17 +47,16 @@ def hooks_of(
     sample_every = config["sample_every"]
     texts = {"configuration": f"```yaml\n{config_text}\n```", "reading": reading_guide}
     logs = hooks.Logs(recorder, dataset, config["log_every"], sample_every, texts)
-    metric = _metric(config, dataset, trainer.game) if config["evaluate_every"] else None
+    metrics = _metrics(config, dataset, trainer.game) if config["evaluate_every"] else {}
 
     notes = [dataset.note] if dataset.note else []
     notes += [reading_guide, *trainer.choices, *_shard_notes(trainer)]
-    if metric:
-        notes.append(f"scores: {metric.describe()}")
+    notes += [f"scores: {metric.describe()}" for metric in metrics.values()]
 
     result: list[Hook] = [EMA(), logs, Progress(logs, introduction, notes)]
     if trainer.game.renders:
         result.append(hooks.Pictures(recorder, dataset, sample_every, folder / "samples"))
-    result += _evaluation(config, recorder, metric, trainer.game, dataset)
+    result += _evaluation(config, recorder, metrics, trainer.game, dataset)
     result += [
         hooks.Figures(recorder, dataset, sample_every, config["figures"], folder / "figures"),
         hooks.Health(recorder, dataset, config, folder),
@@ -68,14 +67,18 @@ def hooks_of(
 
 
 def _evaluation(
-    config: Mapping[str, Any], recorder: Recorder, metric: Any, game: Game, dataset: Dataset
+    config: Mapping[str, Any],
+    recorder: Recorder,
+    metrics: Mapping[str, Any],
+    game: Game,
+    dataset: Dataset,
 ) -> list[Hook]:
-    """The hook that scores the run; none if scores are off, or neither metric nor game has any."""
+    """The hook that scores the run; none if scores are off, or nobody has any."""
     every = config["evaluate_every"]
     has_own_scores = type(game).scores is not Game.scores
-    if not every or not (metric or has_own_scores):
+    if not every or not (metrics or has_own_scores):
         return []
-    return [Scores(recorder, metric, every, config["objective"], dataset)]
+    return [Scores(recorder, metrics, every, config["objective"], dataset)]
 
 
 def _checkpoints(
@@ -102,31 +105,46 @@ def _hyperparameter_table(
             short_key = re.sub(rf"^({'|'.join(GROUPS)})\.name$", r"\1", key)  # not model.name
             settings[short_key] = value
 
-    metric_name = _metric_name(config["objective"], dataset, game)
     scores: list[str] = []
-    if metric_name:
-        scores += registry.metrics.components[metric_name].attributes["scores"]
+    for name in _metric_names(config, dataset, game):
+        scores += registry.metrics.components[name].attributes["scores"]
     scores += type(game).objectives
     return settings, [f"metrics/{name}" for name in dict.fromkeys(scores)]
 
 
-def _metric(config: Mapping[str, Any], dataset: Dataset, game: Game) -> Any:
-    """The metric that scores the run; None if there is none.
+def _metrics(config: Mapping[str, Any], dataset: Dataset, game: Game) -> dict[str, Any]:
+    """The metrics that score the run, by name.
 
-    It has no common type: the metric of a plug-in need not derive from `Scoring`.
+    They have no common type: the metric of a plug-in need not derive from `Scoring`.
     """
-    name = _metric_name(config["objective"], dataset, game)
-    if not name:
-        return None
-
-    node = {"name": name}
-    if n := config["evaluate_samples"]:
-        node["n"] = n
+    metrics = {}
     device = dataset.heldout["x"].device
-    metric = registry.metrics.build(node, "metrics", dataset=dataset, device=device)
-    if contracts.is_foreign(registry.metrics, name):
-        metric = contracts.metric(metric, name, dataset)
-    return metric
+    for name in _metric_names(config, dataset, game):
+        node = {"name": name}
+        if n := config["evaluate_samples"]:
+            node["n"] = n
+        metric = registry.metrics.build(node, "metrics", dataset=dataset, device=device)
+        if contracts.is_foreign(registry.metrics, name):
+            metric = contracts.metric(metric, name, dataset)
+        metrics[name] = metric
+    return metrics
+
+
+def _metric_names(config: Mapping[str, Any], dataset: Dataset, game: Game) -> list[str]:
+    """Names of the metrics that score the run: the typed ones, or the data's one.
+
+    Raises:
+        UserError: a typed one cannot be computed here, or nobody has the objective.
+    """
+    typed = config["metrics"]
+    if not typed:
+        return list(filter(None, [_metric_name(config["objective"], dataset, game)]))
+    if missing := [name for name in typed if name not in dataset.available_metrics]:
+        raise UserError(
+            f"metrics=[{missing[0]}]: this data does not allow it, or its package is not "
+            f"installed; take one of {', '.join(dataset.available_metrics)}."
+        )
+    return list(dict.fromkeys(typed))
 
 
 def _metric_name(objective: str | None, dataset: Dataset, game: Game) -> str:

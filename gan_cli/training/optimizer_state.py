@@ -80,5 +80,8 @@ def forget(optimizer: Optimizer) -> None:
                 state[name] = type(value)()
 
 
-def weights_of(optimizer: Optimizer) -> list[Tensor]:
+def weights_of(optimizer: Optimizer | None) -> list[Tensor]:
+    """The weights that an optimizer moves; none without one."""
+    if optimizer is None:
+        return []
     return [weight for group in optimizer.param_groups for weight in group["params"]]

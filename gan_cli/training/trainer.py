@@ -117,8 +117,8 @@ class Trainer:
         self.timed = timed
         self.hardware = dict(hardware or {})
         self.choices = list(choices)
-        self.clip_norms = dict(clip_norms or {})
-        self.lower_is_better = dict(lower_is_better or {})
+        self.clip_norms = clip_norms or {}
+        self.lower_is_better = lower_is_better or {}
         self.fresh_game = fresh_game
 
         self.step = 0
@@ -139,13 +139,9 @@ class Trainer:
         self.watch = Watch()
 
         self._learning_rates = LearningRates(optimizers, rate)
-        self._weights = {
-            name: weights_of(optimizers[name]) if name in optimizers else []
-            for name in game.players
-        }
+        self._weights = {name: weights_of(optimizers.get(name)) for name in game.players}
         self._all_weights = list(game.parameters())  # to find them takes time in every turn
         self._moving: Player | None = None
-        self._prepares = type(game).prepare is not Game.prepare
         self._rows = torch.empty(0)
 
     # --- where the run is ------------------------------------------------------------------------
@@ -245,7 +241,7 @@ class Trainer:
         """
         name = turn.player.name
         self._let_move(turn.player)
-        if self._prepares:
+        if type(self.game).prepare is not Game.prepare:
             self._prepare(turn, rows)
         terms = self.turn_fn(turn, rows)
 
