@@ -9,9 +9,10 @@ import pytest
 import torch
 from conftest import TINY, Command, compose, make_trainer, trainer_of
 
-from gan_cli import registry
+from gan_cli import noise, registry
 from gan_cli.errors import UserError
 from gan_cli.order_of_play import OrderOfPlay, reached
+from gan_cli.pools import Pool
 from gan_cli.training.trainer import Trainer
 
 PLAYERS = ("discriminator", "generator")
@@ -245,6 +246,7 @@ def plugin_trainer(tmp_path: Path, *more: str) -> Trainer:
 def forget_plugins() -> Any:
     yield
     registry.PLUGINS.clear()
+    registry.games._built.pop("of_its_own", None)
 
 
 def test_turns_of_their_own(tmp_path: Path) -> None:
@@ -290,3 +292,29 @@ def test_turns_of_their_own_come_back_bit_for_bit(tmp_path: Path, shards: int) -
 def test_a_reset_of_nobody() -> None:
     with pytest.raises(UserError, match=r"model\.reset\.eve: no such player"):
         make_trainer("model=gan", "data=points", *TINY, "model.reset={eve: {every: 2}}")
+
+
+def test_a_reset_is_due_in_every_so_many_rounds() -> None:
+    trainer = make_trainer(
+        "model=gan", "data=points", *TINY, "model.reset={discriminator: {every: 3}}"
+    )
+    assert [step for step in range(10) if trainer.game.resets(step)] == [3, 6, 9]
+
+
+def test_a_pool_holds_the_last_samples() -> None:
+    pool = Pool(4, 2)
+    noise.begin_turn("pool", 0)
+    assert torch.equal(pool.draw(3), torch.zeros(3, 2))
+    pool.push(torch.full((2, 2), 1.0))
+    assert torch.equal(pool.draw(50), torch.ones(50, 2))
+    for value in (2.0, 3.0):
+        pool.push(torch.full((2, 2), value))
+    drawn = pool.draw(200)[:, 0]
+    assert set(drawn.tolist()) == {2.0, 3.0} and 0.35 < (drawn == 2).float().mean() < 0.65
+    assert set(pool.state_dict()) == {"samples", "filled"} and int(pool.filled) == 4
+
+
+def test_a_pool_takes_more_than_it_holds() -> None:
+    pool = Pool(3, 1)
+    pool.push(torch.arange(5.0)[:, None])
+    assert pool.samples.flatten().tolist() == [0, 1, 2] and int(pool.filled) == 3
