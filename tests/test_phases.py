@@ -2,6 +2,7 @@
 collect, work before a turn, networks that are drawn anew."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -318,3 +319,45 @@ def test_a_pool_takes_more_than_it_holds() -> None:
     pool = Pool(3, 1)
     pool.push(torch.arange(5.0)[:, None])
     assert pool.samples.flatten().tolist() == [0, 1, 2] and int(pool.filled) == 3
+
+
+def test_some_networks_start_from_another_run(command: Command, tmp_path: Path) -> None:
+    typed = ("data=points", "model=gan", *TINY, "evaluate_every=0", "sample_every=0")
+    assert command("gan-train", *typed, "steps=2", "hydra.run.dir=first")[0] == 0
+    more = ("seed=5", "optimizer.lr=1e-12", "init_from=first", "init_networks=[G]")
+    code, printed = command("gan-train", *typed, *more, "steps=1", "hydra.run.dir=second")
+    assert code == 0 and "starting from the weights of G of first (step 2)" in printed
+    first, second = (
+        torch.load(tmp_path / name / "checkpoints" / "last.pt", weights_only=True)["game"]
+        for name in ("first", "second")
+    )
+    for name, value in first.items():
+        same = torch.allclose(value, second[name], atol=1e-9)
+        assert same == name.startswith("G.") or value.dim() < 2, name
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["init_networks=[G]"], "nothing to take it from"),
+        (["init_networks=[H]", "init_from=x"], "has no such network"),
+        (["metrics=[fid]"], "not a metric of model=two_player"),
+        (["metrics=[classifier]"], "not a metric of model=two_player on data=points"),
+        (["metrics=w1"], "expected a list"),
+        (["optimizer.clip_norm=0"], "greater than 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(command: Command, typed: list[str], said: str) -> None:
+    code, printed = command("gan-train", "model=gan", "data=points", "steps=1", *typed)
+    assert code and said in printed and "Traceback" not in printed
+
+
+def test_two_metrics_score_a_run(command: Command, tmp_path: Path) -> None:
+    typed = ("model=gan", "data=digits", *TINY, "sample_every=0", "evaluate_samples=50")
+    more = ("metrics=[patches,memorisation]", "steps=1", "hydra.run.dir=run")
+    code, printed = command("gan-train", *typed, *more)
+    assert code == 0, printed
+    card = json.loads((tmp_path / "run" / "run.json").read_text())
+    for name in ("patches", "memorisation"):
+        assert set(registry.metrics.components[name].attributes["scores"]) & card["scores"].keys()
+    assert card["objective"] in registry.metrics.components["patches"].attributes["objectives"]

@@ -5,7 +5,7 @@ answered before it loads.
 import copy
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -28,7 +28,7 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: the first mistake.
     """
-    for name in ("figures", "metrics", "plugins"):
+    for name in ("figures", "init_networks", "metrics", "plugins"):
         value = config.get(name, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise UserError(f"{name}={value}: expected a list of names, such as {name}=[a,b].")
@@ -61,10 +61,26 @@ def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     players(config["optimizer"], attributes["model"]["players"])
     objective(config)
+    _check_init_networks(config, attributes["model"]["networks"])
     for figure in config["figures"]:
         registry.figures.component(figure, "figures")
 
     return {**config, **groups, "network": with_role_networks(config)}
+
+
+def _check_init_networks(config: Mapping[str, Any], networks: Sequence[str]) -> None:
+    """Raise UserError for a network that the game does not have, or if there is no `init_from`."""
+    for name in config.get("init_networks", ()):
+        if name not in networks:
+            raise UserError(
+                f"init_networks=[{name}]: model={config['model']['name']} has no such "
+                f"network{closest(name, networks)}; its networks are {', '.join(networks)}."
+            )
+        if not config["init_from"]:
+            raise UserError(
+                f"init_networks=[{name}]: nothing to take it from; add init_from=RUN, or leave it "
+                "out."
+            )
 
 
 def _check_root(config: Mapping[str, Any]) -> None:

@@ -150,6 +150,13 @@ class TrainConfig:
     init_from: str | None = key(
         None, help="checkpoint, or run, whose weights to start from, with fresh optimizers"
     )
+    init_networks: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "networks that init_from gives their weights, such as [G]; [] means all",
+            "least": None,
+        },
+    )
     max_rollbacks: int = key(
         2, help="times that a run goes back to its last checkpoint after something was not finite"
     )

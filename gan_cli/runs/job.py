@@ -151,7 +151,7 @@ def _start_or_resume(job: Job, state: Mapping[str, Any] | None) -> Trainer:
     if state:
         _load_state(trainer, state, job.config, job.folder)
     elif job.config["init_from"]:
-        _load_initial_weights(trainer, Path(job.config["init_from"]))
+        _load_initial_weights(trainer, Path(job.config["init_from"]), job.config["init_networks"])
     return trainer
 
 
@@ -335,12 +335,26 @@ def _write_config_and_card(config: Mapping[str, Any], folder: Path, overrides: l
     files.write_json(folder / rundir.CARD, card)
 
 
-def _load_initial_weights(trainer: Trainer, path: Path) -> None:
-    """Load the weights of another run; the optimizers begin without state."""
+def _load_initial_weights(trainer: Trainer, path: Path, networks: Sequence[str]) -> None:
+    """Load the weights of another run; the optimizers begin without state.
+
+    Args:
+        networks: those that are loaded, of a game that may be another one; empty for the whole
+            game.
+    """
     file = path / "checkpoints" / "last.pt" if path.is_dir() else path
     state = checkpoint.load(file, "init_from")
     try:
-        trainer.game.load_state_dict(state["game"])
+        for name in networks:
+            prefix = f"{name}."
+            weights = {
+                key.removeprefix(prefix): value
+                for key, value in state["game"].items()
+                if key.startswith(prefix)
+            }
+            trainer.game.get_submodule(name).load_state_dict(weights)
+        if not networks:
+            trainer.game.load_state_dict(state["game"])
     except (RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
@@ -352,7 +366,8 @@ def _load_initial_weights(trainer: Trainer, path: Path) -> None:
             trainer.ema.get_submodule(name).load_state_dict(
                 trainer.game.get_submodule(name).state_dict()
             )
-    log.info("starting from the weights of %s (step %d)", path, state["step"])
+    which = f" of {', '.join(networks)}" if networks else ""
+    log.info("starting from the weights%s of %s (step %d)", which, path, state["step"])
 
 
 def _introduction(job: Job, trainer: Trainer) -> str:
