@@ -363,7 +363,7 @@ def test_without_samples_and_scores_there_is_nothing_to_evaluate(command: Comman
     code, printed = command("gan-evaluate", "checkpoint=run")
     assert (
         code == 2
-        and "checkpoint=run: its model makes no samples and has no scores of its own" in printed
+        and "checkpoint=run: its model has no scores of its own, and makes no samples" in printed
     )
 
 
@@ -500,7 +500,7 @@ def test_a_score_that_is_no_number_is_never_the_best(monkeypatch: pytest.MonkeyP
         def scalars(self, found: dict[str, float]) -> None:
             pass
 
-    hook = Scores(Silent(), Odd(), 1, None, trainer.batches.dataset)  # type: ignore[arg-type]
+    hook = Scores(Silent(), {"odd": Odd()}, 1, None, trainer.batches.dataset)  # type: ignore[arg-type]
     hook.start(trainer)
     bests = []
     for trainer.step in range(1, 6):

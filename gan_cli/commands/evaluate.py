@@ -121,8 +121,12 @@ def _evaluate_checkpoint(
     metrics = _metrics(config, metric_options, dataset, available, game_scores)
     if not metrics and not game_scores:
         raise UserError(
-            f"checkpoint={config.checkpoint}: its model makes no samples and has no scores of its "
-            "own."
+            f"checkpoint={config.checkpoint}: its model has no scores of its own, and "
+            + (
+                "there is no metric for its data."
+                if game.renders
+                else "makes no samples that a metric could score."
+            )
         )
 
     parts: Iterable[Part] = ()
