@@ -268,6 +268,23 @@ def command(
     return run
 
 
+@pytest.fixture
+def plugins_forgotten() -> Iterator[None]:
+    """Forgets, after the test, the plug-ins that it has loaded."""
+    yield
+    registry.PLUGINS.clear()
+    for known in vars(registry).values():
+        built = known._built if isinstance(known, registry.Registry) else {}
+        for name in [name for name, item in built.items() if _of_plugin(item.__module__)]:
+            del built[name]
+    for name in filter(_of_plugin, list(sys.modules)):
+        del sys.modules[name]
+
+
+def _of_plugin(module: str) -> bool:
+    return module.startswith("gan_plugin")
+
+
 @pytest.fixture(scope="session")
 def tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the tiny runs that this session has trained, see `trained`."""

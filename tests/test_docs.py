@@ -411,8 +411,12 @@ def fitting(words: list[str]) -> Callable[[dict[str, Any]], bool]:
 
 @pytest.fixture
 def reader(
-    command: Command, benchmarks: Path, random_weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Reader]:
+    command: Command,
+    plugins_forgotten: None,
+    benchmarks: Path,
+    random_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Reader:
     """A reader in an empty folder with some photos and a table, made-up benchmarks and weights, and
     no network."""
     monkeypatch.setattr("gan_cli.metrics.classifier.STEPS", 20)
@@ -423,20 +427,7 @@ def reader(
         monkeypatch.setattr("nicegui.ui.run", lambda **_: None)
     make_photos(Path("photos"))
     make_table(Path("table.csv"))
-    yield Reader(command, monkeypatch, random_weights)
-    registry.PLUGINS.clear()
-    for known in REGISTRIES:
-        for name in [
-            name
-            for name, built in known._built.items()
-            if built.__module__.startswith("gan_plugin")
-        ]:
-            del known._built[name]
-    for name in [name for name in sys.modules if name.startswith("gan_plugin")]:
-        del sys.modules[name]
-
-
-REGISTRIES = [found for found in vars(registry).values() if isinstance(found, registry.Registry)]
+    return Reader(command, monkeypatch, random_weights)
 
 
 def unreachable(self: socket.socket, address: Any) -> None:

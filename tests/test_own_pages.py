@@ -2,16 +2,12 @@
 scored or refused, compared, exported."""
 
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import ROOT, Command
 from pages import blocks
-
-from gan_cli import registry
 
 PAGE = ROOT / "docs" / "your_own_gan.md"
 NAMED = re.compile(r"# (my_gan/\S+)\n")
@@ -26,21 +22,14 @@ SCORED = {"careful": "w1", "dual": "w1", "blind": "l1"}
 
 
 @pytest.fixture
-def folder(command: Command, tmp_path: Path) -> Iterator[Path]:
+def folder(command: Command, plugins_forgotten: None, tmp_path: Path) -> Path:
     """A folder with the files of the page."""
     for block in blocks(PAGE):
         if found := NAMED.match(block.text):
             path = tmp_path / found[1]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text)
-    yield tmp_path
-    registry.PLUGINS.clear()
-    for known in vars(registry).values():
-        if isinstance(known, registry.Registry):
-            for name in [n for n, c in known._built.items() if c.__module__.startswith("gan_plug")]:
-                del known._built[name]
-    for name in [name for name in sys.modules if name.startswith("gan_plugin")]:
-        del sys.modules[name]
+    return tmp_path
 
 
 @pytest.mark.parametrize("plugin", USES)

@@ -16,6 +16,7 @@ from gan_cli.order_of_play import OrderOfPlay, reached
 from gan_cli.pools import Pool
 from gan_cli.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("plugins_forgotten")
 PLAYERS = ("discriminator", "generator")
 TWO_PHASES = (
     "model.phases=[{name: critic, rounds: 2, turns: {discriminator: 3}}, {name: game}]",
@@ -241,13 +242,6 @@ def plugin_trainer(tmp_path: Path, *more: str) -> Trainer:
         "network.width=8", "batch_size=12", *more,
     )  # fmt: skip
     return trainer_of(config)
-
-
-@pytest.fixture(autouse=True)
-def forget_plugins() -> Any:
-    yield
-    registry.PLUGINS.clear()
-    registry.games._built.pop("of_its_own", None)
 
 
 def test_turns_of_their_own(tmp_path: Path) -> None:
