@@ -339,6 +339,11 @@ def test_some_networks_start_from_another_run(command: Command, tmp_path: Path) 
         (["metrics=[classifier]"], "not a metric of model=two_player on data=points"),
         (["metrics=w1"], "expected a list"),
         (["optimizer.clip_norm=0"], "greater than 0"),
+        (["model.phases=[{name: a, until: {w2: 1}}, {name: b}]"], "did you mean w1?"),
+        (
+            ["model.phases=[{name: a, until: {w1: 1}}, {name: b}]", "evaluate_every=0"],
+            "evaluate_every=0 never scores",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(command: Command, typed: list[str], said: str) -> None:
@@ -355,3 +360,25 @@ def test_two_metrics_score_a_run(command: Command, tmp_path: Path) -> None:
     for name in ("patches", "memorisation"):
         assert set(registry.metrics.components[name].attributes["scores"]) & card["scores"].keys()
     assert card["objective"] in registry.metrics.components["patches"].attributes["objectives"]
+
+
+def test_a_score_that_ends_a_phase_is_computed(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second metric of the data, which no run computes by itself."""
+    monkeypatch.setattr("gan_cli.metrics.classifier.STEPS", 5)
+    score = registry.metrics.components["patches"].attributes["objectives"][0]
+    typed = ("model=gan", "data=shapes", "data.size=100", *TINY, "evaluate_samples=20")
+    phases = f"model.phases=[{{name: a, until: {{{score}: 1e9}}}}, {{name: b}}]"
+    code, printed = command(
+        "gan-train",
+        *typed,
+        phases,
+        "data.image_size=16",
+        "evaluate_every=1",
+        "steps=2",
+        "hydra.run.dir=run",
+    )
+    assert code == 0, printed
+    state = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)
+    assert score in state["scores"] and state["phases"] == {"a": 1}

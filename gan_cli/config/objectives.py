@@ -11,11 +11,40 @@ from gan_cli.errors import UserError, closest
 def objective(config: Mapping[str, Any]) -> str:
     """The score that decides best.pt and searches; an empty string where there is none.
 
-    It is one with a direction, of the data's metrics or of the game.
-
     Raises:
-        UserError: `objective` names another score.
+        UserError: `objective`, or what ends a phase, names a score without a direction.
     """
+    known = _known(config)
+    named = config["objective"]
+    if named is not None and named not in known:
+        remedy = "leave it out, since this model is not scored"
+        if known:
+            remedy = f"take one of {', '.join(known)}"
+        raise UserError(f"objective={named}: not an objective of this data; {remedy}.")
+    _check_ends(config, known)
+    return named or next(iter(known), "")
+
+
+def _check_ends(config: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raise UserError for a phase whose end no score can reach.
+
+    Args:
+        known: scores that this model and data give.
+    """
+    for phase in config["model"].get("phases") or ():
+        for score in phase.get("until") or ():
+            path = f"model.phases: `until: {{{score}: ...}}` of {phase.get('name')}"
+            if score not in known:
+                raise UserError(
+                    f"{path}: no score of this model and data{closest(score, known)}; they are "
+                    f"{', '.join(known) or 'none'}."
+                )
+            if not config["evaluate_every"]:
+                raise UserError(f"{path}: evaluate_every=0 never scores; set it above 0.")
+
+
+def _known(config: Mapping[str, Any]) -> list[str]:
+    """The scores with a direction, of the run's metrics and of the game."""
     game = registry.games.attributes(config["model"]["name"], "model")
     data = registry.datasets.attributes(config["data"]["name"], "data")
     for name in config.get("metrics") or ():
@@ -23,15 +52,7 @@ def objective(config: Mapping[str, Any]) -> str:
     names = config.get("metrics") or suitable(data["metrics"], bool(game.get("given")))
     metrics = [registry.metrics.attributes(name, "metrics") for name in names]
     known = [score for metric in metrics for score in metric["objectives"]]
-    known = [*(known if game.get("renders", True) else []), *game.get("objectives", ())]
-
-    named = config["objective"]
-    if named is not None and named not in known:
-        remedy = "leave it out, since this model is not scored"
-        if known:
-            remedy = f"take one of {', '.join(known)}"
-        raise UserError(f"objective={named}: not an objective of this data; {remedy}.")
-    return named or next(iter(known), "")
+    return [*(known if game.get("renders", True) else []), *game.get("objectives", ())]
 
 
 def _refuse_unsuitable(

@@ -131,14 +131,17 @@ def _metrics(config: Mapping[str, Any], dataset: Dataset, game: Game) -> dict[st
 
 
 def _metric_names(config: Mapping[str, Any], dataset: Dataset, game: Game) -> list[str]:
-    """Names of the metrics that score the run: the typed ones, or the data's one.
+    """Names of the metrics that score the run: the typed ones, or that of the objective and those
+    whose scores end a phase.
 
     Raises:
         UserError: a typed one cannot be computed here, or nobody has the objective.
     """
     typed = config["metrics"]
     if not typed:
-        return list(filter(None, [_metric_name(config["objective"], dataset, game)]))
+        ends = [score for phase in game.order_of_play.phases for score in phase.until]
+        names = [_metric_name(score, dataset, game) for score in (config["objective"], *ends)]
+        return list(dict.fromkeys(filter(None, names)))
     if missing := [name for name in typed if name not in dataset.available_metrics]:
         raise UserError(
             f"metrics=[{missing[0]}]: this data does not allow it, or its package is not "
