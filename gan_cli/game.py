@@ -23,7 +23,7 @@ from gan_cli.registry import Count, Fraction, Share
 Terms = dict[str, Tensor]
 Fields = Mapping[str, Tensor]
 Turns = Annotated[int, Ge(0), Le(10_000)]
-"""Turns of a player in a round; a round with more would hardly ever end."""
+"""As that of `order_of_play`, once more: hints are read from the source of their own module."""
 GIVEN = "*"
 """Stands for the fields of `Game.condition`."""
 
