@@ -19,6 +19,7 @@ from gan_cli.former_names import accept_former_names
 from gan_cli.networks.layers import batch_dependencies
 from gan_cli.order_of_play import OrderOfPlay, refuse_unknown
 from gan_cli.registry import Count, Fraction, Share
+from gan_cli.worlds import World
 
 Terms = dict[str, Tensor]
 Fields = Mapping[str, Tensor]
@@ -202,6 +203,10 @@ class Game(nn.Module):
     chunk_size: int = 64
     # whether it uses no loss of the group `loss`
     own_objective: ClassVar[bool] = False
+    # whether it acts in the data's `world`
+    acts: ClassVar[bool] = False
+    # what answers to its actions; set where it acts
+    world: World | None = None
     # whether it needs data with classes
     needs_labels: ClassVar[bool] = False
     # whether it uses the features of its discriminator beside the score

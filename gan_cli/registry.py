@@ -408,7 +408,7 @@ NAMES = tuple | list
 games = Registry(
     "model", "games", "gan_cli.games", ("loss", "regularizer", "augmentation", "spec"),
     "gan_cli.game.Game", {"roles": dict, "averaged": NAMES, "renders": bool, "augments": bool,
-    "needs_labels": bool, "needs_features": bool, "grows": bool},
+    "needs_labels": bool, "needs_features": bool, "grows": bool, "acts": bool},
 )  # fmt: skip
 networks = Registry(
     "network", "networks", "gan_cli.networks", ("shape", "latent", "bounded", "outputs", "inputs")
@@ -428,10 +428,16 @@ augmentations = Registry(
 )  # fmt: skip
 datasets = Registry(
     "data", "datasets", "gan_cli.data", (),
-    "gan_cli.data.dataset.Dataset", {"kind": str, "metrics": NAMES}, "gan_cli.data.law",
+    "gan_cli.data.dataset.Dataset", {"kind": str, "metrics": NAMES, "has_world": bool},
+    "gan_cli.data.law",
 )  # fmt: skip
 kinds = Registry(
-    "data.kind", "kinds", "gan_cli.data", (), "gan_cli.data.kinds.Kind", {"network": str}
+    "data.kind",
+    "kinds",
+    "gan_cli.data",
+    (),
+    "gan_cli.data.kinds.Kind",
+    {"network": str, "sampled": bool},
 )
 optimizers = Registry(
     "optimizer", "optimizers", "gan_cli.optimizers", ("parameters",),

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from conftest import ROOT
+
 FENCED = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -91,3 +93,12 @@ def agrees(printed: str, shown: str) -> bool:
         re.fullmatch(r"\s*" + r".*?".join(parts) + r"\s*", " ".join(printed.split()), re.DOTALL)
         is not None
     )
+
+
+def write_plugins(folder: Path) -> None:
+    """Write the plug-ins of docs/your_own_gan.md, each to the file that its first line names."""
+    for block in blocks(ROOT / "docs" / "your_own_gan.md"):
+        if named := re.match(r"# (my_gan/\S+)\n", block.text):
+            path = folder / named[1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text, encoding="utf-8")

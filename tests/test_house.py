@@ -15,7 +15,7 @@ LAYERS = (
     ("reading", "hints", "source"),
     ("registry",),
     ("networks", "losses", "divergences", "regularizers", "augmentations", "priors", "codes",
-     "pools", "optimizers"),
+     "pools", "worlds", "optimizers"),
     ("data", "pictures"),
     ("metrics", "order_of_play"),
     ("game",),
@@ -38,7 +38,7 @@ TORCH_FREE = (
 """Rooms that are loaded before torch: a mistake is answered, and help is shown, without it."""
 MATHEMATICS = (
     "noise", "networks", "losses", "divergences", "regularizers", "augmentations", "priors",
-    "codes", "pools", "optimizers", "order_of_play", "game", "games",
+    "codes", "pools", "worlds", "optimizers", "order_of_play", "game", "games",
 )  # fmt: skip
 """Rooms that know nothing of configurations, devices, records or processes."""
 PLUMBING = ("hydra", "omegaconf", "tensorboard", "torch.utils.tensorboard", "torch.distributed")

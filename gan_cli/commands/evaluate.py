@@ -113,7 +113,7 @@ def _evaluate_checkpoint(
     path = checkpoint_file(config.checkpoint)
     game, spec, state = load_game(path, config.weights.value, config.plugins, renders=False)
     dataset = own_or_other_data(state["config"], spec, config.data, data_options)
-    heldout = heldout_of(dataset)
+    heldout, game.world = heldout_of(dataset), dataset.world
     with _missing_fields_explained(heldout):
         game_scores = rendering.own_scores(game, heldout)
 
@@ -152,11 +152,12 @@ def _add_game_scores(
     result: dict[str, Any], scores: Mapping[str, float], model: str, dataset: "Dataset"
 ) -> None:
     """Add the scores that a game computes itself to a result, with their provenance."""
+    from gan_cli.data.dataset import count
     from gan_cli.metrics.provenance import Provenance
 
-    count = int(scores.get("scored_heldout", len(dataset.heldout["x"])))
+    scored = int(scores.get("scored_heldout", count(dataset.heldout)))
     provenance = Provenance(
-        count, "held-out samples, as the model itself sees them", dataset.resizing
+        scored, "held-out samples, as the model itself sees them", dataset.resizing
     )
     result["scores"] |= scores
     result["provenance"][f"model.{model}"] = {"scores": list(scores), **asdict(provenance)}

@@ -114,12 +114,31 @@ def _check_ranges(schema: type, config: Mapping[str, Any], prefix: str) -> None:
             raise UserError(f"{prefix}{item.name}={value}: must be below 2**63.")
 
 
+def _check_use(config: Mapping[str, Any], data: Mapping[str, Any], kind: Mapping[str, Any]) -> None:
+    """Raise UserError for data without what the model needs most: samples, or a world.
+
+    Args:
+        data, kind: facts of both.
+    """
+    game = registry.games.attributes(config["model"]["name"], "model")
+    lack = remedy = ""
+    if game.get("renders", True) and not kind.get("sampled", True):
+        lack, remedy = "makes samples", "has none to learn from; take other data"
+    elif game.get("acts") and not data.get("has_world"):
+        lack, remedy = "acts in a world", "has none; take data=environment, or other data with one"
+    if lack:
+        raise UserError(
+            f"model={config['model']['name']}: {lack}, and data={config['data']['name']} {remedy}."
+        )
+
+
 def _check_kind(config: Mapping[str, Any]) -> None:
     """Pictures, scores and networks depend on the kind of data."""
-    kind = registry.datasets.attributes(config["data"]["name"], "data")["kind"]
-    known = registry.kinds.components
+    data = registry.datasets.attributes(config["data"]["name"], "data")
+    kind, known = data["kind"], registry.kinds.components
     if kind not in known:
         raise UserError(
             f"data={config['data']['name']}: its class says kind = {kind!r}{closest(kind, known)}; "
             f"expected one of {', '.join(sorted(known))}."
         )
+    _check_use(config, data, known[kind].attributes)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gan_cli import noise
-from gan_cli.data.dataset import Dataset, Fields
+from gan_cli.data.dataset import Dataset, Fields, count, device_of
 from gan_cli.data.kinds import kind_of_field
 
 
@@ -59,9 +59,9 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.mirrored = mirrored
-        self.samples = len(dataset.train["x"])
+        self.samples = count(dataset.train)
         self.size = 2 * self.samples if mirrored else self.samples
-        self.storage_device = dataset.train["x"].device
+        self.storage_device = device_of(dataset.train)
         self.device = device or self.storage_device
         self.position = 0
         self._current, self._next = _Prefetched(), _Prefetched()
@@ -101,7 +101,7 @@ class Batches:
         labelled = self.dataset.labelled
         if not labelled:
             return {}
-        chosen = rows % len(labelled["x"])
+        chosen = rows % count(labelled)
         batch = self.dataset.decode(
             {name: values[chosen].to(self.device) for name, values in labelled.items()}
         )

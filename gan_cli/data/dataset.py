@@ -1,7 +1,7 @@
 """Base class of all data sets: named fields of tensors for training and for the held-out set."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -16,10 +16,11 @@ from gan_cli.errors import UserError
 from gan_cli.files import cache_folder
 from gan_cli.former_names import accept_former_names
 from gan_cli.registry import metrics
+from gan_cli.worlds import World
 
 Fields = dict[str, Tensor]
 __all__ = [
-    "FEW", "Dataset", "Fields", "Spec", "cache_folder", "class_names", "fits",
+    "FEW", "Dataset", "Fields", "Spec", "cache_folder", "class_names", "count", "device_of", "fits",
     "installed", "resized", "resizing",
 ]  # fmt: skip
 FEW = 20  # held-out samples below which the scores of a classifier mean nothing
@@ -48,6 +49,16 @@ def fits(fields: Fields, device: torch.device) -> bool:
     return sum(values.numel() * values.element_size() for values in fields.values()) <= free // 2
 
 
+def count(fields: Mapping[str, Tensor]) -> int:
+    """Number of samples in a batch or a split: that of the rows of each field."""
+    return len(next(iter(fields.values())))
+
+
+def device_of(fields: Mapping[str, Tensor]) -> torch.device:
+    """The device of a batch or a split."""
+    return next(iter(fields.values())).device
+
+
 def decoded(stored: Fields, spec: Spec) -> Fields:
     """Fields as the networks see them: bytes of `x` and of the spec's other fields in [-1, 1]."""
     return {
@@ -71,6 +82,8 @@ class Dataset:
     kind: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
     fields: ClassVar[tuple[str, ...]] = ("x",)
+    # whether it has a `world`, for games that act
+    has_world: ClassVar[bool] = False
     spec: Spec
     train: Fields
     heldout: Fields
@@ -78,6 +91,7 @@ class Dataset:
     note: str = ""  # a sentence about the data that every run logs
     resizing: str = "none"  # description of how the images were resized
     labelled: Fields | None = None  # training samples with labels, for semi-supervised games
+    world: World | None = None  # what answers to the actions of games that act
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -99,13 +113,13 @@ class Dataset:
             for name, metric in metrics.components.items()
             if self.kind in metric.attributes.get("kinds", ())
         ]
-        enough = len(self.heldout["x"]) >= FEW
+        enough = count(self.heldout) >= FEW
         return self._computable(list(dict.fromkeys([*self.metrics, *(others if enough else [])])))
 
     @property
     def classifiable(self) -> bool:
         """Whether there are classes, and enough held-out samples to test a classifier on."""
-        return self.spec.classes > 1 and len(self.heldout["x"]) >= FEW
+        return self.spec.classes > 1 and count(self.heldout) >= FEW
 
     def _computable(self, names: Sequence[str]) -> list[str]:
         attributes = {name: metrics.component(name, "metrics").attributes for name in names}
@@ -131,8 +145,8 @@ class Dataset:
 
     def rows(self, fields: Fields, n: int, purpose: str = "scored") -> Tensor:
         """Indices of the samples that `sample` draws."""
-        order = torch.randperm(len(fields["x"]), generator=noise.generator(purpose))
-        return order[:n].to(fields["x"].device)
+        order = torch.randperm(count(fields), generator=noise.generator(purpose))
+        return order[:n].to(device_of(fields))
 
     @cached_property
     def digest(self) -> str:

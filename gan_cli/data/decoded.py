@@ -6,7 +6,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from gan_cli.data.dataset import Dataset
+from gan_cli.data.dataset import Dataset, count
 from gan_cli.data.spec import Spec
 
 PART = 1000  # samples in a part, at most
@@ -33,7 +33,7 @@ class Decoded(Mapping[str, Tensor]):
     ) -> None:
         self.dataset, self.stored = dataset, dict(stored)
         self.order = None if n is None else dataset.rows(self.stored, n, purpose)
-        self.samples = len(self.stored["x"] if self.order is None else self.order)
+        self.samples = count(self.stored) if self.order is None else len(self.order)
 
     def __getitem__(self, name: str) -> Tensor:
         return self.take(0, self.samples)[name]
@@ -73,7 +73,7 @@ def heldout_of(dataset: Dataset) -> Decoded:
 
 def parts(fields: Mapping[str, Tensor], size: int) -> Iterator[Mapping[str, Tensor]]:
     """Parts of at most `size` samples, in their order, each with all fields."""
-    samples = fields.samples if isinstance(fields, Decoded) else len(fields["x"])
+    samples = fields.samples if isinstance(fields, Decoded) else count(fields)
     for start in range(0, samples, size):
         if isinstance(fields, Decoded):
             yield fields.take(start, start + size)

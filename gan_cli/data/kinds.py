@@ -36,6 +36,7 @@ class Kind:
         tabular: whether each sample is a row of a table, (numbers,).
         mirrors: whether the mirror image of a sample, along its last dimension, is a sample too.
         comparable: whether the distance between two samples says how different they are.
+        sampled: whether there are samples at all, the field `x`.
     """
 
     network: ClassVar[str]
@@ -47,10 +48,12 @@ class Kind:
     tabular: ClassVar[bool] = False
     mirrors: ClassVar[bool] = False
     comparable: ClassVar[bool] = True
+    sampled: ClassVar[bool] = True
 
     def violations(self, spec: Spec) -> Iterator[str]:
         """Descriptions of what is wrong with a specification of this kind."""
-        yield from ()
+        if self.sampled != bool(spec.shape):
+            yield f"its spec says samples of shape {spec.shape}, which the kind {spec.kind} has not"
 
     def extremes(self, spec: Spec | Field) -> list[float] | None:
         """Least and largest value of a sample; None if there are none."""
@@ -175,3 +178,24 @@ class Characters(Kind):
             .replace("\t", " ")
             for row in samples.argmax(dim=1).tolist()
         ]
+
+
+@kinds.register("choice")
+class Choice(Kind):
+    """One of so many: whole numbers from 0, as actions are. Only fields are of this kind."""
+
+    network: ClassVar[str] = "mlp"
+    numbers: ClassVar[str] = "choices"
+    comparable: ClassVar[bool] = False
+
+    def violations(self, spec: Spec) -> Iterator[str]:
+        yield "its samples are of the kind choice, which only other fields can be"
+
+
+@kinds.register("none")
+class Unsampled(Kind):
+    """No samples: data of other fields, or none, for games that render nothing."""
+
+    network: ClassVar[str] = "mlp"
+    comparable: ClassVar[bool] = False
+    sampled: ClassVar[bool] = False

@@ -26,7 +26,8 @@ def check(dataset: Any, name: str) -> None:
 
     - `train` and `heldout` have the same fields: tensors with one row for each sample, at least one
       sample, and equal types and shapes of rows in both splits.
-    - A decoded sample is float32 and has the shape in the specification.
+    - There is a field `x`, unless the kind of data has no samples. A decoded one is float32 and has
+      the shape in the specification.
     - Labels (`y`, and `y_b` of a second domain) are whole numbers from 0 to classes - 1.
     - Numbers are finite.
 
@@ -51,11 +52,14 @@ def _violations(dataset: Any) -> Iterator[str]:
     yield from _of_spec(dataset.spec)
     for split, adjective in SPLITS.items():
         fields = getattr(dataset, split)
-        yield from _of_fields(fields, adjective)
+        yield from _of_fields(fields, dataset.spec, adjective)
         yield from _of_labels(fields, dataset.spec, adjective)
+        yield from _of_choices(fields, dataset.spec, adjective)
         yield from _of_numbers(fields, adjective)
     yield from _of_differences(dataset.train, dataset.heldout)
     yield from _of_sample(dataset)
+    if dataset.has_world != (dataset.world is not None):
+        yield f"its class says has_world = {dataset.has_world}, and its world is {dataset.world}"
     if dataset.flip and not kind_of(dataset.spec).mirrors:
         yield f"flip is for images, and these are {dataset.spec.kind}"
 
@@ -66,8 +70,10 @@ def _of_spec(spec: Spec) -> Iterator[str]:
         yield f"its spec has {len(spec.names)} names for {spec.classes} classes"
 
 
-def _of_fields(fields: Fields, split: str) -> Iterator[str]:
-    if not isinstance(fields, dict) or "x" not in fields:
+def _of_fields(fields: Fields, spec: Spec, split: str) -> Iterator[str]:
+    if not isinstance(fields, dict) or not fields:
+        yield f"its {split} data is no dictionary of fields"
+    if kind_of(spec).sampled and "x" not in fields:
         yield f"its {split} data is no dictionary of fields with x among them"
     for name, values in fields.items():
         if not isinstance(values, Tensor) or not values.dim():
@@ -79,7 +85,7 @@ def _of_fields(fields: Fields, split: str) -> Iterator[str]:
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{count} of {name}" for name, count in counts.items())
         yield f"its {split} fields are not equally long: {listed}"
-    if not counts["x"]:
+    if 0 in counts.values():
         yield f"there is no {split} sample"
 
 
@@ -102,6 +108,20 @@ def _of_labels(fields: Fields, spec: Spec, split: str) -> Iterator[str]:
             yield (
                 f"its {split} labels {name} lie between {least} and {most}, but with "
                 f"{spec.classes} classes they are 0 to {spec.classes - 1}"
+            )
+
+
+def _of_choices(fields: Fields, spec: Spec, split: str) -> Iterator[str]:
+    for name, field in spec.fields.items():
+        if not field.size or name not in fields:
+            continue
+        if fields[name].is_floating_point():
+            yield f"its {split} {name} are {_type_and_shape(fields[name])}; expected whole numbers"
+        least, most = (int(value) for value in fields[name].aminmax())
+        if least < 0 or most >= field.size:
+            yield (
+                f"its {split} {name} lie between {least} and {most}, but its spec says 0 to "
+                f"{field.size - 1}"
             )
 
 
@@ -131,7 +151,16 @@ def _of_differences(train: Fields, heldout: Fields) -> Iterator[str]:
 
 
 def _of_sample(dataset: Dataset) -> Iterator[str]:
-    x = dataset.decode({name: values[:1] for name, values in dataset.train.items()})["x"]
+    sample = dataset.decode({name: values[:1] for name, values in dataset.train.items()})
+    for name, field in dataset.spec.fields.items():
+        if name in sample and tuple(sample[name].shape[1:]) != tuple(field.shape):
+            yield (
+                f"its {name} are of shape {tuple(sample[name].shape[1:])}, but its spec says "
+                f"{tuple(field.shape)}"
+            )
+    if "x" not in sample:
+        return
+    x = sample["x"]
     if tuple(x.shape[1:]) != tuple(dataset.spec.shape):
         yield (
             f"its samples are of shape {tuple(x.shape[1:])}, but its spec says "
@@ -160,8 +189,8 @@ def _warn_of_empty_classes(dataset: Dataset, name: str) -> None:
 
 
 def _warn_of_wide_ranges(dataset: Dataset, name: str) -> None:
-    x = dataset.train["x"]
-    if not dataset.spec.bounded or not x.is_floating_point():
+    x = dataset.train.get("x")
+    if x is None or not dataset.spec.bounded or not x.is_floating_point():
         return
     least, most = (float(value) for value in x.aminmax())
     if least < -1 or most > 1:

@@ -19,8 +19,8 @@ LARGEST = 2**24  # side of a sample, length of a text or row, number of classes 
 LONGEST_NAME = 100  # characters of a class's name
 
 
-Sides = Annotated[tuple[Annotated[int, Ge(1), Le(LARGEST)], ...], Len(1, 4)]
-"""Shape of a sample, without the batch."""
+Sides = Annotated[tuple[Annotated[int, Ge(1), Le(LARGEST)], ...], Len(0, 4)]
+"""Shape of a sample, without the batch; () of a number."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,13 @@ class Field:
         kind: as that of `Spec`.
         shape: shape of one sample, without the batch.
         bounded: whether its values lie in [-1, 1].
+        size: number of values of a choice, which is one of 0 to size - 1; 0 for what is none.
     """
 
     kind: str
     shape: Sides
     bounded: bool = True
+    size: Annotated[int, Ge(0), Le(LARGEST)] = 0
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Spec:
     It is saved in the checkpoint, so that sampling needs no data.
 
     Args:
-        kind: `points`, `image`, `text`, or one of a plug-in; see `gan_cli.data.kinds`.
-        shape: shape of one sample, without the batch.
+        kind: `points`, `image`, `text`, `none` or one of a plug-in; see `gan_cli.data.kinds`.
+        shape: shape of one sample, without the batch; () of data without samples.
         classes: number of classes; 0 for unlabelled data.
         bounded: whether samples lie in [-1, 1].
         extent: half the side of the square that a scatter plot of points shows.
@@ -124,7 +126,7 @@ class Spec:
         if wrong := next(of_kind.violations(self), ""):
             raise ValueError(f"{wrong}.")
 
-        units, width = len(self.units), self.shape[0]
+        units, width = len(self.units), next(iter(self.shape), 0)
         if units not in (0, width):
             raise ValueError(f"its data has {units} units for samples of {self.shape}.")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gan_cli import noise
-from gan_cli.data.dataset import Dataset
+from gan_cli.data.dataset import Dataset, count
 from gan_cli.game import Game
 from gan_cli.runs.intervals import due
 from gan_cli.runs.recorder import Recorder
@@ -50,9 +50,9 @@ class Logs(Hook):
         self.notes = notes
         self.latest: dict[str, float] = {}
 
-        count = min(self.SAMPLES, len(dataset.train["x"]), len(dataset.heldout["x"]))
+        n = min(self.SAMPLES, count(dataset.train), count(dataset.heldout))
         self.batches = [
-            dataset.sample(fields, count, "observed") for fields in (dataset.train, dataset.heldout)
+            dataset.sample(fields, n, "observed") for fields in (dataset.train, dataset.heldout)
         ]
 
     def start(self, trainer: Trainer) -> None:

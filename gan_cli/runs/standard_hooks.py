@@ -11,7 +11,7 @@ from gan_cli import registry
 from gan_cli.config.identity import flatten
 from gan_cli.config.objectives import suitable
 from gan_cli.config.schema import GROUPS
-from gan_cli.data.dataset import Dataset
+from gan_cli.data.dataset import Dataset, device_of
 from gan_cli.errors import UserError
 from gan_cli.game import Game
 from gan_cli.runs import checkpoint, hooks, inputs
@@ -118,7 +118,7 @@ def _metrics(config: Mapping[str, Any], dataset: Dataset, game: Game) -> dict[st
     They have no common type: the metric of a plug-in need not derive from `Scoring`.
     """
     metrics = {}
-    device = dataset.heldout["x"].device
+    device = device_of(dataset.heldout)
     for name in _metric_names(config, dataset, game):
         node = {"name": name}
         if n := config["evaluate_samples"]:

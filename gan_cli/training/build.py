@@ -58,6 +58,11 @@ def build_game(config: Mapping[str, Any], spec: Spec) -> Game:
 
 def refuse_absurd_sizes(config: Mapping[str, Any], spec: Spec) -> None:
     """Raise UserError for networks, or a batch, larger than this machine's memory."""
+    # before networks are built on the meta device: what a plug-in's module computes when it is
+    # imported would lie there, too
+    registry.games.loaded(config["model"]["name"], "model")
+    for role, node in role_networks(config).values():
+        registry.networks.loaded(node["name"], f"network.{role}")
     check_sizes(config, spec, lambda: _networks(config, spec))
 
 
@@ -138,6 +143,7 @@ def _placed_game(
     for name in game.roles:
         halve(game.get_submodule(name), device, hardware["precision"])
 
+    game.world = dataset.world
     _refuse_missing_fields(game, dataset, config)
     if game.ema is not None and not game.averaged:
         raise UserError(
@@ -258,5 +264,8 @@ def _distinct(networks: Sequence[nn.Module]) -> list[nn.Parameter]:
 
 def _averaged_copy(game: Game) -> Game:
     """A second game with averaged networks of its own; it shares all other networks."""
-    shared = {id(part): part for name, part in game.named_children() if name not in game.averaged}
+    shared: dict[int, Any] = {
+        id(part): part for name, part in game.named_children() if name not in game.averaged
+    }
+    shared[id(game.world)] = game.world
     return copy.deepcopy(game, shared).requires_grad_(False)
