@@ -130,6 +130,24 @@ def fitting(model: str, *data: str) -> tuple[str, ...]:
 # --- configurations, data and trainers ------------------------------------------------------------
 
 
+FAMILIES = (
+    "aae",
+    "acgan",
+    "bigan",
+    "cogan",
+    "dcgan",
+    "ebgan",
+    "infogan",
+    "pix2pix",
+    "sgan",
+    "stylegan",
+    "vae_gan",
+    "wgan_gp",
+)
+"""Of models that are much alike, one: what `make test` takes of laws that a model cannot break by
+itself."""
+
+
 def mostly_slow(rows: Iterable[Any], *quick: Any) -> list[Any]:
     """Rows for `parametrize`, of which `make test` takes those that begin with one of `quick`, and
     test-all all."""

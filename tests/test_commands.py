@@ -134,7 +134,7 @@ MISTAKES = [
     (["experiment=nope"], "the options are"),
     (["network=null"], "network=null: needs an option; they are affine, auto"),
     (["model="], "model=: needs an option"),
-    (["~model"], "node `model` is not a container"),
+    (["~model"], "model=None: choose an option of the group"),
     (["optimizer.players=3"], "optimizer.players=3: expected options"),
     (["optimizer.players.generator=3"], "optimizer.players.generator=3: expected options"),
     (["network.generator=[1]"], "network.generator=[1]: expected options"),

@@ -296,6 +296,7 @@ def test_samples_of_a_class(command: Command, conditional: str, tmp_path: Path) 
         assert code == 2 and "the checkpoint's model has no" in printed
 
 
+@pytest.mark.slow
 def test_conditional_scores_are_logged_and_evaluated_alike(
     command: Command, conditional: str
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import MODELS, TINY, compose, fitting
+from conftest import FAMILIES, MODELS, TINY, compose, fitting, mostly_slow
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
@@ -74,7 +74,7 @@ def fake(*options: str) -> Trainer:
     return trainer
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", mostly_slow(MODELS, *FAMILIES))
 def test_all_of_a_turn_lies_on_the_device(model: str, on_a_gpu: None) -> None:
     trainer = fake(*fitting(model, "data=digits"), "model.warm_up=null")
     for _ in range(2):

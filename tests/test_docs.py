@@ -464,7 +464,9 @@ LONG = (
     "reading_curves",
     "styles",
     "sweeps",
+    "translation",
     "wgan",
+    "your_own_gan",
 )
 """Pages of many runs, which `make test-all` reads."""
 

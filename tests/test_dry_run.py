@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Command, compose, make_trainer
+from conftest import Command, compose, make_trainer, mostly_slow
 
 from gan_cli.commands import dry_run
 
@@ -98,7 +98,7 @@ def test_a_search_is_told_by_one_trial(command: Command) -> None:
     assert code == 0 and "#0 a trial: " in printed and "20 trials like this one" in printed
 
 
-@pytest.mark.parametrize("typed", ["true", "1"])
+@pytest.mark.parametrize("typed", mostly_slow(["true", "1"], "true"))
 def test_a_dry_run_however_it_is_typed(typed: str, command: Command, tmp_path: Path) -> None:
     for more in ((), ("-m",), ("hydra.run.dir=here",)):
         code, printed = command(

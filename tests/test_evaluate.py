@@ -13,7 +13,7 @@ from gan_cli.runs import health_hook, picture_hooks, scores
 from gan_cli.training import rendering
 
 
-@pytest.mark.parametrize("data", mostly_slow(["digits", "points"], "digits"))
+@pytest.mark.parametrize("data", mostly_slow(["digits", "points"], "points"))
 def test_a_checkpoint_scores_what_its_run_logged(
     trained: Callable[..., Command], data: str
 ) -> None:

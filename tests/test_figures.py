@@ -254,6 +254,7 @@ def test_the_estimate_of_a_lone_critic_is_the_distance_and_a_little(
 # --- sweeps ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sweep_as_a_table_of_medians_and_as_one_picture(command: Command, tmp_path: Path) -> None:
     typed = (
         "data=points",

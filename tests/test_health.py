@@ -65,7 +65,7 @@ SICK = {
 }
 
 
-@pytest.mark.parametrize("said", SICK)
+@pytest.mark.parametrize("said", mostly_slow(SICK, "lambda is small", "weak critic"))
 def test_a_sick_run_is_told_what_to_do(command: Command, tmp_path: Path, said: str) -> None:
     values = np.random.default_rng(0).normal(size=(40, 24))
     # 20 points in 24 dimensions are learnt by heart

@@ -83,6 +83,7 @@ def test_a_line_that_asks_for_more_goes_on_with_its_cells(command: Command, tmp_
     assert "3" in shown
 
 
+@pytest.mark.slow
 def test_the_table_has_the_best_first_and_why_cells_failed(
     command: Command, tmp_path: Path
 ) -> None:
@@ -471,6 +472,7 @@ def best_of(folder: Path) -> float:
     return yaml.safe_load((folder / "optimization_results.yaml").read_text())["best_value"]
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_where_it_was(command: Command, tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     code, printed = command("gan-train", *SEARCH, "hydra.sweeper.n_trials=3")

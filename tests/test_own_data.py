@@ -368,6 +368,7 @@ def test_what_a_failing_disk_hid_is_looked_at_again(
     assert len(data.train["x"]) + len(data.heldout["x"]) == 20
 
 
+@pytest.mark.slow
 def test_a_folder_trains_and_its_samples_are_scored(command: Command, tmp_path: Path) -> None:
     odd_images(tmp_path / "pictures")
     code, printed = command(

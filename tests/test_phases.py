@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, Command, compose, make_trainer, trainer_of
+from conftest import TINY, Command, compose, make_trainer, mostly_slow, trainer_of
 
 from gan_cli import noise, registry
 from gan_cli.errors import UserError
@@ -167,7 +167,7 @@ def test_a_player_without_turns_never_learns() -> None:
     assert trainer.terms.keys() == {"discriminator"}
 
 
-@pytest.mark.parametrize("kill_at", [2, 4, 6])
+@pytest.mark.parametrize("kill_at", mostly_slow([2, 4, 6], 4))
 def test_a_phase_that_a_score_ends_resumes_bit_for_bit(
     command: Command, tmp_path: Path, kill_at: int
 ) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import MODELS, TINY, fitting, make_trainer
+from conftest import FAMILIES, MODELS, TINY, fitting, make_trainer, mostly_slow
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -131,7 +131,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> list[_Graph]:
     return graphs
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", mostly_slow(MODELS, *FAMILIES))
 def test_a_recorded_turn_is_the_written_one(
     model: str, recorder: list[_Graph], caplog: pytest.LogCaptureFixture
 ) -> None:

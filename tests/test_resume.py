@@ -62,6 +62,7 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_killed_at_three_moments_the_same_command_ends_bit_for_bit_the_same(
     command: Command, tmp_path: Path
 ) -> None:
@@ -225,6 +226,7 @@ def limited(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not hasattr(resource, "prlimit"), reason="only Linux can give the space back from outside"
 )

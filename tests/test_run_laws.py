@@ -332,6 +332,7 @@ def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_lets_a_run_save(tmp_path: Path) -> None:
     code = (
         # the tests may be run by nohup
