@@ -13,8 +13,9 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from gan_cli.data.dataset import Spec
+from gan_cli.data.dataset import Dataset, Spec
 from gan_cli.errors import UserError
+from gan_cli.features.base import Features, NoFeatures
 from gan_cli.former_names import accept_former_names
 from gan_cli.networks.layers import batch_dependencies
 from gan_cli.order_of_play import OrderOfPlay, refuse_unknown
@@ -205,8 +206,9 @@ class Game(nn.Module):
     own_objective: ClassVar[bool] = False
     # whether it acts in the data's `world`
     acts: ClassVar[bool] = False
-    # what answers to its actions; set where it acts
+    # what answers to its actions, and what it compares samples by; both are in no checkpoint
     world: World | None = None
+    features: Features = NoFeatures()
     # whether it needs data with classes
     needs_labels: ClassVar[bool] = False
     # whether it uses the features of its discriminator beside the score
@@ -258,6 +260,16 @@ class Game(nn.Module):
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         accept_former_names(cls, FORMER_NAMES)
+
+    def attach(self, dataset: Dataset, device: torch.device) -> None:
+        """Called before the game is trained, or scored by scores of its own, but not before samples
+        are rendered: takes what belongs to the data, or to files of others.
+
+        Args:
+            device: that of the game.
+        """
+        self.world = dataset.world
+        self.features.load(dataset, device)
 
     def turns(self, step: int) -> tuple[Turn, ...]:
         """The turns of round `step`, in order of play; steps count from 0."""

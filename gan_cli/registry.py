@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COMPUTED", "PLUGINS", "REGISTRIES", "REQUIRED", "Component", "Count", "Depth", "Fraction",
     "NonNegative", "Positive", "Registry", "Share",
-    "Widths", "add_plugin", "augmentations", "datasets", "figures", "games", "losses",
+    "Widths", "add_plugin", "augmentations", "datasets", "features", "figures", "games", "losses",
     "metrics", "networks",
     "optimizers", "regularizers", "schedules", "validate",
 ]  # fmt: skip
@@ -406,7 +406,7 @@ def _plugins_on_path() -> Iterator[None]:
 
 NAMES = tuple | list
 games = Registry(
-    "model", "games", "gan_cli.games", ("loss", "regularizer", "augmentation", "spec"),
+    "model", "games", "gan_cli.games", ("loss", "regularizer", "augmentation", "features", "spec"),
     "gan_cli.game.Game", {"roles": dict, "averaged": NAMES, "renders": bool, "augments": bool,
     "needs_labels": bool, "needs_features": bool, "grows": bool, "acts": bool},
 )  # fmt: skip
@@ -425,6 +425,10 @@ regularizers = Registry(
 augmentations = Registry(
     "augmentation", "augmentations", "gan_cli.augmentations", (),
     "gan_cli.augmentations.Augmentation", {"kinds": NAMES},
+)  # fmt: skip
+features = Registry(
+    "features", "features", "gan_cli.features", (),
+    "gan_cli.features.base.Features", {"kinds": NAMES, "used": bool},
 )  # fmt: skip
 datasets = Registry(
     "data", "datasets", "gan_cli.data", (),
@@ -462,8 +466,8 @@ metrics = Registry(
 REGISTRIES = {
     known.group: known
     for known in (
-        games, networks, losses, regularizers, augmentations, datasets, optimizers, schedules,
-        figures, metrics,
+        games, networks, losses, regularizers, augmentations, features, datasets, optimizers,
+        schedules, figures, metrics,
     )
 }  # fmt: skip
 """Registries by group."""

@@ -65,6 +65,7 @@ WORDS: tuple[tuple[str, str, str], ...] = (
     ("regularizer.clip", "clip clip_value weight_clip clip_weight weight_clipping", ""),
     ("regularizer", "penalty gradient_penalty regularization reg", ""),
     ("augmentation", "augment aug diffaug diff_aug augmentations", ""),
+    ("features", "perceptual_network feature_extractor lpips vgg", ""),
     ("data", "dataset datasets data_name dataset_name", ""),
     (
         "data.root",

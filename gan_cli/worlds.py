@@ -1,7 +1,7 @@
 """Worlds: what answers to the actions of games that act."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,10 @@ class World:
     actions: int = 0
     action_shape: tuple[int, ...] = ()
     limit: int
+
+    def __deepcopy__(self, memo: Mapping[int, Any]) -> "World":
+        """Itself: a game and its average act in the same one."""
+        return self
 
     def start(self, n: int) -> Tensor:
         """The states in which n new episodes begin, (n, *shape)."""

@@ -124,7 +124,7 @@ LIKENESS = {"vae_gan": ("model.likeness=pixels",)}
 
 
 def test_an_augmentation_of_samples_does_nothing_for_codes() -> None:
-    with pytest.raises(UserError, match="augmentation=diff_augment: model=aae does not use one"):
+    with pytest.raises(UserError, match="augmentation=diff_augment: model=aae does not use any"):
         make_trainer("model=aae", "data=digits", "augmentation=diff_augment")
 
 

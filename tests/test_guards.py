@@ -52,7 +52,11 @@ REFUSED = [
     ),
     (
         ("model=aae", "augmentation=diff_augment"),
-        "augmentation=diff_augment: model=aae does not use one",
+        "augmentation=diff_augment: model=aae does not use any",
+    ),
+    (
+        ("model=gan", "features=random"),
+        "features=random: model=two_player does not use any; set features=none",
     ),
     (
         ("model=gan", "network=dcgan", "data=points"),

@@ -18,6 +18,7 @@ LAYERS = (
      "pools", "worlds", "optimizers"),
     ("data", "pictures"),
     ("metrics", "order_of_play"),
+    ("features",),
     ("game",),
     ("games",),
     ("devices",),

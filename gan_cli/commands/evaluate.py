@@ -106,14 +106,19 @@ def _evaluate_checkpoint(
     config: EvaluateConfig, data_options: dict[str, Any], metric_options: dict[str, Any]
 ) -> dict[str, Any]:
     """Scores of a checkpoint, by metrics and by its game."""
+    import torch
+
     from gan_cli.data.decoded import heldout_of
+    from gan_cli.game import Game
     from gan_cli.runs.restore import data_node, load_game, own_or_other_data
     from gan_cli.training import rendering
 
     path = checkpoint_file(config.checkpoint)
     game, spec, state = load_game(path, config.weights.value, config.plugins, renders=False)
     dataset = own_or_other_data(state["config"], spec, config.data, data_options)
-    heldout, game.world = heldout_of(dataset), dataset.world
+    heldout = heldout_of(dataset)
+    if type(game).scores is not Game.scores:
+        game.attach(dataset, torch.device("cpu"))
     with _missing_fields_explained(heldout):
         game_scores = rendering.own_scores(game, heldout)
 

@@ -51,6 +51,7 @@ ABOUT = {
     "loss": "what the discriminator and the generator minimise",
     "regularizer": "what holds the critic's slope",
     "augmentation": "what is done to real and fake samples before the discriminator sees them",
+    "features": "the frozen network that a model compares samples by, if it does",
     "data": "what is learnt",
     "optimizer": "how weights follow gradients; optimizer.players.generator.lr sets it for one "
     "player",

@@ -29,19 +29,34 @@ def _facts(config: Config, group: str) -> dict[str, Any]:
 
 def useless_augmentation(config: Config) -> str | None:
     """An augmentation that the game does not know, or that cannot change this kind of data."""
-    name = config["augmentation"]["name"]
     game = registry.games.component(config["model"]["name"], "model")
-    kind = registry.datasets.component(config["data"]["name"], "data").attributes.get("kind")
-    kinds = registry.augmentations.component(name, "augmentation").attributes["kinds"]
     used = "augmentation" in game.arguments and game.attributes["augments"]
+    return _useless(config, "augmentation", registry.augmentations, used, "changes")
+
+
+def useless_features(config: Config) -> str | None:
+    """Features that the game does not compare, or that are of another kind of data."""
+    used = "features" in registry.games.component(config["model"]["name"], "model").arguments
+    return _useless(config, "features", registry.features, used, "are those of")
+
+
+def _useless(
+    config: Config, group: str, known: registry.Registry, used: bool, does: str
+) -> str | None:
+    """What is wrong with the choice of a group that not every game, and not every kind, can use.
+
+    Args:
+        used: whether the game uses it.
+        does: what the chosen one does to some kinds, as a verb.
+    """
+    name, model = config[group]["name"], config["model"]["name"]
+    kind = registry.datasets.component(config["data"]["name"], "data").attributes.get("kind")
+    kinds = known.component(name, group).attributes["kinds"]
     if name == "none" or (used and kind in kinds):
         return None
     if not used:
-        return (
-            f"augmentation={name}: model={config['model']['name']} does not use one; set "
-            "augmentation=none."
-        )
-    return f"augmentation={name}: changes {' and '.join(kinds)}, not {kind}; set augmentation=none."
+        return f"{group}={name}: model={model} does not use any; set {group}=none."
+    return f"{group}={name}: {does} {' and '.join(kinds)}, not {kind}; set {group}=none."
 
 
 def _critic(config: Config) -> dict[str, Any]:
@@ -280,6 +295,7 @@ GUARDS: tuple[Callable[[Config], str | None], ...] = (
     decayed_critic,
     batch_of_one,
     useless_augmentation,
+    useless_features,
     other_kind,
     no_features,
     fixed_size,

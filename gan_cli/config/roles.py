@@ -11,6 +11,7 @@ SIMPLE = {
     "loss": registry.losses,
     "regularizer": registry.regularizers,
     "augmentation": registry.augmentations,
+    "features": registry.features,
     "data": registry.datasets,
     "schedule": registry.schedules,
 }

@@ -13,6 +13,7 @@ GROUPS = (
     "loss",
     "regularizer",
     "augmentation",
+    "features",
     "data",
     "optimizer",
     "schedule",
@@ -118,6 +119,7 @@ class TrainConfig:
     loss: Any = None
     regularizer: Any = None
     augmentation: Any = None
+    features: Any = None
     data: Any = None
     optimizer: Any = None
     schedule: Any = None
@@ -203,5 +205,6 @@ DEFAULTS: dict[str, Any] = {
     **_defaults(TrainConfig),
     "hardware": _defaults(Hardware),
     "augmentation": {"name": "none"},
+    "features": {"name": "none"},
 }
 """The root's keys with their defaults, and the groups that the first versions did not have."""

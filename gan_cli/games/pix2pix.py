@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gan_cli.data.dataset import Spec
 from gan_cli.errors import UserError
+from gan_cli.features.base import Features
 from gan_cli.game import Terms, player
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.registry import NonNegative, games
@@ -23,8 +24,11 @@ class Pix2Pix(TwoPlayer):
     distance to the true image for G.
 
     Args:
+        features: what `perceptual` compares, see `gan_cli.features`.
         l1: weight of the L1 distance, the mean over all numbers of a sample.
         adversarial: weight of what D says, for G; 0 leaves the L1 distance alone.
+        perceptual: weight of the distance of `features` from those of the true image (as Wang et
+            al., 2018, arXiv 1711.11585, equation 6 of its appendix); 0 is the paper's.
         latent: width of z beside the dropout, which is the paper's noise.
     """
 
@@ -37,14 +41,23 @@ class Pix2Pix(TwoPlayer):
 
     def __init__(
         self,
+        features: Features,
         l1: NonNegative = 100.0,
         adversarial: NonNegative = 1.0,
+        perceptual: NonNegative = 0.0,
         latent: Annotated[int, Ge(0)] = 0,
         **two_player: Any,
     ) -> None:
         super().__init__(latent=latent, **two_player)
+        self.features = features
         self.l1 = l1
         self.adversarial = adversarial
+        self.perceptual = perceptual
+        if perceptual and not self.features.used:
+            raise UserError(
+                f"model.perceptual={perceptual}: compares features, and features=none has none; "
+                "take features=random, features=classifier or features=torchvision."
+            )
 
     @classmethod
     def shapes(cls, spec: Spec, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -61,6 +74,8 @@ class Pix2Pix(TwoPlayer):
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
         x_fake = self.sample_fakes(x, *given)
         terms = {"l1": self.l1 * (x_fake - x).abs().mean()}
+        if self.perceptual:
+            terms["perceptual"] = self.perceptual * self.features.distance(x_fake, x)
         if self.adversarial:
             real = self.value(x, *given) if self.loss.uses_real else None
             fake = self.value(x_fake, *given)

@@ -70,6 +70,7 @@ RULES = {
     "loss": (registry.losses, contracts.loss),
     "regularizer": (registry.regularizers, contracts.regularizer),
     "augmentation": (registry.augmentations, contracts.augmentation),
+    "features": (registry.features, contracts.features),
 }
 """Components that a game plays by: the registry, and the contract that a plug-in's must keep."""
 
@@ -98,7 +99,7 @@ def build_trainer(
     set_tf32(hardware["precision"])
     keep_memory()
 
-    game = _placed_game(config, dataset, device, hardware)
+    game = _placed_game(config, dataset, device, hardware, choices)
     shards = Shards(hardware["shards"], world, hardware["reduce"])
     shards.check(game)
     optimizer_nodes = _optimizer_nodes(config, game)
@@ -135,6 +136,7 @@ def _placed_game(
     dataset: Dataset,
     device: torch.device,
     hardware: Mapping[str, Any],
+    choices: list[str],
 ) -> Game:
     """The game on its device, in its precision. Raises UserError where the data do not fit it."""
     game = build_game(config, dataset.spec).to(device)
@@ -143,7 +145,9 @@ def _placed_game(
     for name in game.roles:
         halve(game.get_submodule(name), device, hardware["precision"])
 
-    game.world = dataset.world
+    game.attach(dataset, device)
+    if game.features.used:
+        choices.append(f"features: {game.features.describe()}")
     _refuse_missing_fields(game, dataset, config)
     if game.ema is not None and not game.averaged:
         raise UserError(
@@ -264,8 +268,5 @@ def _distinct(networks: Sequence[nn.Module]) -> list[nn.Parameter]:
 
 def _averaged_copy(game: Game) -> Game:
     """A second game with averaged networks of its own; it shares all other networks."""
-    shared: dict[int, Any] = {
-        id(part): part for name, part in game.named_children() if name not in game.averaged
-    }
-    shared[id(game.world)] = game.world
+    shared = {id(part): part for name, part in game.named_children() if name not in game.averaged}
     return copy.deepcopy(game, shared).requires_grad_(False)

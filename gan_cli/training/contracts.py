@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from gan_cli import noise
 from gan_cli.data.dataset import Dataset, Spec
 from gan_cli.errors import UserError
+from gan_cli.features.base import Features
 from gan_cli.game import Fields, Game, Terms, Turn
 from gan_cli.metrics.scoring import Scoring
 from gan_cli.registry import PLUGINS, Registry
@@ -141,6 +142,16 @@ def augmentation(component: Any, name: str) -> Any:
         return f"it makes {describe(result)} of {describe(x)}; the shape must stay."
 
     return check_call(component, f"augmentation={name}", check)
+
+
+def features(component: Any, name: str) -> Any:
+    """Features; what they give is tried when their network is loaded."""
+    if not isinstance(component, Features):
+        raise UserError(
+            f"features={name}: gives {describe(component)}; derive its class from "
+            "gan_cli.features.base.Features."
+        )
+    return component
 
 
 def _wrong_terms(terms: Any, who: str) -> str | None:

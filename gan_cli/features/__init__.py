@@ -1,0 +1,1 @@
+"""Frozen networks whose features a game compares samples by."""
