@@ -18,6 +18,7 @@ GOOD = {
     "loss": "name: hinge\n",
     "regularizer": "name: none\n",
     "augmentation": "name: none\n",
+    "features": "name: none\n",
     "data": "name: points\nsize: 100\n",
     "optimizer": "name: adam\nlr: 1.0e-3\n",
     "schedule": "name: constant\n",
