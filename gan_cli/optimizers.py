@@ -151,6 +151,11 @@ class Rate:
         self._restart()
 
     @property
+    def phase(self) -> str:
+        """The phase of the model from which the schedule counts; empty for the whole run."""
+        return self._node.get("phase") or ""
+
+    @property
     def constant(self) -> bool:
         """Whether the factor is the same in all rounds."""
         return bool(self._node["name"] == "constant")

@@ -88,6 +88,10 @@ class OrderOfPlay:
         """The first round of the phase that round `step` is in."""
         return next(int(start) for _, start, end in self._stretches() if step < end)
 
+    def began(self, name: str) -> float:
+        """The first round of a phase, infinity where only a score can end one before it."""
+        return next(start for phase, start, _ in self._stretches() if phase.name == name)
+
     def turns(self, step: int) -> dict[str, int]:
         """Turns of each player in round `step`."""
         turns = dict(self.at(step).turns)

@@ -453,7 +453,16 @@ optimizers = Registry(
         )
     },
 )  # fmt: skip
-schedules = Registry("schedule", "schedules", "gan_cli.optimizers", ("optimizer",))
+schedules = Registry(
+    "schedule", "schedules", "gan_cli.optimizers", ("optimizer",),
+    common={
+        "phase": (
+            str | None, None,
+            "phase of the model from whose first round on the schedule counts; until then its rate "
+            "is that of round 0; null counts from the start of the run",
+        )
+    },
+)  # fmt: skip
 figures = Registry("figures", "figures", "gan_cli.runs.figures", ("trainer", "dataset", "rows"))
 metrics = Registry(
     "metrics",

@@ -11,6 +11,7 @@ from conftest import TINY, Command, make_trainer
 from PIL import Image
 from torch import nn
 
+import gan_cli
 from gan_cli import codes, noise, priors
 from gan_cli.data.digits import Digits
 from gan_cli.data.two_domains import MAPS, TwoDomains
@@ -308,6 +309,24 @@ def test_conditional_scores_are_logged_and_evaluated_alike(
         assert told[name] == pytest.approx(logged[name]) and 0 <= told[name] < 2
 
 
+def _encode_files(command: Command, folder: Path) -> None:
+    """A user's own files have the codes of the samples that they show, and their names."""
+    x = Digits().heldout["x"][:3]
+    folder.mkdir()
+    for name, image in zip("cab", x, strict=True):
+        Image.fromarray(image[0].numpy()).save(folder / f"{name}.png")
+    own = ("gan-sample", "checkpoint=aae", f"input={folder}")
+    assert command(*own, "mode=encode", "output=own.npz")[0] == 0
+    found = np.load("own.npz")
+    assert found["names"].tolist() == ["a", "b", "c"]
+    expected = gan_cli.load("aae").game.encode(x[[1, 2, 0]].float() / 127.5 - 1)
+    np.testing.assert_allclose(found["codes"], expected.numpy(), atol=1e-6)
+    assert command(*own, "mode=reconstruct", "output=own.png")[0] == 0
+    assert Image.open("own.png").size == (16 * 42 + 2, 2 * 42 + 2)
+    code, printed = command("gan-sample", "aae", "mode=encode", "input=nowhere")
+    assert code == 2 and "input=nowhere: no such file or folder" in printed
+
+
 def test_codes_and_reconstructions(command: Command, tmp_path: Path) -> None:
     typed = (
         "data=digits",
@@ -328,6 +347,7 @@ def test_codes_and_reconstructions(command: Command, tmp_path: Path) -> None:
         == 0
     )
     assert Image.open("pairs.png").size == (16 * 42 + 2, 4 * 42 + 2)
+    _encode_files(command, tmp_path / "mine")
     assert command("gan-train", "model=infogan", *typed, "hydra.run.dir=info")[0] == 0
     assert (
         command(

@@ -161,6 +161,31 @@ def test_only_those_who_have_turns_learn() -> None:
     assert trainer.batches.position == 3 + 3 + 2
 
 
+def test_a_schedule_may_count_from_a_phase() -> None:
+    """Linear over 4 rounds, from the phase that begins at round 2, and that a score may end."""
+    linear = ("schedule=linear", "schedule.total=4", "optimizer.lr=0.1", "schedule.phase=game")
+    trainer = make_trainer("model=gan", "data=points", *TINY, *TWO_PHASES, *linear)
+    rates = []
+    for _ in range(7):
+        trainer.play_round()
+        rates.append(trainer.optimizers["discriminator"].param_groups[0]["lr"])
+    assert rates == pytest.approx([0.1, 0.1, 0.1, 0.075, 0.05, 0.025, 0.0])
+
+    until = "model.phases=[{name: critic, until: {w1: 0.1}}, {name: game}]"
+    waiting = make_trainer("model=gan", "data=points", *TINY, until, "model.warm_up=null", *linear)
+    for step in range(5):
+        if step == 3:
+            waiting.game.order_of_play.end(step)
+        waiting.play_round()
+        rates.append(waiting.optimizers["discriminator"].param_groups[0]["lr"])
+    assert rates[7:] == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.075])
+
+
+def test_a_schedule_of_no_phase(command: Command) -> None:
+    code, printed = command("gan-train", "schedule=linear", "schedule.phase=game", "steps=1")
+    assert code == 2 and "schedule.phase=game: the model has no such phase" in printed
+
+
 def test_a_player_without_turns_never_learns() -> None:
     trainer = make_trainer("model=gan", "data=points", *TINY, "model.repeat.generator=0")
     trainer.play_round()

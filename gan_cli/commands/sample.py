@@ -23,7 +23,7 @@ def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
     output = output_of(config)
 
     from gan_cli.runs.restore import own_or_other_data
-    from gan_cli.sampling import modes
+    from gan_cli.sampling import modes, through_codes
 
     if mode is Mode.timeline:
         modes.write_timeline(config, output)
@@ -39,7 +39,7 @@ def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
         config.data,
         settings_of(changed).get("data", {}),
     )
-    write = modes.write_through_codes if mode in THROUGH_CODES else modes.write_drawn
+    write = through_codes.write_through_codes if mode in THROUGH_CODES else modes.write_drawn
     write(config, generator, load_data, output)
 
 

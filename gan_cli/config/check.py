@@ -61,11 +61,23 @@ def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     players(config["optimizer"], attributes["model"]["players"])
     objective(config)
+    _check_phase(config)
     _check_init_networks(config, attributes["model"]["networks"])
     for figure in config["figures"]:
         registry.figures.component(figure, "figures")
 
     return {**config, **groups, "network": with_role_networks(config)}
+
+
+def _check_phase(config: Mapping[str, Any]) -> None:
+    """Raise UserError for a schedule that counts from a phase that the model does not have."""
+    wanted = config["schedule"].get("phase")
+    names = [str(phase.get("name")) for phase in config["model"].get("phases") or ()]
+    if wanted is not None and wanted not in names:
+        raise UserError(
+            f"schedule.phase={wanted}: the model has no such phase{closest(wanted, names)}; its "
+            f"phases are {', '.join(names) or 'none'} (model.phases)."
+        )
 
 
 def _check_init_networks(config: Mapping[str, Any], networks: Sequence[str]) -> None:

@@ -121,14 +121,27 @@ def chosen(
 
 
 def _read(path: Path, game: Game, spec: Spec) -> Inputs:
-    """Samples from a file, or from all files of a folder in the order of their names."""
+    """Inputs from a file, or from all files of a folder in the order of their names."""
     field = spec.fields.get(game.given[0])
-    refused = UserError(
-        f"input={path}: files cannot be the {', '.join(game.given)} that the checkpoint's model "
-        "takes; take input=heldout."
-    )
-    if len(game.given) > 1 or field is None:
-        raise refused
+    read = None
+    if field is not None and len(game.given) == 1:
+        read = samples_in(path, field)
+    if read is None:
+        raise UserError(
+            f"input={path}: files cannot be the {', '.join(game.given)} that the checkpoint's "
+            "model takes; take input=heldout."
+        )
+    stored, names = read
+    return Inputs(decoded({game.given[0]: stored}, spec), names)
+
+
+def samples_in(path: Path, described: Spec | Field) -> tuple[Tensor, tuple[str, ...]] | None:
+    """Samples as they are stored, from a file or from all files of a folder in the order of their
+    names; and a name for each. None if this kind of data is not read from files.
+
+    Raises:
+        UserError: no such file or folder, no samples in it, or a damaged one.
+    """
     if not path.exists():
         raise UserError(f"input={path}: no such file or folder.")
 
@@ -143,15 +156,14 @@ def _read(path: Path, game: Game, spec: Spec) -> Inputs:
     samples = []
     for file in files:
         try:
-            sample = kind_of(field).read(file, field.shape)
+            sample = kind_of(described).read(file, described.shape)
         except UserError as error:
             raise UserError(f"input={file}: {error}") from None
         if sample is None:
-            raise refused
+            return None
         samples.append(sample)
     names = tuple("_".join(file.relative_to(base).with_suffix("").parts) for file in files)
-    stored = {game.given[0]: torch.stack(samples)}
-    return Inputs(decoded(stored, spec), names)
+    return torch.stack(samples), names
 
 
 def panel_fields(

@@ -17,7 +17,12 @@ from gan_cli.data.kinds import kind_of
 from gan_cli.data.nearest import nearest_training
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.files import csv_text, replacing, write_text
-from gan_cli.runs.inputs import PANEL_COLUMNS, Inputs, chosen, panel_fields
+from gan_cli.runs.inputs import (
+    PANEL_COLUMNS,
+    Inputs,
+    chosen,
+    panel_fields,
+)
 from gan_cli.runs.places import run_or_file
 from gan_cli.sampling import walks
 from gan_cli.sampling.generator import Generator, load_generator
@@ -25,7 +30,6 @@ from gan_cli.sampling.options import Mode, SampleConfig, seeds_and_labels
 from gan_cli.sampling.walks import latents_of
 
 NEIGHBOURS = 5  # nearest training samples shown for each sample
-RECONSTRUCTION_COLUMNS = 16  # images in a row of reconstructions
 FRAME_SECONDS = 0.4  # duration of a frame of a timeline
 MAX_NAME = 40  # characters of a class's name in a file name
 
@@ -92,7 +96,7 @@ def _write_from_inputs(
     fields = inputs.rows(seeds)
     if mode is Mode.npz:
         plain = {name: values.numpy() for name, values in fields.items()}
-        _write_arrays(output, samples=samples.numpy(), **plain)
+        write_arrays(output, samples=samples.numpy(), **plain)
         return ""
     if mode is Mode.images:
         names = [_file_name(generator, seed, []) for seed in seeds]
@@ -184,7 +188,7 @@ def _write_text(samples: Tensor, generator: Generator, output: Path, columns: in
     write_text(output, "\n".join(lines(generator, samples)) + "\n")
 
 
-def _write_grid(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
+def write_grid(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
     """Write one picture of all samples, or a GIF with a frame for each sample."""
     if output.suffix.lower() == ".gif":
         pictures.write_gif(output, kind_of(generator.spec).frames(samples, generator.spec))
@@ -240,7 +244,7 @@ def _write_npz(samples: Tensor, generator: Generator, output: Path, columns: int
     """Write the array `samples`, in the data's units; and `table` for the rows of a table."""
     spec = generator.spec
     table = {"table": structured(spec.table(samples))} if spec.units else {}
-    _write_arrays(output, samples=spec.in_units(samples).numpy(), **table)
+    write_arrays(output, samples=spec.in_units(samples).numpy(), **table)
 
 
 def _write_csv(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:
@@ -254,7 +258,7 @@ def _write_csv(samples: Tensor, generator: Generator, output: Path, columns: int
     write_text(output, csv_text([[column.name for column, _ in table], *rows]))
 
 
-def _write_arrays(output: Path, **arrays: Any) -> None:
+def write_arrays(output: Path, **arrays: Any) -> None:
     """Write a compressed .npz file."""
     # an open file, since NumPy would append its own suffix to a name
     with replacing(output) as temporary, temporary.open("wb") as file:
@@ -295,53 +299,6 @@ def write_timeline(config: SampleConfig, output: Path) -> None:
     print(f"{len(seeds)} samples by each of {len(frames)} checkpoints of {run} in {output}")
 
 
-def write_through_codes(
-    config: SampleConfig, generator: Generator, load_data: Callable[[], Dataset], output: Path
-) -> None:
-    """Write the codes of held-out samples, or their reconstructions.
-
-    Args:
-        load_data: loads the data set.
-    """
-    game = generator.game
-    mode = config.mode.value
-    if not game.encodes:
-        raise UserError(
-            f"mode={mode}: the checkpoint's model has no encoder; model=bigan or aae has one."
-        )
-
-    dataset = load_data()
-    if game.condition and dataset.spec.classes != generator.spec.classes:
-        raise UserError(
-            f"mode={mode}: the data have {dataset.spec.classes} classes, the "
-            f"checkpoint's model {generator.spec.classes}; take data= of the same classes."
-        )
-
-    batch = dataset.sample(dataset.heldout, config.n, f"sampled {config.seed}")
-    with torch.no_grad():
-        if config.mode is Mode.encode:
-            labels = {"y": batch["y"].numpy()} if "y" in batch else {}
-            _write_arrays(output, codes=game.encode(batch["x"]).numpy(), **labels)
-        else:
-            condition = [batch[name] for name in game.condition]
-            rows = _interleaved(batch["x"], game.reconstruct(batch["x"], *condition))
-            _write_grid(rows, generator, output, RECONSTRUCTION_COLUMNS)
-
-    print(
-        f"{len(batch['x'])} held-out samples through {generator.path} (step {generator.step}) "
-        f"in {output}"
-    )
-
-
-def _interleaved(samples: Tensor, reconstructions: Tensor) -> Tensor:
-    """Rows of samples and rows of their reconstructions in turn, the last two padded with black."""
-    columns = RECONSTRUCTION_COLUMNS
-    pairs = zip(samples.split(columns), reconstructions.split(columns), strict=True)
-    black = torch.full_like(samples[:1], -1).expand(-len(samples) % columns, *samples.shape[1:])
-    rows = [torch.cat([row, black[: columns - len(row)]]) for pair in pairs for row in pair]
-    return torch.cat(rows)
-
-
 WRITERS = {
     Mode.npz: _write_npz,
     Mode.text: _write_text,
@@ -357,7 +314,7 @@ def write(samples: Tensor, generator: Generator, mode: Mode, output: Path, colum
     Args:
         columns: columns of a grid; 0 makes it square.
     """
-    WRITERS.get(mode, _write_grid)(samples, generator, output, columns)
+    WRITERS.get(mode, write_grid)(samples, generator, output, columns)
 
 
 def nearest(samples: Tensor, dataset: Dataset, count: int = NEIGHBOURS) -> tuple[Tensor, Tensor]:

@@ -72,8 +72,9 @@ class SampleConfig:
     input: str | None = field(
         default=None,
         metadata={
-            "help": "of a model that makes samples from inputs: FOLDER, FILE, or heldout; those "
-            "of the checkpoint if not given"
+            "help": "FOLDER, FILE, or heldout: what samples are made from, where not from noise "
+            "alone, or what mode=reconstruct and mode=encode take; if not given, what the "
+            "checkpoint carries, or held-out samples"
         },
     )
     code: str | None = field(
@@ -118,7 +119,7 @@ FROM_INPUTS = (Mode.grid, Mode.images, Mode.npz, Mode.timeline)  # modes that sh
 DRAWN = tuple(mode for mode in Mode if mode not in THROUGH_CODES)  # modes that draw latents
 READ_BY: dict[str, tuple[Mode, ...]] = {
     **dict.fromkeys(("seeds", "classes", "truncation", "directions", "shifts"), DRAWN),
-    "input": FROM_INPUTS,
+    "input": (*FROM_INPUTS, *THROUGH_CODES),
     "code": (Mode.traverse,),
     "dimension": (Mode.traverse,),
     "path": (Mode.interpolate,),

@@ -177,6 +177,14 @@ class Trainer:
             return self.step
         return max(self.step, int(self.steps * min(1.0, self.seconds / (60 * self.minutes))))
 
+    def _round_of_schedule(self) -> int:
+        """The round that the schedule is at: that of the run, or of the phase from which it
+        counts."""
+        position = self.position("schedule")
+        if not self.rate.phase:
+            return position
+        return int(max(0, position - self.game.order_of_play.began(self.rate.phase)))
+
     # --- the loop --------------------------------------------------------------------------------
 
     def fit(self, hooks: Sequence[Hook]) -> None:
@@ -221,7 +229,7 @@ class Trainer:
         self._end_phase()
         for name in self.game.resets(self.step):
             self._reset(name)
-        self._learning_rates.set(self.position("schedule"))
+        self._learning_rates.set(self._round_of_schedule())
         for game in filter(None, [self.game, self.ema]):
             noise.begin_turn("round", self.effective_seed, self.step)
             game.begin_round(self.position("game"))
