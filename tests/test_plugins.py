@@ -276,6 +276,12 @@ class Mine(TwoPlayer):
     def generator(self, x): return {0}
     def render(self, latents): return {1}
 """
+REMEMBERS = """    def __init__(self, **two_player):
+        super().__init__(**two_player)
+        {0}
+    def prepare(self, turn, batch):
+        {1}
+"""
 AUGMENTATION = """@augmentations.register("mine")
 class Mine(Augmentation):
     def changed(self, x): return {0}
@@ -381,6 +387,22 @@ BREACHES = [
     ("model", GAME, ("{}", FAKES), "no term that depends on the weights of G"),
     (
         "model",
+        GAME + REMEMBERS.format("self.seen = []", "self.seen.append(batch['x'].clone())"),
+        (TERMS, FAKES),
+        "model=mine: keeps tensors in `seen`, which no checkpoint holds",
+    ),
+    (
+        "model",
+        GAME
+        + REMEMBERS.format(
+            "self.register_buffer('seen', torch.zeros(0, 2))",
+            "self.seen = torch.cat([self.seen, batch['x']])",
+        ),
+        (TERMS, FAKES),
+        "its buffer seen has changed its shape from (0, 2) to (4, 2)",
+    ),
+    (
+        "model",
         GAME,
         (TERMS, "self.G(latents)[:, :1]"),
         "model=mine: `render` gives a tensor of shape (2, 1)",
@@ -442,6 +464,15 @@ KEPT = [
     ("network", NETWORK, ("discriminator", 2, 1, "self.layer(x)[:, 0]")),
     ("network", NETWORK, ("generator", "latent", 2, "self.layer(x)")),
     ("model", GAME, (TERMS, FAKES)),
+    (
+        "model",
+        GAME
+        + REMEMBERS.format(
+            "self.register_buffer('seen', torch.zeros(4, 2)); self.fixed = [torch.ones(2)]",
+            "self.seen.copy_(batch['x'])",
+        ),
+        (TERMS, FAKES),
+    ),
     ("augmentation", AUGMENTATION, ("2 * x",)),
     ("data", DATA, ('kind = "points"; metrics = ("points",)',)),
     ("metric", METRIC, (PLAIN, '{"a": samples.mean().item()}')),
@@ -547,7 +578,7 @@ def test_the_packages_own_games_and_networks_keep_their_word(model: str) -> None
             trainer.game.get_submodule(attribute), node["name"], role, shapes[attribute]
         )
     contracts.rendered(trainer.game, spec, model)
-    trainer.terms_fn = contracts.turns(trainer.terms_fn, model)
+    trainer.terms_fn = contracts.turns(trainer.terms_fn, trainer.game, model)
     trainer.play_round()
 
 

@@ -23,6 +23,8 @@ COLOURS = {
 }
 SIZES = {"small": 0.13, "large": 0.24}
 """Names of the sizes, and half the extent of a shape as a fraction of the image's side."""
+WAVES = {"shaded": (0.2, 0.6), "striped": (2.0, 5.0)}
+"""How many waves of a texture fit into an image, from least to most."""
 GROUND = ((70, 82, 95), (120, 105, 88), (96, 120, 112), (150, 140, 128))
 """Colours of the two parts of a texture."""
 CHUNK = 500  # scenes drawn at a time
@@ -35,7 +37,7 @@ class Scenes:
     Args:
         shape, colour, size: indices in SHAPES, COLOURS and SIZES, (n, objects).
         place: centres in fractions of the side, x and y, (n, objects, 2).
-        texture: angle, stripes across the image and phase, (n, 3).
+        texture: angle, waves across the image and phase, (n, 3).
         ground: indices of its two colours in GROUND, (n, 2).
     """
 
@@ -54,14 +56,15 @@ class Scenes:
         return Scenes(*(values[rows] for values in vars(self).values()))
 
 
-def scenes(n: int, objects: int, random: torch.Generator) -> Scenes:
+def scenes(n: int, objects: int, texture: str, random: torch.Generator) -> Scenes:
     """n random scenes; every property is drawn independently of the others."""
 
     def index(most: int, *sizes: int) -> Tensor:
         return torch.randint(most, (n, *sizes), generator=random)
 
     margin = max(SIZES.values()) + 0.02
-    angle, stripes, phase = (torch.rand(n, generator=random) for _ in range(3))
+    angle, waves, phase = (torch.rand(n, generator=random) for _ in range(3))
+    least, most = WAVES[texture]
     first = index(len(GROUND))
     other = (first + 1 + index(len(GROUND) - 1)) % len(GROUND)
     return Scenes(
@@ -69,7 +72,9 @@ def scenes(n: int, objects: int, random: torch.Generator) -> Scenes:
         colour=index(len(COLOURS), objects),
         size=index(len(SIZES), objects),
         place=margin + (1 - 2 * margin) * torch.rand(n, objects, 2, generator=random),
-        texture=torch.stack([angle * torch.pi, 2 + 3 * stripes, phase * 2 * torch.pi], dim=1),
+        texture=torch.stack(
+            [angle * torch.pi, least + (most - least) * waves, phase * 2 * torch.pi], dim=1
+        ),
         ground=torch.stack([first, other], dim=1),
     )
 
@@ -93,11 +98,11 @@ def _drawn(world: Scenes, side: int) -> Tensor:
 
 
 def _texture(world: Scenes, side: int) -> Tensor:
-    """Soft stripes between two colours, (n, 3, side, side)."""
+    """Waves between two colours, (n, 3, side, side)."""
     x, y = _grid(side)
-    angle, stripes, phase = (part[:, None, None] for part in world.texture.unbind(dim=1))
+    angle, waves, phase = (part[:, None, None] for part in world.texture.unbind(dim=1))
     along = x * angle.cos() + y * angle.sin()
-    share = ((2 * torch.pi * stripes * along + phase).sin()[:, None] + 1) / 2
+    share = ((2 * torch.pi * waves * along + phase).sin()[:, None] + 1) / 2
     first, second = torch.tensor(GROUND).float()[world.ground][..., None, None].unbind(dim=1)
     return first + share * (second - first)
 
@@ -181,7 +186,7 @@ def _outlines(world: Scenes, side: int) -> Tensor:
 @datasets.register("shapes")
 class Shapes(Dataset):
     """Drawn scenes: discs, squares, triangles and crosses in six colours and two sizes, anywhere,
-    over striped textures. They are drawn by code, always the same, and need no download.
+    over textures. They are drawn by code, always the same, and need no download.
 
     The class is the shape of the nearest object. With `look`, the field `x_a` is a second look at
     the same scene, so that the data are pairs.
@@ -189,6 +194,8 @@ class Shapes(Dataset):
     Args:
         image_size: side.
         objects: in every scene; nearer ones hide others.
+        texture: behind the objects, between two colours: `shaded` changes once or less across the
+            image, `striped` two to five times.
         size: scenes to learn from; a fifth as many more are held out.
         look: what `x_a` shows of the scene: its `edges`, the picture with `noise`, or every object
             `recoloured`; null gives no pairs (`data=pairs` makes others of the pictures).
@@ -205,13 +212,14 @@ class Shapes(Dataset):
         self,
         image_size: Annotated[int, Ge(16), Le(64)] = 32,
         objects: Annotated[int, Ge(1), Le(4)] = 1,
+        texture: Literal["shaded", "striped"] = "shaded",
         size: Count = 5000,
         look: Literal["edges", "noise", "recoloured"] | None = None,
     ) -> None:
         self.truth, splits = [], []
         for split, n in (("train", size), ("heldout", max(1, size // 5))):
             random = noise.generator(f"shapes {split}")
-            world = scenes(n, objects, random)
+            world = scenes(n, objects, texture, random)
             fields = {"x": drawn(world, image_size), "y": world.shape[:, -1]}
             if look:
                 fields["x_a"] = looked(world, image_size, look, random)

@@ -214,7 +214,7 @@ def _hold_to_contracts(trainer: Trainer, dataset: Dataset, config: Mapping[str, 
             contracts.network(game.get_submodule(attribute), said, role, shapes[attribute])
     given = rendering.given_by(game, heldout_of(dataset), 2)
     contracts.rendered(game, spec, f"model={name}", given)
-    trainer.terms_fn = contracts.turns(trainer.terms_fn, f"model={name}")
+    trainer.terms_fn = contracts.turns(trainer.terms_fn, game, f"model={name}")
 
 
 def _accelerate(trainer: Trainer) -> None:

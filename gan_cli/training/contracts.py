@@ -5,7 +5,8 @@ The package's own components are held to the same contracts by the tests, not wh
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from types import MethodType
 from typing import Any
@@ -289,11 +290,16 @@ def rendered(game: Game, spec: Spec, said: str, given: Sequence[Tensor] = ()) ->
         )
 
 
-def turns(play: Play, said: str) -> Play:
-    """The function that computes the terms of a turn, with its results checked."""
+def turns(play: Play, game: Game, said: str) -> Play:
+    """The function that computes the terms of a turn, with its results checked, and what the game
+    has remembered."""
+    shapes = {name: buffer.shape for name, buffer in game.named_buffers()}
+    kept = _containers(game)
 
     def played(turn: Turn, batch: Fields) -> Terms:
         terms = play(turn, batch)
+        if wrong := _lost_state(game, shapes, kept):
+            raise UserError(f"{said}: {wrong}")
         who = f"the turn `{turn.player.name}`"
         if wrong := _wrong_terms(terms, who):
             raise UserError(f"{said}: {wrong}")
@@ -307,3 +313,48 @@ def turns(play: Play, said: str) -> Play:
         return terms
 
     return played
+
+
+# --- what a game remembers ------------------------------------------------------------------------
+
+CONTAINERS = (list, dict, set, deque)
+
+
+def _containers(game: Game) -> dict[str, int]:
+    """The tensors in each list, dictionary and the like of a game and its modules, by the
+    attribute."""
+    return {
+        f"{path}.{name}".lstrip("."): sum(isinstance(item, Tensor) for item in _items(value))
+        for path, module in game.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, CONTAINERS) and not name.startswith("_")
+    }
+
+
+def _items(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _lost_state(
+    game: Game, shapes: Mapping[str, torch.Size], kept: Mapping[str, int]
+) -> str | None:
+    """A sentence on what no checkpoint would bring back, or None.
+
+    Args:
+        shapes: of the buffers when the game was built.
+        kept: tensors in its containers at that time.
+    """
+    for name, count in _containers(game).items():
+        if count > kept.get(name, 0):
+            return (
+                f"keeps tensors in `{name}`, which no checkpoint holds, so that a resumed run "
+                "would lack them; take register_buffer, or gan_cli.pools.Pool for samples."
+            )
+    for name, buffer in game.named_buffers():
+        if name in shapes and buffer.shape != shapes[name]:
+            return (
+                f"its buffer {name} has changed its shape from {tuple(shapes[name])} to "
+                f"{tuple(buffer.shape)}, so that no checkpoint of it could be loaded; give it its "
+                "full size when it is registered, or take gan_cli.pools.Pool for samples."
+            )
+    return None
