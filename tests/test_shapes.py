@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gan_cli.data.shapes import COLOURS, SHAPES, Shapes, coverage
+from gan_cli.data.shapes import COLOURS, SHAPES, SIZES, Shapes, coverage
 
 
 def test_a_picture_shows_its_truth() -> None:
@@ -38,7 +38,7 @@ def test_the_area_of_a_shape_is_that_of_its_formula(shape: int) -> None:
     world = Shapes(size=100).truth[0]
     rows = (world.shape[:, 0] == shape) & (world.size[:, 0] == 1)
     area = coverage(world, 0, 64)[rows].mean(dim=(1, 2))
-    radius = 0.24
+    radius = SIZES["large"]
     exact = {
         "disc": np.pi * radius**2,
         "square": (2 * 0.85 * radius) ** 2,

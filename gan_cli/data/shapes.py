@@ -21,7 +21,7 @@ COLOURS = {
     "violet": (150, 70, 190),
     "white": (240, 240, 240),
 }
-SIZES = {"small": 0.13, "large": 0.24}
+SIZES = {"small": 0.18, "large": 0.3}
 """Names of the sizes, and half the extent of a shape as a fraction of the image's side."""
 WAVES = {"shaded": (0.2, 0.6), "striped": (2.0, 5.0)}
 """How many waves of a texture fit into an image, from least to most."""
