@@ -1,7 +1,7 @@
 """Named codes: categories and numbers that a generator takes beside z, and that can be inferred."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -31,13 +31,13 @@ class Codes:
         self.widths = {name: _width(values) for name, values in named.items()}
         self.width = sum(self.widths.values())
 
-    def draw(
-        self, n: int, device: torch.device, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """n rows, (n, width); from the turn's own noise where no generator is given."""
-        return torch.cat(
-            [_drawn(width, n, device, generator) for width in self.widths.values()], dim=1
-        )
+    def law(
+        self, name: str, device: torch.device
+    ) -> Callable[[int, torch.Generator | None], Tensor]:
+        """What draws rows of a code, (n, width): from a source, or else by the turn's own noise on
+        a device."""
+        width = self.widths[name]
+        return lambda n, source: _drawn(width, n, device, source)
 
     def split(self, columns: Tensor) -> tuple[Tensor, ...]:
         """The last `width` columns, code by code."""
@@ -89,3 +89,14 @@ def _information(answer: Tensor, code: Tensor) -> Tensor:
     if code.shape[1] > 1:
         return math.log(code.shape[1]) - cross_entropy(answer, code.argmax(dim=1))
     return 0.5 * (code.square() - (code - answer).square()).mean()
+
+
+def drawn_classes(
+    classes: int, n: int, source: torch.Generator | None, device: torch.device
+) -> Tensor:
+    """n classes, evenly drawn, (n,): on the CPU from a source, or else by the turn's own noise on a
+    device."""
+    if source is not None:
+        return torch.randint(classes, (n,), generator=source)
+    u = noise.rows(torch.rand, n, 1, device=device)[:, 0]
+    return (u * classes).long().clamp_max(classes - 1)

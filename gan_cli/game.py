@@ -98,11 +98,13 @@ class Columns(NamedTuple):
         law: their distribution, that of a prior (see `gan_cli.priors`), or one of `CHOICES`:
             `one-hot`; `class`, a class as one number, from 0; `psi`, the distance of a style from
             the average of all styles.
+        draw: n rows of them, (n, width): on the CPU by the source, or else by the turn's own noise.
     """
 
     name: str
     width: int
     law: str
+    draw: Callable[[int, torch.Generator | None], Tensor]
 
 
 CHOICES = ("one-hot", "class", "psi")
@@ -382,13 +384,23 @@ class Game(nn.Module):
         """How the curves of `diagnostics` must be read, in a sentence or two."""
         raise NotImplementedError
 
+    def columns(self) -> list[Columns]:
+        """The columns of a latent, from the first number to the last; by default none."""
+        return []
+
+    def latents(self, n: int, source: torch.Generator | None = None) -> Tensor:
+        """n rows of all columns, (n, latent).
+
+        Args:
+            source: draws them on the CPU; None draws them by the turn's own noise, on the device of
+                the game.
+        """
+        drawn = [part.draw(n, source) for part in self.columns()]
+        return torch.cat(drawn, dim=1) if drawn else torch.empty(n, 0)
+
     def draw(self, generator: torch.Generator) -> Tensor:
         """The latent of one sample, (latent,), drawn on the CPU."""
-        raise NotImplementedError
-
-    def columns(self) -> list[Columns]:
-        """The columns of a latent, from the first number to the last; by default unknown."""
-        return []
+        return self.latents(1, generator)[0]
 
     def choices(self, width: int) -> Tensor:
         """Whether each number of a latent has a law of `CHOICES`, (width,)."""

@@ -31,12 +31,11 @@ class Prior(nn.Module):
         self.law = LAWS[law]
         self.register_buffer("device", torch.empty(0), persistent=False)  # moves with the game
 
-    def forward(self, n: int) -> Tensor:
+    def forward(self, n: int, source: torch.Generator | None = None) -> Tensor:
+        """n rows; on the CPU from the source, or else by the turn's own noise."""
+        if source is not None:
+            return self.law(n, self.latent, generator=source)
         return noise.rows(self.law, n, self.latent, device=self.device.device)
-
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Rows of z on the CPU, from a generator of their own."""
-        return self.law(n, self.latent, generator=generator)
 
 
 def _uniform(*shape: int, **options: Any) -> Tensor:

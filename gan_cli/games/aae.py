@@ -114,7 +114,7 @@ class AAE(Encoding):
         prior; 0.5 is best."""
         codes = in_parts(self.encode, scored(heldout)["x"], rows=self.chunk_size)
         random = noise.generator("latent accuracy")
-        z = self.prior.draw(len(codes), random).to(codes)
+        z = self.prior(len(codes), random).to(codes)
         return {**super().scores(heldout), "latent_accuracy": told_apart(z, codes)}
 
 

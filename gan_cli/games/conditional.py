@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from gan_cli.codes import drawn_classes
 from gan_cli.data.dataset import Spec
 from gan_cli.errors import UserError
 from gan_cli.game import Columns
@@ -35,12 +36,12 @@ class Labelled(TwoPlayer):
         usual = super().shapes(spec, options)
         return {**usual, "G": {**usual["G"], "latent": options["latent"] + spec.classes}}
 
-    def draw(self, generator: torch.Generator) -> Tensor:
-        z = super().draw(generator)
-        return torch.cat([z, torch.randint(self.classes, (1,), generator=generator)])
-
     def columns(self) -> list[Columns]:
-        return [*super().columns(), Columns("class", 1, "class")]
+        return [*super().columns(), Columns("class", 1, "class", self._any_class)]
+
+    def _any_class(self, n: int, source: torch.Generator | None) -> Tensor:
+        y = drawn_classes(self.classes, n, source, self.prior.device.device)
+        return y[:, None].float()
 
     def render(self, latents: Tensor) -> Tensor:
         return self.G(latents[:, :-1], self.labels_of(latents))

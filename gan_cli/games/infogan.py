@@ -58,7 +58,7 @@ class InfoGAN(TwoPlayer):
 
     @player(moves="D Q")
     def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
-        z = self.coded(len(x))
+        z = self.latents(len(x))
         with torch.no_grad():
             x_fake = self.T(self.G(z))
         x = self.T(x)
@@ -72,7 +72,7 @@ class InfoGAN(TwoPlayer):
 
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
-        z = self.coded(len(x))
+        z = self.latents(len(x))
         features = featured(self.D).features(self.T(self.G(z)))
         fake = featured(self.D).score(features)
         real = self.value(self.T(x)) if self.loss.uses_real else None
@@ -81,13 +81,8 @@ class InfoGAN(TwoPlayer):
             "information": -self.information * self.told(features, z).sum(),
         }
 
-    def coded(self, n: int) -> Tensor:
-        """n rows of z and then the codes, categories as one-hot."""
-        z = self.prior(n)
-        return torch.cat([z, self.codes.draw(n, z.device)], dim=1)
-
     def sample_fakes(self, x: Tensor, *given: Tensor) -> Tensor:
-        return self.G(self.coded(len(x)))
+        return self.G(self.latents(len(x)))
 
     def told(self, features: Tensor, z: Tensor) -> Tensor:
         """The lower bound of the information of these features on each code, in nats, (codes,)."""
@@ -95,7 +90,7 @@ class InfoGAN(TwoPlayer):
 
     def diagnostics(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
         with torch.no_grad():
-            z = self.coded(len(seen["x"]))
+            z = self.latents(len(seen["x"]))
             told = self.told(featured(self.D).features(self.T(self.G(z))), z)
         information = {
             f"information/{name}": value
@@ -103,15 +98,12 @@ class InfoGAN(TwoPlayer):
         }
         return {**super().diagnostics(seen, unseen), **information}
 
-    def draw(self, generator: torch.Generator) -> Tensor:
-        return torch.cat(
-            [super().draw(generator), self.codes.draw(1, torch.device("cpu"), generator)[0]]
-        )
-
     def columns(self) -> list[Columns]:
+        device = self.prior.device.device
+        laws = {name: self.codes.law(name, device) for name in self.codes.widths}
         codes = [
-            Columns(name, n, "one-hot" if n > 1 else "uniform")
-            for name, n in self.codes.widths.items()
+            Columns(name, width, "one-hot" if width > 1 else "uniform", laws[name])
+            for name, width in self.codes.widths.items()
         ]
         return [*super().columns(), *codes]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from gan_cli import noise
+from gan_cli.codes import drawn_classes
 from gan_cli.data.dataset import Spec
 from gan_cli.data.decoded import parts
 from gan_cli.errors import UserError
@@ -95,10 +95,9 @@ class SemiSupervisedAAE(AAE):
         logits, codes = self.E(x).tensor_split([self.K], dim=1)
         return logits.softmax(dim=1), self.around(codes)
 
-    def categories(self, n: int) -> Tensor:
+    def categories(self, n: int, source: torch.Generator | None = None) -> Tensor:
         """n classes, evenly drawn, as one-hot rows."""
-        u = noise.rows(torch.rand, n, 1, device=self.prior.device.device)[:, 0]
-        return one_hot((u * self.K).long().clamp_max(self.K - 1), self.K)
+        return one_hot(drawn_classes(self.K, n, source, self.prior.device.device), self.K)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.named(x)[1]
@@ -107,14 +106,10 @@ class SemiSupervisedAAE(AAE):
         return self.G(torch.cat(self.named(x), dim=1))
 
     def sample_fakes(self, x: Tensor, *given: Tensor) -> Tensor:
-        return self.G(torch.cat([self.categories(len(x)), self.prior(len(x))], dim=1))
-
-    def draw(self, generator: torch.Generator) -> Tensor:
-        y = torch.randint(self.K, (), generator=generator)
-        return torch.cat([one_hot(y, self.K), super().draw(generator)])
+        return self.G(self.latents(len(x)))
 
     def columns(self) -> list[Columns]:
-        return [Columns("class", self.K, "one-hot"), *super().columns()]
+        return [Columns("class", self.K, "one-hot", self.categories), *super().columns()]
 
     @torch.no_grad()
     def scores(self, heldout: Fields) -> dict[str, float]:

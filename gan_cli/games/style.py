@@ -57,11 +57,12 @@ class Style(Progressive):
         first = torch.arange(self.G.styles, device=w.device)[:, None] < coarse
         return self.G.drawn(torch.where(first, above[:, None], left[:, None]))
 
-    def draw(self, generator: torch.Generator) -> Tensor:
-        return torch.cat([super().draw(generator), torch.ones(1)])
-
     def columns(self) -> list[Columns]:
-        return [*super().columns(), Columns("psi", 1, "psi")]
+        return [*super().columns(), Columns("psi", 1, "psi", self._psi)]
+
+    def _psi(self, n: int, source: torch.Generator | None) -> Tensor:
+        """1: what is drawn lies where its style says."""
+        return torch.ones(n, 1, device=None if source else self.prior.device.device)
 
     def truncated(self, latents: Tensor, factor: Tensor | float) -> Tensor:
         return torch.cat([latents[:, :-1], factor * latents[:, -1:]], dim=1)

@@ -156,12 +156,9 @@ class TwoPlayer(Game):
             )
         return f"{text}."
 
-    def draw(self, generator: torch.Generator) -> Tensor:
-        return self.prior.draw(1, generator)[0]
-
     def columns(self) -> list[Columns]:
         width = self.prior.latent
-        return [Columns("z", width, self.prior.name)] if width else []
+        return [Columns("z", width, self.prior.name, self.prior)] if width else []
 
     def render(self, latents: Tensor) -> Tensor:
         return self.G(latents)
