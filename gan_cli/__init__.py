@@ -25,9 +25,12 @@ def __getattr__(name: str) -> Any:
 
 
 def load(
-    path: "str | Path", weights: str = "auto", plugins: "Sequence[str | Path]" = ()
+    path: "str | Path",
+    weights: str = "auto",
+    plugins: "Sequence[str | Path]" = (),
+    direction: str | None = None,
 ) -> "Generator":
     """The trained generator of a checkpoint; see `gan_cli.sampling.generator.Generator`."""
     from gan_cli.sampling.generator import Generator
 
-    return Generator(path, weights, plugins)
+    return Generator(path, weights, plugins, direction)

@@ -5,7 +5,8 @@ plays them, and is the only code that calls `backward()` and `step()`.
 """
 
 import inspect
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -14,7 +15,7 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from gan_cli.data.dataset import Dataset, Spec
-from gan_cli.errors import UserError
+from gan_cli.errors import UserError, closest, on_one_line
 from gan_cli.features.base import Features, NoFeatures
 from gan_cli.former_names import accept_former_names
 from gan_cli.networks.layers import batch_dependencies
@@ -107,6 +108,19 @@ class Columns(NamedTuple):
     draw: Callable[[int, torch.Generator | None], Tensor]
 
 
+class Direction(NamedTuple):
+    """Another way in which a game makes samples: from other inputs, like another field of the data.
+
+    Attributes:
+        output: the field that its samples are like.
+        given, panels: as those of `Game`.
+    """
+
+    output: str
+    given: tuple[str, ...] = ()
+    panels: tuple[str, ...] = ("output",)
+
+
 CHOICES = ("one-hot", "class", "psi")
 """Laws of columns that choose something, between which a latent walk does not interpolate."""
 
@@ -184,6 +198,9 @@ class Game(nn.Module):
     from_inputs: ClassVar[tuple[str, ...]] = ()
     # what a picture shows of each sample, from left to right: fields, and `output`
     panels: ClassVar[tuple[str, ...]] = ("output",)
+    # other ways to make samples, by name; `render` asks for `self.direction`, empty for the usual
+    directions: ClassVar[dict[str, Direction]] = {}
+    direction: str = ""
     # networks that have an exponential moving average
     averaged: ClassVar[tuple[str, ...]] = ()
     # the order of play, where it differs from that of the methods
@@ -272,6 +289,36 @@ class Game(nn.Module):
         """
         self.world = dataset.world
         self.features.load(dataset, device)
+
+    @property
+    def sampling(self) -> Direction:
+        """How samples are made now."""
+        usual = Direction("x", self.given, self.panels)
+        return self.directions[self.direction] if self.direction else usual
+
+    def direction_named(self, typed: str | None) -> str:
+        """The typed direction; empty for None, the usual one.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        known = list(self.directions)
+        if typed is None or typed in known:
+            return typed or ""
+        remedy = f"it has {', '.join(known)}" if known else "leave direction out"
+        raise UserError(
+            f"direction={on_one_line(typed):.50}: the checkpoint's model has no such direction"
+            f"{closest(typed, known)}; {remedy}."
+        )
+
+    @contextmanager
+    def in_direction(self, direction: str) -> Iterator[None]:
+        """Make samples in a direction while this lasts."""
+        before, self.direction = self.direction, direction
+        try:
+            yield
+        finally:
+            self.direction = before
 
     def turns(self, step: int) -> tuple[Turn, ...]:
         """The turns of round `step`, in order of play; steps count from 0."""

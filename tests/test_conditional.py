@@ -208,7 +208,7 @@ def test_priors_in_the_plane() -> None:
     # 0.25 for no petals at all
     assert petals.shape == (4000, 3) and (angle - angle.round()).abs().mean() < 0.15
     assert len(angle.round().remainder(10).unique()) == 10
-    roll = priors.Prior(2, "swiss_roll").draw(4000, torch.Generator().manual_seed(0))
+    roll = priors.Prior(2, "swiss_roll")(4000, torch.Generator().manual_seed(0))
     assert 0.8 < roll.norm(dim=1).min() < 1.0 and 2.7 < roll.norm(dim=1).max() < 3.1
     with pytest.raises(UserError, match=r"model\.prior=petals: lies in the plane"):
         priors.Prior(1, "petals")

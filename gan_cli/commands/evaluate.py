@@ -17,7 +17,7 @@ from gan_cli.config.objectives import suitable
 from gan_cli.errors import UserError, closest
 from gan_cli.runs.places import checkpoint_file
 from gan_cli.sampling.generator import Weights
-from gan_cli.sampling.keys import checkpoint_key, plugins_key, weights_key
+from gan_cli.sampling.keys import checkpoint_key, direction_key, plugins_key, weights_key
 
 if TYPE_CHECKING:
     from gan_cli.data.dataset import Dataset
@@ -55,6 +55,7 @@ class EvaluateConfig:
     data: str | None = field(
         default=None, metadata={"help": "another data set, with data.KEY=VALUE for its options"}
     )
+    direction: str | None = direction_key()
     weights: Weights = weights_key()
     plugins: list[str] = plugins_key()
 
@@ -115,6 +116,7 @@ def _evaluate_checkpoint(
 
     path = checkpoint_file(config.checkpoint)
     game, spec, state = load_game(path, config.weights.value, config.plugins, renders=False)
+    game.direction = game.direction_named(config.direction)
     dataset = own_or_other_data(state["config"], spec, config.data, data_options)
     heldout = heldout_of(dataset)
     if type(game).scores is not Game.scores:
@@ -122,8 +124,9 @@ def _evaluate_checkpoint(
     with _missing_fields_explained(heldout):
         game_scores = rendering.own_scores(game, heldout)
 
-    available = suitable(dataset.available_metrics, bool(game.given)) if game.renders else []
-    metrics = _metrics(config, metric_options, dataset, available, game_scores)
+    seen, given = dataset.seen_as(game.sampling.output), bool(game.sampling.given)
+    available = suitable(seen.available_metrics, given) if game.renders else []
+    metrics = _metrics(config, metric_options, seen, available, game_scores)
     if not metrics and not game_scores:
         raise UserError(
             f"checkpoint={config.checkpoint}: its model has no scores of its own, and "
@@ -148,6 +151,7 @@ def _evaluate_checkpoint(
         "checkpoint": str(path),
         "step": state["step"],
         "weights": "ema" if uses_average else "raw",
+        **({"direction": game.direction} if game.direction else {}),
         "data": data_node(saved_config["data"], config.data, data_options),
         **result,
     }

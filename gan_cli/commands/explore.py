@@ -217,7 +217,7 @@ def run(config: ExploreConfig) -> None:
     from gan_cli.sampling.generator import Generator
 
     generator = Generator(config.checkpoint, config.weights.value, config.plugins)
-    if generator.game.given:
+    if generator.game.sampling.given:
         raise UserError(
             f"checkpoint={config.checkpoint}: makes samples from inputs, and gan-explore walks "
             "through noise; take gan-sample input=FOLDER."

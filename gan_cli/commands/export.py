@@ -10,7 +10,13 @@ from pathlib import Path
 from gan_cli.errors import UserError
 from gan_cli.files import replacing
 from gan_cli.sampling.generator import Generator, Statistics, Weights, load_generator
-from gan_cli.sampling.keys import checkpoint_key, plugins_key, statistics_key, weights_key
+from gan_cli.sampling.keys import (
+    checkpoint_key,
+    direction_key,
+    plugins_key,
+    statistics_key,
+    weights_key,
+)
 from gan_cli.sampling.output import file_to_write
 
 TOLERANCES = {".pt2": 0.0, ".onnx": 1e-5}
@@ -30,6 +36,7 @@ class ExportConfig:
         default="generator.pt2", metadata={"help": "PATH to write: .pt2 (torch.export) or .onnx"}
     )
     statistics: Statistics = statistics_key()
+    direction: str | None = direction_key()
     weights: Weights = weights_key()
     plugins: list[str] = plugins_key()
 
@@ -42,7 +49,9 @@ def run(config: ExportConfig) -> None:
             written, and an existing file stays.
     """
     output = _output(config.output)
-    generator = load_generator(config.checkpoint, config.weights, config.plugins, config.statistics)
+    generator = load_generator(
+        config.checkpoint, config.weights, config.plugins, config.statistics, config.direction
+    )
 
     from gan_cli.sampling import formats
 

@@ -29,7 +29,9 @@ def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
         modes.write_timeline(config, output)
         return
 
-    generator = load_generator(config.checkpoint, config.weights, config.plugins, config.statistics)
+    generator = load_generator(
+        config.checkpoint, config.weights, config.plugins, config.statistics, config.direction
+    )
     _refuse_mismatched_mode(generator, mode)
 
     load_data = partial(
@@ -47,7 +49,7 @@ def _refuse_mismatched_mode(generator: Generator, mode: Mode) -> None:
     """Raise UserError for a mode that cannot show samples of the checkpoint's kind."""
     from gan_cli.data.kinds import kind_of
 
-    if generator.game.given and mode not in FROM_INPUTS:
+    if generator.game.sampling.given and mode not in FROM_INPUTS:
         fitting = ", ".join(f"mode={item.value}" for item in FROM_INPUTS)
         raise UserError(
             f"mode={mode.value}: the checkpoint's model makes samples from inputs; take {fitting}."

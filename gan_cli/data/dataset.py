@@ -1,5 +1,6 @@
 """Base class of all data sets: named fields of tensors for training and for the held-out set."""
 
+import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -158,6 +159,21 @@ class Dataset:
                 header = f"{name} {tuple(values.shape)} {values.dtype}".encode()
                 digest.update(header + subset.tobytes())
         return digest.hexdigest()[:16]
+
+    def seen_as(self, field: str) -> "Dataset":
+        """The data with a field, such as `x_b`, in the place of `x`, and with its class, `y_b`, if
+        there is one."""
+        if field == "x":
+            return self
+        twin = copy.copy(self)
+        vars(twin).pop("digest", None)
+        twin.spec = self.spec.seen_as(field)
+        label = f"y{field[1:]}"
+        twin.train, twin.heldout = (
+            {**fields, "x": fields[field]} | ({"y": fields[label]} if label in fields else {})
+            for fields in (self.train, self.heldout)
+        )
+        return twin
 
     def rescale_like(self, spec: Spec) -> None:
         """Convert a table to the columns and units of a checkpoint, so that samples are comparable.

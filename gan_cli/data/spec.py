@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -135,6 +135,16 @@ class Spec:
             raise ValueError(
                 f"its data has columns of {features} numbers for samples of {self.shape}."
             )
+
+    def seen_as(self, field: str) -> "Spec":
+        """The specification of data whose samples are a field of these."""
+        if field == "x":
+            return self
+        other = self.fields[field]
+        return replace(
+            self, kind=other.kind, shape=other.shape, bounded=other.bounded,
+            units=(), vocabulary="", columns=(),
+        )  # fmt: skip
 
     def in_units(self, samples: Tensor) -> Tensor:
         """Samples in the units of the data.

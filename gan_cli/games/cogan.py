@@ -12,7 +12,7 @@ from gan_cli.data.decoded import parts
 from gan_cli.data.kinds import kind_of
 from gan_cli.data.two_domains import MAPS
 from gan_cli.errors import UserError
-from gan_cli.game import Fields, Terms, Turn, in_parts, player
+from gan_cli.game import Direction, Fields, Terms, Turn, in_parts, player
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.networks.layers import feature_size, tie
 from gan_cli.networks.offers import featured
@@ -41,6 +41,7 @@ class CoGAN(TwoPlayer):
         "G": "generator", "G_b": "generator", "D": "discriminator", "D_b": "discriminator",
     }  # fmt: skip
     averaged: ClassVar[tuple[str, ...]] = ("G", "G_b")
+    directions: ClassVar[dict[str, Direction]] = {"b": Direction("x_b")}
     objectives: ClassVar[tuple[str, ...]] = (
         "agreement",
         "pixel_agreement",
@@ -103,6 +104,9 @@ class CoGAN(TwoPlayer):
     def after_step(self, turn: Turn) -> None:
         for critic in (self.D, self.D_b):
             self.regularizer.project(critic)
+
+    def render(self, latents: Tensor) -> Tensor:
+        return self.G_b(latents) if self.direction else self.G(latents)
 
     def pairs(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Samples of both domains from the same latents."""

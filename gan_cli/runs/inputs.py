@@ -14,7 +14,7 @@ from gan_cli.data.kinds import kind_of
 from gan_cli.data.listing import listing
 from gan_cli.data.spec import Field, Spec
 from gan_cli.errors import UserError
-from gan_cli.game import Game
+from gan_cli.game import Direction, Game
 from gan_cli.runs.places import expanded
 
 PANEL_COLUMNS = 4  # inputs side by side in a picture, each with its panels
@@ -44,14 +44,15 @@ class Inputs:
 
 
 def needed(game: Game) -> list[str]:
-    """Fields that samples of a game are made from, and that its pictures show."""
-    return list(dict.fromkeys([*game.given, *(name for name in game.panels if name != "output")]))
+    """Fields that samples of a game are made from, in any direction, and that its pictures show."""
+    usual = Direction("x", game.given, game.panels)
+    from_inputs = [item for item in (usual, *game.directions.values()) if item.given]
+    names = [name for item in from_inputs for name in (*item.given, *item.panels)]
+    return [name for name in dict.fromkeys(names) if name != "output"]
 
 
 def kept(game: Game, dataset: Dataset, n: int) -> Fields:
     """The fields of the first held-out samples that a checkpoint carries, as they are stored."""
-    if not game.given:
-        return {}
     return {name: dataset.heldout[name][:n].cpu().clone() for name in needed(game)}
 
 
@@ -65,9 +66,9 @@ def carried(game: Game, spec: Spec, state: Mapping[str, Any], path: Path) -> Inp
         UserError: they are not what the game makes samples from.
     """
     stored: Any = state.get("inputs") or {}
-    if not game.given or not stored:
+    if not needed(game) or not stored:
         return Inputs({})
-    wrong = [f"lack {name}" for name in game.given if name not in stored]
+    wrong = [f"lack {name}" for name in needed(game) if name not in stored]
     wrong += [
         f"have {name!s:.40} of {values.dtype} and shape {tuple(values.shape)}"
         for name, values in stored.items()
@@ -99,7 +100,7 @@ def chosen(
     Raises:
         UserError: no such files, or the checkpoint's model needs none, or carries none.
     """
-    if not game.given:
+    if not game.sampling.given:
         if typed is not None:
             raise UserError(
                 f"input={typed}: the checkpoint's model makes samples from noise alone; leave "
@@ -114,25 +115,26 @@ def chosen(
         return _read(expanded(typed), game, spec)
     if not len(own):
         raise UserError(
-            f"input: the checkpoint's model makes samples from {', '.join(game.given)}, and its "
-            "file carries none (keep_inputs was 0); add input=FOLDER, a file, or input=heldout."
+            f"input: the checkpoint's model makes samples from {', '.join(game.sampling.given)}, "
+            "and its file carries none (keep_inputs was 0); add input=FOLDER, a file, or "
+            "input=heldout."
         )
     return own
 
 
 def _read(path: Path, game: Game, spec: Spec) -> Inputs:
     """Inputs from a file, or from all files of a folder in the order of their names."""
-    field = spec.fields.get(game.given[0])
+    first, *others = game.sampling.given
     read = None
-    if field is not None and len(game.given) == 1:
-        read = samples_in(path, field)
+    if not others and first in ("x", *spec.fields):
+        read = samples_in(path, spec.seen_as(first))
     if read is None:
         raise UserError(
-            f"input={path}: files cannot be the {', '.join(game.given)} that the checkpoint's "
-            "model takes; take input=heldout."
+            f"input={path}: files cannot be the {', '.join((first, *others))} that the "
+            "checkpoint's model takes; take input=heldout."
         )
     stored, names = read
-    return Inputs(decoded({game.given[0]: stored}, spec), names)
+    return Inputs(decoded({first: stored}, spec), names)
 
 
 def samples_in(path: Path, described: Spec | Field) -> tuple[Tensor, tuple[str, ...]] | None:
@@ -172,6 +174,7 @@ def panel_fields(
     """The images that a picture shows of each sample, from left to right; without the panels whose
     fields are not known, such as the true image of a user's own file."""
     known = {"output": samples, **fields}
-    shown = [name for name in game.panels if name in known]
-    described: dict[str, Spec | Field] = {"output": spec, "x": spec, **spec.fields}
+    shown = [name for name in game.sampling.panels if name in known]
+    output = spec.seen_as(game.sampling.output)
+    described: dict[str, Spec | Field] = {"output": output, "x": spec, **spec.fields}
     return [kind_of(described[name]).images(known[name].cpu(), described[name]) for name in shown]

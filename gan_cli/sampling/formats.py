@@ -50,8 +50,8 @@ class Rendering(nn.Module):
 
 
 class RenderingFromInputs(Rendering):
-    """As `Rendering`, with the fields of `game.given` after the latents, or alone if these have no
-    width."""
+    """As `Rendering`, with the fields that samples are made from after the latents, or alone if
+    these have no width."""
 
     def __init__(self, game: Game, latent: int) -> None:
         super().__init__(game)
@@ -66,7 +66,7 @@ class RenderingFromInputs(Rendering):
 def input_names(generator: "Generator") -> list[str]:
     """Names of the inputs of an exported file, in their order."""
     latent = generator.drawn([0]).shape[1]
-    return [*(["latents"] if latent else []), *generator.game.given]
+    return [*(["latents"] if latent else []), *generator.game.sampling.given]
 
 
 def _inputs(generator: "Generator", seeds: Sequence[int]) -> list[Tensor]:
@@ -77,7 +77,7 @@ def _inputs(generator: "Generator", seeds: Sequence[int]) -> list[Tensor]:
 
 def _dynamic_shapes(generator: "Generator") -> Any:
     """The sizes of the inputs that may differ from those of the example, for torch.export."""
-    if generator.game.given:
+    if generator.game.sampling.given:
         return {"fields": tuple(ROWS for _ in input_names(generator))}
     return {"latents": ROWS}
 
@@ -146,7 +146,7 @@ def description(generator: "Generator") -> dict[str, Any]:
         "model": _model_name(generator),
         "step": generator.step,
         "latent": latent,
-        "columns": [part._asdict() for part in columns],
+        "columns": [{"name": part.name, "width": part.width, "law": part.law} for part in columns],
         "inputs": [_described(generator, name) for name in input_names(generator)],
         "classes": generator.game.classes,
         "chunk": CHUNK,
@@ -160,7 +160,7 @@ def _described(generator: "Generator", name: str) -> dict[str, Any]:
     """Name, kind and shape of an input."""
     if name == "latents":
         return {"name": name, "kind": "latents", "shape": [generator.drawn([0]).shape[1]]}
-    field = generator.spec.fields[name]
+    field = generator.data.seen_as(name)
     return {"name": name, "kind": field.kind, "shape": list(field.shape)}
 
 
@@ -177,7 +177,7 @@ def _program(generator: "Generator") -> ExportedProgram:
 
     seeds = range(CHUNK)
     module = Rendering(generator.game)
-    if generator.game.given:
+    if generator.game.sampling.given:
         module = RenderingFromInputs(generator.game, generator.drawn([0]).shape[1])
     program = torch.export.export(
         module.eval(),

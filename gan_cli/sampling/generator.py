@@ -45,10 +45,13 @@ class Generator:
             the newest run below outputs/).
         weights: `ema`, `raw`, or `auto`: the average if there is one.
         plugins: plug-ins that the checkpoint needs and you trust.
+        direction: of a model that makes samples in several ways, such as `b` of CoGAN; None is the
+            usual one.
 
     Attributes:
         path: the checkpoint's file.
         spec: kind and shape of a sample.
+        data: the specification of the data that it was trained on.
         inputs: those that the checkpoint carries, if its model makes samples from inputs.
         step: number of rounds trained.
         weights: `ema` or `raw`, the weights in use.
@@ -58,7 +61,11 @@ class Generator:
     """
 
     def __init__(
-        self, path: str | Path, weights: str = "auto", plugins: Sequence[str | Path] = ()
+        self,
+        path: str | Path,
+        weights: str = "auto",
+        plugins: Sequence[str | Path] = (),
+        direction: str | None = None,
     ) -> None:
         from gan_cli.runs.inputs import carried
         from gan_cli.runs.restore import load_game
@@ -72,8 +79,10 @@ class Generator:
             plugins = [plugins]
         self.path = checkpoint_file(path)
         self.plugins = [str(plugin) for plugin in plugins]
-        self.game, self.spec, state = load_game(self.path, weights, self.plugins)
-        self.inputs = carried(self.game, self.spec, state, self.path)
+        self.game, self.data, state = load_game(self.path, weights, self.plugins)
+        self.game.direction = self.game.direction_named(direction)
+        self.spec = self.data.seen_as(self.game.sampling.output)
+        self.inputs = carried(self.game, self.data, state, self.path)
         self.step: int = state["step"]
         self.config: str = state["config"]
         self.weights = "ema" if state.get("ema") and weights != "raw" else "raw"
@@ -95,13 +104,15 @@ class Generator:
 
     def __getstate__(self) -> dict[str, Any]:
         # the weights alone, since some networks cannot be pickled
-        return {**vars(self), "game": self.game.state_dict()}
+        return {**vars(self), "game": self.game.state_dict(), "direction": self.game.direction}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         from gan_cli.runs.restore import rebuilt
 
+        direction = state.pop("direction")
         vars(self).update(state)
-        self.game = rebuilt(self.config, self.spec, self.plugins)
+        self.game = rebuilt(self.config, self.data, self.plugins)
+        self.game.direction = direction
         self.game.load_state_dict(state["game"])
 
     def sample(
@@ -141,7 +152,7 @@ class Generator:
         Raises:
             UserError: there are none.
         """
-        if not self.game.given:
+        if not self.game.sampling.given:
             return []
         source = inputs if inputs is not None else self.inputs
         if not len(source):
@@ -150,7 +161,7 @@ class Generator:
                 "carries none; name some (of gan-sample: input=FOLDER)."
             )
         fields = source.rows(seeds)
-        return [fields[name] for name in self.game.given]
+        return [fields[name] for name in self.game.sampling.given]
 
     def drawn(self, seeds: Sequence[int], labels: Sequence[int] = ()) -> "Tensor":
         """Latents of the seeds, (n, latent).
@@ -357,9 +368,10 @@ def load_generator(
     weights: Weights = Weights.auto,
     plugins: Sequence[str] = (),
     statistics: Statistics = Statistics.saved,
+    direction: str | None = None,
 ) -> Generator:
     """The generator of a checkpoint, with saved or newly estimated statistics of batch norm."""
-    generator = Generator(path, weights.value, plugins)
+    generator = Generator(path, weights.value, plugins, direction)
     if statistics is Statistics.batch:
         estimate_statistics(generator)
     return generator

@@ -29,6 +29,17 @@ def statistics_key() -> Any:
     )
 
 
+def direction_key() -> Any:
+    """The key `direction` of a command."""
+    return field(
+        default=None,
+        metadata={
+            "help": "of a model that makes samples in several ways: one by name, such as b of "
+            "model=cogan"
+        },
+    )
+
+
 def plugins_key() -> Any:
     """Key `plugins`: files of code that the user trusts."""
     return field(

@@ -43,7 +43,7 @@ def write_drawn(
         load_data: loads the data set, if the mode reads it.
     """
     mode = config.mode
-    inputs = chosen(config.input, generator.game, generator.spec, generator.inputs, load_data)
+    inputs = chosen(config.input, generator.game, generator.data, generator.inputs, load_data)
     config = _one_for_each(config, generator, inputs)
     seeds, labels = seeds_and_labels(config, generator)
     latents = latents_of(config, generator, seeds, labels)
@@ -53,7 +53,7 @@ def write_drawn(
 
     classes = generator.classes(config.classes)
     class_columns = _class_columns(classes)
-    if generator.game.given:
+    if generator.game.sampling.given:
         samples = generator.render(latents, *generator.given(seeds, inputs))
         remark = _write_from_inputs(samples, generator, mode, output, seeds, inputs)
     else:
@@ -72,7 +72,7 @@ def write_drawn(
 
 def _one_for_each(config: SampleConfig, generator: Generator, inputs: Inputs) -> SampleConfig:
     """The configuration with one sample for each input, where fewer than `n` are given."""
-    if not generator.game.given or config.seeds is not None:
+    if not generator.game.sampling.given or config.seeds is not None:
         return config
     return replace(config, n=min(config.n, len(inputs)))
 
@@ -104,7 +104,7 @@ def _write_from_inputs(
             names = [f"{inputs.names[seed % len(inputs)]}.png" for seed in seeds]
         return write_images(samples, generator, output, names)
 
-    shown = panel_fields(generator.game, generator.spec, samples, fields)
+    shown = panel_fields(generator.game, generator.data, samples, fields)
     rows = pictures.panels(shown)
     if output.suffix.lower() == ".gif":
         sets = rows.split(len(shown))
@@ -112,7 +112,7 @@ def _write_from_inputs(
     else:
         columns = len(shown) * min(PANEL_COLUMNS, len(samples))
         pictures.write(output, pictures.grid(rows, columns))
-    known = [name for name in generator.game.panels if name == "output" or name in fields]
+    known = [name for name in generator.game.sampling.panels if name == "output" or name in fields]
     return f"; {' | '.join(known)}"
 
 
@@ -284,7 +284,9 @@ def write_timeline(config: SampleConfig, output: Path) -> None:
 
     frames = []
     for path in frames_of(run):
-        generator = load_generator(path, config.weights, config.plugins, config.statistics)
+        generator = load_generator(
+            path, config.weights, config.plugins, config.statistics, config.direction
+        )
         if kind_of(generator.spec).readable:
             raise UserError("mode=timeline: shows pictures; the checkpoint makes text.")
 

@@ -10,7 +10,13 @@ from typing import Any
 
 from gan_cli.errors import UserError
 from gan_cli.sampling.generator import Generator, Statistics, Weights, shown
-from gan_cli.sampling.keys import checkpoint_key, plugins_key, statistics_key, weights_key
+from gan_cli.sampling.keys import (
+    checkpoint_key,
+    direction_key,
+    plugins_key,
+    statistics_key,
+    weights_key,
+)
 
 
 class Mode(Enum):
@@ -110,6 +116,7 @@ class SampleConfig:
     output: str | None = field(
         default=None, metadata={"help": "PATH to write; named after the mode if not given"}
     )
+    direction: str | None = direction_key()
     weights: Weights = weights_key()
     plugins: list[str] = plugins_key()
 

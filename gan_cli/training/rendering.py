@@ -54,15 +54,17 @@ def rendered_parts(game: Game, latents: Tensor, heldout: Decoded) -> Iterator[Pa
     """
     start = 0
     for part in latents.split(part_of(heldout.dataset.spec)):
-        fields = heldout.cycled(start, start + len(part)) if game.given else {}
-        given = (fields[name] for name in game.given)
+        fields = dict(heldout.cycled(start, start + len(part))) if game.sampling.given else {}
+        given = [fields[name] for name in game.sampling.given]
+        if fields:
+            fields["x"] = fields[game.sampling.output]
         yield render(game, part, *given), game.labels_of(part), fields
         start += len(part)
 
 
 def scored_samples(game: Game, wanted: int, heldout: Decoded) -> int:
     """Number of samples to score: no more than there are inputs, if a game makes them of inputs."""
-    return min(wanted, heldout.samples) if game.given else wanted
+    return min(wanted, heldout.samples) if game.sampling.given else wanted
 
 
 def fixed_latents(game: Game, n: int) -> Tensor:
@@ -72,8 +74,8 @@ def fixed_latents(game: Game, n: int) -> Tensor:
 
 def given_by(game: Game, heldout: Decoded, n: int) -> list[Tensor]:
     """The fields that n samples of a game are made from: those of the first held-out samples."""
-    fields = heldout.cycled(0, n) if game.given else {}
-    return [fields[name] for name in game.given]
+    fields = heldout.cycled(0, n) if game.sampling.given else {}
+    return [fields[name] for name in game.sampling.given]
 
 
 def shown_latents(game: Game, n: int) -> Tensor:
