@@ -71,7 +71,8 @@ def test_both_domains_are_sampled(command: Command, cogan: str, tmp_path: Path) 
     assert torch.equal(pickle.loads(pickle.dumps(second)).sample(3), second.sample(3))
 
     for name, typed in (("a", ()), ("b", ("direction=b",))):
-        code, printed = command("gan-sample", cogan, *typed, "n=16", "mode=npz", f"output={name}.npz")
+        out = (*typed, "n=16", "mode=npz", f"output={name}.npz")
+        code, printed = command("gan-sample", cogan, *out)
         assert code == 0, printed
     assert np.array_equal(np.load(tmp_path / "b.npz")["samples"], second.sample(16).numpy())
     assert not np.array_equal(*(np.load(f"{name}.npz")["samples"] for name in "ab"))

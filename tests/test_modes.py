@@ -132,6 +132,7 @@ GIVEN = {
     "truncation": 0.5,
     "shifts": [1.0],
     "input": "heldout",
+    "size": "native",
     "code": "first",
     "dimension": 1,
     "steps": 5,
@@ -152,7 +153,7 @@ def test_a_key_that_the_mode_does_not_read_is_refused(mode: Mode, key: str) -> N
     kind = type(getattr(config, key))
     if key == "directions" and mode in DRAWN:
         config.shifts = [1.0]
-    setattr(config, key, kind(GIVEN[key]) if key in ("path", "directions") else GIVEN[key])
+    setattr(config, key, kind(GIVEN[key]) if key in ("path", "directions", "size") else GIVEN[key])
     if mode in READ_BY[key]:
         refuse_unread(config)
         return

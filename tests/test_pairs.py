@@ -284,6 +284,32 @@ def test_inputs_of_ones_own(run: Path, command: Command, tmp_path: Path) -> None
     assert command("gan-sample", f"checkpoint={run}", "input=heldout", "n=70")[0] == 0
 
 
+def test_files_in_their_own_size(run: Path, command: Command, tmp_path: Path) -> None:
+    """A file of the trained size is as ever; a larger one is cut to multiples of 4 pixels, and what
+    is far from its borders does not depend on them."""
+    generator = gan_cli.load(run)
+    x_a = generator.inputs.fields["x_a"][:1]
+    (tmp_path / "mine").mkdir()
+    small = ((x_a[0, 0] + 1) * 127.5).round().to(torch.uint8).numpy()
+    Image.fromarray(small).save(tmp_path / "mine" / "a.png")
+    Image.fromarray(np.tile(small, (9, 3))[:71, :22]).save(tmp_path / "mine" / "b.png")
+    own = ("gan-sample", f"checkpoint={run}", "input=mine", "size=native", "mode=images")
+    code, printed = command(*own, "output=out")
+    assert code == 0 and "2 samples" in printed and "in their own sizes" in printed
+    expected = ((generator.sample(1)[0, 0] + 1) * 127.5).round().numpy()
+    assert np.abs(np.array(Image.open("out/a.png").convert("L")) - expected).max() <= 1
+    assert Image.open("out/b.png").size == (20, 68)
+
+    for typed, why in (
+        (own[:-1], "size=native: mode=grid does not read it"),
+        ((*own[:2], *own[3:]), "add input=FOLDER, or a file"),
+        ((*own[:2], "input=tiny.png", *own[3:]), "is 3x9; both sides must be 4 or more"),
+    ):
+        Image.new("L", (3, 9)).save("tiny.png")
+        code, printed = command(*typed, "output=no")
+        assert code == 2 and why in printed and "Traceback" not in printed, printed
+
+
 @pytest.mark.parametrize(
     ("typed", "why"),
     [

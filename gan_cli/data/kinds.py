@@ -85,8 +85,12 @@ class Kind:
         """A line for each sample; only of kinds that are `readable`."""
         raise NotImplementedError
 
-    def read(self, file: Path, shape: Sequence[int]) -> Tensor | None:
+    def read(self, file: Path, shape: Sequence[int], multiple: int = 0) -> Tensor | None:
         """A sample from a file, as it is stored; None if this kind is not read from files.
+
+        Args:
+            shape: of the sample.
+            multiple: if not 0, it keeps the size of the file, cut to sides that are multiples.
 
         Raises:
             UserError: the file cannot be read; the message does not name it.
@@ -144,10 +148,10 @@ class Image(Kind):
     def images(self, samples: Tensor, spec: Spec | Field) -> Tensor:
         return samples
 
-    def read(self, file: Path, shape: Sequence[int]) -> Tensor | None:
-        from gan_cli.data.packing import fitted
+    def read(self, file: Path, shape: Sequence[int], multiple: int = 0) -> Tensor | None:
+        from gan_cli.data.packing import fitted, uncropped
 
-        return fitted(file, tuple(shape))
+        return uncropped(file, shape[0], multiple) if multiple else fitted(file, tuple(shape))
 
 
 @kinds.register("text")

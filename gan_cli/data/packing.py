@@ -406,6 +406,33 @@ def fitted(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.frombuffer(bytearray(image.values), dtype=torch.uint8).reshape(shape)
 
 
+def uncropped(path: Path, channels: int, multiple: int) -> torch.Tensor:
+    """The image in a file as bytes, (channels, height, width), in its own size: of each side as
+    much as is a multiple, from the middle.
+
+    Raises:
+        UserError: as `fitted`, or a side is shorter than that.
+    """
+    try:
+        with decoding.opened(path) as image:
+            ImageOps.exif_transpose(image, in_place=True)
+            deep = bool(brightness.kind(image))
+            pixels = np.asarray(_on_white(image).convert("L" if channels == 1 else "RGB"))
+    except Exception as error:  # decoders raise any type for a damaged file
+        raise UserError(f"cannot be read as an image ({decoding.why(error)}).") from None
+    if deep:
+        raise UserError("has more than 8 bits a value; save it with 8.")
+
+    height, width = (side - side % multiple for side in pixels.shape[:2])
+    if not height or not width:
+        raise UserError(
+            f"is {pixels.shape[1]}x{pixels.shape[0]}; both sides must be {multiple} or more."
+        )
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    cut = pixels[top : top + height, left : left + width].reshape(height, width, channels)
+    return torch.from_numpy(np.ascontiguousarray(cut.transpose(2, 0, 1)))
+
+
 def _fit(image: Image.Image, shape: Shape) -> Image.Image:
     """An image resized to cover height and width, and its middle."""
     _, height, width = shape

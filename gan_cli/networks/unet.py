@@ -71,6 +71,7 @@ class Generator(nn.Module):
         count = halvings(*shape[1:])
         channels = [width * min(2**i, WIDEST) for i in range(count)]
         self.shortcuts = shortcuts
+        self.multiple = 2**count  # what the sides of an input must be multiples of
 
         self.down = nn.ModuleList()
         for i, (before, after) in enumerate(pairwise([inputs[0], *channels])):

@@ -133,13 +133,18 @@ def _read(path: Path, game: Game, spec: Spec) -> Inputs:
             f"input={path}: files cannot be the {', '.join((first, *others))} that the "
             "checkpoint's model takes; take input=heldout."
         )
-    stored, names = read
-    return Inputs(decoded({first: stored}, spec), names)
+    samples, names = read
+    return Inputs(decoded({first: torch.stack(samples)}, spec), names)
 
 
-def samples_in(path: Path, described: Spec | Field) -> tuple[Tensor, tuple[str, ...]] | None:
+def samples_in(
+    path: Path, described: Spec | Field, multiple: int = 0
+) -> tuple[list[Tensor], tuple[str, ...]] | None:
     """Samples as they are stored, from a file or from all files of a folder in the order of their
     names; and a name for each. None if this kind of data is not read from files.
+
+    Args:
+        multiple: as that of `Kind.read`.
 
     Raises:
         UserError: no such file or folder, no samples in it, or a damaged one.
@@ -158,14 +163,14 @@ def samples_in(path: Path, described: Spec | Field) -> tuple[Tensor, tuple[str, 
     samples = []
     for file in files:
         try:
-            sample = kind_of(described).read(file, described.shape)
+            sample = kind_of(described).read(file, described.shape, multiple)
         except UserError as error:
             raise UserError(f"input={file}: {error}") from None
         if sample is None:
             return None
         samples.append(sample)
     names = tuple("_".join(file.relative_to(base).with_suffix("").parts) for file in files)
-    return torch.stack(samples), names
+    return samples, names
 
 
 def panel_fields(

@@ -26,7 +26,8 @@ from gan_cli.runs.inputs import (
 from gan_cli.runs.places import run_or_file
 from gan_cli.sampling import walks
 from gan_cli.sampling.generator import Generator, load_generator
-from gan_cli.sampling.options import Mode, SampleConfig, seeds_and_labels
+from gan_cli.sampling.native import write_native
+from gan_cli.sampling.options import Mode, SampleConfig, Size, seeds_and_labels
 from gan_cli.sampling.walks import latents_of
 
 NEIGHBOURS = 5  # nearest training samples shown for each sample
@@ -43,6 +44,9 @@ def write_drawn(
         load_data: loads the data set, if the mode reads it.
     """
     mode = config.mode
+    if config.size is Size.native:
+        print(write_native(config, generator, output))
+        return
     inputs = chosen(config.input, generator.game, generator.data, generator.inputs, load_data)
     config = _one_for_each(config, generator, inputs)
     seeds, labels = seeds_and_labels(config, generator)

@@ -55,6 +55,13 @@ class Directions(Enum):
     random = "random"
 
 
+class Size(Enum):
+    """Size of the samples that are made from files."""
+
+    trained = "trained"  # that of the training data
+    native = "native"  # that of each file
+
+
 @dataclass
 class SampleConfig:
     """The keys of `gan-sample`."""
@@ -82,6 +89,10 @@ class SampleConfig:
             "alone, or what mode=reconstruct and mode=encode take; if not given, what the "
             "checkpoint carries, or held-out samples"
         },
+    )
+    size: Size = field(
+        default=Size.trained,
+        metadata={"help": "of mode=images and input=: trained, or native, the files' own size"},
     )
     code: str | None = field(
         default=None, metadata={"help": "of mode=traverse: the name of a code of the model"}
@@ -127,6 +138,7 @@ DRAWN = tuple(mode for mode in Mode if mode not in THROUGH_CODES)  # modes that 
 READ_BY: dict[str, tuple[Mode, ...]] = {
     **dict.fromkeys(("seeds", "classes", "truncation", "directions", "shifts"), DRAWN),
     "input": (*FROM_INPUTS, *THROUGH_CODES),
+    "size": (Mode.images,),
     "code": (Mode.traverse,),
     "dimension": (Mode.traverse,),
     "path": (Mode.interpolate,),

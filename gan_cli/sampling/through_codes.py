@@ -65,8 +65,8 @@ def _to_encode(
                 f"input={config.input}: {generator.spec.kind} are not read from files; leave input "
                 "out, for held-out samples."
             )
-        stored, names = read
-        x = decoded({"x": stored[: config.n]}, generator.spec)
+        samples, names = read
+        x = decoded({"x": torch.stack(samples[: config.n])}, generator.spec)
         return x, names[: config.n], f"samples of {config.input}"
 
     dataset = load_data()
