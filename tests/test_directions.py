@@ -14,6 +14,7 @@ import gan_cli
 from gan_cli import registry
 from gan_cli.data.two_domains import TwoDomains
 from gan_cli.errors import UserError
+from gan_cli.main import train
 
 SHORT = ("network.width=8", "batch_size=8", "steps=2", "sample_every=2")
 BACK_AND_FORTH = '''
@@ -53,16 +54,19 @@ class BackAndForth(Pix2Pix):
 '''
 
 
-@pytest.fixture
-def cogan(command: Command) -> str:
+@pytest.fixture(scope="module")
+def cogan(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A run of two rounds."""
+    folder = tmp_path_factory.mktemp("cogan") / "run"
     typed = ("model=cogan", "data=two_domains", "data.of=digits", *SHORT, "evaluate_every=0")
-    code, printed = command("gan-train", *typed, "hydra.run.dir=run")
-    assert code == 0, printed
-    return "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["gan-train", *typed, f"hydra.run.dir={folder}"])
+        train()
+    return str(folder)
 
 
 def test_both_domains_are_sampled(command: Command, cogan: str, tmp_path: Path) -> None:
-    assert (tmp_path / "run" / "samples" / "b" / "step_00000002.png").exists()
+    assert (Path(cogan) / "samples" / "b" / "step_00000002.png").exists()
     generator, second = gan_cli.load(cogan), gan_cli.load(cogan, direction="b")
     z = generator.drawn(range(16))
     game = generator.game

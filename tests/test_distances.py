@@ -375,6 +375,7 @@ def test_a_file_that_is_not_the_weights(tmp_path: Path, monkeypatch: pytest.Monk
 # --- the command ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_figure_says_how_it_came_about(command: Command, random_weights: Path) -> None:
     assert command("gan-train", *QUICK)[0] == 0
     code, printed = command(

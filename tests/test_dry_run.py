@@ -107,6 +107,7 @@ def test_a_dry_run_however_it_is_typed(typed: str, command: Command, tmp_path: P
         assert code == 0 and "to the end" in printed and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_own_folders_of_options_work(command: Command, tmp_path: Path) -> None:
     (tmp_path / "own" / "model").mkdir(parents=True)
     (tmp_path / "own" / "model" / "mine.yaml").write_text("defaults: [gan, _self_]\nlatent: 7\n")

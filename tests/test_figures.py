@@ -49,6 +49,7 @@ def test_any_run_may_call_any_figure(command: Command, tmp_path: Path, data: str
         assert np.asarray(Image.open(path)).std() > 5  # not an empty page
 
 
+@pytest.mark.slow
 def test_drawing_leaves_the_run_as_it_was(command: Command, tmp_path: Path) -> None:
     typed = (
         "data=points",
@@ -289,6 +290,7 @@ def test_a_sweep_as_a_table_of_medians_and_as_one_picture(command: Command, tmp_
     assert np.asarray(Image.open("grid.png")).std() > 5
 
 
+@pytest.mark.slow
 def test_a_sweep_as_curves_and_as_a_table_of_success(command: Command, tmp_path: Path) -> None:
     typed = (
         "data=points",

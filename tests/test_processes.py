@@ -218,6 +218,7 @@ def test_a_run_of_two_processes_resumes_as_one_with_two_shards(
 ENDLESS = (*RUN, "steps=1000000", "schedule=constant", "hardware.devices=2", "hydra.run.dir=run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"), mostly_slow([(signal.SIGINT, 130), (signal.SIGTERM, 143)], signal.SIGTERM)
 )

@@ -293,6 +293,7 @@ def test_a_run_scores_and_prints_molecules(command: Command, tmp_path: Path) -> 
     assert code == 0 and len(printed.splitlines()) == 4
 
 
+@pytest.mark.slow
 def test_without_rdkit_it_trains_all_the_same(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
