@@ -30,7 +30,7 @@ sample = _entry_point(
 data.KEY=VALUE says what has changed of the data, such as data.folder=FOLDER where they
 have moved.""",
         places_checkpoint=True,
-        is_other=keys.sets_data,
+        is_other=keys.sets_data_or_input,
     ),
 )
 evaluate = _entry_point(

@@ -382,3 +382,74 @@ def test_damaged_inputs_are_one_sentence(run: Path, tmp_path: Path) -> None:
 def test_the_first_input_follows_the_last_one() -> None:
     inputs = Inputs({"x_a": torch.arange(3.0)[:, None]})
     assert inputs.rows([2, 3, 7])["x_a"].flatten().tolist() == [2, 0, 1]
+
+
+TWO_INPUTS = '''
+"""An image from edges, as bright as its class says."""
+
+from gan_cli.game import Terms, player
+from gan_cli.games.pix2pix import Pix2Pix
+from gan_cli.registry import games
+
+
+@games.register("bright")
+class Bright(Pix2Pix):
+    """The L1 distance, of two inputs."""
+
+    condition = given = ("x_a", "y")
+    order = ("generator",)
+
+    def sample_fakes(self, x, *given):
+        x_a, y = given
+        return self.G(x_a, self.prior(len(x))) * (y.view(-1, 1, 1, 1) + 1) / 4
+
+    @player(moves="G")
+    def generator(self, x, *given) -> Terms:
+        return {"l1": (self.sample_fakes(x, *given) - x).abs().mean()}
+
+    def diagnostics(self, seen, unseen):
+        return {}
+
+    def render(self, latents, *given):
+        x_a, y = given
+        return self.G(x_a, latents) * (y.view(-1, 1, 1, 1) + 1) / 4
+'''
+
+
+def test_each_field_of_several_inputs_has_a_key(
+    command: Command, tmp_path: Path, plugins_forgotten: None
+) -> None:
+    (tmp_path / "bright.py").write_text(TWO_INPUTS)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "bright.yaml").write_text("defaults: [pix2pix, _self_]\nname: bright\n")
+    plugin = "plugins=[bright.py]"
+    typed = (
+        plugin, "--config-dir", ".", "model=bright", "data=shapes", "data.look=edges",
+        "data.size=40", "network.width=4", "batch_size=4", "steps=1", "evaluate_every=0",
+    )  # fmt: skip
+    code, printed = command("gan-train", *typed, "hydra.run.dir=run")
+    assert code == 0, printed
+
+    generator = gan_cli.load("run", plugins=["bright.py"])
+    x_a = generator.inputs.fields["x_a"][:2]
+    (tmp_path / "mine").mkdir()
+    for i, image in enumerate(((x_a[:, 0] + 1) * 127.5).round().to(torch.uint8)):
+        Image.fromarray(image.numpy()).save(tmp_path / "mine" / f"{i}.png")
+    own = ("gan-sample", "run", plugin, "mode=npz", "output=a.npz", "input.x_a=mine")
+    for y, classes in (("3", [3, 3]), ("[0,2]", [0, 2])):
+        code, printed = command(*own, f"input.y={y}")
+        assert code == 0, printed
+        expected = generator.game.render(torch.empty(2, 0), x_a, torch.tensor(classes))
+        np.testing.assert_allclose(np.load("a.npz")["samples"], expected.numpy(), atol=1e-5)
+
+    for more, why in (
+        ((), "also needs input.y=."),
+        (("input.y=[1,2,3]",), "different numbers of rows (2 of x_a, 3 of y)"),
+        (("input.y=red",), "input.y=red: expected files, or rows of one numbers"),
+        (("input.y=1", "input.z=1"), "makes samples from x_a, y"),
+        (("input.y=1", "input=mine"), "not beside input=mine"),
+    ):
+        code, printed = command(*own, *more)
+        assert code == 2 and why in printed and "Traceback" not in printed, printed
+    code, printed = command("gan-sample", "run", plugin, "input=mine")
+    assert code == 2 and "files cannot be the x_a, y" in printed

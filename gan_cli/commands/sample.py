@@ -16,7 +16,8 @@ def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
     """Render and write the configured samples, and print the output path.
 
     Args:
-        changed: typed `data.KEY=VALUE`, options of the data that differ from the checkpoint's.
+        changed: typed `data.KEY=VALUE`, options of the data that differ from the checkpoint's, and
+            `input.FIELD=VALUE`.
     """
     refuse_unread(config, changed)
     mode = config.mode
@@ -34,15 +35,18 @@ def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
     )
     _refuse_mismatched_mode(generator, mode)
 
+    settings = settings_of(changed)
     load_data = partial(
         own_or_other_data,
         generator.config,
         generator.spec,
         config.data,
-        settings_of(changed).get("data", {}),
+        settings.get("data", {}),
     )
-    write = through_codes.write_through_codes if mode in THROUGH_CODES else modes.write_drawn
-    write(config, generator, load_data, output)
+    if mode in THROUGH_CODES:
+        through_codes.write_through_codes(config, generator, load_data, output)
+    else:
+        modes.write_drawn(config, generator, load_data, output, settings.get("input", {}))
 
 
 def _refuse_mismatched_mode(generator: Generator, mode: Mode) -> None:

@@ -13,7 +13,7 @@ from gan_cli.data.decoded import heldout_of
 from gan_cli.data.kinds import kind_of
 from gan_cli.data.listing import listing
 from gan_cli.data.spec import Field, Spec
-from gan_cli.errors import UserError
+from gan_cli.errors import UserError, closest
 from gan_cli.game import Direction, Game
 from gan_cli.runs.places import expanded
 
@@ -135,6 +135,70 @@ def _read(path: Path, game: Game, spec: Spec) -> Inputs:
         )
     samples, names = read
     return Inputs(decoded({first: torch.stack(samples)}, spec), names)
+
+
+def by_field(typed: Mapping[str, Any], whole: str | None, game: Game, spec: Spec) -> Inputs:
+    """The inputs that `input.FIELD=VALUE` name, one field each: files, a number or a choice for all
+    rows, or a list of them, one a row.
+
+    Args:
+        typed: values by field.
+        whole: value of the key `input`, which is not beside these.
+
+    Raises:
+        UserError: a field that is not an input, one that is missing, a value that does not fit, or
+            different numbers of rows.
+    """
+    given = game.sampling.given
+    first, value = next(iter(typed.items()))
+    if whole is not None:
+        raise UserError(f"input.{first}={value}: not beside input={whole}; leave one of them out.")
+    for name in (*typed, *given):
+        if name not in given:
+            raise UserError(
+                f"input.{name}={typed[name]}: the checkpoint's model makes samples from "
+                f"{', '.join(given) or 'noise alone'}{closest(name, given)}."
+            )
+        if name not in typed:
+            raise UserError(f"input.{first}={value}: also needs input.{name}=.")
+
+    stored: Fields = {}
+    names: tuple[str, ...] = ()
+    for name, value in typed.items():
+        stored[name], read = _rows_of(name, value, spec)
+        names = names or read
+    counts = {name: len(values) for name, values in stored.items() if len(values) > 1}
+    if len(set(counts.values())) > 1:
+        said = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        raise UserError(
+            f"input.{first}={value}: the fields have different numbers of rows ({said})."
+        )
+    rows = max(counts.values(), default=1)
+    fields = {
+        name: values.expand(rows, *values.shape[1:])
+        for name, values in decoded(stored, spec).items()
+    }
+    return Inputs(fields, names)
+
+
+def _rows_of(name: str, value: Any, spec: Spec) -> tuple[Tensor, tuple[str, ...]]:
+    """The rows of a field as they are stored, and the names of their files."""
+    known = name in ("x", *spec.fields)
+    shape = spec.seen_as(name).shape if known else ()
+    read = None
+    if known and isinstance(value, str):
+        read = samples_in(expanded(value), spec.seen_as(name))
+    if read is not None:
+        return torch.stack(read[0]), read[1]
+    try:
+        rows = torch.as_tensor(value).reshape(-1, *shape)
+    except (ValueError, TypeError, RuntimeError):
+        numbers = "x".join(map(str, shape)) or "one"
+        raise UserError(
+            f"input.{name}={value!s:.50}: expected files, or rows of {numbers} numbers."
+        ) from None
+    is_choice = not known or bool(spec.fields[name].size if name in spec.fields else 0)
+    return rows if is_choice else rows.float(), ()
 
 
 def samples_in(

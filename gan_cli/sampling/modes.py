@@ -1,7 +1,7 @@
 """Modes of `gan-sample`: rendering samples and writing them."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from gan_cli.files import csv_text, replacing, write_text
 from gan_cli.runs.inputs import (
     PANEL_COLUMNS,
     Inputs,
+    by_field,
     chosen,
     panel_fields,
 )
@@ -36,18 +37,26 @@ MAX_NAME = 40  # characters of a class's name in a file name
 
 
 def write_drawn(
-    config: SampleConfig, generator: Generator, load_data: Callable[[], Dataset], output: Path
+    config: SampleConfig,
+    generator: Generator,
+    load_data: Callable[[], Dataset],
+    output: Path,
+    fields: Mapping[str, Any],
 ) -> None:
     """Write or print samples of the configured seeds, in the form of the mode.
 
     Args:
         load_data: loads the data set, if the mode reads it.
+        fields: typed `input.FIELD=VALUE`, by field.
     """
     mode = config.mode
     if config.size is Size.native:
         print(write_native(config, generator, output))
         return
-    inputs = chosen(config.input, generator.game, generator.data, generator.inputs, load_data)
+    if fields:
+        inputs = by_field(fields, config.input, generator.game, generator.data)
+    else:
+        inputs = chosen(config.input, generator.game, generator.data, generator.inputs, load_data)
     config = _one_for_each(config, generator, inputs)
     seeds, labels = seeds_and_labels(config, generator)
     latents = latents_of(config, generator, seeds, labels)

@@ -87,7 +87,7 @@ class SampleConfig:
         metadata={
             "help": "FOLDER, FILE, or heldout: what samples are made from, where not from noise "
             "alone, or what mode=reconstruct and mode=encode take; if not given, what the "
-            "checkpoint carries, or held-out samples"
+            "checkpoint carries, or held-out samples; input.FIELD=VALUE names one field of several"
         },
     )
     size: Size = field(
@@ -154,7 +154,7 @@ def refuse_unread(config: SampleConfig, changed: Sequence[str] = ()) -> None:
     """Raise UserError for a typed key that the mode does not read, or an invalid combination.
 
     Args:
-        changed: typed `data.KEY=VALUE`.
+        changed: typed `data.KEY=VALUE` and `input.FIELD=VALUE`.
     """
     mode = config.mode
     typed = {key: shown(value) for key, value in _typed_keys(config).items()}
