@@ -421,7 +421,9 @@ def test_each_field_of_several_inputs_has_a_key(
 ) -> None:
     (tmp_path / "bright.py").write_text(TWO_INPUTS)
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "bright.yaml").write_text("defaults: [pix2pix, _self_]\nname: bright\n")
+    (tmp_path / "model" / "bright.yaml").write_text(
+        "defaults: [pix2pix, _self_]\nname: bright\nrepeat: null\n"
+    )
     plugin = "plugins=[bright.py]"
     typed = (
         plugin, "--config-dir", ".", "model=bright", "data=shapes", "data.look=edges",
@@ -445,7 +447,9 @@ def test_each_field_of_several_inputs_has_a_key(
     for more, why in (
         ((), "also needs input.y=."),
         (("input.y=[1,2,3]",), "different numbers of rows (2 of x_a, 3 of y)"),
-        (("input.y=red",), "input.y=red: expected files, or rows of one numbers"),
+        (("input.y=red",), "input.y=red: expected files, or numbers"),
+        (("input.x_a=nowhere", "input.y=1"), "input.x_a=nowhere: no such file or folder"),
+        (("input.y=4",), "input.y=4: expected some of 0 to 3"),
         (("input.y=1", "input.z=1"), "makes samples from x_a, y"),
         (("input.y=1", "input=mine"), "not beside input=mine"),
     ):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gan_cli.data.dataset import Dataset, Fields, decoded
 from gan_cli.data.decoded import heldout_of
-from gan_cli.data.kinds import kind_of
+from gan_cli.data.kinds import Kind, kind_of
 from gan_cli.data.listing import listing
 from gan_cli.data.spec import Field, Spec
 from gan_cli.errors import UserError, closest
@@ -69,22 +69,33 @@ def carried(game: Game, spec: Spec, state: Mapping[str, Any], path: Path) -> Inp
     if not needed(game) or not stored:
         return Inputs({})
     wrong = [f"lack {name}" for name in needed(game) if name not in stored]
+    rows = len(next(iter(stored.values())))
     wrong += [
         f"have {name!s:.40} of {values.dtype} and shape {tuple(values.shape)}"
         for name, values in stored.items()
-        if tuple(values.shape) != (len(next(iter(stored.values()))), *_shape(spec, name))
-        or values.dtype not in (torch.uint8, torch.float32)
+        if not _fits(values, rows, _described(name, spec))
     ]
     if wrong:
         raise UserError(f"checkpoint={path}: damaged: its inputs {wrong[0]}.")
     return Inputs(decoded(stored, spec))
 
 
-def _shape(spec: Spec, name: str) -> tuple[int, ...]:
-    """The shape of a field; that of an unknown one fits nothing."""
+def _described(name: str, spec: Spec) -> Field | None:
+    """What a field holds, the class `y` too; None for an unknown one."""
     if name == "x":
-        return spec.shape
-    return spec.fields[name].shape if name in spec.fields else (0, 0, 0, 0, 0)
+        return Field(spec.kind, spec.shape, spec.bounded)
+    if name == "y" and spec.classes:
+        return Field("choice", (), size=spec.classes)
+    return spec.fields.get(name)
+
+
+def _fits(values: Tensor, rows: int, field: Field | None) -> bool:
+    """Whether stored values are so many rows of a field."""
+    if field is None or tuple(values.shape) != (rows, *field.shape):
+        return False
+    if not field.size:
+        return values.dtype in (torch.uint8, torch.float32)
+    return values.dtype == torch.int64 and bool(((values >= 0) & (values < field.size)).all())
 
 
 def chosen(
@@ -183,22 +194,23 @@ def by_field(typed: Mapping[str, Any], whole: str | None, game: Game, spec: Spec
 
 def _rows_of(name: str, value: Any, spec: Spec) -> tuple[Tensor, tuple[str, ...]]:
     """The rows of a field as they are stored, and the names of their files."""
-    known = name in ("x", *spec.fields)
-    shape = spec.seen_as(name).shape if known else ()
+    field = _described(name, spec) or Field("points", ())
     read = None
-    if known and isinstance(value, str):
-        read = samples_in(expanded(value), spec.seen_as(name))
+    if isinstance(value, str):
+        try:
+            read = samples_in(expanded(value), field)
+        except UserError as error:
+            raise UserError(str(error).replace("input=", f"input.{name}=", 1)) from None
     if read is not None:
         return torch.stack(read[0]), read[1]
     try:
-        rows = torch.as_tensor(value).reshape(-1, *shape)
+        rows = torch.as_tensor(value).reshape(-1, *field.shape)
     except (ValueError, TypeError, RuntimeError):
-        numbers = "x".join(map(str, shape)) or "one"
-        raise UserError(
-            f"input.{name}={value!s:.50}: expected files, or rows of {numbers} numbers."
-        ) from None
-    is_choice = not known or bool(spec.fields[name].size if name in spec.fields else 0)
-    return rows if is_choice else rows.float(), ()
+        numbers = f"rows of {'x'.join(map(str, field.shape))} numbers" if field.shape else "numbers"
+        raise UserError(f"input.{name}={value!s:.50}: expected files, or {numbers}.") from None
+    if field.size and not _fits(rows, len(rows), field):
+        raise UserError(f"input.{name}={value!s:.50}: expected some of 0 to {field.size - 1}.")
+    return rows if field.size else rows.float(), ()
 
 
 def samples_in(
@@ -213,6 +225,8 @@ def samples_in(
     Raises:
         UserError: no such file or folder, no samples in it, or a damaged one.
     """
+    if type(kind_of(described)).read is Kind.read:
+        return None
     if not path.exists():
         raise UserError(f"input={path}: no such file or folder.")
 
