@@ -24,7 +24,7 @@ demo: $(READY)  ## the main job: WGAN-GP on real handwritten digits, at most 3 m
 	$(BIN)/gan-sample checkpoint=outputs/demo/checkpoints/last.pt n=64 seed=0 mode=grid output=outputs/demo/grid.png
 	@$(BIN)/python -m gan_cli.runs.summary outputs/demo
 
-test: $(READY)  ## the tests (5 to 10 minutes on 2 idle cores)
+test: $(READY)  ## the tests (5 to 9 minutes on 2 idle cores)
 	$(BIN)/python -m pytest -n 2
 
 test-all: $(READY)  ## the tests and the slow ones, which train for minutes
