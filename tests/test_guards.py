@@ -55,6 +55,10 @@ REFUSED = [
         "augmentation=diff_augment: model=aae does not use any",
     ),
     (
+        ("model=ebgan", "model.critic_norm=none"),
+        "network.critic_norm=none: an autoencoder drawn from N(0, 0.02) without a norm",
+    ),
+    (
         ("model=gan", "features=random"),
         "features=random: model=two_player does not use any; set features=none",
     ),

@@ -158,8 +158,9 @@ def test_the_pulling_away_term_by_hand() -> None:
 
 def test_the_margin_of_ebgan_by_hand() -> None:
     trainer = make_trainer(
-        "model=ebgan", "data=points", "model.margin=3", "model.pulling_away=0.1", *TINY
-    )
+        "model=ebgan", "data=points", "model.critic_norm=none", "model.margin=3",
+        "model.pulling_away=0.1", *TINY,
+    )  # fmt: skip
     game, x = trainer.game, torch.randn(6, 2)
     noise.begin_turn("test")
     with torch.no_grad():
@@ -178,7 +179,8 @@ def test_the_margin_of_ebgan_by_hand() -> None:
 )
 def test_the_balance_of_began_by_hand(start: float, real: float, fake: float) -> None:
     """k moves by 0.02 * (0.5 * L(x) - L(G(z))) after the generator's turn and stays in [0, 1]."""
-    game = make_trainer("model=began", "data=points", "model.gain=0.02", *TINY).game
+    paper = ("model.critic_norm=none", "model.gain=0.02", "model.balance=0.5")
+    game = make_trainer("model=began", "data=points", *paper, *TINY).game
     energies = iter([real, fake, fake])
     game.energy = lambda x: torch.full((len(x),), next(energies)) + 0 * x.sum()  # type: ignore[assignment, method-assign]
     game.score = lambda value, x, x_fake: (value(x), value(x_fake))  # type: ignore[assignment]

@@ -57,6 +57,7 @@ CLOSE = [
         *fitting(model, "data=digits", "data.image_size=16"),
         "model.warm_up=null",
         "model.critic_norm=none",
+        "guard=warn",
         *(
             ("model.repeat.discriminator=1", "network.blocks=1")
             if of_text(model)

@@ -283,6 +283,18 @@ def other_inputs(config: Config) -> str | None:
     return None
 
 
+def dead_autoencoder(config: Config) -> str | None:
+    """An autoencoder that is drawn so small that nothing gets through it."""
+    node = _roles(config).get("autoencoder", {})
+    if (node.get("init"), node.get("critic_norm")) != ("dcgan", "none"):
+        return None
+    return (
+        "network.critic_norm=none: an autoencoder drawn from N(0, 0.02) without a norm gives zero "
+        "for every sample, and its gradients vanish; set model.critic_norm=batch or "
+        "network.init=he."
+    )
+
+
 ROLES_WITH_NORM = (("generator", "generator"), ("discriminator", "critic"), ("encoder", "encoder"))
 
 GUARDS: tuple[Callable[[Config], str | None], ...] = (
@@ -300,6 +312,7 @@ GUARDS: tuple[Callable[[Config], str | None], ...] = (
     no_features,
     fixed_size,
     other_inputs,
+    dead_autoencoder,
 )
 
 
