@@ -519,7 +519,7 @@ def known(key: str) -> bool:
         return rest.split(".")[0] in {*names, *PARTS}
     if group in registry.metrics.components:
         return rest in registry.metrics.options(group, group)
-    return group == "hydra"
+    return group in ("hydra", "input")  # any field of the data follows `input.`
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.stem)

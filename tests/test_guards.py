@@ -56,7 +56,7 @@ REFUSED = [
     ),
     (
         ("model=ebgan", "model.critic_norm=none"),
-        "network.critic_norm=none: an autoencoder drawn from N(0, 0.02) without a norm",
+        "network.critic_norm=none: an autoencoder drawn from N",
     ),
     (
         ("model=gan", "features=random"),
