@@ -80,6 +80,7 @@ def test_a_sick_run_is_told_what_to_do(command: Command, tmp_path: Path, said: s
 @pytest.mark.slow
 def test_a_healthy_run_is_told_so(command: Command, tmp_path: Path) -> None:
     better = (
+        "seed=1",
         "steps=1000",
         "schedule=linear",
         "optimizer.lr=1e-3",
