@@ -36,7 +36,7 @@ class RandomConvolutions(Features):
 
     Args:
         width: channels of the first convolution; each further one has twice as many.
-        depth: convolutions, each of which halves the sides.
+        depth: convolutions; each but the first halves the sides.
         draw: seed of the weights, apart from that of the run.
     """
 
