@@ -50,7 +50,7 @@ bench = _entry_point(
         usage="gan-bench [bench.KEY=VALUE ...] [key=value of gan-train ...]",
         prefix="bench.",
         optional=True,
-        is_other=keys.is_of_training,
+        is_other=partial(keys.is_of_training, prefix="bench."),
     ),
 )
 explore = _entry_point(
@@ -71,13 +71,25 @@ export = _entry_point(
         places_checkpoint=True,
     ),
 )
-zoo = _entry_point(
+list_models = _entry_point(
     "gan-list",
     Command(
-        "gan_cli.commands.zoo",
+        "gan_cli.commands.list_models",
         "ListConfig",
         usage="gan-list [format=table|markdown|json]",
         optional=True,
+    ),
+)
+zoo = _entry_point(
+    "gan-zoo",
+    Command(
+        "gan_cli.commands.zoo",
+        "ZooConfig",
+        usage="gan-zoo [zoo.KEY=VALUE ...] [key=value of gan-train ...]",
+        notes="Such as gan-zoo data=usps minutes=1. The same line goes on where it was.",
+        prefix="zoo.",
+        optional=True,
+        is_other=partial(keys.is_of_training, prefix="zoo."),
     ),
 )
 compare = _entry_point(

@@ -275,7 +275,7 @@ def command(
         monkeypatch.setattr(sys, "argv", [name, *arguments])
         code, handlers = 0, logging.root.handlers[:]
         try:
-            getattr(main, {"gan-list": "zoo"}.get(name, name.removeprefix("gan-")))()
+            getattr(main, {"gan-list": "list_models"}.get(name, name.removeprefix("gan-")))()
         except SystemExit as stop:
             code = int(stop.code or 0)
         finally:  # a run's handlers write to streams that are closed after the test

@@ -13,7 +13,8 @@ import yaml
 from conftest import ROOT, Command
 
 from gan_cli import registry, source
-from gan_cli.commands import help, zoo
+from gan_cli.commands import help
+from gan_cli.config import papers
 from gan_cli.config.options import groups, options
 from gan_cli.config.schema import Hardware, TrainConfig
 
@@ -52,7 +53,9 @@ def test_every_setting_has_a_sentence(known: registry.Registry) -> None:
 @pytest.mark.parametrize(("group", "option"), ALL, ids=lambda value: value)
 def test_the_page_of_an_option_holds_its_values(group: str, option: str) -> None:
     page = help.page([f"{group}={option}"])
-    assert page.startswith(f"{group}={option}\n") and zoo.comment(group, option).split()[0] in page
+    assert (
+        page.startswith(f"{group}={option}\n") and papers.comment(group, option).split()[0] in page
+    )
     node = yaml.safe_load((ROOT / "configs" / group / f"{option}.yaml").read_text())
     for key, value in node.items():
         if key in ("defaults", "name", "hydra") or isinstance(value, dict) or option == "auto":

@@ -7,12 +7,12 @@ import sys
 import pytest
 from conftest import MODELS, Command, compose
 
-from gan_cli.commands import zoo
+from gan_cli.config import papers
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_says_what_it_is(model: str) -> None:
-    told = zoo.entry(model)
+    told = papers.entry(model)
     assert (
         2014 <= int(told.year) <= 2026
         and "arXiv" in told.paper
@@ -42,7 +42,7 @@ def test_the_list_is_printed_for_eyes_and_for_programs(command: Command) -> None
 
 def test_the_list_needs_no_torch() -> None:
     code = (
-        "import sys; from gan_cli.commands.zoo import entries; entries(); sys.exit('torch' in "
+        "import sys; from gan_cli.config.papers import entries; entries(); sys.exit('torch' in "
         "sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -66,12 +66,17 @@ def run(config: EvaluateConfig, dotted: list[str]) -> None:
     Args:
         dotted: typed `data.KEY=VALUE` and `METRIC.KEY=VALUE`.
     """
+    _print(evaluated(config, dotted))
+
+
+def evaluated(config: EvaluateConfig, dotted: list[str]) -> dict[str, Any]:
+    """The scores of a checkpoint or of a folder of images, and their provenance."""
     _refuse_contradictions(config)
     metric_options = settings_of(dotted)
     data_options = metric_options.pop("data", {})
 
     evaluate = _evaluate_folders if config.samples else _evaluate_checkpoint
-    _print(evaluate(config, data_options, metric_options))
+    return evaluate(config, data_options, metric_options)
 
 
 def _refuse_contradictions(config: EvaluateConfig) -> None:

@@ -14,8 +14,8 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 
 from gan_cli import registry
-from gan_cli.commands import zoo
 from gan_cli.config import own_options as own
+from gan_cli.config import papers
 from gan_cli.config.options import file_of, groups, options
 from gan_cli.config.schema import Hardware, TrainConfig
 from gan_cli.config.unknown import known_keys, unknown_key
@@ -132,10 +132,10 @@ def shown(value: Any) -> str:
 def option_line(group: str, option: str) -> str:
     """One-line description of an option: the paper of a model, or the start of its comment."""
     if group == "model":
-        entry = zoo.entry(option)
+        entry = papers.entry(option)
         authors, _, number = entry.paper.partition(", ")
         return f"{', '.join(filter(None, [authors, entry.year, number]))}: {entry.shows}"
-    return _sentence(zoo.comment(group, option))
+    return _sentence(papers.comment(group, option))
 
 
 def _sentence(text: str) -> str:
@@ -146,8 +146,8 @@ def _sentence(text: str) -> str:
 def _option_page(group: str, option: str) -> str:
     """Page on an option: its comment, the options it selects in other groups, its settings."""
     file = _file(group, option) or {}
-    lines = [f"{group}={option}", "", *textwrap.wrap(zoo.comment(group, option), 110), ""]
-    lines += [f"  {command}" for command in zoo.commands(group, option)]
+    lines = [f"{group}={option}", "", *textwrap.wrap(papers.comment(group, option), 110), ""]
+    lines += [f"  {command}" for command in papers.commands(group, option)]
 
     if chosen := _chosen(group, file):
         lines += ["", "It chooses, where you type nothing else:", *(f"  {item}" for item in chosen)]

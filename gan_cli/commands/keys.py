@@ -88,9 +88,9 @@ def sets_part(argument: str, names: Sequence[str]) -> bool:
     return bool(equals) and "." in key
 
 
-def is_of_training(argument: str, names: Sequence[str]) -> bool:
-    """Whether an argument belongs to `gan-train`, that is, is not `bench.KEY=VALUE`."""
-    return not argument.startswith("bench.")
+def is_of_training(argument: str, names: Sequence[str], prefix: str) -> bool:
+    """Whether an argument belongs to `gan-train`: it does not start with the command's prefix."""
+    return not argument.startswith(prefix)
 
 
 def is_place(argument: str, names: Sequence[str]) -> bool:

@@ -1,119 +1,154 @@
-"""`gan-list`: table of all models, generated from the comments in configs/model/.
+"""`gan-zoo`: every model at an equal budget, and a page of what came out."""
 
-This module does not import torch.
-"""
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-import itertools
-import json
-import re
-import shutil
-import sys
-import textwrap
-from dataclasses import asdict, dataclass, field
+from gan_cli.commands import dispatch, evaluate, train
+from gan_cli.config.papers import Entry, entries
+from gan_cli.errors import UserError, closest, on_one_line
+from gan_cli.files import read_json, write_json
+from gan_cli.reports import zoo_page
+from gan_cli.runs.finished import Run, find_runs
 
-from gan_cli.config.options import file_of, options
-from gan_cli.errors import UserError
+MINUTES = 2  # of a run, where no budget is typed
+FURTHER = "prdc.json"
+"""The file of the scores that are measured once a run is over, in the folder of the run."""
+SHOWN = ("precision", "recall")
+
+
+def key(help: str, default: Any) -> Any:
+    """Field of the configuration with its line of help."""
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"help": help})
+    return field(default=default, metadata={"help": help})
 
 
 @dataclass
-class ListConfig:
-    """Keys of `gan-list`."""
+class ZooConfig:
+    """Keys of `gan-zoo`."""
 
-    format: str = field(
-        default="auto", metadata={"help": "table, markdown or json; auto: a table on a terminal"}
-    )
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Model with its paper, its purpose and the shortest command that trains it."""
-
-    model: str
-    year: str
-    paper: str
-    shows: str
-    command: str
+    models: list[str] = key("[names]; all models that fit the data if not given", [])
+    seeds: list[int] = key("[numbers]: a run of each model with each", [1, 2, 3])
+    jobs: int = key("runs at a time, each with one thread; more than 1 needs gan-cli[joblib]", 1)
+    folder: str = key("FOLDER of the runs; the same line goes on in it", "outputs/zoo")
+    output: str = key("FILE.md of the table; the gallery lies beside it", "outputs/zoo/zoo.md")
 
 
-def entries() -> list[Entry]:
-    """Entries of all models in chronological order."""
-    return sorted(map(entry, options("model")), key=lambda item: (item.year, item.model))
+def run(config: ZooConfig, typed: list[str]) -> None:
+    """Train every model with every seed, and write the page.
 
-
-def _head(group: str, option: str) -> list[str]:
-    """Lines of the comment at the start of an option's file, without Hydra's directives."""
-    lines = file_of(group, option).read_text(encoding="utf-8", errors="replace").splitlines()
-    head = itertools.takewhile(lambda line: line.startswith("#"), lines)
-    return [line[2:] for line in head if not line.startswith("# @")]
-
-
-def comment(group: str, option: str) -> str:
-    """Comment of an option, which starts with the paper and ends with `Shows: `."""
-    return " ".join(line for line in _head(group, option) if not line.startswith("  "))
-
-
-def commands(group: str, option: str) -> list[str]:
-    """Commands in the comment of an option, which are indented there."""
-    return [line.strip() for line in _head(group, option) if line.startswith("  ")]
-
-
-def entry(model: str) -> Entry:
-    """Entry of a model, parsed from its comment."""
-    text, _, shows = comment("model", model).partition("Shows: ")
-    year = re.search(r"\b(?:19|20)\d\d\b", text)
-    number = re.search(r"arXiv (\d{4}\.\d{4,5})", text)
-    authors = re.search(r"([A-Z][\w-]+(?: and [A-Z][\w-]+| et al\.)?), (?:19|20)\d\d", text)
-
-    paper = ", ".join(filter(None, [authors and authors[1], number and f"arXiv {number[1]}"]))
-    data = re.search(r"Goes with (data=\w+)", text)
-    command = " ".join(filter(None, ["gan-train", f"model={model}", data and data[1]]))
-    return Entry(model, year[0] if year else "", paper, shows.rstrip("."), command)
-
-
-def run(config: ListConfig) -> None:
-    """Print the table of models.
+    Args:
+        typed: arguments of `gan-train` that every run has.
 
     Raises:
-        UserError: the format is unknown.
+        UserError: a value is unknown, or a run has failed; the page is written all the same.
     """
-    shown = (
-        ("table" if sys.stdout.isatty() else "markdown")
-        if config.format == "auto"
-        else config.format
-    )
-    printers = {"table": _table, "markdown": _markdown, "json": _json}
-    if shown not in printers:
-        raise UserError(f"format={shown}: expected one of {', '.join(printers)}.")
-    print(printers[shown](entries()))
+    _check(config, typed)
+    if not any(item.partition("=")[0] in ("minutes", "steps") for item in typed):
+        typed = [*typed, f"minutes={MINUTES}"]
+
+    listed, left_out = _playable(_chosen(config.models), typed)
+    if not listed:
+        raise UserError(f"no model fits; the first: {left_out[0]}")
+    failure = _sweep(config, [entry.model for entry in listed], typed)
+
+    standings = _standings(config, listed)
+    seeds = ", ".join(map(str, config.seeds))
+    budget = f"Each model by `gan-train {' '.join(typed)} hardware.threads=1`, seeds {seeds}."
+    zoo_page.write(Path(config.output), standings, budget, left_out)
+    print(config.output)
+    if failure:
+        raise failure
 
 
-def _json(zoo: list[Entry]) -> str:
-    return json.dumps([asdict(item) for item in zoo], indent=1)
+def _check(config: ZooConfig, typed: Sequence[str]) -> None:
+    """Raise UserError for a value that cannot be, or for what the command itself decides."""
+    if not config.seeds or min(config.seeds) < 0 or len(set(config.seeds)) < len(config.seeds):
+        raise UserError(f"zoo.seeds={config.seeds}: expected different numbers of at least 0.")
+    if config.jobs < 1:
+        raise UserError(f"zoo.jobs={config.jobs}: must be at least 1.")
+    if Path(config.output).suffix != ".md":
+        raise UserError(f"zoo.output={config.output}: the name must end in .md.")
+    for item in typed:
+        name = item.lstrip("+").partition("=")[0]
+        if name in ("model", "seed", "hydra.sweep.dir", "-m", "--multirun"):
+            remedy = {"model": "zoo.models=[NAMES]", "seed": "zoo.seeds=[NUMBERS]"}
+            raise UserError(
+                f"{item}: gan-zoo decides it; take {remedy.get(name, 'zoo.folder=FOLDER')}."
+            )
 
 
-def _markdown(zoo: list[Entry]) -> str:
-    """Table in Markdown."""
-    rows = [
-        f"| `{item.model}` | {item.year} | {item.paper} | {item.shows} | `{item.command}` |"
-        for item in zoo
-    ]
-    return "\n".join(
-        ["| model | year | paper | what it shows | command |", "|---|---|---|---|---|", *rows]
-    )
+def _chosen(names: Sequence[str]) -> list[Entry]:
+    """Entries of these models, or of all. Raises UserError for an unknown one."""
+    known = {entry.model: entry for entry in entries()}
+    for name in names:
+        if name not in known:
+            raise UserError(f"zoo.models=[{name}]: no such model{closest(name, known)}.")
+    return [known[name] for name in names] or list(known.values())
 
 
-def _table(zoo: list[Entry]) -> str:
-    """Table with one or several lines per model, wrapped to the width of the terminal."""
-    name = max(len(item.model) for item in zoo) + 2
-    paper = max(len(item.paper) for item in zoo) + 2
-    before = name + 6 + paper
-    width = max(40, shutil.get_terminal_size().columns - before)
+def _playable(chosen: Sequence[Entry], typed: Sequence[str]) -> tuple[list[Entry], list[str]]:
+    """The models that fit what was typed, and a sentence for each that does not."""
+    fitting, left_out = [], []
+    for entry in chosen:
+        try:
+            train.composed([f"model={entry.model}", *typed])
+        except UserError as error:
+            left_out.append(f"{entry.model}: {on_one_line(str(error))}")
+        else:
+            fitting.append(entry)
+    return fitting, left_out
 
-    lines = []
-    for item in zoo:
-        first, *more = textwrap.wrap(item.shows, width)
-        lines.append(f"{item.model:<{name}}{item.year:<6}{item.paper:<{paper}}{first}")
-        lines += [" " * before + line for line in more]
-    return "\n".join(
-        [*lines, "", "gan-train model=NAME trains one; format=markdown and format=json print more."]
-    )
+
+def _sweep(config: ZooConfig, models: Sequence[str], typed: Sequence[str]) -> UserError | None:
+    """Train what is not trained yet; the error says which runs have failed."""
+    # the launcher's processes ask for it before they import torch
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    pool = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={config.jobs}"]
+    try:
+        dispatch.run(
+            [
+                "-m",
+                f"model={','.join(models)}",
+                f"seed={','.join(map(str, config.seeds))}",
+                *typed,
+                "hardware.threads=1",
+                f"hydra.sweep.dir={config.folder}",
+                *(pool if config.jobs > 1 else []),
+            ]
+        )
+    except UserError as error:
+        return error
+    return None
+
+
+def _standings(config: ZooConfig, listed: Sequence[Entry]) -> list[zoo_page.Standing]:
+    """What came out of each model that has finished with every seed."""
+    runs, _ = find_runs([Path(config.folder)])
+    wanted = {str(seed) for seed in config.seeds}
+    finished = [run for run in runs if run.card.get("finished") and run.seed in wanted]
+
+    standings = []
+    for entry in listed:
+        own = [run for run in finished if run.setting("model") == entry.model]
+        if own:
+            middle = zoo_page.Standing(entry, own).middle
+            standings.append(zoo_page.Standing(entry, own, _further(middle)))
+    return standings
+
+
+def _further(run: Run) -> dict[str, float]:
+    """Precision and recall of a run, measured once; nothing where they cannot be."""
+    file = run.folder / FURTHER
+    if not file.exists():
+        config = evaluate.EvaluateConfig(checkpoint=str(run.folder), metrics=["prdc"])
+        try:
+            scores = evaluate.evaluated(config, [])["scores"]
+        except UserError:  # data or games without it
+            scores = {}
+        write_json(file, {name: scores[name] for name in SHOWN if name in scores})
+    known = read_json(file)
+    return {name: float(known[name]) for name in SHOWN if name in known}

@@ -89,6 +89,12 @@ def _scores(value: Any) -> dict[str, float]:
     return scores
 
 
+def _counts(value: Any) -> dict[str, int]:
+    """Counts by name; entries that are no counts are left out."""
+    entries = value.items() if isinstance(value, dict) else ()
+    return {on_one_line(name): count for name, count in entries if _count(count) is not None}
+
+
 VALIDATORS: dict[str, Callable[[Any], Any]] = {
     "step": _count,
     "rollbacks": _count,
@@ -99,6 +105,7 @@ VALIDATORS: dict[str, Callable[[Any], Any]] = {
     "health": _sentences,
     "finished": _flag,
     "lower_is_better": _flag,
+    "parameters": _counts,
 }
 """Functions that return a valid value of a card, or None for an invalid one, by key."""
 

@@ -10,6 +10,7 @@ from gan_cli.files import link, write_json
 from gan_cli.runs import checkpoint, rundir
 from gan_cli.runs.intervals import due
 from gan_cli.runs.recorder import Recorder
+from gan_cli.training.size_check import parameter_counts
 from gan_cli.training.trainer import Hook, Trainer
 
 log = logging.getLogger(__name__)
@@ -123,6 +124,7 @@ def write_card(folder: Path, trainer: Trainer) -> None:
         "step": trainer.step,
         "seconds": round(trainer.seconds, 2),
         "finished": trainer.finished,
+        "parameters": parameter_counts(trainer.game),
     }
     if trainer.rollbacks:
         progress["rollbacks"] = trainer.rollbacks

@@ -16,6 +16,15 @@ from gan_cli.files import memory
 FLOAT_BYTES = 4  # of a float32
 
 
+def parameter_counts(game: nn.Module) -> dict[str, int]:
+    """Number of parameters of each network of a game that has any, by name."""
+    networks = {
+        name: sum(weight.numel() for weight in network.parameters())
+        for name, network in game.named_children()
+    }
+    return {name: count for name, count in networks.items() if count}
+
+
 def check_sizes(
     config: Mapping[str, Any], spec: Spec, networks: Callable[[], Mapping[str, nn.Module]]
 ) -> None:
