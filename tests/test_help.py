@@ -66,7 +66,7 @@ def test_the_page_of_an_option_holds_its_values(group: str, option: str) -> None
 
 def test_what_a_model_chooses_is_told_with_what_it_inherits() -> None:
     own, inherited = help.page(["model=wgan_gp_acgan"]), help.page(["model=wgan_gp"])
-    for line in ("  loss=wasserstein\n", "  regularizer=gradient_penalty\n"):
+    for line in ("  loss=wasserstein\n", "  regularizer=gradient_penalty_auto\n"):
         assert line in own and line in inherited
 
 

@@ -15,7 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from gan_cli.commands import train
-from gan_cli.config import commandline, guards
+from gan_cli.config import commandline, guards, guidance
+from gan_cli.config.check import check
 from gan_cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,10 +75,12 @@ def run(arguments: Sequence[str]) -> None:
         _print_sweep([item for item in typed if item not in ("-m", "--multirun")])
         return
 
-    config = train.composed(typed, guarded=False)
+    node = train.compose(typed)
+    config = check(train.plain(node))
     print(yaml.safe_dump(config, sort_keys=False))
+    guided = [f"by the data   {sentence}" for sentence in guidance.sentences(node)]
     measured = measure(config, RUN_SECONDS)
-    print("\n".join(_lines(config, measured)))
+    print("\n".join([*guided, *_lines(config, measured)]))
 
     warnings = guards.sentences(config)
     print("\n".join(f"warning       {sentence}" for sentence in warnings) or "warnings      none")
@@ -105,6 +108,7 @@ def _measured(config: Mapping[str, Any], seconds: float) -> Measured:
     from gan_cli.benchmarks import speed
     from gan_cli.devices.hardware import choose_device
     from gan_cli.training import build
+    from gan_cli.training.size_check import parameter_counts
 
     device = choose_device({**config["hardware"], "devices": 1})
     dataset = build.build_dataset(config, device)
@@ -119,9 +123,8 @@ def _measured(config: Mapping[str, Any], seconds: float) -> Measured:
     race = speed.Race({"run": play}, device, seconds).run(1, warm_up=1)
     data, peak = _mib(dataset.train.values()), speed.own_peak_memory()
 
-    networks = {name: _count(part) for name, part in trainer.game.named_children()}
     return Measured(
-        parameters={name: count for name, count in networks.items() if count},
+        parameters=parameter_counts(trainer.game),
         memory={**_memory(trainer), "data": data, "peak": peak},
         round=race.seconds_a_round("run"),
         turns=len(trainer.game.turns(trainer.step)),
@@ -129,10 +132,6 @@ def _measured(config: Mapping[str, Any], seconds: float) -> Measured:
         limit=config["minutes"] and 60 * config["minutes"],
         choices=trainer.choices,
     )
-
-
-def _count(network: Any) -> int:
-    return sum(weight.numel() for weight in network.parameters())
 
 
 def _memory(trainer: "Trainer") -> dict[str, float]:

@@ -14,8 +14,8 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 
 from gan_cli import registry
+from gan_cli.config import guidance, papers
 from gan_cli.config import own_options as own
-from gan_cli.config import papers
 from gan_cli.config.options import file_of, groups, options
 from gan_cli.config.schema import Hardware, TrainConfig
 from gan_cli.config.unknown import known_keys, unknown_key
@@ -122,7 +122,9 @@ def _row(name: str, text: str, width: int) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """Value in the syntax of the command line."""
+    """Value in the syntax of the command line; in words where it follows the data."""
+    if isinstance(value, str) and value.startswith(guidance.MARK):
+        return guidance.in_words(value)
     return yaml.safe_dump(value, default_flow_style=True).replace("\n...", "").strip()
 
 

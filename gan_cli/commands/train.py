@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gan_cli.commands import mistakes
-from gan_cli.config import commandline, guards
+from gan_cli.config import commandline, guards, guidance
 from gan_cli.config import own_options as own
 from gan_cli.config.check import check
 from gan_cli.config.commandline import OUTPUTS
@@ -156,7 +156,7 @@ class Task:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             return _run_cell(node)
         try:
-            return _train(check(plain(node)), _folder())
+            return _train(check(plain(node)), _folder(), guidance.sentences(node))
         except (UserError, OSError) as error:
             self.mistake = error
             return None
@@ -173,7 +173,7 @@ def _run_cell(node: DictConfig) -> float | None:
     # a search may start the same cell twice at the same time
     with survives, rundir.hold(folder, multirun.CELL_LOCK, wait=True):
         try:
-            return _cell_objective(check(plain(node)), folder)
+            return _cell_objective(check(plain(node)), folder, guidance.sentences(node))
         except Exception as error:
             mistake = mistakes.explain(error, list(HydraConfig.get().overrides.task))
             name = cell_folder(HydraConfig.get().job.override_dirname)
@@ -183,7 +183,7 @@ def _run_cell(node: DictConfig) -> float | None:
             raise
 
 
-def _cell_objective(config: dict[str, Any], folder: Path) -> float | None:
+def _cell_objective(config: dict[str, Any], folder: Path, guided: list[str]) -> float | None:
     """Objective of a cell, which is run unless it is complete."""
     multirun.check_search(HydraConfig.get().sweeper, config, objective(config))
     with rundir.hold(folder, wait=True):  # a process of an earlier sweep may still be running it
@@ -193,7 +193,7 @@ def _cell_objective(config: dict[str, Any], folder: Path) -> float | None:
         card = rundir.read_card(folder)
         return card.get("scores", {}).get(card.get("objective"))
 
-    value = _train(config, folder)
+    value = _train(config, folder, guided)
     multirun.forget_failure(folder)
     return value
 
@@ -204,10 +204,16 @@ def _folder() -> Path:
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
-def _train(config: dict[str, Any], folder: Path) -> float | None:
-    """Train and return the objective."""
+def _train(config: dict[str, Any], folder: Path, guided: list[str]) -> float | None:
+    """Train and return the objective.
+
+    Args:
+        guided: sentences on the settings that follow the data.
+    """
     _refuse_dry_run(config)
     guards.check(config)
+    for sentence in guided:
+        log.info("%s", sentence)
 
     from gan_cli.runs import job
 

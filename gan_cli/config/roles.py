@@ -34,7 +34,10 @@ def _family(config: Mapping[str, Any]) -> str:
 def with_role_networks(config: Mapping[str, Any]) -> dict[str, Any]:
     """The node of the group `network`, `auto` resolved, with all options of each role."""
     roles = registry.games.attributes(config["model"]["name"], "model")["roles"]
-    family = {**config["network"], "name": _family(config)}
+    node = config["network"]
+    if node.get("name") == "auto":  # null leaves an option to the family
+        node = {key: value for key, value in node.items() if value is not None}
+    family = {**node, "name": _family(config)}
     nodes = role_nodes(family, roles.values())
     return {"name": family["name"], **{role: _own(node, family) for role, node in nodes.items()}}
 

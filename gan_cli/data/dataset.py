@@ -83,6 +83,8 @@ class Dataset:
     kind: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
     fields: ClassVar[tuple[str, ...]] = ("x",)
+    # of a sample, where all data sets of the class have as many
+    numbers: ClassVar[int | None] = None
     # whether it has a `world`, for games that act
     has_world: ClassVar[bool] = False
     spec: Spec

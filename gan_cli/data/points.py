@@ -36,6 +36,7 @@ class Points(Dataset):
 
     kind: ClassVar[str] = "points"
     metrics: ClassVar[tuple[str, ...]] = ("points",)
+    numbers: ClassVar[int | None] = 2
 
     def __init__(
         self,
