@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from gan_cli.errors import UserError, closest, on_one_line
 from gan_cli.files import write_bytes
-from gan_cli.reports import charts, html_page, tables
+from gan_cli.reports import budgets, charts, html_page, tables
 from gan_cli.reports.formats import FORMATS
 from gan_cli.reports.grids import Arrangement, draw_grid
 from gan_cli.reports.groups import group_runs
-from gan_cli.reports.statistics import STATISTICS
+from gan_cli.reports.statistics import STATISTICS, Mean
 from gan_cli.runs.finished import SAMPLES, Run, find_runs
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ class CompareConfig:
         "OPTION with two choices: how many seeds reach scores=[NAME] with either"
     )
     at: list[float] = key("[thresholds] of success, eight of the score's range if not given", [])
+    budget: str | None = key(
+        "OPTION: how good the best of so many runs is, for each of its choices"
+    )
     cells: bool = key("true: state of each cell of a sweep, and why it failed", False)
 
 
@@ -109,6 +112,8 @@ def _check_keys(config: CompareConfig) -> str:
         return "terminal"
 
     kind = _choose_kind(config)
+    if config.budget is not None:
+        _check_budget(config)
     if config.success is not None:
         _check_success(config, kind)
     if kind in FORMATS:
@@ -175,6 +180,14 @@ def _check_success(config: CompareConfig, kind: str) -> None:
         raise UserError(f"success={config.success}: name the one score to reach, by scores=[NAME].")
 
 
+def _check_budget(config: CompareConfig) -> None:
+    """Raise UserError for budgets of several scores, or beside another kind of report."""
+    beside = "budget= is a table or curves of its own; leave one of them out"
+    _refuse(config, ["success", "curves", "over", "rows", "columns", "by"], beside)
+    if len(config.scores) > 1:
+        raise UserError(f"budget={config.budget}: name one score, by scores=[NAME].")
+
+
 def _check_picture(config: CompareConfig) -> None:
     """Raise UserError for a picture of both samples and curves, or of samples without sides."""
     if config.rows or config.columns:
@@ -214,6 +227,11 @@ def _render(kind: str, config: CompareConfig, runs: Sequence[Run], damaged: Sequ
         sheet = tables.build_success_sheet(runs, config.success, config.scores[0], config.at)
         return FORMATS[kind](sheet).encode(errors="replace")
 
+    if config.budget is not None and kind in FORMATS:
+        score = _budget_score(config, runs)
+        sheet = budgets.build_budget_sheet(runs, config.budget, score)
+        return FORMATS[kind](sheet).encode(errors="replace")
+
     arrangement = Arrangement(config.rows or "", config.columns or "", config.pictures)
     _check_samples(runs, arrangement)
     if kind == "picture" and arrangement.is_grid:
@@ -230,6 +248,11 @@ def _render(kind: str, config: CompareConfig, runs: Sequence[Run], damaged: Sequ
         curves = _embed_curves(config, runs, table)
         return html_page.render_page(table, damaged, curves, arrangement).encode(errors="replace")
     return FORMATS[kind](table.to_sheet()).encode(errors="replace")
+
+
+def _budget_score(config: CompareConfig, runs: Sequence[Run]) -> str:
+    """The score that budgets are compared by: the named one, or the objective of the runs."""
+    return next(iter([*config.scores, *(run.objective for run in runs if run.objective)]), "")
 
 
 def _check_samples(runs: Sequence[Run], arrangement: Arrangement) -> None:
@@ -249,6 +272,8 @@ def _write_caption(run: Run, names: Sequence[str]) -> str:
 
 def _select_tags(config: CompareConfig, runs: Sequence[Run]) -> list[str]:
     """Scalars to draw: over an option, scores that are on the cards alone are among them."""
+    if config.budget is not None:
+        return [_budget_score(config, runs)]
     if config.over is not None and config.curves:
         tables.check_scores(runs, config.curves, "curves")
         return config.curves
@@ -265,6 +290,10 @@ def _draw_curves(
             "curves: no run has logged its objective or a Wasserstein estimate; name scalars by "
             "curves=[...]."
         )
+    if config.budget is not None:
+        panels = {tag: budgets.lines_over_budget(runs, config.budget, tag) for tag in tags}
+        return charts.draw_panels(panels, "runs", Mean, background)
+
     groups = [row.group for row in table.rows]
     panels = {
         tag: charts.lines_over_option(runs, config.over, tag, config.by)
@@ -283,4 +312,5 @@ def _embed_curves(
     if not tags:
         return None
     svg = charts.encode_figure(_draw_curves(config, runs, table), "svg")
-    return html_page.Curves(svg, tags, config.over or "rounds")
+    over = "runs, of which the best counts" if config.budget else config.over or "rounds"
+    return html_page.Curves(svg, tags, over)
