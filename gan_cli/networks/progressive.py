@@ -241,9 +241,12 @@ class Discriminator(Growing, Scored):
     Args:
         width: as the generator's.
         blur: halve the side after a small blur, as in StyleGAN.
+        blur_from: least side of the maps that are blurred.
     """
 
-    def __init__(self, shape: tuple[int, ...], width: Count = 32, blur: bool = False) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], width: Count = 32, blur: bool = False, blur_from: Count = 8
+    ) -> None:
         base, features = channels(shape, width)
         super().__init__(len(features))
         self.colours = nn.ModuleList(
@@ -252,9 +255,10 @@ class Discriminator(Growing, Scored):
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 EqualConv(out, out, 3), nn.LeakyReLU(0.2),
-                *([Blur()] if blur else []), EqualConv(out, into, 3), nn.LeakyReLU(0.2),
+                *([Blur()] if blur and base * 2**i >= blur_from else []),
+                EqualConv(out, into, 3), nn.LeakyReLU(0.2),
             )
-            for into, out in pairwise(features)
+            for i, (into, out) in enumerate(pairwise(features), 1)
         )  # fmt: skip
         last = features[0]
         trunk: list[nn.Module] = [

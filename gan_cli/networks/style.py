@@ -103,17 +103,22 @@ class Layer(nn.Module):
     """A convolution, noise, and a style.
 
     Args:
-        finer: double the side first; a small blur follows.
+        finer: double the side first.
+        blur: a small blur follows the convolution.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, side: int, width: int, finer: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        side: int,
+        width: int,
+        finer: bool = False,
+        blur: bool = False,
     ) -> None:
         super().__init__()
         self.finer = finer
-        self.convolution = nn.Sequential(
-            EqualConv(inputs, outputs, 3), *([Blur()] if finer else [])
-        )
+        self.convolution = nn.Sequential(EqualConv(inputs, outputs, 3), *([Blur()] if blur else []))
         self.noise = Noise(outputs, side)
         self.activation = nn.LeakyReLU(0.2)
         self.style = AdaIN(outputs, width)
@@ -153,12 +158,14 @@ class Generator(GrowingGenerator):
         depth: layers from z to w.
         mapping_rate: learning rate of these layers, relative to that of the others.
         average_decay: decay of the average of w, once a batch, towards which `truncation` draws.
+        blur_from: least side of the maps that are blurred where the side doubles; small maps are
+            hardly more than their edges.
     """
 
     def __init__(
         self, shape: tuple[int, ...], latent: int, bounded: bool = True, width: Count = 32,
         style: Count = 128, depth: Depth = 8, mapping_rate: Positive = 0.01,
-        average_decay: Fraction = 0.995,
+        average_decay: Fraction = 0.995, blur_from: Count = 8,
     ) -> None:  # fmt: skip
         base, features = channels(shape, width, "style")
         super().__init__(shape, features, bounded)
@@ -167,7 +174,9 @@ class Generator(GrowingGenerator):
         self.layers = nn.ModuleList()
         for i, out in enumerate(features):
             side = base * 2**i
-            self.layers += [Layer(features[i - 1], out, side, style, finer=True)] if i else []
+            if i:
+                blur = side >= blur_from
+                self.layers.append(Layer(features[i - 1], out, side, style, True, blur))
             self.layers.append(Layer(out, out, side, style))
 
     @property
@@ -193,7 +202,8 @@ class Discriminator(Progressive):
 
     Args:
         width: as the generator's.
+        blur_from: as the generator's.
     """
 
-    def __init__(self, shape: tuple[int, ...], width: Count = 32) -> None:
-        super().__init__(shape, width, blur=True)
+    def __init__(self, shape: tuple[int, ...], width: Count = 32, blur_from: Count = 8) -> None:
+        super().__init__(shape, width, blur=True, blur_from=blur_from)
