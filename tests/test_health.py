@@ -94,6 +94,18 @@ def test_a_healthy_run_is_told_so(command: Command, tmp_path: Path) -> None:
     ], printed
 
 
+@pytest.mark.parametrize(("estimate", "told"), [(0.1, False), (0.8, True)])
+def test_a_small_weight_is_told_where_it_matters(estimate: float, told: bool) -> None:
+    """The slope of the best critic is 1 + W / (2 lambda): 1.05 for 0.1 at lambda 1, 1.4 for 0.8."""
+    config = {
+        "loss": {"name": "wasserstein"},
+        "regularizer": {"name": "gradient_penalty", "target": 1.0, "weight": 1.0},
+    }
+    rows = [{"step": i, "wasserstein/heldout": estimate} for i in range(8)]
+    said = verdicts(rows, config)
+    assert any(line.startswith("lambda is small") for line in said) is told
+
+
 def test_a_rising_estimate_is_told() -> None:
     config = {
         "loss": {"name": "wasserstein"},

@@ -21,6 +21,7 @@ MAX_SCORE_RATIO = 3.0  # score, samples over held-out data; above it training is
 MIN_HELDOUT_RATIO = 0.5  # estimate, held-out over training data; below it the critic overfits
 MIN_RISE = 0.1  # growth of the estimate relative to its past value; below it there is no trend
 MIN_PENALTY_WEIGHT = 5  # below it the estimate visibly exceeds the distance
+MAX_EXCESS = 0.2  # of the estimate over the distance; above it a small weight is named
 DEFAULT_PENALTY_WEIGHT = 10  # of a gradient penalty
 MIN_SCORE_GAP = 10  # critic's score, real minus fake; below it the discriminator has not won
 MAX_WON_LOSS = 0.05  # discriminator's loss; above it the discriminator has not won
@@ -43,7 +44,7 @@ def verdicts(
         _collapsed(diversity, rows, config),
         _missing_modes(rows, classes, config),
         _critic_slope(rows, config),
-        _small_penalty_weight(config),
+        _small_penalty_weight(rows, config),
         _overfitting_critic(rows, config),
         _winning_discriminator(rows, config),
         _rising_estimate(rows, config),
@@ -195,12 +196,18 @@ def _critic_slope(rows: Rows, config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _small_penalty_weight(config: Mapping[str, Any]) -> str | None:
-    """A weight of the gradient penalty that biases the estimate of the Wasserstein distance."""
+def _small_penalty_weight(rows: Rows, config: Mapping[str, Any]) -> str | None:
+    """A weight of the gradient penalty that biases the estimate of the Wasserstein distance.
+
+    The best critic of samples that lie W apart has the slope 1 + W / (2 weight).
+    """
     penalty = config["regularizer"]
     if config["loss"]["name"] != "wasserstein" or not penalty.get("target"):
         return None
     if penalty.get("weight", DEFAULT_PENALTY_WEIGHT) >= MIN_PENALTY_WEIGHT:
+        return None
+    estimates = _last_quarter(rows, "wasserstein/heldout")
+    if estimates and fmean(estimates) <= 2 * penalty["weight"] * MAX_EXCESS:
         return None
     return (
         f"lambda is small: at regularizer.weight={penalty['weight']:g} the estimate exceeds the "
