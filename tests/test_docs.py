@@ -82,6 +82,7 @@ SHORT = {
         "hardware.threads=1",
     ],
     "gan-evaluate": ["n=40"],
+    "gan-zoo": ["zoo.models=[dcgan]", "zoo.seeds=[1]", "steps=1", "evaluate_samples=20"],
 }
 """What is typed behind each command; what is typed last wins. (One process, nothing compiled.)"""
 

@@ -305,7 +305,7 @@ def test_another_configuration_is_refused_with_the_difference(
     assert command("gan-train", *RUN, "steps=5", "schedule=constant", "hydra.run.dir=run")[0] == 0
     changed = (*RUN, "steps=9", "schedule=constant", "hydra.run.dir=run", "optimizer.lr=1e-3")
     code, printed = command("gan-train", *changed)
-    assert code == 2 and "optimizer.lr: 0.0005 -> 0.001" in printed
+    assert code == 2 and "optimizer.lr: 0.002 -> 0.001" in printed
     code, printed = command("gan-train", *changed, "resume=force")
     assert code == 0 and "going on at step 5" in printed
     code, printed = command("gan-train", *changed, "resume=never")

@@ -212,8 +212,6 @@ def _train(config: dict[str, Any], folder: Path, guided: list[str]) -> float | N
     """
     _refuse_dry_run(config)
     guards.check(config)
-    for sentence in guided:
-        log.info("%s", sentence)
 
     from gan_cli.runs import job
 
@@ -221,7 +219,7 @@ def _train(config: dict[str, Any], folder: Path, guided: list[str]) -> float | N
         rundir.let_go(folder)  # the first training process acquires the lock
     runtime = HydraConfig.get()
     logs: Any = OmegaConf.to_container(runtime.job_logging, resolve=True)
-    return job.run(config, folder, list(runtime.overrides.task), logs)
+    return job.run(config, folder, list(runtime.overrides.task), logs, guided)
 
 
 # --- composition ----------------------------------------------------------------------------------

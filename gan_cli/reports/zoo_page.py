@@ -4,14 +4,13 @@ Nothing here imports torch.
 """
 
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gan_cli.config.papers import Entry
 from gan_cli.errors import UserError, explain_os
-from gan_cli.files import write_text
+from gan_cli.files import write_bytes, write_text
 from gan_cli.reports.formats import MISSING, Cell, Column, Sheet, render_markdown
 from gan_cli.reports.grids import Arrangement
 from gan_cli.reports.statistics import Median, format_number
@@ -94,7 +93,6 @@ def write(page: Path, standings: Sequence[Standing], budget: str, left_out: Sequ
     link = f"Samples and claims: [gallery]({gallery.name})."
     body = "\n\n".join([budget, *_sections(standings), *_left_out(left_out), link])
     try:
-        page.parent.mkdir(parents=True, exist_ok=True)
         write_text(page, f"{before}{START}\n\n{body}\n\n{END}{after}")
         write_text(gallery, _gallery(standings, page))
     except OSError as error:
@@ -220,6 +218,5 @@ def _samples(item: Standing, page: Path) -> list[str]:
         return ["\n".join(["```", *lines[:LONGEST_TEXT], "```"])]
 
     copy = page.with_name(page.stem) / f"{item.entry.model}.png"
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(newest, copy)
+    write_bytes(copy, newest.read_bytes())
     return [f"![samples of {item.entry.model}]({page.stem}/{copy.name})"]

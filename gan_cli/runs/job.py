@@ -35,13 +35,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """One process's part of a run: everything that stays the same after a rollback."""
+    """One process's part of a run: everything that stays the same after a rollback.
+
+    Args:
+        notes: sentences that the first lines of the run's log tell.
+    """
 
     config: Mapping[str, Any]
     folder: Path
     dataset: Dataset
     device: torch.device
     world: World
+    notes: Sequence[str] = ()
 
     @property
     def writes(self) -> bool:
@@ -50,13 +55,18 @@ class Job:
 
 
 def run(
-    config: dict[str, Any], folder: Path, overrides: list[str], logs: Mapping[str, Any]
+    config: dict[str, Any],
+    folder: Path,
+    overrides: list[str],
+    logs: Mapping[str, Any],
+    notes: Sequence[str] = (),
 ) -> float | None:
     """Train the checked configuration in its folder, in one process or in several.
 
     Args:
         overrides: the typed `key=value`.
         logs: configuration of Python's logging, for the other processes.
+        notes: sentences on the settings, for the first lines of the log.
 
     Returns:
         The last value of the objective, for searches; None without one.
@@ -68,22 +78,26 @@ def run(
     """
     hardware = config["hardware"]
     if processes.launched():  # by torchrun, which has assigned a device to each process
-        return play(config, folder, overrides)
+        return play(config, folder, overrides, None, notes)
 
     with lease.lease(hardware) as leased:
         if hardware["devices"] * hardware["nodes"] == 1:
-            return play(config, folder, overrides, leased)
+            return play(config, folder, overrides, leased, notes)
 
         choose_device(hardware)  # raises for a device that this machine lacks
         from gan_cli.devices import launch
 
         return launch.run(
-            play, (config, folder, overrides, leased), fingerprint(config), hardware, logs
+            play, (config, folder, overrides, leased, notes), fingerprint(config), hardware, logs
         )
 
 
 def play(
-    config: dict[str, Any], folder: Path, overrides: list[str], leased: Sequence[int] | None = None
+    config: dict[str, Any],
+    folder: Path,
+    overrides: list[str],
+    leased: Sequence[int] | None = None,
+    notes: Sequence[str] = (),
 ) -> float | None:
     """One process's part of a run; the first process locks the folder and writes the records.
 
@@ -109,7 +123,7 @@ def play(
             dataset = build.build_dataset(config, device)
         _refuse_other_data(dataset, state, config, folder)
 
-        trainer = _trained(Job(config, folder, dataset, device, world), state)
+        trainer = _trained(Job(config, folder, dataset, device, world, notes), state)
 
         # wait: a process that leaves looks dead to one that is still saving
         world.barrier()
@@ -211,7 +225,9 @@ def _train(job: Job, trainer: Trainer, stopper: Stopper) -> str | None:
         run_hooks = []
         introduction = _introduction(job, trainer)
         if job.writes:
-            run_hooks = hooks_of(job.config, job.folder, trainer, job.dataset, introduction)
+            run_hooks = hooks_of(
+                job.config, job.folder, trainer, job.dataset, introduction, job.notes
+            )
         stopper.preparing = False
         trainer.fit(run_hooks)
     except DivergedError as error:

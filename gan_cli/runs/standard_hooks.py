@@ -1,7 +1,7 @@
 """The hooks of a run, built from its configuration."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,18 @@ TABLE_KEYS = ("seed", "batch_size", "steps")
 
 
 def hooks_of(
-    config: Mapping[str, Any], folder: Path, trainer: Trainer, dataset: Dataset, introduction: str
+    config: Mapping[str, Any],
+    folder: Path,
+    trainer: Trainer,
+    dataset: Dataset,
+    introduction: str,
+    told: Sequence[str] = (),
 ) -> list[Hook]:
     """The hooks of a run, in the order in which they are called.
 
     Args:
         introduction: first line of the progress display.
+        told: sentences on the settings, which follow it.
 
     Raises:
         UserError: neither the data nor the game has the objective. Then no file is opened.
@@ -50,7 +56,7 @@ def hooks_of(
     metrics = _metrics(config, dataset, trainer.game) if config["evaluate_every"] else {}
 
     notes = [dataset.note] if dataset.note else []
-    notes += [reading_guide, *trainer.choices, *_shard_notes(trainer)]
+    notes += [*told, reading_guide, *trainer.choices, *_shard_notes(trainer)]
     notes += [f"scores: {metric.describe()}" for metric in metrics.values()]
 
     result: list[Hook] = [EMA(), logs, Progress(logs, introduction, notes)]
