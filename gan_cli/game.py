@@ -100,12 +100,14 @@ class Columns(NamedTuple):
             `one-hot`; `class`, a class as one number, from 0; `psi`, the distance of a style from
             the average of all styles.
         draw: n rows of them, (n, width): on the CPU by the source, or else by the turn's own noise.
+        deviation: what the law's numbers are multiplied by.
     """
 
     name: str
     width: int
     law: str
     draw: Callable[[int, torch.Generator | None], Tensor]
+    deviation: float = 1.0
 
 
 class Direction(NamedTuple):

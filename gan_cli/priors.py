@@ -18,24 +18,29 @@ class Prior(nn.Module):
     - petals: ten Gaussians around the origin, long outwards and narrow across; swiss_roll: a spiral
       of one and a half turns. Both lie in the first two coordinates (Makhzani et al., 2016, arXiv
       1511.05644, figure 2), the others are normal.
+
+    Args:
+        deviation: what all numbers are multiplied by: the standard deviation of the normal law.
     """
 
     device: Tensor
     sharding: ClassVar[dict[str, str]] = {"device": "same"}  # see `gan_cli.training.shards`
 
-    def __init__(self, latent: int, law: str) -> None:
+    def __init__(self, latent: int, law: str, deviation: float = 1.0) -> None:
         super().__init__()
         if law in PLANE and latent < 2:
             raise UserError(f"model.prior={law}: lies in the plane; take model.latent=2 or more.")
-        self.latent, self.name = latent, law
+        self.latent, self.name, self.deviation = latent, law, deviation
         self.law = LAWS[law]
         self.register_buffer("device", torch.empty(0), persistent=False)  # moves with the game
 
     def forward(self, n: int, source: torch.Generator | None = None) -> Tensor:
         """n rows; on the CPU from the source, or else by the turn's own noise."""
         if source is not None:
-            return self.law(n, self.latent, generator=source)
-        return noise.rows(self.law, n, self.latent, device=self.device.device)
+            rows = self.law(n, self.latent, generator=source)
+        else:
+            rows = noise.rows(self.law, n, self.latent, device=self.device.device)
+        return rows if self.deviation == 1 else self.deviation * rows
 
 
 def _uniform(*shape: int, **options: Any) -> Tensor:

@@ -17,6 +17,7 @@ from gan_cli.data.digits import Digits
 from gan_cli.data.two_domains import MAPS, TwoDomains
 from gan_cli.errors import UserError
 from gan_cli.networks.conditional import Concatenated, Projected, told_shape
+from gan_cli.sampling import walks
 from gan_cli.training import rendering
 from gan_cli.training.ema import EMA
 
@@ -200,6 +201,19 @@ def test_an_adversarial_autoencoder_reconstructs_first() -> None:
         "discriminator",
         "encoder",
     ]
+
+
+def test_a_prior_is_stretched(command: Command) -> None:
+    """By `model.prior_deviation`: in the draws and along a walk."""
+    game = make_trainer("model=aae", "model.prior_deviation=5", "network.width=4").game
+    usual = make_trainer("model=aae", "network.width=4").game
+    by = (8, torch.Generator().manual_seed(0)), (8, torch.Generator().manual_seed(0))
+    assert torch.equal(game.latents(*by[0]), 5 * usual.latents(*by[1]))
+    assert [part.deviation for part in game.columns()] == [5.0]
+    assert walks.along(game, torch.zeros(1, 8), 0, 3)[:, 0].tolist() == [-12.5, 0, 12.5]
+
+    code, printed = command("gan-train", "model=aae", "model.prior_deviation=0", "steps=1")
+    assert code == 2 and "model.prior_deviation=0: input should be greater than 0" in printed
 
 
 def test_priors_in_the_plane() -> None:

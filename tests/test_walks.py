@@ -81,7 +81,7 @@ def test_walks_begin_and_end_where_they_should() -> None:
     torch.testing.assert_close(
         inwards, torch.cat([torch.stack([0 * z, z / 2, z]) for z in latents])
     )
-    along = walks.along(latents, 2, 3).unflatten(0, (3, 3))
+    along = walks.along(game, latents, 2, 3).unflatten(0, (3, 3))
     assert torch.equal(along[:, :, 2], torch.tensor([[-2.5, 0.0, 2.5]]).expand(3, 3))
     assert torch.equal(along[..., [0, 1, 3]], latents[:, None, [0, 1, 3]].expand(3, 3, 3))
 

@@ -12,7 +12,7 @@ from gan_cli.game import Fields, Terms, in_parts, player
 from gan_cli.games.conditional import Labelled
 from gan_cli.games.encoders import Encoding, scored
 from gan_cli.networks.offers import likely
-from gan_cli.registry import NonNegative, games
+from gan_cli.registry import NonNegative, Positive, games
 
 
 @games.register("aae")
@@ -28,16 +28,23 @@ class AAE(Encoding):
         adversarial: weight of E's adversarial term; 0 is a plain autoencoder.
         spread: in training q(z|x) is a Gaussian of this deviation around E(x); 0 is the paper's
             deterministic encoder.
+        prior_deviation: what the numbers of the prior are multiplied by: the standard deviation of
+            the normal one, 5 in the paper.
     """
 
     order: ClassVar[tuple[str, ...]] = ("reconstruction", "discriminator", "encoder")
     augments: ClassVar[bool] = False  # D sees codes
 
     def __init__(
-        self, adversarial: NonNegative = 1.0, spread: NonNegative = 0.0, **encoding: Any
+        self,
+        adversarial: NonNegative = 1.0,
+        spread: NonNegative = 0.0,
+        prior_deviation: Positive = 1.0,
+        **encoding: Any,
     ) -> None:
         super().__init__(**encoding)
         self.adversarial, self.spread = adversarial, spread
+        self.prior.deviation = prior_deviation
 
     def encode(self, x: Tensor) -> Tensor:
         return self.around(super().encode(x))

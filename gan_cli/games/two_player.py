@@ -158,7 +158,8 @@ class TwoPlayer(Game):
 
     def columns(self) -> list[Columns]:
         width = self.prior.latent
-        return [Columns("z", width, self.prior.name, self.prior)] if width else []
+        prior = self.prior
+        return [Columns("z", width, prior.name, prior, prior.deviation)] if width else []
 
     def render(self, latents: Tensor) -> Tensor:
         return self.G(latents)

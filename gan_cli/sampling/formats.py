@@ -21,7 +21,7 @@ from torch.export.graph_signature import InputKind
 
 from gan_cli.data.kinds import kind_of
 from gan_cli.errors import UserError
-from gan_cli.game import Game
+from gan_cli.game import Columns, Game
 from gan_cli.training.rendering import CHUNK, in_chunks
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def description(generator: "Generator") -> dict[str, Any]:
         "model": _model_name(generator),
         "step": generator.step,
         "latent": latent,
-        "columns": [{"name": part.name, "width": part.width, "law": part.law} for part in columns],
+        "columns": [_column(part) for part in columns],
         "inputs": [_described(generator, name) for name in input_names(generator)],
         "classes": generator.game.classes,
         "chunk": CHUNK,
@@ -154,6 +154,12 @@ def description(generator: "Generator") -> dict[str, Any]:
         "table": data["columns"],
         "range": kind_of(spec).extremes(spec),
     }
+
+
+def _column(part: Columns) -> dict[str, Any]:
+    """Name, width and law of some columns; how far the law is stretched, if it is."""
+    told = {"name": part.name, "width": part.width, "law": part.law}
+    return told if part.deviation == 1 else {**told, "deviation": part.deviation}
 
 
 def _described(generator: "Generator", name: str) -> dict[str, Any]:

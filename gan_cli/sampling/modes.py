@@ -155,7 +155,7 @@ def render_mode(
         case Mode.truncate:
             return generator.render(walks.truncation_sweep(game, latents, steps)), steps, ""
         case Mode.traverse if config.dimension is not None:
-            rows = walks.along(latents, config.dimension, steps)
+            rows = walks.along(game, latents, config.dimension, steps)
             return generator.render(rows), steps, ""
         case Mode.traverse:
             rows = generator.traversed(latents, config.code)

@@ -82,10 +82,11 @@ def between(game: Game, latents: Tensor, steps: int, path: str) -> Tensor:
     return torch.cat([walk(a, b) for a, b in pairwise(latents)])
 
 
-def along(latents: Tensor, dimension: int, steps: int) -> Tensor:
+def along(game: Game, latents: Tensor, dimension: int, steps: int) -> Tensor:
     """Each row with `steps` values of one component in turn, (n * steps, latent).
 
     Args:
+        game: whose latents they are.
         dimension: index of the component.
 
     Raises:
@@ -95,8 +96,10 @@ def along(latents: Tensor, dimension: int, steps: int) -> Tensor:
         raise UserError(
             f"dimension={dimension}: the numbers of the latent are 0 to {latents.shape[1] - 1}."
         )
+    deviations = [part.deviation for part in game.columns() for _ in range(part.width)]
+    most = MAX_DEVIATION * (deviations[dimension] if dimension < len(deviations) else 1.0)
     rows = latents.repeat_interleave(steps, dim=0)
-    rows[:, dimension] = torch.linspace(-MAX_DEVIATION, MAX_DEVIATION, steps).repeat(len(latents))
+    rows[:, dimension] = torch.linspace(-most, most, steps).repeat(len(latents))
     return rows
 
 
