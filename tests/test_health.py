@@ -222,6 +222,26 @@ def test_few_rounds_are_too_early_to_tell_and_one_sample_tells_nothing() -> None
     assert verdicts([{"step": 1000}], CLIPPED, float("nan"))[0].startswith("healthy")
 
 
+def test_samples_of_all_classes_are_alike_and_not_collapsed() -> None:
+    row = {"step": 1000, "metrics/classes_covered": 9.0}
+    assert verdicts([row], CLIPPED, 0.4, classes=10)[0].startswith("alike: two samples are only")
+    few = {**row, "metrics/classes_covered": 7.0}
+    assert verdicts([few], CLIPPED, 0.4, classes=10)[0].startswith("collapsed: two samples")
+    assert verdicts([row], CLIPPED, 0.4)[0].startswith("collapsed: two samples")
+
+
+def test_a_discriminator_that_nobody_hears_does_not_win() -> None:
+    rows = [
+        {"step": i, "discriminator/adversarial": 0.001, "generator/adversarial": 20.0,
+         "discriminator/score_gap": 30.0}
+        for i in range(8)
+    ]  # fmt: skip
+    config = {"loss": {"name": "non_saturating"}, "regularizer": {"name": "none"}}
+    assert verdicts(rows, config)[0].startswith("the discriminator wins")
+    unheard = {**config, "model": {"name": "vae_gan", "adversarial": 0.0}}
+    assert verdicts(rows, unheard)[0].startswith("healthy")
+
+
 def test_samples_that_follow_an_input_are_not_called_collapsed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

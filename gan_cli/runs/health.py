@@ -41,7 +41,7 @@ def verdicts(
         classes: number of classes of the data; 0 if they have none.
     """
     candidates = [
-        _collapsed(diversity, rows, config),
+        _collapsed(diversity, rows, config, classes),
         _missing_modes(rows, classes, config),
         _critic_slope(rows, config),
         _small_penalty_weight(rows, config),
@@ -126,8 +126,13 @@ def _any_of(advice: Sequence[str]) -> str:
 # --- verdicts -------------------------------------------------------------------------------------
 
 
-def _collapsed(diversity: float | None, rows: Rows, config: Mapping[str, Any]) -> str | None:
-    """Mode collapse: samples differ from each other much less than real samples do."""
+def _collapsed(
+    diversity: float | None, rows: Rows, config: Mapping[str, Any], classes: int
+) -> str | None:
+    """Mode collapse: samples differ from each other much less than real samples do.
+
+    Where samples are of nearly all classes, they are blurred, or a few of each class.
+    """
     if diversity is None or not diversity < MIN_DIVERSITY:  # `not <`: NaN is no collapse
         return None
 
@@ -135,6 +140,9 @@ def _collapsed(diversity: float | None, rows: Rows, config: Mapping[str, Any]) -
     observation = f"two samples are only {diversity:.2f} times as far apart as two real ones"
     if rounds < MIN_ROUNDS:
         return f"too early to tell: after {rounds} rounds {observation}; train longer"
+
+    if classes and _latest(rows).get("metrics/classes_covered", 0) > MIN_COVERAGE * classes:
+        return f"alike: {observation}, of nearly all classes: blurred, or few of each; look at them"
 
     advice = [_penalty(config), *_other_loss(config), *_lower_rate(config, "generator")]
     return f"collapsed: {observation}; take {_any_of(advice)}"
@@ -235,7 +243,12 @@ def _overfitting_critic(rows: Rows, config: Mapping[str, Any]) -> str | None:
 
 
 def _winning_discriminator(rows: Rows, config: Mapping[str, Any]) -> str | None:
-    """A discriminator that separates real from fake samples almost without loss."""
+    """A discriminator that separates real from fake samples almost without loss.
+
+    That of a game whose adversarial term weighs nothing may do so.
+    """
+    if config.get("model", {}).get("adversarial") == 0:
+        return None
     losses = _last_quarter(rows, "discriminator/adversarial")
     generator_losses = _last_quarter(rows, "generator/adversarial")
     gaps = _last_quarter(rows, "discriminator/score_gap")
