@@ -215,7 +215,7 @@ def _samples(item: Standing, page: Path) -> list[str]:
         return []
     if newest.suffix == ".txt":
         lines = newest.read_text(encoding="utf-8", errors="replace").splitlines()
-        return ["\n".join(["```", *lines[:LONGEST_TEXT], "```"])]
+        return ["\n".join(["```text", *lines[:LONGEST_TEXT], "```"])]
 
     copy = page.with_name(page.stem) / f"{item.entry.model}.png"
     write_bytes(copy, newest.read_bytes())
