@@ -603,7 +603,7 @@ def test_every_file_in_docs_is_linked() -> None:
         }
         for page in TEXTS
     }
-    for path in (ROOT / "docs").iterdir():
+    for path in filter(Path.is_file, (ROOT / "docs").rglob("*")):
         from_here = (
             linked[ROOT / "README.md"] if path.suffix == ".md" else set().union(*linked.values())
         )
