@@ -19,18 +19,18 @@ class Prior(nn.Module):
       of one and a half turns. Both lie in the first two coordinates (Makhzani et al., 2016, arXiv
       1511.05644, figure 2), the others are normal.
 
-    Args:
+    Attributes:
         deviation: what all numbers are multiplied by: the standard deviation of the normal law.
     """
 
     device: Tensor
     sharding: ClassVar[dict[str, str]] = {"device": "same"}  # see `gan_cli.training.shards`
 
-    def __init__(self, latent: int, law: str, deviation: float = 1.0) -> None:
+    def __init__(self, latent: int, law: str) -> None:
         super().__init__()
         if law in PLANE and latent < 2:
             raise UserError(f"model.prior={law}: lies in the plane; take model.latent=2 or more.")
-        self.latent, self.name, self.deviation = latent, law, deviation
+        self.latent, self.name, self.deviation = latent, law, 1.0
         self.law = LAWS[law]
         self.register_buffer("device", torch.empty(0), persistent=False)  # moves with the game
 

@@ -126,7 +126,7 @@ def _sweep(config: ZooConfig, models: Sequence[str], typed: Sequence[str]) -> Us
 
 
 def _standings(config: ZooConfig, listed: Sequence[Entry]) -> list[zoo_page.Standing]:
-    """What came out of each model that has finished with every seed."""
+    """What came out of each model that has a finished run."""
     runs, _ = find_runs([Path(config.folder)])
     wanted = {str(seed) for seed in config.seeds}
     finished = [run for run in runs if run.card.get("finished") and run.seed in wanted]
