@@ -55,8 +55,12 @@ REFUSED = [
         "augmentation=diff_augment: model=aae does not use any",
     ),
     (
-        ("model=ebgan", "model.critic_norm=none"),
-        "network.critic_norm=none: an autoencoder drawn from N",
+        ("model=ebgan", "model.critic_norm=none", "network.init=dcgan"),
+        "network.init=dcgan: the autoencoder has no norm",
+    ),
+    (
+        ("model=dragan", "network.init=dcgan"),
+        "network.init=dcgan: the discriminator has no norm",
     ),
     (
         ("model=gan", "features=random"),

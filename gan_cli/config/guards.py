@@ -283,16 +283,22 @@ def other_inputs(config: Config) -> str | None:
     return None
 
 
-def dead_autoencoder(config: Config) -> str | None:
-    """An autoencoder that is drawn so small that nothing gets through it."""
-    node = _roles(config).get("autoencoder", {})
-    if (node.get("init"), node.get("critic_norm")) != ("dcgan", "none"):
-        return None
-    return (
-        "network.critic_norm=none: an autoencoder drawn from N(0, 0.02) without a norm gives zero "
-        "for every sample, and its gradients vanish; set model.critic_norm=batch or "
-        "network.init=he."
-    )
+def dead_layers(config: Config) -> str | None:
+    """Layers that are drawn so small that nothing gets through them.
+
+    Not a critic: its penalty or its clipping asks for a slope, and so it wakes up (measured for
+    WGAN-GP).
+    """
+    for role in ("autoencoder", "discriminator"):
+        node = _roles(config).get(role, {})
+        wakes = role == "discriminator" and _facts(config, "loss")["needs_lipschitz_critic"]
+        if (node.get("init"), node.get("critic_norm")) == ("dcgan", "none") and not wakes:
+            return (
+                f"network.init=dcgan: the {role} has no norm, and drawn from N(0, 0.02) it gives "
+                "zero for every sample, and its gradients vanish; set network.init=auto, or "
+                "model.critic_norm=batch."
+            )
+    return None
 
 
 ROLES_WITH_NORM = (("generator", "generator"), ("discriminator", "critic"), ("encoder", "encoder"))
@@ -312,7 +318,7 @@ GUARDS: tuple[Callable[[Config], str | None], ...] = (
     no_features,
     fixed_size,
     other_inputs,
-    dead_autoencoder,
+    dead_layers,
 )
 
 

@@ -47,7 +47,8 @@ class Generator(nn.Module):
         activation: after every layer but the last.
         convolutions: layers at each side: one changes the side, the others are 3x3.
         generator_norm: `none` drops the batch norm.
-        init: `dcgan` is N(0, 0.02), `he` has variance 2 / fan_in.
+        init: `dcgan` is N(0, 0.02), `he` has variance 2 / fan_in; `auto` is `he` for layers without
+            a norm, through which nothing of 0.02 would get, and `dcgan` for others.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
@@ -63,7 +64,7 @@ class Generator(nn.Module):
         ] = "relu",
         convolutions: Depth = 1,
         generator_norm: Literal["none", "batch", "layer"] = "batch",
-        init: Literal["dcgan", "he"] = "dcgan",
+        init: Literal["auto", "dcgan", "he"] = "auto",
     ) -> None:
         super().__init__()
         base, channels = stages(shape, width)
@@ -93,7 +94,7 @@ class Generator(nn.Module):
                 nn.ConvTranspose2d(inputs, outputs, kernel_size=4, stride=2, padding=1),
             ]
         self.layers = nn.Sequential(*layers, nn.Tanh())
-        initialise(self, init)
+        initialise(self, init, generator_norm)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.layers(z)
@@ -128,14 +129,14 @@ class Discriminator(Scored):
         convolutions: Depth = 1,
         critic_norm: Literal["none", "batch", "layer", "instance", "weight", "spectral"] = "batch",
         minibatch: Annotated[int, Ge(0)] = 0,
-        init: Literal["dcgan", "he"] = "dcgan",
+        init: Literal["auto", "dcgan", "he"] = "auto",
         squash: Literal["none", "sigmoid"] = "none",
     ) -> None:
         super().__init__()
         self.end_with(
             *_halvings(shape, width, activation, convolutions, critic_norm), minibatch, squash
         )
-        initialise(self, init)
+        initialise(self, init, critic_norm)
         constrain(self, critic_norm)
 
 
@@ -163,13 +164,13 @@ class Autoencoder(nn.Module):
             "relu", "leaky_relu", "tanh", "elu", "smooth_elu", "softplus", "gated"
         ] = "leaky_relu",
         critic_norm: Literal["none", "batch", "layer"] = "batch",
-        init: Literal["dcgan", "he"] = "dcgan",
+        init: Literal["auto", "dcgan", "he"] = "auto",
     ) -> None:
         super().__init__()
         trunk, size = _halvings(shape, width, activation, 1, critic_norm)
         self.encoder = nn.Sequential(*trunk, nn.Linear(size, code))
         self.decoder = Generator(shape, code, width, generator_norm=critic_norm, init=init)
-        initialise(self.encoder, init)
+        initialise(self.encoder, init, critic_norm)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         code = self.encoder(x)
@@ -198,12 +199,12 @@ class Encoder(nn.Module):
         ] = "leaky_relu",
         convolutions: Depth = 1,
         encoder_norm: Literal["none", "batch", "layer"] = "batch",
-        init: Literal["dcgan", "he"] = "dcgan",
+        init: Literal["auto", "dcgan", "he"] = "auto",
     ) -> None:
         super().__init__()
         trunk, size = _halvings(shape, width, activation, convolutions, encoder_norm)
         self.layers = nn.Sequential(*trunk, nn.Linear(size, outputs))
-        initialise(self, init)
+        initialise(self, init, encoder_norm)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)

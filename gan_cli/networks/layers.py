@@ -271,9 +271,11 @@ def tie(network: nn.Module, other: nn.Module, apart: int) -> None:
 
 
 @torch.no_grad()
-def initialise(network: nn.Module, scheme: str) -> None:
+def initialise(network: nn.Module, scheme: str, norm_name: str = "batch") -> None:
     """Set every weight by `he` (normal, variance 2 / fan_in) or `dcgan` (N(0, 0.02), batch-norm
-    scales N(1, 0.02))."""
+    scales N(1, 0.02)); `auto` is `he` where the layers have no norm, else `dcgan`."""
+    if scheme == "auto":
+        scheme = "he" if norm_name == "none" else "dcgan"
     for module in network.modules():
         if isinstance(module, WEIGHTED):
             std = 0.02 if scheme == "dcgan" else GAIN / _fan_in(module) ** 0.5
