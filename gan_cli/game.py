@@ -406,10 +406,14 @@ class Game(nn.Module):
 
     def batch_dependencies(self) -> list[str]:
         """Reasons why a turn depends on the shards of its batch, such as `batch norm in D`."""
+        apart = any("shard" in getattr(part, "sharding", {}).values() for part in self.modules())
         return [
-            f"{what} in {name}"
-            for name in self.roles
-            for what in batch_dependencies(self.get_submodule(name))
+            *(
+                f"{what} in {name}"
+                for name in self.roles
+                for what in batch_dependencies(self.get_submodule(name))
+            ),
+            *(["a pool of each shard"] if apart else []),
         ]
 
     def diagnostics(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:

@@ -94,15 +94,24 @@ def constant(optimizer: Any) -> Any:
 
 @schedules.register("linear")
 def linear(
-    optimizer: Any, total: Count, start: Annotated[float, Gt(0), Le(1)] = 1.0, end: Share = 0.0
+    optimizer: Any,
+    total: Count,
+    start: Annotated[float, Gt(0), Le(1)] = 1.0,
+    end: Share = 0.0,
+    hold: Fraction = 0.0,
 ) -> Any:
     """From `start` to `end` times the learning rate over `total` rounds.
 
     Args:
         total: rounds; those of the run unless typed.
         start, end: factors on the learning rate.
+        hold: share of the rounds in which it stays at `start` first.
     """
-    return lr_scheduler.LinearLR(optimizer, start_factor=start, end_factor=end, total_iters=total)
+    held = int(hold * total)
+    way = max(1, total - held)
+    return lr_scheduler.LambdaLR(
+        optimizer, lambda step: start + (end - start) * min(1.0, max(0, step - held) / way)
+    )
 
 
 @schedules.register("cosine")

@@ -42,3 +42,33 @@ class Pool(nn.Module):
         """
         place = noise.rows(torch.rand, n, device=self.samples.device) * self.filled
         return self.samples[place.long()]
+
+    @torch.no_grad()
+    def exchange(self, x: Tensor) -> Tensor:
+        """Samples, (n, *shape), about half of them exchanged for kept ones at random, whose places
+        they take; until the pool is full, all are kept and come back as they are.
+
+        Of more samples than it holds, the last ones come back. Reference: Shrivastava et al., 2017,
+        "Learning from Simulated and Unsupervised Images through Adversarial Training", arXiv
+        1612.07828, section 2.3.
+        """
+        capacity = len(self.samples)
+        new = x[:capacity].to(self.samples)
+        n = len(new)
+        coin, place, shift = (
+            noise.rows(torch.rand, n, device=self.samples.device) for _ in range(3)
+        )
+
+        # a stretch of places for each sample, so that no two take the same one
+        order = torch.arange(n, device=self.samples.device)
+        stretch = capacity // n
+        start = (shift[:1] * capacity).long()
+        chosen = (start + order * stretch + (place * stretch).long()) % capacity
+
+        full = self.filled >= capacity
+        places = torch.where(full, chosen, (self.filled + order) % capacity)
+        kept = self.samples[places]
+        swapped = (full & (coin < 0.5)).view(-1, *[1] * (x.dim() - 1))
+        self.samples[places] = torch.where(~full | swapped, new, kept)
+        self.filled.add_(n).clamp_(max=capacity)
+        return torch.cat([torch.where(swapped, kept, new).to(x), x[capacity:]])

@@ -64,26 +64,30 @@ def test_two_folders_of_the_same_names_are_pairs(tmp_path: Path) -> None:
     for name, image in images.items():
         Image.fromarray(255 - image).save(tmp_path / "a" / f"{name}.bmp")
 
-    def pairs() -> Pairs:
+    def pairs(unreadable: float = 0.01) -> Pairs:
         data = Pairs(
-            folder=str(tmp_path / "b"), inputs=str(tmp_path / "a"), image_size=8, heldout=0.4
-        )
+            folder=str(tmp_path / "b"), inputs=str(tmp_path / "a"), image_size=8, heldout=0.4,
+            unreadable=unreadable,
+        )  # fmt: skip
         for part in (data.train, data.heldout):
             assert torch.equal(255 - part["x"], part["x_a"])
         return data
 
     assert len(pairs().train["x"]) + len(pairs().heldout["x"]) == 12
 
-    # a file that cannot be read is left out on both sides
+    # a file that cannot be read is left out on both sides, where so many may be
     (tmp_path / "a" / "03.bmp").write_bytes(b"no picture")
-    assert len(pairs().train["x"]) + len(pairs().heldout["x"]) == 11
+    with pytest.raises(UserError, match=r"1 of its 12 images cannot be read"):
+        pairs()
+    data = pairs(unreadable=0.1)
+    assert len(data.train["x"]) + len(data.heldout["x"]) == 11
 
     (tmp_path / "a" / "05.bmp").rename(tmp_path / "a" / "x.bmp")
     with pytest.raises(UserError, match=r"05 is not in .*/a\); both need files of the same names"):
-        pairs()
+        pairs(unreadable=0.1)
     (tmp_path / "a" / "x.bmp").rename(tmp_path / "a" / "04.png")
     with pytest.raises(UserError, match="two images are called 04"):
-        pairs()
+        pairs(unreadable=0.1)
 
 
 def test_inputs_are_made_of_images() -> None:

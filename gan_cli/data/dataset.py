@@ -93,6 +93,7 @@ class Dataset:
     flip: bool = False  # whether training also uses the mirror image of every image
     note: str = ""  # a sentence about the data that every run logs
     resizing: str = "none"  # description of how the images were resized
+    paired: bool = True  # whether the fields of a held-out row belong together
     labelled: Fields | None = None  # training samples with labels, for semi-supervised games
     world: World | None = None  # what answers to the actions of games that act
 
@@ -104,7 +105,8 @@ class Dataset:
     def default_metrics(self) -> list[str]:
         """The metrics in `metrics` that can be computed here.
 
-        Needed are the metric's package and, for those that need labels, `classifiable` data.
+        Needed are the metric's package and, for those that need them, `classifiable` or `paired`
+        data.
         """
         return self._computable(self.metrics)
 
@@ -131,6 +133,7 @@ class Dataset:
             for name in names
             if installed(attributes[name].get("needs_package"))
             and (self.classifiable or not attributes[name].get("needs_labels"))
+            and (self.paired or not attributes[name].get("needs_truth"))
         ]
 
     def decode(self, stored: Fields) -> Fields:

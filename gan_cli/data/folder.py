@@ -88,12 +88,7 @@ class ImageFolder(Dataset):
         path = Path(folder).expanduser()
         files = listing(path, classes, heldout)
         images = packed(files, path, shape, (range[0], range[1]) if range else None)
-        if images.unreadable > unreadable * len(files):
-            raise UserError(
-                f"data.folder={folder}: {images.unreadable} of its {len(files)} images cannot be "
-                f"read (their names are in {images.report}; the first: {images.reason}), more than "
-                f"data.unreadable={unreadable}; mend or remove them, or allow a larger share."
-            )
+        refuse_unreadable(folder, files, images, unreadable)
         self._split(folder, files, images)
 
         names = files.classes
@@ -134,6 +129,16 @@ class ImageFolder(Dataset):
         few = ", too few for the scores that need labels" if heldout < FEW else ""
         return (
             f"{train} images of {self.spec.classes} classes to learn from, {heldout} held out{few}"
+        )
+
+
+def refuse_unreadable(folder: str, files: Listing, images: Packed, share: float) -> None:
+    """Raise UserError if more than this share of a folder's files cannot be read."""
+    if images.unreadable > share * len(files):
+        raise UserError(
+            f"data.folder={folder}: {images.unreadable} of its {len(files)} images cannot be "
+            f"read (their names are in {images.report}; the first: {images.reason}), more than "
+            f"data.unreadable={share}; mend or remove them, or allow a larger share."
         )
 
 

@@ -1,15 +1,13 @@
 """Unpaired images of two domains: `x` of the first one, `x_b` of the second one."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
-from torch.nn.functional import max_pool2d
 
-from gan_cli import noise, registry
+from gan_cli import noise
 from gan_cli.data.dataset import Dataset, Fields
+from gan_cli.data.derived import MAPS, original
 from gan_cli.data.spec import Field
 from gan_cli.errors import UserError
 from gan_cli.registry import Count, datasets
@@ -17,14 +15,14 @@ from gan_cli.registry import Count, datasets
 
 @datasets.register("two_domains")
 class TwoDomains(Dataset):
-    """Labelled grey images, and a second domain: negatives or edges of other images, or USPS.
+    """Images of a data set, and a second domain: negatives or edges of other images, or USPS.
 
     Reference: Liu and Tuzel, 2016, "Coupled Generative Adversarial Networks", arXiv 1606.07536,
     sections 3 and 5. The training images are cut into halves, one for each domain, so that no image
     is seen in both.
 
     Args:
-        of: the data set of the first domain: digits, mnist, fashion_mnist, kmnist or usps.
+        of: the data set of the first domain.
         domain: what the second domain shows of the images of its half; `usps` takes that set
             instead, in a frame like that of the first.
         image_size: of both, where the data set has it.
@@ -38,13 +36,15 @@ class TwoDomains(Dataset):
 
     def __init__(
         self,
-        of: Literal["digits", "mnist", "fashion_mnist", "kmnist", "usps"] = "digits",
+        of: Literal[
+            "digits", "mnist", "fashion_mnist", "kmnist", "usps", "shapes", "cifar10", "svhn"
+        ] = "digits",
         domain: Literal["negative", "edges", "usps"] = "negative",
         image_size: int | None = None,
         root: str | None = None,
         subset: Count | None = None,
     ) -> None:
-        first = _build(of, image_size, root)
+        first = original(of, image_size, root)
         other = Field(first.spec.kind, first.spec.shape)
         self.spec = replace(first.spec, domain=domain, fields={"x_b": other})
         self.resizing = first.resizing
@@ -59,7 +59,7 @@ class TwoDomains(Dataset):
         """Set the fields, with USPS as the second domain."""
         border = 3 if self.spec.shape[-1] == 28 else 5  # that of MNIST's digits
         options = {} if of in ("usps", "digits") else {"border": border}
-        second = _build("usps", image_size, root, **options)
+        second = original("usps", image_size, root, **options)
         if second.spec.classes != self.spec.classes:
             raise UserError(
                 f"data.domain=usps: has ten classes, and {of} in {root} has "
@@ -97,13 +97,6 @@ class TwoDomains(Dataset):
         self.note = f"data.domain={domain}: {half} training images in each domain, none in both"
 
 
-def _build(name: str, image_size: int | None, root: str | None, **options: Any) -> Dataset:
-    """The data set of one domain."""
-    options |= {} if image_size is None else {"image_size": image_size}
-    options |= {} if name == "digits" else {"root": root}
-    return registry.datasets.build({"name": name, **options}, "data")
-
-
 def _joined(a: Fields, b: Fields) -> Fields:
     """Fields of both domains, those of the second with `_b`; samples of the smaller one repeat."""
     rows = max(len(a["x"]), len(b["x"]))
@@ -111,18 +104,3 @@ def _joined(a: Fields, b: Fields) -> Fields:
     return first | {
         f"{name}_b": values[torch.arange(rows) % len(b["x"])] for name, values in b.items()
     }
-
-
-def _negative(x: Tensor) -> Tensor:
-    return 255 - x if x.dtype == torch.uint8 else -x
-
-
-def _edges(x: Tensor) -> Tensor:
-    """Edges of bright areas: the difference of the image's 3x3 dilation and the image."""
-    values = x.float() if x.dtype == torch.uint8 else (x + 1) * 127.5
-    edges = max_pool2d(values, kernel_size=3, stride=1, padding=1) - values
-    return edges.round().to(torch.uint8) if x.dtype == torch.uint8 else edges / 127.5 - 1
-
-
-MAPS: dict[str, Callable[[Tensor], Tensor]] = {"negative": _negative, "edges": _edges}
-"""Maps from images of the first domain, bytes or in [-1, 1], to those of the second domain."""

@@ -9,8 +9,8 @@ from torch.nn.functional import cross_entropy
 
 from gan_cli.data.dataset import Spec
 from gan_cli.data.decoded import parts
+from gan_cli.data.derived import MAPS
 from gan_cli.data.kinds import kind_of
-from gan_cli.data.two_domains import MAPS
 from gan_cli.errors import UserError
 from gan_cli.game import Direction, Fields, Terms, Turn, in_parts, player
 from gan_cli.games.two_player import TwoPlayer

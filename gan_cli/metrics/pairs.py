@@ -39,6 +39,7 @@ class PairScores(PairedScoring):
     objective = "l1"
     lower_is_better = ("l1",)
     needs_given = True
+    needs_truth = True
     split = "held-out pairs"
     n_reference: int
 

@@ -88,7 +88,9 @@ class PairedScoring(Scoring):
 
         Args:
             samples: (n, *shape).
-            fields: those of the held-out samples, n rows each.
+            fields: those of the held-out samples, n rows each. `x` is what a sample should be like
+                and `x_a` its input, in the direction in which it was made; `y` and `y_a` are their
+                classes, where the data have them.
         """
         raise NotImplementedError
 

@@ -56,10 +56,22 @@ def rendered_parts(game: Game, latents: Tensor, heldout: Decoded) -> Iterator[Pa
     for part in latents.split(part_of(heldout.dataset.spec)):
         fields = dict(heldout.cycled(start, start + len(part))) if game.sampling.given else {}
         given = [fields[name] for name in game.sampling.given]
-        if fields:
-            fields["x"] = fields[game.sampling.output]
-        yield render(game, part, *given), game.labels_of(part), fields
+        yield render(game, part, *given), game.labels_of(part), _in_direction(game, fields)
         start += len(part)
+
+
+def _in_direction(game: Game, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Held-out fields as metrics see them: `x` is the field that samples are like and `x_a` the
+    input; `y` and `y_a` are their classes."""
+    output, (start, *_) = game.sampling.output, (*game.sampling.given, "")
+    seen = {"x": output, "x_a": start, "y": _label(output), "y_a": _label(start)}
+    ends = {name: fields[of] for name, of in seen.items() if of in fields}
+    return {**fields, **ends} if fields else {}
+
+
+def _label(field: str) -> str:
+    """The field of the class of a field: `y` of `x`, `y_a` of `x_a`."""
+    return f"y{field[1:]}"
 
 
 def scored_samples(game: Game, wanted: int, heldout: Decoded) -> int:
