@@ -54,7 +54,7 @@ class Pairs(Dataset):
 
     kind: ClassVar[str] = "image"
     fields: ClassVar[tuple[str, ...]] = ("x", "x_a")
-    metrics: ClassVar[tuple[str, ...]] = ("pairs", "patches")
+    metrics: ClassVar[tuple[str, ...]] = ("pairs", "patches", "super_resolution")
 
     def __init__(
         self,

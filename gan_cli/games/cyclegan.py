@@ -27,8 +27,8 @@ class CycleGAN(TwoPlayer):
     Args:
         F: generator from domain b to domain a.
         D_a: discriminator of domain a.
-        adversarial: weight of what the discriminators say, for G and F; 2, since the paper's squares
-            are those of loss=least_squares without its factor of 1/2.
+        adversarial: weight of what the discriminators say, for G and F: 2, since loss=least_squares
+            has a factor of 1/2 that the paper's squares have not.
         cycle: weight of the L1 distance of an image from what comes back of it.
         identity: weight of the L1 distance of an image from what its own domain's generator makes
             of it (section 5.2), which keeps the colours of paintings; both domains need as many

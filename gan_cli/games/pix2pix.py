@@ -1,11 +1,12 @@
 """Translation of images, learnt from pairs."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from gan_cli.data.dataset import Spec
 from gan_cli.errors import UserError
@@ -26,9 +27,12 @@ class Pix2Pix(TwoPlayer):
     Args:
         features: what `perceptual` compares, see `gan_cli.features`.
         l1: weight of the L1 distance, the mean over all numbers of a sample.
+        l2: weight of the mean squared error.
         adversarial: weight of what D says, for G; 0 leaves the L1 distance alone.
         perceptual: weight of the distance of `features` from those of the true image (as Wang et
             al., 2018, arXiv 1711.11585, equation 6 of its appendix); 0 is the paper's.
+        judged: what D sees: `pairs` of an input and an image, or `images` alone; an input of other
+            sides is enlarged.
         latent: width of z beside the dropout, which is the paper's noise.
     """
 
@@ -43,14 +47,18 @@ class Pix2Pix(TwoPlayer):
         self,
         features: Features,
         l1: NonNegative = 100.0,
+        l2: NonNegative = 0.0,
         adversarial: NonNegative = 1.0,
         perceptual: NonNegative = 0.0,
+        judged: Literal["pairs", "images"] = "pairs",
         latent: Annotated[int, Ge(0)] = 0,
         **two_player: Any,
     ) -> None:
         super().__init__(latent=latent, **two_player)
         self.features = features
         self.l1 = l1
+        self.l2 = l2
+        self.judged = judged
         self.adversarial = adversarial
         self.perceptual = perceptual
         if perceptual and not self.features.used:
@@ -67,19 +75,29 @@ class Pix2Pix(TwoPlayer):
                 "none; take data=pairs."
             )
         usual, inputs = super().shapes(spec, options), spec.fields["x_a"].shape
-        pair = (inputs[0] + spec.shape[0], *spec.shape[1:])
-        return {"G": {**usual["G"], "inputs": inputs}, "D": {**usual["D"], "shape": pair}}
+        beside = inputs[0] if options["judged"] == "pairs" else 0
+        judged = (beside + spec.shape[0], *spec.shape[1:])
+        return {"G": {**usual["G"], "inputs": inputs}, "D": {**usual["D"], "shape": judged}}
 
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
         x_fake = self.sample_fakes(x, *given)
-        terms = {"l1": self.l1 * (x_fake - x).abs().mean()}
-        if self.perceptual:
-            terms["perceptual"] = self.perceptual * self.features.distance(x_fake, x)
+        terms = self.distances(x_fake, x)
         if self.adversarial:
             real = self.value(x, *given) if self.loss.uses_real else None
             fake = self.value(x_fake, *given)
             terms["adversarial"] = self.adversarial * self.loss.generator(fake, real)
+        return terms
+
+    def distances(self, x_fake: Tensor, x: Tensor) -> Terms:
+        """How far images are from the true ones, by each weighted distance."""
+        terms: Terms = {}
+        if self.l1:
+            terms["l1"] = self.l1 * (x_fake - x).abs().mean()
+        if self.l2:
+            terms["l2"] = self.l2 * (x_fake - x).square().mean()
+        if self.perceptual:
+            terms["perceptual"] = self.perceptual * self.features.distance(x_fake, x)
         return terms
 
     def sample_fakes(self, x: Tensor, *given: Tensor) -> Tensor:
@@ -87,8 +105,14 @@ class Pix2Pix(TwoPlayer):
         return self.G(x_a, self.prior(len(x)))
 
     def value(self, x: Tensor, *given: Tensor) -> Tensor:
-        """D's scores of images with their inputs, (N, P) for P patches; high for real ones."""
-        return self.D(torch.cat([x, *given], dim=1))
+        """D's scores of images, with their inputs or alone, (N, P) for P patches; high for real
+        ones."""
+        if self.judged == "images":
+            return torch.as_tensor(self.D(x))
+        (x_a,) = given
+        if x_a.shape[2:] != x.shape[2:]:
+            x_a = interpolate(x_a, size=x.shape[2:], mode="nearest")
+        return torch.as_tensor(self.D(torch.cat([x, x_a], dim=1)))
 
     def render(self, latents: Tensor, *given: Tensor) -> Tensor:
         (x_a,) = given
