@@ -92,7 +92,7 @@ class Generator(nn.Module):
         self.last = nn.Conv2d(width, shape[0], OUTER, padding=OUTER // 2)
         initialise(self, "he")
         if residual:  # it starts as the enlarged input
-            nn.init.normal_(self.last.weight, 0.0, 1e-3)
+            nn.init.normal_(self.last.weight, 0.0, 1e-4)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         maps = self.first(x)
