@@ -27,6 +27,7 @@ SICK = {
         "model=wgan_gp",
         "data=digits",
         "network=dcgan",
+        "network.init=dcgan",
         "steps=10",
         "optimizer.players.discriminator.lr=1e-7",
     ),
@@ -250,3 +251,25 @@ def test_samples_that_follow_an_input_are_not_called_collapsed(
     assert health._diversity(trainer) is not None
     monkeypatch.setattr(type(trainer.game), "diverse", False)
     assert health._diversity(trainer) is None
+
+
+@pytest.mark.parametrize(
+    ("score", "values", "told"),
+    [
+        ("l1", [0.5, 0.3, 0.31, 0.3, 0.36, 0.4, 0.41], "l1 was 0.3 at round 1 and is 0.41"),
+        ("l1", [0.5, 0.3, 0.31, 0.3, 0.32, 0.33, 0.31], ""),
+        ("l1", [0.3, 0.4, 0.5], ""),  # too few to tell
+        ("classifier_score", [5, 8, 8.5, 8, 6, 5, 5], "classifier_score was 8.5 at round 2"),
+        ("classifier_score", [5, 6, 6.5, 8, 8, 8.2, 8.1], ""),
+    ],
+)
+def test_a_score_that_was_better_is_told(score: str, values: list[float], told: str) -> None:
+    rows = [{"step": i, f"metrics/{score}": value} for i, value in enumerate(values)]
+    said = verdicts(rows, CLIPPED, objective=score)
+    assert said[0].startswith(f"past its best: {told}" if told else "healthy")
+
+
+@pytest.mark.parametrize(("kept", "told"), [(0.3, True), (0.85, False)])
+def test_classes_that_are_exchanged_are_told(kept: float, told: bool) -> None:
+    rows = [{"step": 1, "metrics/class_kept": kept, "metrics/class_kept_most": 0.9}]
+    assert verdicts(rows, CLIPPED)[0].startswith("classes are exchanged: 0.30") is told

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from gan_cli import registry
+from gan_cli.config.objectives import lower_is_better
 
 Rows = Sequence[Mapping[str, float]]
 
@@ -26,10 +27,17 @@ DEFAULT_PENALTY_WEIGHT = 10  # of a gradient penalty
 MIN_SCORE_GAP = 10  # critic's score, real minus fake; below it the discriminator has not won
 MAX_WON_LOSS = 0.05  # discriminator's loss; above it the discriminator has not won
 MIN_ESTIMATES = 8  # logged values of the estimate; fewer show no trend
+WINDOW = 3  # evaluations whose mean is compared
+MAX_DECLINE = 0.15  # of the objective from its best mean to the last one; above it it has declined
+MIN_EXCHANGED = 0.2  # of class_kept below class_kept_most; above it classes were exchanged
 
 
 def verdicts(
-    rows: Rows, config: Mapping[str, Any], diversity: float | None = None, classes: int = 0
+    rows: Rows,
+    config: Mapping[str, Any],
+    diversity: float | None = None,
+    classes: int = 0,
+    objective: str | None = None,
 ) -> list[str]:
     """Verdicts on a run, one sentence each, the worst first; a single one for a healthy run.
 
@@ -39,6 +47,7 @@ def verdicts(
         diversity: mean pairwise distance of samples, divided by that of held-out data; None if it
             is unknown.
         classes: number of classes of the data; 0 if they have none.
+        objective: the score that decides best.pt; None if the run is not scored.
     """
     candidates = [
         _collapsed(diversity, rows, config, classes),
@@ -48,6 +57,8 @@ def verdicts(
         _overfitting_critic(rows, config),
         _winning_discriminator(rows, config),
         _rising_estimate(rows, config),
+        _exchanged_classes(rows),
+        _past_its_best(rows, objective),
         _unfinished_training(rows, config),
     ]
     sentences = [sentence for sentence in candidates if sentence]
@@ -179,6 +190,39 @@ def _unfinished_training(rows: Rows, config: Mapping[str, Any]) -> str | None:
                 f"({longer}=) or take larger networks (network.width=)"
             )
     return None
+
+
+def _exchanged_classes(rows: Rows) -> str | None:
+    """Classes of inputs that become other classes, always the same ones."""
+    latest = _latest(rows)
+    kept, most = (latest.get(f"metrics/class_kept{tail}") for tail in ("", "_most"))
+    if kept is None or most is None or most - kept < MIN_EXCHANGED:
+        return None
+    return (
+        f"classes are exchanged: {kept:.2f} of the samples have the class of their input, and "
+        f"under another naming of the classes {most:.2f} would; larger images, another seed or a "
+        "larger model.cycle may help, or pairs (model=pix2pix)"
+    )
+
+
+def _past_its_best(rows: Rows, score: str | None) -> str | None:
+    """A score that was best long before the end, and has declined since."""
+    found = [(row["step"], row[f"metrics/{score}"]) for row in rows if f"metrics/{score}" in row]
+    if len(found) < 2 * WINDOW:
+        return None
+    sign = -1 if lower_is_better().get(score or "") else 1
+    means = [
+        fmean(value for _, value in found[i : i + WINDOW]) for i in range(len(found) - WINDOW + 1)
+    ]
+    best = max(means, key=lambda mean: sign * mean)
+    if sign * (best - means[-1]) <= MAX_DECLINE * abs(best):
+        return None
+    step, value = max(found, key=lambda pair: sign * pair[1])
+    return (
+        f"past its best: {score} was {value:.3g} at round {step:.0f} and is {found[-1][1]:.3g} at "
+        "the end; checkpoints/best.pt has the better one, and a shorter run, or a rate that falls "
+        "(schedule=linear), would end near it"
+    )
 
 
 def _critic_slope(rows: Rows, config: Mapping[str, Any]) -> str | None:

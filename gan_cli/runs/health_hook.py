@@ -36,7 +36,8 @@ class Health(Hook):
 
         rows = self.recorder.rows(trainer.step)
         classes = self.dataset.spec.classes or 0
-        verdicts = health.verdicts(rows, self.config, self._diversity(trainer), classes)
+        objective = trainer.scoreboard.objective
+        verdicts = health.verdicts(rows, self.config, self._diversity(trainer), classes, objective)
 
         self.recorder.board("add_text", "health", "\n\n".join(verdicts), trainer.step)
         with tolerated("the health report"):
