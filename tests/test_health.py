@@ -53,6 +53,7 @@ SICK = {
     ),
     "the estimate is rising": (
         "model=wgan_gp",
+        "regularizer.weight=10",
         "steps=150",
         "optimizer.players.generator.lr=1e-9",
         "optimizer.players.discriminator.lr=1e-4",
