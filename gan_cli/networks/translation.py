@@ -11,8 +11,8 @@ from gan_cli.errors import UserError
 from gan_cli.networks.layers import initialise, norm
 from gan_cli.registry import Count, networks
 
-USUAL = ((64, 3, 3), (128, 6, 7), (math.inf, 9, 7))
-"""Up to so many pixels a side: residual blocks, and the side of the outer convolutions."""
+USUAL = ((16, 1, 3, 3), (64, 2, 3, 3), (128, 2, 6, 7), (math.inf, 2, 9, 7))
+"""Up to so many pixels a side: halvings, residual blocks, side of the outer convolutions."""
 
 
 class Block(nn.Module):
@@ -47,7 +47,7 @@ class Generator(nn.Module):
         width: channels of the first convolution; they double with each halving.
         blocks: residual blocks at the smallest maps; null takes 3 for images of up to 64 pixels, 6
             up to 128 and 9 for larger ones.
-        halvings: of the sides.
+        halvings: of the sides; null takes 1 for images of up to 16 pixels, else 2.
         outer: side of the first and the last convolution; null takes 3 up to 64 pixels, 7 for
             larger ones.
         generator_norm: after every convolution but the last.
@@ -63,30 +63,30 @@ class Generator(nn.Module):
         latent: int = 0,
         width: Count = 32,
         blocks: Annotated[int, Ge(0), Le(64)] | None = None,
-        halvings: Annotated[int, Ge(0), Le(5)] = 2,
+        halvings: Annotated[int, Ge(0), Le(5)] | None = None,
         outer: Literal[1, 3, 5, 7, 9] | None = None,
         generator_norm: Literal["none", "batch", "layer", "instance"] = "instance",
     ) -> None:
         super().__init__()
-        self.multiple = 2**halvings  # what the sides of an input must be multiples of
+        side = max(shape[1:])
+        usual = next(row for row in USUAL if side <= row[0])
+        halved = usual[1] if halvings is None else halvings
+        depth = usual[2] if blocks is None else blocks
+        reach = usual[3] if outer is None else outer
+        self.multiple = 2**halved  # what the sides of an input must be multiples of
         smallest = min(side // self.multiple for side in shape[1:])
         if any(side % self.multiple for side in shape[1:]) or smallest < 2:
             raise UserError(
-                f"network=translation: cannot halve images of {shape[1]}x{shape[2]} {halvings} "
+                f"network=translation: cannot halve images of {shape[1]}x{shape[2]} {halved} "
                 f"times; set data.image_size to a multiple of {self.multiple} from "
                 f"{2 * self.multiple} on, or network.generator.halvings."
             )
-
-        side = max(shape[1:])
-        usual = next(row for row in USUAL if side <= row[0])
-        depth = usual[1] if blocks is None else blocks
-        reach = usual[2] if outer is None else outer
 
         def hidden(convolution: nn.Module, outputs: int) -> list[nn.Module]:
             return [convolution, *norm(generator_norm, outputs, spatial=True), nn.ReLU()]
 
         down = hidden(_outer(inputs[0], width, reach), width)
-        for i in range(halvings):
+        for i in range(halved):
             outputs = width * 2 ** (i + 1)
             down += hidden(nn.Conv2d(outputs // 2, outputs, 3, stride=2, padding=1), outputs)
 
@@ -96,7 +96,7 @@ class Generator(nn.Module):
         self.blocks = nn.Sequential(*(Block(widest, generator_norm) for _ in range(depth)))
 
         up: list[nn.Module] = []
-        for i in reversed(range(halvings)):
+        for i in reversed(range(halved)):
             outputs = width * 2**i
             up += hidden(
                 nn.ConvTranspose2d(2 * outputs, outputs, 3, stride=2, padding=1, output_padding=1),
