@@ -261,6 +261,7 @@ COUPLED = {
     "dragan": "the deviation of the batch in the penalty", "sgan": "the means of features",
     "progan": "minibatch deviation in D", "stylegan": "minibatch deviation in D",
     "cyclegan": "a pool of each shard", "ebgan": "the pulling-away term",
+    "gan_cls": "captions of other rows",
 }  # fmt: skip
 """Models whose turn depends on how a batch is cut even without batch norm, and what makes it so."""
 

@@ -96,14 +96,19 @@ def role_nodes(network: Mapping[str, Any], roles: Any) -> dict[str, dict[str, An
     return nodes
 
 
-def _check_role(family: str, role: str) -> None:
-    """Raise UserError for a family that has networks, but none for the role."""
+def _family_of_role(family: str, role: str) -> str:
+    """The family itself, or the only one that has networks for the role.
+
+    Raises:
+        UserError: the family has networks, but none for the role, and several others do.
+    """
     pairs = [name.split(".") for name in registry.networks.components]
     able = sorted({name for name, part in pairs if part == role})
-    if family in {name for name, _ in pairs} and family not in able:
-        raise UserError(
-            f"network={family}: has no network for the {role}; {', '.join(able)} have one."
-        )
+    if family not in {name for name, _ in pairs} or family in able:
+        return family
+    if len(able) == 1:
+        return able[0]
+    raise UserError(f"network={family}: has no network for the {role}; {', '.join(able)} have one.")
 
 
 def _role_node(family: Any, role: str, shared: Mapping[str, Any], own: Any) -> dict[str, Any]:
@@ -114,8 +119,7 @@ def _role_node(family: Any, role: str, shared: Mapping[str, Any], own: Any) -> d
         raise UserError(
             f"network.{role}.name={family_of_role}: expected the name of a family, such as mlp."
         )
-    _check_role(family_of_role, role)
-
+    family_of_role = _family_of_role(family_of_role, role)
     name = f"{family_of_role}.{role}"
     options = registry.networks.options(name, f"network.{role}")
     inherited = {

@@ -94,6 +94,7 @@ class Dataset:
     note: str = ""  # a sentence about the data that every run logs
     resizing: str = "none"  # description of how the images were resized
     paired: bool = True  # whether the fields of a held-out row belong together
+    judged: bool = False  # whether its `judge()` gives labelled data for a classifier of samples
     labelled: Fields | None = None  # training samples with labels, for semi-supervised games
     world: World | None = None  # what answers to the actions of games that act
 
@@ -105,8 +106,8 @@ class Dataset:
     def default_metrics(self) -> list[str]:
         """The metrics in `metrics` that can be computed here.
 
-        Needed are the metric's package and, for those that need them, `classifiable` or `paired`
-        data.
+        Needed are the metric's package and, for those that need them, `classifiable`, `paired` or
+        `judged` data.
         """
         return self._computable(self.metrics)
 
@@ -126,6 +127,10 @@ class Dataset:
         """Whether there are classes, and enough held-out samples to test a classifier on."""
         return self.spec.classes > 1 and count(self.heldout) >= FEW
 
+    def judge(self) -> "Dataset":
+        """Data with classes by which a classifier judges samples, of data that are `judged`."""
+        raise NotImplementedError
+
     def _computable(self, names: Sequence[str]) -> list[str]:
         attributes = {name: metrics.component(name, "metrics").attributes for name in names}
         return [
@@ -134,6 +139,7 @@ class Dataset:
             if installed(attributes[name].get("needs_package"))
             and (self.classifiable or not attributes[name].get("needs_labels"))
             and (self.paired or not attributes[name].get("needs_truth"))
+            and (self.judged or not attributes[name].get("needs_judge"))
         ]
 
     def decode(self, stored: Fields) -> Fields:

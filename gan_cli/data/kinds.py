@@ -8,6 +8,7 @@ A kind is a class registered here. A plug-in registers one in the same way:
 """
 
 import functools
+import logging
 from collections.abc import Iterator, Sequence
 from math import ceil, sqrt
 from pathlib import Path
@@ -18,7 +19,13 @@ from torch import Tensor
 
 from gan_cli import pictures
 from gan_cli.data.spec import Field, Spec
+from gan_cli.data.words import encoded, words_of
+from gan_cli.errors import UserError
 from gan_cli.registry import kinds
+
+log = logging.getLogger(__name__)
+
+NAMED = 12  # words that a message names, at most
 
 
 class Kind:
@@ -94,6 +101,14 @@ class Kind:
 
         Raises:
             UserError: the file cannot be read; the message does not name it.
+        """
+        return None
+
+    def written(self, text: str, field: Spec | Field) -> Tensor | None:
+        """A sample that a text says, as it is stored; None if no text says a sample of this kind.
+
+        Raises:
+            UserError: the text says none; the message does not repeat it.
         """
         return None
 
@@ -194,6 +209,33 @@ class Choice(Kind):
 
     def violations(self, spec: Spec) -> Iterator[str]:
         yield "its samples are of the kind choice, which only other fields can be"
+
+
+@kinds.register("words")
+class Words(Kind):
+    """A row of words, as their places in `names`: 0 follows the last word, 1 stands for an unknown
+    one. Only fields are of this kind."""
+
+    network: ClassVar[str] = "mlp"
+    numbers: ClassVar[str] = "words"
+    comparable: ClassVar[bool] = False
+
+    def violations(self, spec: Spec) -> Iterator[str]:
+        yield "its samples are of the kind words, which only other fields can be"
+
+    def written(self, text: str, field: Spec | Field) -> Tensor | None:
+        known = {word: i for i, word in enumerate(field.names)}
+        words = words_of(text)
+        strange = [word for word in words if word not in known]
+        if len(strange) == len(words):
+            others = len(known) - 2 - NAMED
+            more = f", and {others} others" if others > 0 else ""
+            raise UserError(
+                f"has no word that was learnt; they are {', '.join(field.names[2:][:NAMED])}{more}."
+            )
+        if strange:
+            log.warning("not among the words that were learnt: %s", ", ".join(strange[:NAMED]))
+        return encoded([words], known, *field.shape)[0]
 
 
 @kinds.register("none")

@@ -32,12 +32,14 @@ class Field:
         shape: shape of one sample, without the batch.
         bounded: whether its values lie in [-1, 1].
         size: number of values of a choice, which is one of 0 to size - 1; 0 for what is none.
+        names: what each of these values is called, such as the words of a caption.
     """
 
     kind: str
     shape: Sides
     bounded: bool = True
     size: Annotated[int, Ge(0), Le(LARGEST)] = 0
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,11 @@ class Spec:
             "names": list(self.names),
             "columns": [column.plain() for column in self.columns],
             "fields": {
-                name: {**asdict(other), "shape": list(other.shape)}
+                name: {
+                    **asdict(other),
+                    "shape": list(other.shape),
+                    "names": list(other.names),
+                }
                 for name, other in self.fields.items()
             },
         }

@@ -13,7 +13,7 @@ from gan_cli.data.decoded import heldout_of
 from gan_cli.data.kinds import Kind, kind_of
 from gan_cli.data.listing import listing
 from gan_cli.data.spec import Field, Spec
-from gan_cli.errors import UserError, closest
+from gan_cli.errors import UserError, closest, on_one_line
 from gan_cli.game import Direction, Game
 from gan_cli.runs.places import expanded
 
@@ -192,9 +192,50 @@ def by_field(typed: Mapping[str, Any], whole: str | None, game: Game, spec: Spec
     return Inputs(fields, names)
 
 
+def worded(game: Game, spec: Spec, caption: str) -> str:
+    """The input that a text says. Raises UserError if there is none."""
+    for name in game.sampling.given:
+        if name in spec.fields and says_words(spec.fields[name]):
+            return name
+    raise UserError(
+        f"caption={on_one_line(caption):.50}: the checkpoint's model makes no samples from texts; "
+        "leave caption out."
+    )
+
+
+def says_words(field: Field) -> bool:
+    """Whether texts say the values of a field."""
+    return type(kind_of(field)).written is not Kind.written
+
+
+def _written(name: str, value: Any, field: Field) -> tuple[Tensor, tuple[str, ...]]:
+    """Rows of a field that a text says, a list of texts, or a file of a text a line.
+
+    Raises:
+        UserError: a text says none.
+    """
+    lines = [str(line) for line in value] if isinstance(value, list | tuple) else [str(value)]
+    if isinstance(value, str) and value.endswith(".txt"):
+        path = expanded(value)
+        if not path.exists():
+            raise UserError(f"input.{name}={value}: no such file.")
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    rows = []
+    for line in filter(str.strip, lines):
+        try:
+            rows.append(kind_of(field).written(line, field))
+        except UserError as error:
+            raise UserError(f"input.{name}={on_one_line(line):.50}: {error}") from None
+    if not rows:
+        raise UserError(f"input.{name}={value!s:.50}: says nothing.")
+    return torch.stack([row for row in rows if row is not None]), ()
+
+
 def _rows_of(name: str, value: Any, spec: Spec) -> tuple[Tensor, tuple[str, ...]]:
     """The rows of a field as they are stored, and the names of their files."""
     field = _described(name, spec) or Field("points", ())
+    if says_words(field):
+        return _written(name, value, field)
     read = None
     if isinstance(value, str):
         try:

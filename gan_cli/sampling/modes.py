@@ -23,6 +23,7 @@ from gan_cli.runs.inputs import (
     by_field,
     chosen,
     panel_fields,
+    worded,
 )
 from gan_cli.runs.places import run_or_file
 from gan_cli.sampling import walks
@@ -53,6 +54,8 @@ def write_drawn(
     if config.size is Size.native:
         print(write_native(config, generator, output))
         return
+    if config.caption is not None:
+        fields = {**fields, worded(generator.game, generator.data, config.caption): config.caption}
     if fields:
         inputs = by_field(fields, config.input, generator.game, generator.data)
     else:
@@ -84,8 +87,9 @@ def write_drawn(
 
 
 def _one_for_each(config: SampleConfig, generator: Generator, inputs: Inputs) -> SampleConfig:
-    """The configuration with one sample for each input, where fewer than `n` are given."""
-    if not generator.game.sampling.given or config.seeds is not None:
+    """The configuration with one sample for each input, where fewer than `n` are given; of captions
+    there are `n` all the same, each with noise of its own."""
+    if not generator.game.sampling.given or config.seeds is not None or config.caption is not None:
         return config
     return replace(config, n=min(config.n, len(inputs)))
 

@@ -90,6 +90,10 @@ class SampleConfig:
             "checkpoint carries, or held-out samples; input.FIELD=VALUE names one field of several"
         },
     )
+    caption: str | None = field(
+        default=None,
+        metadata={"help": "TEXT, or a FILE of a caption a line: what samples show, of such models"},
+    )
     size: Size = field(
         default=Size.trained,
         metadata={"help": "of mode=images and input=: trained, or native, the files' own size"},
@@ -138,6 +142,7 @@ DRAWN = tuple(mode for mode in Mode if mode not in THROUGH_CODES)  # modes that 
 READ_BY: dict[str, tuple[Mode, ...]] = {
     **dict.fromkeys(("seeds", "classes", "truncation", "directions", "shifts"), DRAWN),
     "input": (*FROM_INPUTS, *THROUGH_CODES),
+    "caption": FROM_INPUTS,
     "size": (Mode.images,),
     "code": (Mode.traverse,),
     "dimension": (Mode.traverse,),
