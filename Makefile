@@ -37,7 +37,7 @@ bench: $(READY)  ## measure speed on MNIST and write the tables of docs/performa
 	$(BIN)/python -m gan_cli.benchmarks.page docs/performance.md
 
 zoo: $(READY)  ## train every model and write docs/zoo.md (about 3 hours on 2 cores; QUICK=1: a smoke run)
-	$(BIN)/gan-zoo zoo.jobs=2 $(if $(QUICK),zoo.seeds=[1] zoo.folder=outputs/quick_zoo zoo.output=outputs/quick_zoo/zoo.md minutes=0.05 evaluate_samples=200,zoo.output=docs/zoo.md minutes=$(or $(MINUTES),3))
+	$(BIN)/gan-zoo zoo.jobs=2 $(if $(QUICK),zoo.seeds=[1] zoo.folder=outputs/quick_zoo zoo.output=outputs/quick_zoo/zoo.md minutes=0.05 evaluate_samples=200,zoo.folder=outputs/zoo/docs zoo.output=docs/zoo.md minutes=$(or $(MINUTES),3))
 
 lint: $(READY)  ## ruff (check and format) and mypy
 	$(BIN)/ruff check .

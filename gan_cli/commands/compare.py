@@ -7,10 +7,11 @@ Nothing here imports torch.
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gan_cli.commands.keys import key
 from gan_cli.errors import UserError, closest, on_one_line
 from gan_cli.files import write_bytes
 from gan_cli.reports import budgets, charts, html_page, tables
@@ -27,13 +28,6 @@ SUFFIXES = {".html": "page", ".png": "picture", ".csv": "csv", ".md": "markdown"
 """Kind of report by the suffix of its file."""
 PICTURE_KEYS = ("curves", "over", "rows", "columns", "pictures")
 """Keys that a table does not take."""
-
-
-def key(help: str, default: Any = None) -> Any:
-    """Field of the configuration with its line of help."""
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata={"help": help})
-    return field(default=default, metadata={"help": help})
 
 
 @dataclass

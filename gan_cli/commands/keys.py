@@ -1,7 +1,7 @@
 """Commands with arguments `key=value`, where the keys are the fields of a dataclass."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,13 @@ class Command:
     places_checkpoint: bool = False
     is_other: Callable[[str, Sequence[str]], bool] | None = None
     other: Callable[[str], Any] = str
+
+
+def key(help: str, default: Any = None) -> Any:
+    """Field of a command's configuration with its line of help."""
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"help": help})
+    return field(default=default, metadata={"help": help})
 
 
 def run(command: Command, arguments: list[str]) -> None:

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from gan_cli.commands import dispatch, evaluate, train
+from gan_cli.commands.keys import key
 from gan_cli.config.papers import Entry, entries
 from gan_cli.errors import UserError, closest, on_one_line
 from gan_cli.files import read_json, write_json
@@ -14,16 +14,10 @@ from gan_cli.reports import zoo_page
 from gan_cli.runs.finished import Run, find_runs
 
 MINUTES = 2  # of a run, where no budget is typed
+ROOT = Path("outputs") / "zoo"
 FURTHER = "prdc.json"
 """The file of the scores that are measured once a run is over, in the folder of the run."""
 SHOWN = ("precision", "recall")
-
-
-def key(help: str, default: Any) -> Any:
-    """Field of the configuration with its line of help."""
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata={"help": help})
-    return field(default=default, metadata={"help": help})
 
 
 @dataclass
@@ -33,8 +27,13 @@ class ZooConfig:
     models: list[str] = key("[names]; all models that fit the data if not given", [])
     seeds: list[int] = key("[numbers]: a run of each model with each", [1, 2, 3])
     jobs: int = key("runs at a time, each with one thread; more than 1 needs gan-cli[joblib]", 1)
-    folder: str = key("FOLDER of the runs; the same line goes on in it", "outputs/zoo")
-    output: str = key("FILE.md of the table; the gallery lies beside it", "outputs/zoo/zoo.md")
+    folder: str = key(
+        "FOLDER of the runs; the same line goes on in it; named after what is typed if not given",
+        "",
+    )
+    output: str = key(
+        "FILE.md of the table, beside it the gallery; zoo.md of folder if not given", ""
+    )
 
 
 def run(config: ZooConfig, typed: list[str]) -> None:
@@ -46,6 +45,7 @@ def run(config: ZooConfig, typed: list[str]) -> None:
     Raises:
         UserError: a value is unknown, or a run has failed; the page is written all the same.
     """
+    config = _placed(config, typed)
     _check(config, typed)
     if not any(item.partition("=")[0] in ("minutes", "steps") for item in typed):
         typed = [*typed, f"minutes={MINUTES}"]
@@ -62,6 +62,13 @@ def run(config: ZooConfig, typed: list[str]) -> None:
     print(config.output)
     if failure:
         raise failure
+
+
+def _placed(config: ZooConfig, typed: Sequence[str]) -> ZooConfig:
+    """The keys with the places that were not given: different lines have different folders."""
+    named = "+".join(item.strip("/").replace("/", "_") for item in typed) or "usual"
+    folder = config.folder or str(ROOT / named)
+    return replace(config, folder=folder, output=config.output or str(Path(folder) / "zoo.md"))
 
 
 def _check(config: ZooConfig, typed: Sequence[str]) -> None:
