@@ -5,6 +5,7 @@ import importlib
 
 import house_map
 import pytest
+import yaml
 from conftest import ROOT
 
 from gan_cli import registry
@@ -122,11 +123,10 @@ def test_every_option_in_configs_names_something_registered() -> None:
         "schedule": registry.schedules,
     }
     for group, components in known.items():
-        names = [
-            path.read_text().split("name: ")[-1].split()[0]
-            for path in (ROOT / "configs" / group).glob("*.yaml")
-            if "name: " in path.read_text()
+        nodes = [
+            yaml.safe_load(path.read_text()) for path in (ROOT / "configs" / group).glob("*.yaml")
         ]
+        names = [node["name"] for node in nodes if "name" in node]
         assert names and set(names) <= components.components.keys()
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gan_cli import noise
+from gan_cli.data.kinds import kind_of
 from gan_cli.data.resize import resized, resizing
 from gan_cli.data.spec import Spec, class_names
 from gan_cli.errors import UserError
@@ -61,10 +62,13 @@ def device_of(fields: Mapping[str, Tensor]) -> torch.device:
 
 
 def decoded(stored: Fields, spec: Spec) -> Fields:
-    """Fields as the networks see them: bytes of `x` and of the spec's other fields in [-1, 1]."""
+    """Fields as the networks see them: bytes of `x` and of the spec's other fields as their kind
+    says, most of them in [-1, 1]."""
     return {
-        name: values.float().div_(127.5).sub_(1)
-        if values.dtype == torch.uint8 and (name == "x" or name in spec.fields)
+        name: kind.decoded(values, described)
+        if values.dtype == torch.uint8
+        and (described := spec if name == "x" else spec.fields.get(name))
+        and (kind := kind_of(described))
         else values
         for name, values in stored.items()
     }
@@ -107,7 +111,7 @@ class Dataset:
         """The metrics in `metrics` that can be computed here.
 
         Needed are the metric's package and, for those that need them, `classifiable`, `paired` or
-        `judged` data.
+        `judged` data, or images that are label maps.
         """
         return self._computable(self.metrics)
 
@@ -139,6 +143,7 @@ class Dataset:
             if installed(attributes[name].get("needs_package"))
             and (self.classifiable or not attributes[name].get("needs_labels"))
             and (self.paired or not attributes[name].get("needs_truth"))
+            and (self.spec.palette or not attributes[name].get("needs_palette"))
             and (self.judged or not attributes[name].get("needs_judge"))
         ]
 

@@ -18,9 +18,11 @@ import numpy as np
 from torch import Tensor
 
 from gan_cli import pictures
+from gan_cli.data import label_maps
 from gan_cli.data.spec import Field, Spec
 from gan_cli.data.words import encoded, words_of
 from gan_cli.errors import UserError
+from gan_cli.networks.layers import one_hot
 from gan_cli.registry import kinds
 
 log = logging.getLogger(__name__)
@@ -104,6 +106,18 @@ class Kind:
         """
         return None
 
+    def from_file(self, file: Path, described: Spec | Field, multiple: int = 0) -> Tensor | None:
+        """As `read`, for kinds that must know more of a sample than its shape."""
+        return self.read(file, described.shape, multiple)
+
+    def decoded(self, values: Tensor, described: Spec | Field) -> Tensor:
+        """Samples that are stored as bytes, as the networks see them: (n, *shape) in [-1, 1]."""
+        return values.float().div_(127.5).sub_(1)
+
+    def stored(self, described: Spec | Field) -> tuple[int, ...]:
+        """The shape of a sample as it is stored."""
+        return tuple(described.shape)
+
     def written(self, text: str, field: Spec | Field) -> Tensor | None:
         """A sample that a text says, as it is stored; None if no text says a sample of this kind.
 
@@ -167,6 +181,43 @@ class Image(Kind):
         from gan_cli.data.packing import fitted, uncropped
 
         return uncropped(file, shape[0], multiple) if multiple else fitted(file, tuple(shape))
+
+
+@kinds.register("labels")
+class Labels(Kind):
+    """Maps of labels, as one-hot vectors of each pixel, (labels, height, width) of 0 and 1; stored
+    as numbers from 0, (height, width). Only fields are of this kind."""
+
+    network: ClassVar[str] = "unet"
+    numbers: ClassVar[str] = "pixels"
+    mirrors: ClassVar[bool] = True
+
+    def violations(self, spec: Spec) -> Iterator[str]:
+        yield "its samples are of the kind labels, which only other fields can be"
+
+    def extremes(self, spec: Spec | Field) -> list[float] | None:
+        return [0, 1]
+
+    def decoded(self, values: Tensor, described: Spec | Field) -> Tensor:
+        return one_hot(values.long(), described.shape[0]).movedim(-1, -3)
+
+    def stored(self, described: Spec | Field) -> tuple[int, ...]:
+        return tuple(described.shape[1:])
+
+    def images(self, samples: Tensor, spec: Spec | Field) -> Tensor:
+        return label_maps.coloured(samples.argmax(dim=1), spec.palette)
+
+    def read(self, file: Path, shape: Sequence[int], multiple: int = 0) -> Tensor | None:
+        from gan_cli.data.packing import fitted, uncropped
+
+        if multiple:
+            return uncropped(file, 3, multiple)
+        return fitted(file, (3, *shape[1:]), exact=True)
+
+    def from_file(self, file: Path, described: Spec | Field, multiple: int = 0) -> Tensor | None:
+        colours = self.read(file, described.shape, multiple)
+        assert colours is not None  # label maps are read from files
+        return label_maps.labels(colours[None], described.palette)[0]
 
 
 @kinds.register("text")

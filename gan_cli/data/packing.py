@@ -74,7 +74,11 @@ class Packed:
 
 
 def packed(
-    files: Listing, folder: Path, shape: Shape, black_to_white: brightness.Range | None
+    files: Listing,
+    folder: Path,
+    shape: Shape,
+    black_to_white: brightness.Range | None = None,
+    exact: bool = False,
 ) -> Packed:
     """The packed images from the cache.
 
@@ -87,12 +91,13 @@ def packed(
         shape: (channels, height, width) of the packed images.
         black_to_white: black and white point of images of more than 8 bits; None to derive it from
             all of them.
+        exact: whether every pixel is one of the file's: resizing takes the nearest one.
 
     Raises:
         UserError: no image can be read, or the disk is full.
     """
     key = hashlib.sha256(
-        f"{FORMAT} {shape} {black_to_white} {files.digest} ".encode()
+        f"{FORMAT} {shape} {black_to_white} {files.digest} {'exact' * exact}".encode()
         + os.fsencode(folder.resolve())
     )
     key.update(np.packbits(files.heldout).tobytes())
@@ -100,7 +105,7 @@ def packed(
 
     index = _index(target, shape)
     if index is None or index["passing"]:
-        index = _pack_once(files, folder, shape, black_to_white, target)
+        index = _pack_once(files, folder, shape, black_to_white, target, exact)
     readable = _readable(index)
     mapped: Any = np.memmap(
         target / "images.bin", np.uint8, mode="c", shape=(int(readable.sum()), *shape)
@@ -152,6 +157,7 @@ def _pack_once(
     shape: Shape,
     black_to_white: brightness.Range | None,
     target: Path,
+    exact: bool,
 ) -> dict[str, Any]:
     """Pack the images, unless another process has done so meanwhile; returns the index.
 
@@ -163,7 +169,7 @@ def _pack_once(
         with _only_one(target.with_suffix(".lock")):
             index = _index(target, shape)
             if index is None or index["passing"]:
-                index = _pack(files, folder, shape, black_to_white, target)
+                index = _pack(files, folder, shape, black_to_white, target, exact)
             return index
     except OSError as error:
         raise UserError(
@@ -201,6 +207,7 @@ def _pack(
     shape: Shape,
     black_to_white: brightness.Range | None,
     target: Path,
+    exact: bool,
 ) -> dict[str, Any]:
     """Pack the images in a folder beside `target`, and move it there whole; returns the index."""
     part = target.with_suffix(".part")
@@ -209,7 +216,7 @@ def _pack(
     try:
         _refuse_beyond_disk(len(files) * prod(shape), shape, part)
         log.info("packing %d images of %s (once; kept in %s)", len(files), folder, target)
-        packing = _Packing(part, shape, np.zeros(len(files), bool))
+        packing = _Packing(part, shape, np.zeros(len(files), bool), exact)
         packing.read(files)
         if not packing.readable.any():
             raise UserError(
@@ -254,6 +261,7 @@ class _Packing:
         part: the folder of the files that are being written.
         shape: see `packed`.
         readable: see `Packed`.
+        exact: see `packed`.
         reasons: a line for each unreadable file.
         wide_rows: indices of the wide images among the packed ones.
         wide_kinds: the kind of each of them, see `brightness.kind`.
@@ -265,6 +273,7 @@ class _Packing:
     part: Path
     shape: Shape
     readable: Any
+    exact: bool = False
     reasons: list[str] = field(default_factory=list)
     wide_rows: Any = field(default_factory=lambda: array("q"))
     wide_kinds: list[str] = field(default_factory=list)
@@ -300,7 +309,7 @@ class _Packing:
         with ThreadPoolExecutor() as pool:
             for first in tqdm(steps, desc="packing", unit=f" x {step}", disable=None):
                 paths = files.paths(first, first + step)
-                yield from pool.map(lambda path: _read(path, self.shape), paths)
+                yield from pool.map(lambda path: _read(path, self.shape, self.exact), paths)
 
     def _add_wide(self, row: int, image: "_Image") -> None:
         self.wide_rows.append(row)
@@ -357,7 +366,7 @@ class _Image:
     extremes: brightness.Range = (0, 0)
 
 
-def _read(path: Path, shape: Shape) -> _Image | str:
+def _read(path: Path, shape: Shape, exact: bool = False) -> _Image | str:
     """The image in a file; if it cannot be read, its path and the reason."""
     try:
         with decoding.opened(path) as image:
@@ -370,14 +379,14 @@ def _read(path: Path, shape: Shape) -> _Image | str:
                 extremes = float(values.min()), float(values.max())
                 return _Image(np.asarray(fitted).tobytes(), side, kind=kind, extremes=extremes)
 
-            pixels = np.asarray(_fitted(image, shape)).reshape(*shape[1:], shape[0])
+            pixels = np.asarray(_fitted(image, shape, exact)).reshape(*shape[1:], shape[0])
             content = np.ascontiguousarray(pixels.transpose(2, 0, 1)).tobytes()
             return _Image(content, side, truncated)
     except Exception as error:  # decoders raise any type for a damaged file
         return f"{PASSING if decoding.is_passing(error) else ''}{path}: {decoding.why(error)}"
 
 
-def _fitted(image: Image.Image, shape: Shape) -> Image.Image:
+def _fitted(image: Image.Image, shape: Shape, exact: bool = False) -> Image.Image:
     """An image of 8 bits, resized and cropped.
 
     A grey one is converted to colours last, which is faster and has the same result.
@@ -386,18 +395,18 @@ def _fitted(image: Image.Image, shape: Shape) -> Image.Image:
     opaque = _on_white(image)
     mode = "L" if opaque.mode in ("1", "L") else target
     opaque = opaque if opaque.mode == mode else opaque.convert(mode)
-    fitted = _fit(opaque, shape)
+    fitted = _fit(opaque, shape, exact)
     return fitted if mode == target else fitted.convert(target)
 
 
-def fitted(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
+def fitted(path: Path, shape: tuple[int, ...], exact: bool = False) -> torch.Tensor:
     """The image in a file as bytes, (channels, height, width), resized and cropped as a folder's.
 
     Raises:
         UserError: it cannot be read, or has more than 8 bits; the message does not name the file.
     """
     channels, height, width = shape
-    image = _read(path, (channels, height, width))
+    image = _read(path, (channels, height, width), exact)
     if isinstance(image, str):
         reason = image.removeprefix(PASSING).removeprefix(f"{path}: ")
         raise UserError(f"cannot be read as an image ({reason}).")
@@ -433,10 +442,11 @@ def uncropped(path: Path, channels: int, multiple: int) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(cut.transpose(2, 0, 1)))
 
 
-def _fit(image: Image.Image, shape: Shape) -> Image.Image:
+def _fit(image: Image.Image, shape: Shape, exact: bool = False) -> Image.Image:
     """An image resized to cover height and width, and its middle."""
     _, height, width = shape
-    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    way = Image.Resampling.NEAREST if exact else Image.Resampling.LANCZOS
+    return ImageOps.fit(image, (width, height), way)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -9,6 +9,7 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
+from gan_cli.data import label_maps
 from gan_cli.data.dataset import Dataset, Fields
 from gan_cli.data.derived import made, original
 from gan_cli.data.folder import refuse_unreadable
@@ -20,6 +21,8 @@ from gan_cli.registry import Count, datasets
 
 SIDES = ("left", "right")
 DEFAULT_SIZE = 64  # pixels a side of the images of a folder
+CHUNK = 200  # label maps that are read at a time
+STRANGE = 0.2  # share of a map's pixels that may have another colour
 
 
 @datasets.register("pairs")
@@ -44,6 +47,12 @@ class Pairs(Dataset):
             pixels averaged) or `downscaled` (smaller images); null takes those of the folder's
             files; without a folder, `grey`, or the `edges` of grey images.
         factor: of `low_resolution` and `downscaled`, the ratio of the sides.
+        labels: of label maps in files, how many labels there are at most. Maps are numbers as
+            shades of grey, or colours; those of compressed pictures count as the nearest of the
+            most frequent ones.
+        labelled: which side of a pair is the label map. As inputs, networks see a one-hot vector of
+            each pixel; as images, the clean colours.
+        label_names: names of the labels, in the order of their numbers or of their colours.
         image_size: side of both images; null takes the data set's own, 64 for a folder.
         channels: of the images of a folder: 3 for colour, 1 for grey.
         flip: add the mirror images of all pairs to the training set.
@@ -54,7 +63,9 @@ class Pairs(Dataset):
 
     kind: ClassVar[str] = "image"
     fields: ClassVar[tuple[str, ...]] = ("x", "x_a")
-    metrics: ClassVar[tuple[str, ...]] = ("pairs", "patches", "super_resolution")
+    metrics: ClassVar[tuple[str, ...]] = (
+        "pairs", "patches", "super_resolution", "segmentation",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -68,6 +79,9 @@ class Pairs(Dataset):
         ]
         | None = None,
         factor: Annotated[int, Ge(2), Le(16)] = 4,
+        labels: Annotated[int, Ge(2), Le(255)] | None = None,
+        labelled: Literal["inputs", "images"] = "inputs",
+        label_names: list[str] | None = None,
         image_size: Count | None = None,
         channels: Literal[1, 3] = 3,
         flip: bool = False,
@@ -80,6 +94,13 @@ class Pairs(Dataset):
                 f"data.inputs={inputs}: the inputs are made by data.make={make}; leave one out."
             )
 
+        maps = "" if labels is None else {"inputs": "x_a", "images": "x"}[labelled]
+        if labels and (make or folder is None):
+            raise UserError(
+                f"data.labels={labels}: label maps are those of files; take data.folder=FOLDER and "
+                "no data.make."
+            )
+
         self.flip = flip
         size = image_size or DEFAULT_SIZE
         if folder is None:
@@ -89,7 +110,7 @@ class Pairs(Dataset):
                            heldout=heldout, classes=False, unreadable=unreadable))  # fmt: skip
         else:
             sizes = (int(channels), size, size)
-            self._read(Path(folder).expanduser(), inputs, sizes, heldout, unreadable)
+            self._read(Path(folder).expanduser(), inputs, sizes, heldout, unreadable, maps)
 
         if folder is None and make is None:
             make = "grey" if self.train["x"].shape[1] == 3 else "edges"
@@ -97,9 +118,10 @@ class Pairs(Dataset):
             for split, fields in (("train", self.train), ("heldout", self.heldout)):
                 fields["x_a"] = made(make, fields["x"], factor, split)
 
-        shape = tuple(self.train["x"].shape[1:])
-        other = Field("image", tuple(self.train["x_a"].shape[1:]))
-        self.spec = Spec("image", shape, fields={"x_a": other})
+        self.palette: tuple[tuple[int, int, int], ...] = ()
+        if labels:
+            self._label(maps, labels, label_names, unreadable)
+        self.spec = self._spec
         self.note = f"{len(self.train['x'])} pairs to learn from, {len(self.heldout['x'])} held out"
 
     def _take(self, images: Dataset) -> None:
@@ -114,28 +136,83 @@ class Pairs(Dataset):
         shape: tuple[int, int, int],
         share: float,
         unreadable: float,
+        maps: str,
     ) -> None:
-        """Read pairs from files, side by side or from two folders."""
-        channels, height, width = shape
+        """Read pairs from files, side by side or from two folders.
+
+        Args:
+            maps: the field that holds label maps, whose colours are not mixed; or empty.
+        """
+        _, height, width = shape
         files = listing(folder, False, share)
         self.resizing = f"every image to {height}x{width} by Lanczos, the middle kept"
+        shapes = {name: (3, height, width) if name == maps else shape for name in ("x", "x_a")}
         if inputs in SIDES:
-            images = packed(files, folder, (channels, height, 2 * width), None)
+            fields = {}
+            for name, (channels, *_) in shapes.items():
+                wide = (channels, height, 2 * width)
+                images = packed(files, folder, wide, exact=name == maps)
+                left, right = images.images.split(width, dim=3)
+                fields[name] = left if (inputs == "left") == (name == "x_a") else right
             refuse_unreadable(str(folder), files, images, unreadable)
-            halves = images.images.split(width, dim=3)
-            x_a, x = halves if inputs == "left" else halves[::-1]
-            self._split(folder, files, images.readable, {"x": x, "x_a": x_a})
+            self._split(folder, files, images.readable, fields)
             return
 
         other = Path(inputs).expanduser()
         other_files = listing(other, False, share)
         places = _places(folder, files, other, other_files)
-        pair = packed(files, folder, shape, None), packed(other_files, other, shape, None)
+        pair = (
+            packed(files, folder, shapes["x"], exact=maps == "x"),
+            packed(other_files, other, shapes["x_a"], exact=maps == "x_a"),
+        )
         for where, which, images in ((folder, files, pair[0]), (other, other_files, pair[1])):
             refuse_unreadable(str(where), which, images, unreadable)
         readable = pair[0].readable & pair[1].readable[places]
         x = _rows(pair[0], np.flatnonzero(readable))
         self._split(folder, files, readable, {"x": x, "x_a": _rows(pair[1], places[readable])})
+
+    def _label(self, field: str, most: int, names: list[str] | None, unreadable: float) -> None:
+        """Replace the colours of label maps by the numbers of their labels, or by clean colours.
+
+        Raises:
+            UserError: fewer labels than there are names, or too many maps of other colours.
+        """
+        colours = label_maps.palette(self.train[field], most)
+        if names and len(names) != len(colours):
+            raise UserError(
+                f"data.label_names={names}: {len(names)} names, and the maps have {len(colours)} "
+                "labels; give one name each, in the order of the colours."
+            )
+        strange = torch.cat(
+            [label_maps.strange(part, colours) for part in self.train[field].split(CHUNK)]
+        )
+        wrong = int((strange > STRANGE).sum())
+        if wrong > unreadable * len(strange):
+            raise UserError(
+                f"data.labels={most}: {wrong} of {len(strange)} label maps have colours that are "
+                f"none of the {len(colours)} most frequent ones; raise data.labels, or allow a "
+                "larger share by data.unreadable."
+            )
+
+        for part in (self.train, self.heldout):
+            numbers = torch.cat([label_maps.labels(x, colours) for x in part[field].split(CHUNK)])
+            part[field] = numbers if field == "x_a" else label_maps.painted(numbers, colours)
+        self.palette = tuple(colours)
+        self.names = tuple(names or map(str, range(len(colours))))
+
+    @property
+    def _spec(self) -> Spec:
+        """What the fields are."""
+        shape, x_a = tuple(self.train["x"].shape[1:]), self.train["x_a"]
+        if x_a.dim() == 3:
+            count = len(self.palette)
+            other = Field(
+                "labels", (count, *x_a.shape[1:]), bounded=False, names=self.names,
+                palette=self.palette,
+            )  # fmt: skip
+            return Spec("image", shape, fields={"x_a": other})
+        other = Field("image", tuple(x_a.shape[1:]))
+        return Spec("image", shape, fields={"x_a": other}, palette=self.palette)
 
     def _split(self, folder: Path, files: Listing, readable: Any, fields: Fields) -> None:
         """Set both splits; the files of the training split come first."""

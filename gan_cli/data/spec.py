@@ -15,10 +15,13 @@ from gan_cli.data.records import tidy_names
 from gan_cli.errors import UserError, on_one_line
 from gan_cli.registry import kinds
 
+Byte = Annotated[int, Ge(0), Le(255)]
 LARGEST = 2**24  # side of a sample, length of a text or row, number of classes in a checkpoint
 LONGEST_NAME = 100  # characters of a class's name
 
 
+Colour = tuple[Byte, Byte, Byte]
+"""Red, green and blue."""
 Sides = Annotated[tuple[Annotated[int, Ge(1), Le(LARGEST)], ...], Len(0, 4)]
 """Shape of a sample, without the batch; () of a number."""
 
@@ -33,6 +36,7 @@ class Field:
         bounded: whether its values lie in [-1, 1].
         size: number of values of a choice, which is one of 0 to size - 1; 0 for what is none.
         names: what each of these values is called, such as the words of a caption.
+        palette: the colour of each of these values, red, green and blue of 0 to 255.
     """
 
     kind: str
@@ -40,6 +44,7 @@ class Field:
     bounded: bool = True
     size: Annotated[int, Ge(0), Le(LARGEST)] = 0
     names: tuple[str, ...] = ()
+    palette: tuple[Colour, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class Spec:
         columns: columns of a table, each of one or more numbers of a sample; if empty, every number
             is a column.
         fields: the fields beside `x` and the class `y`, by name.
+        palette: of images that are label maps, the colour of each label.
     """
 
     kind: str
@@ -76,6 +82,7 @@ class Spec:
     names: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
     fields: dict[Annotated[str, Len(1, LONGEST_NAME)], Field] = field(default_factory=dict)
+    palette: tuple[Colour, ...] = ()
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     def plain(self) -> dict[str, Any]:
@@ -84,12 +91,14 @@ class Spec:
             "shape": list(self.shape),
             "units": [list(unit) for unit in self.units],
             "names": list(self.names),
+            "palette": [list(colour) for colour in self.palette],
             "columns": [column.plain() for column in self.columns],
             "fields": {
                 name: {
                     **asdict(other),
                     "shape": list(other.shape),
                     "names": list(other.names),
+                    "palette": [list(colour) for colour in other.palette],
                 }
                 for name, other in self.fields.items()
             },
@@ -149,7 +158,7 @@ class Spec:
         other = self.fields[field]
         return replace(
             self, kind=other.kind, shape=other.shape, bounded=other.bounded,
-            units=(), vocabulary="", columns=(),
+            units=(), vocabulary="", columns=(), palette=other.palette,
         )  # fmt: skip
 
     def in_units(self, samples: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ def _described(name: str, spec: Spec) -> Field | None:
 
 def _fits(values: Tensor, rows: int, field: Field | None) -> bool:
     """Whether stored values are so many rows of a field."""
-    if field is None or tuple(values.shape) != (rows, *field.shape):
+    if field is None or tuple(values.shape) != (rows, *kind_of(field).stored(field)):
         return False
     if not field.size:
         return values.dtype in (torch.uint8, torch.float32)
@@ -282,7 +282,7 @@ def samples_in(
     samples = []
     for file in files:
         try:
-            sample = kind_of(described).read(file, described.shape, multiple)
+            sample = kind_of(described).from_file(file, described, multiple)
         except UserError as error:
             raise UserError(f"input={file}: {error}") from None
         if sample is None:
