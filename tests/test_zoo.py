@@ -237,6 +237,7 @@ def test_batch_norm_over_one_sample_is_refused_in_words() -> None:
 
 GENERATOR, ENCODER = "network.generator.generator_norm=none", "network.encoder.encoder_norm=none"
 NO_NORM = {
+    "spade": ("network.generator.spade_norm=instance", "network.weight_norm=none"),
     "sgan": (GENERATOR,),
     "bigan": (GENERATOR, ENCODER),
     "vae_gan": (f"++{GENERATOR}", f"++{ENCODER}"),

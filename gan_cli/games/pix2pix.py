@@ -107,12 +107,16 @@ class Pix2Pix(TwoPlayer):
     def value(self, x: Tensor, *given: Tensor) -> Tensor:
         """D's scores of images, with their inputs or alone, (N, P) for P patches; high for real
         ones."""
+        return torch.as_tensor(self.D(self.seen(x, *given)))
+
+    def seen(self, x: Tensor, *given: Tensor) -> Tensor:
+        """What D sees of images: them alone, or with their inputs."""
         if self.judged == "images":
-            return torch.as_tensor(self.D(x))
+            return x
         (x_a,) = given
         if x_a.shape[2:] != x.shape[2:]:
             x_a = interpolate(x_a, size=x.shape[2:], mode="nearest")
-        return torch.as_tensor(self.D(torch.cat([x, x_a], dim=1)))
+        return torch.cat([x, x_a], dim=1)
 
     def render(self, latents: Tensor, *given: Tensor) -> Tensor:
         (x_a,) = given

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gan_cli.data.dataset import Dataset
 from gan_cli.data.decoded import Decoded, part_of, parts
+from gan_cli.data.kinds import kind_of
 from gan_cli.metrics.scoring import PairedScoring
 from gan_cli.registry import Count, metrics
 
@@ -48,6 +49,7 @@ class PairScores(PairedScoring):
         self.resizing = dataset.resizing
         self.n_reference = len(dataset.train["x"])
         self.mean = _mean(dataset).to(device)
+        self.inputs = dataset.spec.fields.get("x_a")
 
     def extract_pairs(self, samples: Tensor, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The differences of each sample, (n,) by score, and the images that follow."""
@@ -55,12 +57,22 @@ class PairScores(PairedScoring):
         errors = samples - x
         kept = {
             "l1": _mean_of(errors.abs()),
-            "l1_copy": _mean_of((_as_image(fields["x_a"], x) - x).abs()),
+            "l1_copy": _mean_of((self._as_image(fields["x_a"], x) - x).abs()),
             "l1_mean": _mean_of((self.mean.to(x) - x).abs()),
             "l1_shuffled": _mean_of((samples - x.roll(1, dims=0)).abs()),
             "psnr": 10 * torch.log10(4 / _mean_of(errors.square()).clamp(min=1e-10)),
         }
         return {**kept, "steps": _steps(samples), "true_steps": _steps(x)}
+
+    def _as_image(self, x_a: Tensor, x: Tensor) -> Tensor:
+        """Inputs in the shape of the images: label maps in their colours; of other channels, the
+        mean."""
+        if self.inputs is not None and x_a.shape[1:] == self.inputs.shape:
+            x_a = kind_of(self.inputs).images(x_a, self.inputs)
+        same = x_a if x_a.shape[1] == x.shape[1] else x_a.mean(dim=1, keepdim=True).expand_as(x)
+        if same.shape != x.shape:
+            same = torch.nn.functional.interpolate(same, size=x.shape[2:], mode="nearest")
+        return same
 
     def compute(self, extracts: Sequence[dict[str, Tensor]]) -> dict[str, float]:
         means = {
@@ -85,14 +97,6 @@ def _mean(dataset: Dataset) -> Tensor:
 def _mean_of(values: Tensor) -> Tensor:
     """Mean over all numbers of each sample, (n,)."""
     return values.flatten(1).mean(dim=1)
-
-
-def _as_image(x_a: Tensor, x: Tensor) -> Tensor:
-    """Inputs in the shape of the images; an input of other channels becomes their mean."""
-    same = x_a if x_a.shape[1] == x.shape[1] else x_a.mean(dim=1, keepdim=True).expand_as(x)
-    if same.shape != x.shape:
-        same = torch.nn.functional.interpolate(same, size=x.shape[2:], mode="nearest")
-    return same
 
 
 def _steps(images: Tensor) -> Tensor:
