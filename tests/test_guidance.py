@@ -48,6 +48,12 @@ def test_points_have_settings_of_their_own_and_what_is_typed_wins() -> None:
     assert typed["optimizer"]["lr"] == 1e-4
 
 
+def test_what_starts_from_images_has_a_small_batch() -> None:
+    assert compose("model=pix2pix")["batch_size"] == compose("model=cyclegan")["batch_size"] == 16
+    told = guidance.sentences(train.compose(["model=pix2pix"]))
+    assert "batch_size=16: by what the model makes samples from, inputs" in told
+
+
 def test_each_choice_is_told_with_its_reason() -> None:
     told = guidance.sentences(train.compose(["data=points", "model.latent=8"]))
     assert "optimizer.lr=0.002: by how many numbers a sample has, 2" in told
@@ -67,6 +73,8 @@ def test_help_says_it_in_words() -> None:
     assert guidance.in_words("${gan.by:side,{8:16,16:24,other:32}}") == (
         "16 up to 8 pixels, 24 up to 16 pixels, else 32"
     )
+    nested = "${gan.by:start,{inputs:16,other:${gan.by:numbers,{2:128,other:64}}}}"
+    assert guidance.in_words(nested) == "16 for inputs, 128 up to 2 numbers, else 64"
     assert "gan.by" not in help.page(["model=wgan_gp"])
 
 

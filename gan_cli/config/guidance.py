@@ -5,10 +5,12 @@ numbers. What is typed replaces them.
 
     lr: ${gan.by:numbers,{2:2e-3,other:5e-4}}
 
-A VALUE that is a number is for facts up to it; the least that holds is taken.
+A VALUE that is a number is for facts up to it; the least that holds is taken. That of `other` may
+be another `${gan.by:...}`.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,6 +23,7 @@ from gan_cli.errors import UserError
 MARK = "${gan.by:"
 NAMES = {
     "kind": "the kind of the data",
+    "start": "what the model makes samples from",
     "numbers": "how many numbers a sample has",
     "side": "the side of the images in pixels",
 }
@@ -66,17 +69,34 @@ def facts(root: Mapping[str, Any]) -> dict[str, Any]:
 
     return {
         "kind": attributes.get("kind"),
+        "start": _start(root),
         "numbers": attributes.get("numbers"),
         "side": options.get("image_size"),
     }
 
 
+def _start(root: Mapping[str, Any]) -> str | None:
+    """`inputs` for a model whose samples start from other ones, such as images; else None."""
+    model = root.get("model")
+    name = str(model.get("name")) if isinstance(model, Mapping) else ""
+    try:
+        starting = registry.games.attributes(name, "model").get("from_inputs")
+    except UserError:
+        return None
+    return "inputs" if starting else None
+
+
 def in_words(written: str) -> str:
     """A setting as it stands in a file, for a page of help: `0.999 up to 2 numbers, else null`."""
     fact, _, rest = written.removeprefix(MARK).partition(",")
-    pairs = [pair.split(":") for pair in rest.strip("{}").split(",")]
-    cases = [f"{setting} up to {value} {UNITS[fact]}" for value, setting in pairs[:-1]]
-    return ", ".join([*cases, f"else {pairs[-1][1]}"])
+    first, _, other = rest.removeprefix("{").partition("other:")
+    pairs = [pair.split(":") for pair in first.split(",") if pair]
+    cases = [
+        f"{setting} up to {value} {UNITS[fact]}" if fact in UNITS else f"{setting} for {value}"
+        for value, setting in pairs
+    ]
+    nested = other.startswith(MARK)
+    return ", ".join([*cases, in_words(other) if nested else f"else {other.rstrip('}')}"])
 
 
 def sentences(node: DictConfig) -> list[str]:
@@ -92,8 +112,9 @@ def _sentences(node: DictConfig, written: Mapping[str, Any]) -> Iterator[str]:
     for path, value in written.items():
         if not isinstance(value, str) or not value.startswith(MARK):
             continue
-        fact = value.removeprefix(MARK).partition(",")[0]
-        if known[fact] is not None:
+        facts_of_value = re.findall(r"gan\.by:(\w+)", value)
+        fact = next((fact for fact in facts_of_value if known[fact] is not None), None)
+        if fact is not None:
             setting = OmegaConf.select(node, path)
             yield f"{path}={json.dumps(setting)}: by {NAMES[fact]}, {known[fact]}"
 
