@@ -459,7 +459,7 @@ def refusals(row: tuple[str, ...]) -> list[str]:
     )
     return [
         *(["network"] if translating != bool(game["from_inputs"]) else []),
-        *(["model.name="] if game["from_inputs"] else []),  # without its own data
+        *(["model.name="] if game["given"] else []),  # without its own data
         *(["network.generator:"] if model in ("progan", "stylegan") and not growing else []),
         *(["network.generator:"] if model == "stylegan" and chosen["network"] != "style" else []),
         *(["network="] if images and chosen["data"] == "points" else []),
