@@ -54,6 +54,11 @@ def by(fact: str, settings: Mapping[Any, Any], *, _root_: DictConfig) -> Any:
     return settings[key]
 
 
+def asked(path: str) -> Any:
+    """Resolver `${gan.ask:PATH}`: a setting that only the user knows. Raises UserError."""
+    raise UserError(f"{path}: missing; add {path}=VALUE.")
+
+
 def facts(root: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of the data of a configuration, which may not be resolved yet; None is unknown."""
     data = root.get("data")
@@ -120,3 +125,4 @@ def _sentences(node: DictConfig, written: Mapping[str, Any]) -> Iterator[str]:
 
 
 OmegaConf.register_new_resolver("gan.by", by, replace=True)
+OmegaConf.register_new_resolver("gan.ask", asked, replace=True)
