@@ -232,6 +232,8 @@ class Game(nn.Module):
     features: Features = NoFeatures()
     # whether it needs data with classes
     needs_labels: ClassVar[bool] = False
+    # whether it learns from rows whose fields belong together
+    needs_pairs: ClassVar[bool] = False
     # whether it uses the features of its discriminator beside the score
     needs_features: ClassVar[bool] = False
     # whether its networks grow if `growth` is above 0

@@ -59,6 +59,10 @@ REFUSED = [
         "network.init=dcgan: the autoencoder has no norm",
     ),
     (
+        ("model=pix2pix", "data=unpaired"),
+        "data=unpaired: its images do not belong together, and model=pix2pix learns from pairs",
+    ),
+    (
         ("model=dragan", "network.init=dcgan"),
         "network.init=dcgan: the discriminator has no norm",
     ),

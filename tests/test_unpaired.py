@@ -80,6 +80,12 @@ def test_a_larger_image_has_a_deeper_network(side: int, blocks: int, outer: int)
     assert first.kernel_size == (outer, outer)
 
 
+@pytest.mark.parametrize("model", ["pix2pix", "cyclegan"])
+def test_a_network_that_keeps_sides_does_not_enlarge(command: Command, model: str) -> None:
+    code, printed = command("gan-train", f"model={model}", "data=super_resolution", "steps=1")
+    assert code == 2 and "makes images of the input's sides, and here 8x8 should become" in printed
+
+
 def test_it_takes_any_sides_that_can_be_halved() -> None:
     G, z = Generator((3, 16, 16), (1, 16, 16), width=2), torch.empty(1, 0)
     assert G(torch.zeros(1, 1, 20, 36), z).shape == (1, 3, 20, 36)

@@ -283,6 +283,17 @@ def other_inputs(config: Config) -> str | None:
     return None
 
 
+def lone_rows(config: Config) -> str | None:
+    """Data whose rows do not belong together, under a game that learns from pairs."""
+    aligned = registry.datasets.attributes(config["data"]["name"], "data").get("aligned", True)
+    if aligned or not _facts(config, "model").get("needs_pairs", False):
+        return None
+    return (
+        f"data={config['data']['name']}: its images do not belong together, and "
+        f"model={config['model']['name']} learns from pairs; take data=pairs, or model=cyclegan."
+    )
+
+
 def dead_layers(config: Config) -> str | None:
     """Layers that are drawn so small that nothing gets through them.
 
@@ -318,6 +329,7 @@ GUARDS: tuple[Callable[[Config], str | None], ...] = (
     no_features,
     fixed_size,
     other_inputs,
+    lone_rows,
     dead_layers,
 )
 

@@ -89,6 +89,8 @@ class Dataset:
     fields: ClassVar[tuple[str, ...]] = ("x",)
     # of a sample, where all data sets of the class have as many
     numbers: ClassVar[int | None] = None
+    # whether the fields of a training row belong together
+    aligned: ClassVar[bool] = True
     # whether it has a `world`, for games that act
     has_world: ClassVar[bool] = False
     spec: Spec

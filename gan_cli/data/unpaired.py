@@ -47,6 +47,7 @@ class Unpaired(Dataset):
 
     kind: ClassVar[str] = "image"
     fields: ClassVar[tuple[str, ...]] = ("x", "x_a")
+    aligned: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]] = ("patches", "pairs", "kept_classes")
 
     def __init__(

@@ -41,6 +41,7 @@ class Pix2Pix(TwoPlayer):
     from_inputs: ClassVar[tuple[str, ...]] = ("generator",)
     panels: ClassVar[tuple[str, ...]] = ("x_a", "output", "x")
     diverse: ClassVar[bool] = False
+    needs_pairs: ClassVar[bool] = True
     augments: ClassVar[bool] = False
 
     def __init__(

@@ -8,7 +8,7 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from gan_cli.errors import UserError
-from gan_cli.networks.layers import initialise, norm
+from gan_cli.networks.layers import initialise, norm, refuse_other_sides
 from gan_cli.registry import Count, networks
 
 USUAL = ((16, 1, 3, 3), (64, 2, 3, 3), (128, 2, 6, 7), (math.inf, 2, 9, 7))
@@ -68,6 +68,7 @@ class Generator(nn.Module):
         generator_norm: Literal["none", "batch", "layer", "instance"] = "instance",
     ) -> None:
         super().__init__()
+        refuse_other_sides("translation", shape, inputs)
         side = max(shape[1:])
         usual = next(row for row in USUAL if side <= row[0])
         halved = usual[1] if halvings is None else halvings

@@ -9,7 +9,7 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from gan_cli.errors import UserError
-from gan_cli.networks.layers import initialise, norm
+from gan_cli.networks.layers import initialise, norm, refuse_other_sides
 from gan_cli.registry import Count, networks
 
 WIDEST = 8  # channels stop doubling at 8 * width
@@ -68,6 +68,7 @@ class Generator(nn.Module):
         generator_norm: Literal["none", "batch", "layer", "instance"] = "batch",
     ) -> None:
         super().__init__()
+        refuse_other_sides("unet", shape, inputs)
         count = halvings(*shape[1:])
         channels = [width * min(2**i, WIDEST) for i in range(count)]
         self.shortcuts = shortcuts
