@@ -270,18 +270,17 @@ def tie(network: nn.Module, other: nn.Module, apart: int) -> None:
         own[i] = layers[i]
 
 
-@torch.no_grad()
 def refuse_other_sides(family: str, shape: tuple[int, ...], inputs: tuple[int, ...]) -> None:
     """Raise UserError where a network that keeps the sides of images should change them."""
     if shape[1:] != inputs[1:]:
         raise UserError(
             f"network={family}: makes images of the input's sides, and here "
-            f"{inputs[1]}x{inputs[2]} "
-            f"should become {shape[1]}x{shape[2]}; take network=super_resolution (model=srgan), or "
-            "data.make=low_resolution."
+            f"{inputs[1]}x{inputs[2]} should become {shape[1]}x{shape[2]}; take "
+            "network=super_resolution (model=srgan), or data.make=low_resolution."
         )
 
 
+@torch.no_grad()
 def initialise(network: nn.Module, scheme: str, norm_name: str = "batch") -> None:
     """Set every weight by `he` (normal, variance 2 / fan_in) or `dcgan` (N(0, 0.02), batch-norm
     scales N(1, 0.02)); `auto` is `he` where the layers have no norm, else `dcgan`."""
