@@ -132,6 +132,7 @@ GIVEN = {
     "truncation": 0.5,
     "shifts": [1.0],
     "input": "heldout",
+    "caption": "small red disc",
     "size": "native",
     "code": "first",
     "dimension": 1,
