@@ -16,6 +16,7 @@ from gan_cli.data.words import encoded, words_of
 from gan_cli.errors import UserError
 from gan_cli.games.gan_cls import another
 from gan_cli.main import train
+from gan_cli.metrics import classifier
 from gan_cli.metrics.drawn_captions import DrawnCaptions
 from gan_cli.networks.words import TextEncoder
 
@@ -182,7 +183,8 @@ def test_data_without_captions_are_refused(command: Command) -> None:
 # --- scores ---------------------------------------------------------------------------------------
 
 
-def test_words_of_samples_whose_words_are_known() -> None:
+def test_words_of_samples_whose_words_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifier, "STEPS", 600)  # as many as it needs to be right
     data = Captions(size=720)
     metric = DrawnCaptions(data, torch.device("cpu"))
     assert metric.accuracy > 0.95

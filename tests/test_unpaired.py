@@ -13,6 +13,7 @@ from gan_cli import noise
 from gan_cli.data.derived import MAPS
 from gan_cli.data.unpaired import Unpaired
 from gan_cli.errors import UserError
+from gan_cli.metrics import classifier
 from gan_cli.metrics.kept_classes import KeptClasses
 from gan_cli.metrics.pairs import PairScores
 from gan_cli.networks.translation import Generator
@@ -178,7 +179,10 @@ def test_a_batch_larger_than_the_pool_goes_on() -> None:
 # --- scores ---------------------------------------------------------------------------------------
 
 
-def test_kept_classes_of_translations_whose_classes_are_known() -> None:
+def test_kept_classes_of_translations_whose_classes_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(classifier, "STEPS", 400)  # as many as it needs to be right
     data = Unpaired(of="digits")
     metric = KeptClasses(data, torch.device("cpu"))
     fields = data.decode(data.heldout)
