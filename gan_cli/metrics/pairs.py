@@ -56,13 +56,13 @@ class PairScores(PairedScoring):
         x, samples = fields["x"], samples.to(fields["x"])
         errors = samples - x
         kept = {
-            "l1": _mean_of(errors.abs()),
-            "l1_copy": _mean_of((self._as_image(fields["x_a"], x) - x).abs()),
-            "l1_mean": _mean_of((self.mean.to(x) - x).abs()),
-            "l1_shuffled": _mean_of((samples - x.roll(1, dims=0)).abs()),
-            "psnr": 10 * torch.log10(4 / _mean_of(errors.square()).clamp(min=1e-10)),
+            "l1": mean_of(errors.abs()),
+            "l1_copy": mean_of((self._as_image(fields["x_a"], x) - x).abs()),
+            "l1_mean": mean_of((self.mean.to(x) - x).abs()),
+            "l1_shuffled": mean_of((samples - x.roll(1, dims=0)).abs()),
+            "psnr": 10 * torch.log10(4 / mean_of(errors.square()).clamp(min=1e-10)),
         }
-        return {**kept, "steps": _steps(samples), "true_steps": _steps(x)}
+        return {**kept, "steps": steps(samples), "true_steps": steps(x)}
 
     def _as_image(self, x_a: Tensor, x: Tensor) -> Tensor:
         """Inputs in the shape of the images: label maps in their colours; of other channels, the
@@ -94,12 +94,12 @@ def _mean(dataset: Dataset) -> Tensor:
     return (torch.as_tensor(total) / images.samples).float()
 
 
-def _mean_of(values: Tensor) -> Tensor:
+def mean_of(values: Tensor) -> Tensor:
     """Mean over all numbers of each sample, (n,)."""
     return values.flatten(1).mean(dim=1)
 
 
-def _steps(images: Tensor) -> Tensor:
+def steps(images: Tensor) -> Tensor:
     """Mean absolute difference of neighbouring pixels of each image, (n,)."""
     across, down = images.diff(dim=3).abs(), images.diff(dim=2).abs()
-    return (_mean_of(across) + _mean_of(down)) / 2
+    return (mean_of(across) + mean_of(down)) / 2

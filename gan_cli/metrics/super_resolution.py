@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gan_cli.data.dataset import Dataset
+from gan_cli.metrics.pairs import mean_of, steps
 from gan_cli.metrics.scoring import PairedScoring
 from gan_cli.registry import Count, metrics
 
@@ -59,11 +60,11 @@ class SuperResolution(PairedScoring):
         truth, *shown = (
             luma(images)[..., ratio:-ratio, ratio:-ratio] for images in (x, samples, bicubic)
         )
-        kept = {"steps": _steps(truth)}
+        kept = {"steps": steps(truth)}
         for tail, images in zip(("", "_bicubic"), shown, strict=True):
-            error = (images - truth).square().flatten(1).mean(dim=1)
+            error = mean_of((images - truth).square())
             kept[f"psnr_y{tail}"] = 10 * torch.log10(PEAK**2 / error.clamp(min=1e-10))
-            kept[f"sharpness_y{tail}"] = _steps(images)
+            kept[f"sharpness_y{tail}"] = steps(images)
             if min(truth.shape[2:]) >= WINDOW:
                 kept[f"ssim_y{tail}"] = _ssim(images, truth)
         return kept
@@ -72,9 +73,9 @@ class SuperResolution(PairedScoring):
         means = {
             name: float(torch.cat([part[name] for part in extracts]).mean()) for name in extracts[0]
         }
-        steps = max(means.pop("steps"), 1e-10)
+        true_steps = max(means.pop("steps"), 1e-10)
         told = {
-            name: value / steps if name.startswith("sharpness") else value
+            name: value / true_steps if name.startswith("sharpness") else value
             for name, value in means.items()
         }
         return {**told, "scored_samples": float(sum(len(part["steps"]) for part in extracts))}
@@ -99,9 +100,3 @@ def _ssim(images: Tensor, truth: Tensor) -> Tensor:
     return torch.cat(
         [torch.as_tensor(similarity(a, b, data_range=PEAK, reduction="none")) for a, b in parts]
     )
-
-
-def _steps(images: Tensor) -> Tensor:
-    """Mean absolute difference of neighbouring pixels of each image, (n,)."""
-    across, down = images.diff(dim=3).abs(), images.diff(dim=2).abs()
-    return (across.flatten(1).mean(dim=1) + down.flatten(1).mean(dim=1)) / 2
