@@ -88,3 +88,8 @@ DIVERGENCES = {
     ),
 }
 """By name; `js_weighted` has a parameter."""
+
+
+def kl_from_normal(mean: Tensor, logvar: Tensor) -> Tensor:
+    """KL(N(mean, exp(logvar)) || N(0, 1)) of each number, in nats."""
+    return 0.5 * (mean.square() + logvar.exp() - 1 - logvar)

@@ -13,6 +13,7 @@ from torch import Tensor
 import gan_cli
 from gan_cli.data.captions import COMBINATIONS, SAID, Captions
 from gan_cli.data.words import encoded, words_of
+from gan_cli.divergences import kl_from_normal
 from gan_cli.errors import UserError
 from gan_cli.games.gan_cls import another
 from gan_cli.main import train
@@ -178,6 +179,78 @@ def test_the_terms_are_those_of_the_paper() -> None:
 def test_data_without_captions_are_refused(command: Command) -> None:
     code, printed = command("gan-train", "model=gan_cls", "data=digits")
     assert code == 2 and "makes images of captions, and this data has none" in printed
+
+
+# --- two stages -----------------------------------------------------------------------------------
+
+STACKED = (
+    "model=stackgan", "network.width=4", "network.text_encoder.width=4", "batch_size=6",
+    "network.refiner.width=4", "data.image_size=16", "data.size=200", "model.code=5",
+)  # fmt: skip
+
+
+def test_the_second_stage_enlarges_what_the_first_one_made() -> None:
+    """Until it is played, samples are the small images; then they follow these, and the caption."""
+    trainer = make_trainer(*STACKED)
+    game, t = trainer.game.eval(), trainer.batches.next()["t"]
+    latents = game.latents(6, torch.Generator().manual_seed(0))
+    with torch.no_grad(), game.in_direction("stage_one"):
+        small = game.render(latents, t)
+    with torch.no_grad():
+        assert torch.equal(game.render(latents, t), small)
+        game.played.yes.fill_(True)
+        large = game.render(latents, t)
+        other = game.render(latents.roll(1, dims=0), t)
+        unsaid = game.render(latents, t.roll(1, dims=0))
+    assert large.shape == small.shape == (6, 3, 16, 16)
+    assert not torch.equal(large, small)
+    assert not torch.equal(large, other) and not torch.equal(large, unsaid)
+
+
+def test_images_of_one_caption_and_one_z_vary() -> None:
+    """Conditioning augmentation: by the deviation that A says, and not at all without it."""
+    trainer = make_trainer(*STACKED)
+    game, code = trainer.game.eval(), torch.randn(1, 5).expand(4000, -1)
+    mean, logvar = game.A(code).chunk(2, dim=1)
+    told = game.told(game.A, code, game.variation(4000))
+    torch.testing.assert_close(told.mean(dim=0), mean[0], rtol=0, atol=0.1)
+    torch.testing.assert_close(told.std(dim=0), (0.5 * logvar[0]).exp(), rtol=0.1, atol=0)
+    game.varied = False
+    assert torch.equal(game.told(game.A, code, game.variation(4000)), mean)
+    assert game.divergence(game.A, code) == {}
+
+
+def test_the_divergence_of_codes_is_that_of_torch() -> None:
+    torch.manual_seed(0)
+    mean, logvar = torch.randn(7, 5), torch.randn(7, 5)
+    law = torch.distributions.Normal(mean, (0.5 * logvar).exp())
+    wanted = torch.distributions.kl_divergence(law, torch.distributions.Normal(0.0, 1.0))
+    torch.testing.assert_close(kl_from_normal(mean, logvar), wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_stages_are_played_one_after_the_other() -> None:
+    trainer = make_trainer(*STACKED, "model.phases.0.rounds=3")
+    game = trainer.game
+    first = [turn.player.name for step in range(3) for turn in game.turns(step)]
+    assert first == 3 * ["discriminator", "generator"]
+    assert [turn.player.name for turn in game.turns(3)] == ["discriminator_2", "generator_2"]
+
+    for _ in range(3):
+        trainer.play_round()
+    assert not game.played.yes
+    before = {name: value.clone() for name, value in game.named_parameters()}
+    trainer.play_round()
+    moved = {
+        name.split(".")[0]
+        for name, value in game.named_parameters()
+        if not torch.equal(before[name], value)
+    }
+    assert game.played.yes and moved == {"G_2", "A_2", "D_2", "M_2"}
+
+
+def test_a_factor_must_divide_the_sides(command: Command) -> None:
+    code, printed = command("gan-train", "model=stackgan", "data.image_size=30", "model.factor=4")
+    assert code == 2 and "model.factor=4: does not divide images of 30x30" in printed
 
 
 # --- scores ---------------------------------------------------------------------------------------

@@ -238,6 +238,7 @@ def test_batch_norm_over_one_sample_is_refused_in_words() -> None:
 
 GENERATOR, ENCODER = "network.generator.generator_norm=none", "network.encoder.encoder_norm=none"
 NO_NORM = {
+    "stackgan": ("++network.generator_norm=none", "++network.refiner.generator_norm=none"),
     "spade": ("network.generator.spade_norm=instance", "network.weight_norm=none"),
     "sgan": (GENERATOR,),
     "bigan": (GENERATOR, ENCODER),
@@ -263,7 +264,7 @@ COUPLED = {
     "dragan": "the deviation of the batch in the penalty", "sgan": "the means of features",
     "progan": "minibatch deviation in D", "stylegan": "minibatch deviation in D",
     "cyclegan": "a pool of each shard", "ebgan": "the pulling-away term",
-    "gan_cls": "captions of other rows",
+    "gan_cls": "captions of other rows", "stackgan": "captions of other rows",
 }  # fmt: skip
 """Models whose turn depends on how a batch is cut even without batch norm, and what makes it so."""
 

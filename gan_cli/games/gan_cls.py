@@ -1,6 +1,6 @@
 """Images of what a text says."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +13,8 @@ from gan_cli.games.two_player import TwoPlayer
 from gan_cli.networks.layers import feature_size
 from gan_cli.networks.offers import featured
 from gan_cli.registry import Count, NonNegative, games
+
+Judged = Callable[[Tensor, Tensor], Tensor]
 
 
 @games.register("gan_cls")
@@ -55,10 +57,7 @@ class GANCLS(TwoPlayer):
         self.E, self.E_d = E, E_d
         self.wrong = wrong
         self.interpolation = interpolation
-        hidden = feature_size(D) + code
-        self.M = nn.Sequential(
-            nn.Linear(hidden, 2 * code), nn.LeakyReLU(0.2), nn.Linear(2 * code, 1)
-        )
+        self.M = head(D, code)
 
     @classmethod
     def shapes(cls, spec: Spec, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -79,21 +78,15 @@ class GANCLS(TwoPlayer):
 
     @player(moves="D E_d M")
     def discriminator(self, x: Tensor, t: Tensor, i: Tensor) -> Terms:
-        others, found = another(t, i)
+        others = another(t, i)
         with torch.no_grad():
             x_fake, x_mixed = self.T(self.made(self.E(t))), self.T(self.made(self.mixed(self.E, t)))
         x, code = self.T(x), self.E_d(t)
-
-        real, fake = self.judged(x, code), self.judged(x_fake, code)
-        terms = {"adversarial": self.loss.discriminator(real, fake)}
-        if self.wrong:
-            # where all captions of the batch are the same, there is no wrong one
-            mismatched = torch.where(found, self.judged(x, code[others]), fake)
-            terms["wrong"] = self.wrong * self.loss.discriminator(real, mismatched)
+        terms = self.told_apart(self.judged, x, x_fake, code, others)
         if self.interpolation:
-            between = self.judged(x_mixed, self.mixed(self.E_d, t))
+            real, between = self.judged(x, code), self.judged(x_mixed, self.mixed(self.E_d, t))
             terms["interpolated"] = self.interpolation * self.loss.discriminator(real, between)
-        return terms | self.penalty(x, x_fake, t)
+        return terms
 
     @player(moves="G E")
     def generator(self, x: Tensor, t: Tensor) -> Terms:
@@ -106,15 +99,45 @@ class GANCLS(TwoPlayer):
             terms["interpolated"] = self.interpolation * self.loss.generator(between, real)
         return terms
 
+    def told_apart(
+        self,
+        judged: Judged,
+        x: Tensor,
+        x_fake: Tensor,
+        code: Tensor,
+        others: tuple[Tensor, Tensor],
+    ) -> Terms:
+        """The terms of a discriminator: made images, and real ones with wrong captions, are wrong.
+
+        Args:
+            judged: its scores of images with codes.
+            x, x_fake: real and made images.
+            code: of their captions.
+            others: what `another` gives for them.
+        """
+        real, fake = judged(x, code), judged(x_fake, code)
+        terms = {"adversarial": self.loss.discriminator(real, fake)}
+        if self.wrong:
+            # where all captions of the batch are the same, there is no wrong one
+            rows, found = others
+            mismatched = torch.where(found, judged(x, code[rows]), fake)
+            terms["wrong"] = self.wrong * self.loss.discriminator(real, mismatched)
+        due = self.regularizer(lambda at: judged(at, code), x, x_fake) if self.due else {}
+        return terms | due
+
     def made(self, code: Tensor) -> Tensor:
         """Images of codes, each with a z of its own."""
         return torch.as_tensor(self.G(torch.cat([self.prior(len(code)), code], dim=1)))
 
     def judged(self, x: Tensor, code: Tensor) -> Tensor:
         """D's scores of images with codes, (N,)."""
-        features = featured(self.D).features(x)
-        matched = self.M(torch.cat([features, code], dim=1)).flatten()
-        return featured(self.D).score(features) + matched
+        return self.judged_by(self.D, self.M, x, code)
+
+    def judged_by(self, D: nn.Module, M: nn.Module, x: Tensor, code: Tensor) -> Tensor:
+        """A discriminator's scores of images plus its head's of features with codes, (N,)."""
+        features = featured(D).features(x)
+        matched = M(torch.cat([features, code], dim=1)).flatten()
+        return featured(D).score(features) + matched
 
     def mixed(self, encoder: nn.Module, t: Tensor) -> Tensor:
         """The mean of each caption's code and that of the caption of the next row."""
@@ -135,6 +158,13 @@ class GANCLS(TwoPlayer):
     def render(self, latents: Tensor, *given: Tensor) -> Tensor:
         (t,) = given
         return torch.as_tensor(self.G(torch.cat([latents, self.E(t)], dim=1)))
+
+
+def head(D: nn.Module, code: int) -> nn.Module:
+    """From the features of D and the code of a caption to a score of the two, (N, 1)."""
+    return nn.Sequential(
+        nn.Linear(feature_size(D) + code, 2 * code), nn.LeakyReLU(0.2), nn.Linear(2 * code, 1)
+    )
 
 
 def another(t: Tensor, i: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gan_cli import noise
 from gan_cli.data.dataset import Spec
+from gan_cli.divergences import kl_from_normal
 from gan_cli.game import Fields, Terms, in_parts, player
 from gan_cli.games.encoders import Encoding, scored
 from gan_cli.networks.layers import feature_size
@@ -58,7 +59,7 @@ class VAEGAN(Encoding):
     @player(moves="E")
     def encoder(self, x: Tensor, *given: Tensor) -> Terms:
         mean, logvar = self.posterior(x)
-        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(dim=1).mean()
+        kl = kl_from_normal(mean, logvar).sum(dim=1).mean()
         return {"kl": kl, "likeness": self.unlike(x, self.G(self.drawn(mean, logvar)))}
 
     @player(moves="G")
@@ -109,7 +110,7 @@ class VAEGAN(Encoding):
         mean, logvar = in_parts(
             lambda part: torch.cat(self.posterior(part), dim=1), x, rows=self.chunk_size
         ).chunk(2, 1)
-        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(dim=1).mean()
+        kl = kl_from_normal(mean, logvar).sum(dim=1).mean()
         again = in_parts(self.reconstruct, x, *given, rows=self.chunk_size)
         sharp = _edges(again) / _edges(x) if x.dim() == 4 else torch.ones(())
         return {**super().scores(heldout), "kl": kl.item(), "sharpness": sharp.item()}
