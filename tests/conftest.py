@@ -121,7 +121,9 @@ def fitting(model: str, *data: str) -> tuple[str, ...]:
     tests/test_progressive.py."""
     if own := written(model).get("data"):
         kept = () if of_text(model) else [item for item in data if item.startswith("data.")]
-        return (f"model={model}", f"data={own}", *kept)
+        # laws need no features of a classifier, which would be trained first
+        quick = ("features=random",) if written(model).get("features") == "classifier" else ()
+        return (f"model={model}", f"data={own}", *kept, *quick)
     whole = ("model.growth=0",) if written(model).get("growth") else ()
     other = "data=points" in data and not takes(model, "points")
     return (f"model={model}", *whole, *(("data=digits",) if other else data))

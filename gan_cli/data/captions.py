@@ -155,14 +155,15 @@ class Captions(Dataset):
         known = {word: i for i, word in enumerate(self.spec.fields["t"].names)}
         return encoded([_words(row) for row in COMBINATIONS], known, len(SAID))
 
-    def judge(self) -> Dataset:
+    def judge(self, purpose: str = "scores") -> Dataset:
         """Drawn images of all captions, whose class is the caption."""
         side, everything = self.spec.shape[-1], torch.arange(len(COMBINATIONS))
+        drawn = "judge" if purpose == "scores" else f"judge {purpose}"
         judge = Dataset()
         names = tuple(" ".join(_words(row)) for row in COMBINATIONS)
         judge.spec = Spec("image", self.spec.shape, classes=len(COMBINATIONS), names=names)
         judge.train, judge.heldout = (
-            dict(zip("xy", _drawn_split(f"judge {split}", n, everything, side), strict=True))
+            dict(zip("xy", _drawn_split(f"{drawn} {split}", n, everything, side), strict=True))
             for split, n in (("train", JUDGED), ("heldout", JUDGED // 5))
         )
         return judge

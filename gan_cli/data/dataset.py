@@ -133,8 +133,9 @@ class Dataset:
         """Whether there are classes, and enough held-out samples to test a classifier on."""
         return self.spec.classes > 1 and count(self.heldout) >= FEW
 
-    def judge(self) -> "Dataset":
-        """Data with classes by which a classifier judges samples, of data that are `judged`."""
+    def judge(self, purpose: str = "scores") -> "Dataset":
+        """Data with classes by which a classifier judges samples, of data that are `judged`; other
+        data for another purpose, such as `features`."""
         raise NotImplementedError
 
     def _computable(self, names: Sequence[str]) -> list[str]:

@@ -72,10 +72,13 @@ class RandomConvolutions(Features):
 class ClassifierFeatures(Features):
     """The layers of the classifier that scores are computed by, trained on the classes of the data.
 
-    It is trained once and kept in the cache.
+    It is trained once and kept in the cache. Where classes of others judge the samples (drawn
+    faces, captions), it learns from yet others than those of the scores.
     """
 
     def build(self, dataset: Dataset) -> nn.Module:
+        if dataset.judged:
+            dataset = dataset.judge("features")
         if not dataset.classifiable:
             raise UserError(
                 "features=classifier: learns from classes, and this data has none, or too few "

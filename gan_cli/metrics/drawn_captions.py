@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gan_cli.data.captions import COMBINATIONS, SAID, Captions
 from gan_cli.metrics.classifier import accuracy, load_or_train
+from gan_cli.metrics.pairs import steps
 from gan_cli.metrics.scoring import PairedScoring
 from gan_cli.registry import Count, metrics
 
@@ -20,6 +21,8 @@ class DrawnCaptions(PairedScoring):
     - all_right_never: all four, of captions that were never learnt from.
     - all_right_shuffled: all four words of the next sample's caption; as large as all_right where
       captions are not read.
+    - sharpness: mean absolute difference of neighbouring pixels, over that of the held-out images
+      of the same captions.
     - judge_accuracy: all four, of real images.
 
     Args:
@@ -29,7 +32,7 @@ class DrawnCaptions(PairedScoring):
     kinds = ()  # a default metric of drawn captions
     scores = (
         "size_right", "colour_right", "shape_right", "place_right", "all_right", "all_right_never",
-        "all_right_shuffled", "judge_accuracy",
+        "all_right_shuffled", "sharpness", "judge_accuracy",
     )  # fmt: skip
     objectives = ("all_right",)
     objective = "all_right"
@@ -51,14 +54,16 @@ class DrawnCaptions(PairedScoring):
         )
 
     @torch.no_grad()
-    def extract_pairs(self, samples: Tensor, fields: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Captions that samples show, and those they were made of, by number, (n,) each."""
+    def extract_pairs(self, samples: Tensor, fields: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """Captions that samples show, and those they were made of, by number, and the steps between
+        pixels of samples and of true images, (n,) each."""
         found = self.network(torch.nan_to_num(samples).to(self.device)).argmax(dim=1)
         said = (fields["t"].cpu()[:, None] == self.captions[None]).all(dim=2)
-        return found.cpu(), said.int().argmax(dim=1)
+        sharp = steps(samples).cpu(), steps(fields["x"]).cpu()
+        return found.cpu(), said.int().argmax(dim=1), *sharp
 
-    def compute(self, extracts: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
-        found, wanted = (torch.cat(parts) for parts in zip(*extracts, strict=True))
+    def compute(self, extracts: Sequence[tuple[Tensor, ...]]) -> dict[str, float]:
+        found, wanted, made, true = (torch.cat(parts) for parts in zip(*extracts, strict=True))
         words = torch.tensor(COMBINATIONS)
         shown = words[found] == words[wanted]
         never = torch.isin(wanted, self.never)
@@ -69,6 +74,7 @@ class DrawnCaptions(PairedScoring):
             **({"all_right_never": float((found == wanted)[never].float().mean())}
                if never.any() else {}),
             "all_right_shuffled": float((found == wanted.roll(1)).float().mean()),
+            "sharpness": float(made.mean() / true.mean()),
             "judge_accuracy": self.accuracy,
         }  # fmt: skip
 
