@@ -100,6 +100,28 @@ def test_what_is_not_there_is_one_sentence(
         loaded(shapes, name="torchvision", **usual | node)
 
 
+def test_the_best_features_that_are_at_hand(
+    shapes: Shapes, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that are there, else the classes of the data, else random ones."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+
+    def chosen(data: Dataset, **options: Any) -> str:
+        return loaded(data, name="auto", **options).describe()
+
+    assert chosen(shapes).startswith("3 random convolutions")
+    assert chosen(Digits()) == "the classifier of the scores, trained on this data"
+    resnet = {"network": "resnet18", "layers": ["layer1"]}
+    assert "resnet18-01234567.pth" in chosen(shapes, **resnet, weights_file=str(weights))
+    url = models.get_model_weights("resnet18").DEFAULT.url
+    kept = tmp_path / "checkpoints" / url.rpartition("/")[2]
+    kept.parent.mkdir()
+    kept.write_bytes(weights.read_bytes())
+    assert kept.name in chosen(shapes, **resnet)
+    with pytest.raises(UserError, match=r"features.weights_file=nowhere.pth: no such file"):
+        chosen(shapes, weights_file="nowhere.pth")
+
+
 def test_a_network_for_larger_images_says_so(shapes: Shapes) -> None:
     class Large(Features):
         def build(self, dataset: Dataset) -> torch.nn.Module:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import gan_cli
 from gan_cli.data import label_maps
+from gan_cli.data.batches import Batches
 from gan_cli.data.kinds import kind_of
 from gan_cli.data.pairs import Pairs
 from gan_cli.data.spec import Spec
@@ -77,6 +78,14 @@ def test_a_palette_survives_compression(tmp_path: Path) -> None:
         assert max(abs(a - b) for a, b in zip(found, wanted, strict=True)) < 32
     same = (data.train["x_a"] == clean.train["x_a"]).float().mean()
     assert same > 0.9
+
+
+def test_jitter_mixes_no_labels(tmp_path: Path) -> None:
+    street(tmp_path / "street")
+    folder = tmp_path / "street"
+    batches = Batches(pairs(folder, labels=3, jitter=0.3), 4, seed=0)
+    maps = batches.next()["x_a"]
+    assert ((maps == 0) | (maps == 1)).all() and (maps.sum(dim=1) == 1).all()
 
 
 def test_maps_of_other_colours_are_counted(tmp_path: Path) -> None:

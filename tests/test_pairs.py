@@ -132,6 +132,35 @@ def test_mirror_images_of_a_pair_are_mirrored_together() -> None:
         assert not torch.equal(plain[name], mirrored[name])
 
 
+def test_jitter_cuts_both_images_of_a_pair_at_one_place() -> None:
+    """A place that is a function of the seed, the number of the batch and the row alone."""
+    batches = make_trainer(*SMALL, "data.of=shapes", "data.jitter=0.5").batches
+    dataset = batches.dataset
+    # what lies where, in both fields: columns and rows as colours
+    side = dataset.spec.shape[-1]
+    ramp = torch.linspace(0, 255, side).round().to(torch.uint8)
+    x = torch.stack([ramp.expand(side, side), ramp[:, None].expand(side, side),
+                     torch.zeros(side, side, dtype=torch.uint8)])  # fmt: skip
+    n = batches.samples
+    dataset.train = {"x": x.expand(n, -1, -1, -1), "x_a": x[:1].expand(n, -1, -1, -1)}
+
+    rows = batches.next_rows()
+    fields = batches.gather(rows, rows)
+    torch.testing.assert_close(fields["x"][:, :1], fields["x_a"])
+    steps = fields["x"][:, 0, 0].diff(dim=1)[:, 2:-2]  # two thirds of the image are enlarged to it
+    torch.testing.assert_close(
+        steps, torch.full_like(steps, 2 / (side - 1) / 1.5), atol=6e-3, rtol=0
+    )
+    assert fields["x"][:, 0].amin(dim=(1, 2)).unique().numel() > 2
+
+    part = batches.gather(rows[2:4], rows, start=2)
+    assert torch.equal(part["x"], fields["x"][2:4])
+    again = batches.next_rows()
+    assert not torch.equal(batches.gather(again, again)["x"], fields["x"])
+    batches.position -= 1
+    assert torch.equal(batches.gather(rows, rows)["x"], fields["x"])
+
+
 # --- networks -------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 
 from gan_cli import noise
 from gan_cli.data.dataset import Dataset, Fields, count, device_of
@@ -94,7 +95,10 @@ class Batches:
             stored = self._sent(rows, batch, start)
         if self.mirrored:
             stored |= self._mirrored(stored, rows)
-        return {**self.dataset.decode(stored), **self._labelled(rows)}
+        fields = self.dataset.decode(stored)
+        if self.dataset.jitter:
+            fields |= self._jittered(fields, start)
+        return {**fields, **self._labelled(rows)}
 
     def _labelled(self, rows: Tensor) -> Fields:
         """As many labelled samples as rows; the rows, random as they are, decide which ones."""
@@ -118,6 +122,33 @@ class Batches:
             for name, values in stored.items()
             if (kind := kind_of_field(self.dataset.spec, name)) and kind.mirrors
         }
+
+    def _jittered(self, fields: Fields, start: int) -> Fields:
+        """The images of a batch, enlarged and cut to their sides at a random place, the same for
+        all images of one sample: a function of the seed, the number of the batch, and the row.
+
+        Args:
+            start: the place of the rows in the batch.
+        """
+        n, spec = count(fields), self.dataset.spec
+        random = noise.generator("jitter", self.seed, self.position)
+        drawn = torch.rand(max(self.batch_size, start + n), 2, generator=random)[start : start + n]
+        size = 1 / (1 + self.dataset.jitter)
+        moved = torch.zeros(n, 2, 3)
+        moved[:, 0, 0] = moved[:, 1, 1] = size
+        moved[:, :, 2] = (1 - size) * (2 * drawn - 1)
+        moved = moved.to(device_of(fields), non_blocking=True)
+
+        jittered = {}
+        for name, values in fields.items():
+            kind = kind_of_field(spec, name)
+            if kind and kind.mirrors:
+                grid = affine_grid(moved, list(values.shape), align_corners=False)
+                mode = "nearest" if name == "x" and spec.palette else kind.resampled
+                jittered[name] = grid_sample(
+                    values, grid, mode, padding_mode="border", align_corners=False
+                )
+        return jittered
 
     def _stored(self, rows: Tensor) -> Fields:
         """These rows as they are stored, not decoded."""

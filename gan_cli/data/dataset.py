@@ -97,6 +97,8 @@ class Dataset:
     train: Fields
     heldout: Fields
     flip: bool = False  # whether training also uses the mirror image of every image
+    # by how much training enlarges images, as a fraction of the side, to cut them at a random place
+    jitter: float = 0.0
     note: str = ""  # a sentence about the data that every run logs
     resizing: str = "none"  # description of how the images were resized
     paired: bool = True  # whether the fields of a held-out row belong together

@@ -44,6 +44,7 @@ class Kind:
         tiles: whether each sample is an image, (channels, height, width).
         tabular: whether each sample is a row of a table, (numbers,).
         mirrors: whether the mirror image of a sample, along its last dimension, is a sample too.
+        resampled: how places between pixels are filled: `bilinear`, or `nearest`.
         comparable: whether the distance between two samples says how different they are.
         sampled: whether there are samples at all, the field `x`.
     """
@@ -56,6 +57,7 @@ class Kind:
     tiles: ClassVar[bool] = False
     tabular: ClassVar[bool] = False
     mirrors: ClassVar[bool] = False
+    resampled: ClassVar[str] = "bilinear"
     comparable: ClassVar[bool] = True
     sampled: ClassVar[bool] = True
 
@@ -191,6 +193,7 @@ class Labels(Kind):
     network: ClassVar[str] = "unet"
     numbers: ClassVar[str] = "pixels"
     mirrors: ClassVar[bool] = True
+    resampled: ClassVar[str] = "nearest"
 
     def violations(self, spec: Spec) -> Iterator[str]:
         yield "its samples are of the kind labels, which only other fields can be"

@@ -60,8 +60,9 @@ def _violations(dataset: Any) -> Iterator[str]:
     yield from _of_sample(dataset)
     if dataset.has_world != (dataset.world is not None):
         yield f"its class says has_world = {dataset.has_world}, and its world is {dataset.world}"
-    if dataset.flip and not kind_of(dataset.spec).mirrors:
-        yield f"flip is for images, and these are {dataset.spec.kind}"
+    for name in ("flip", "jitter"):
+        if getattr(dataset, name) and not kind_of(dataset.spec).mirrors:
+            yield f"{name} is for images, and these are {dataset.spec.kind}"
 
 
 def _of_spec(spec: Spec) -> Iterator[str]:

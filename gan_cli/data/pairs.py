@@ -56,6 +56,8 @@ class Pairs(Dataset):
         image_size: side of both images; null takes the data set's own, 64 for a folder.
         channels: of the images of a folder: 3 for colour, 1 for grey.
         flip: add the mirror images of all pairs to the training set.
+        jitter: by how much training enlarges both images of a pair, as a fraction of the side, to
+            cut them at a random place; the paper's is 0.12 (286 pixels cut to 256).
         heldout: share held out, where the folder has no split of its own.
         unreadable: share of a folder's files that may be left out because they cannot be read.
         root: folder above the files of `of`.
@@ -85,6 +87,7 @@ class Pairs(Dataset):
         image_size: Count | None = None,
         channels: Literal[1, 3] = 3,
         flip: bool = False,
+        jitter: Annotated[float, Ge(0), Le(1)] = 0.0,
         heldout: Annotated[float, Gt(0), Lt(1)] = 0.1,
         unreadable: Annotated[float, Ge(0), Lt(1)] = 0.01,
         root: str | None = None,
@@ -101,7 +104,7 @@ class Pairs(Dataset):
                 "no data.make."
             )
 
-        self.flip = flip
+        self.flip, self.jitter = flip, jitter
         size = image_size or DEFAULT_SIZE
         if folder is None:
             self._take(original(of, image_size, root))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from gan_cli import registry
@@ -40,6 +40,8 @@ class Unpaired(Dataset):
             and else the data set's own.
         channels: of the images of folders: 3 for colour, 1 for grey.
         flip: add the mirror images to the training set.
+        jitter: by how much training enlarges images, as a fraction of the side, to cut them at a
+            random place; the paper's is 0.12 (286 pixels cut to 256).
         heldout: share held out, where a folder has no split of its own.
         unreadable: share of a folder's files that may be left out because they cannot be read.
         root: folder above the files of `of`.
@@ -61,11 +63,12 @@ class Unpaired(Dataset):
         image_size: Count | None = None,
         channels: Literal[1, 3] = 3,
         flip: bool = False,
+        jitter: Annotated[float, Ge(0), Le(1)] = 0.0,
         heldout: Annotated[float, Gt(0), Lt(1)] = 0.1,
         unreadable: Annotated[float, Ge(0), Lt(1)] = 0.01,
         root: str | None = None,
     ) -> None:
-        self.flip = flip
+        self.flip, self.jitter = flip, jitter
         if (a is None) != (b is None):
             lone, missing = ("a", "b") if b is None else ("b", "a")
             raise UserError(f"data.{lone}={a or b}: needs data.{missing}=FOLDER beside it.")

@@ -4,7 +4,6 @@ import hashlib
 import pickle
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -91,12 +90,24 @@ class Pretrained(Features):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         self.source = f"{path.name} (SHA-256 {digest}...)"
 
-    def _downloaded(self) -> Path:
-        """The file of torchvision's own weights in torch's cache."""
+    @property
+    def at_hand(self) -> bool:
+        """Whether the weights need no download. A file that is named is, even if it is missing."""
+        if self.weights_file:
+            return True
+        self._model()  # refuses an unknown network
+        return self._kept()[0].is_file()
+
+    def _kept(self) -> tuple[Path, str]:
+        """Where torch's cache keeps torchvision's own weights, and their address."""
         from torchvision import models
 
-        url: Any = models.get_model_weights(self.name).DEFAULT.url
-        path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+        url: str = models.get_model_weights(self.name).DEFAULT.url
+        return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2], url
+
+    def _downloaded(self) -> Path:
+        """The file of torchvision's own weights in torch's cache."""
+        path, url = self._kept()
         if path.is_file():
             return path
         try:
