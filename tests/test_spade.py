@@ -102,3 +102,28 @@ def test_the_terms_are_those_of_the_paper(tmp_path: Path) -> None:
     real, fake = (game.D(torch.cat([images, x_a], dim=1)) for images in (x, made))
     told = game.discriminator(x, x_a)["adversarial"]
     torch.testing.assert_close(told, (1 - real).relu().mean() + (1 + fake).relu().mean())
+
+
+# --- styles ---------------------------------------------------------------------------------------
+
+STYLED = ("model=gaugan", "model.latent=5", "network.width=4", "batch_size=4")
+
+
+def test_the_style_of_an_image_is_a_code() -> None:
+    """What G learns from is made of the style of the true image, and samples of one at random."""
+    game = make_trainer(*STYLED).game.eval()
+    x, x_a = torch.rand(4, 3, 32, 32), torch.rand(4, 1, 32, 32)
+    assert game.encode(x).shape == (4, 5)
+    torch.testing.assert_close(game.reconstruct(x, x_a), game.G(x_a, game.encode(x)))
+    one, other = (game.render(torch.full((4, 5), z), x_a) for z in (-1.0, 1.0))
+    assert not torch.equal(one, other)
+
+    terms = game.generator(x, x_a)
+    mean, logvar = game.E(x).chunk(2, dim=1)
+    kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).sum(dim=1).mean()
+    torch.testing.assert_close(terms["kl"], 0.05 * kl)
+
+
+def test_styles_need_a_latent() -> None:
+    with pytest.raises(UserError, match="model.latent=0: is the width of the code of a style"):
+        make_trainer("model=gaugan", "model.latent=0")

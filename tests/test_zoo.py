@@ -240,6 +240,11 @@ GENERATOR, ENCODER = "network.generator.generator_norm=none", "network.encoder.e
 NO_NORM = {
     "stackgan": ("++network.generator_norm=none", "++network.refiner.generator_norm=none"),
     "spade": ("network.generator.spade_norm=instance", "network.weight_norm=none"),
+    "gaugan": (
+        "network.generator.spade_norm=instance",
+        "network.weight_norm=none",
+        "network.encoder.encoder_norm=none",
+    ),
     "sgan": (GENERATOR,),
     "bigan": (GENERATOR, ENCODER),
     "vae_gan": (f"++{GENERATOR}", f"++{ENCODER}"),
@@ -456,10 +461,16 @@ def refusals(row: tuple[str, ...]) -> list[str]:
     spectral = told.get("critic_norm") == "spectral" and not no_norm
     component = f"{option('network', chosen['network'])['name']}.generator"
     known = registry.networks.components.get(component)
+    lacking = any(
+        f"{option('network', chosen['network'])['name']}.{role}" not in registry.networks.components
+        for role in ("encoder",)
+        if role in game["roles"].values()
+    )
     translating = bool(known and known.attributes.get("takes_inputs")) and (
         "generator" in game["roles"].values()
     )
     return [
+        *(["network="] if lacking else []),
         *(["network"] if translating != bool(game["from_inputs"]) else []),
         *(["model.name="] if game["given"] else []),  # without its own data
         *(["network.generator:"] if model in ("progan", "stylegan") and not growing else []),

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from gan_cli import noise
 from gan_cli.data.dataset import Spec
 from gan_cli.data.decoded import parts
 from gan_cli.game import Fields, Terms, in_parts, player
@@ -74,6 +75,17 @@ class Encoding(TwoPlayer):
                 "neighbour_accuracy_raw": _by_neighbour(x, y),
             }
         return told
+
+
+def posterior(E: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and log-variance of the code of each sample, by an encoder of both, (N, latent) each."""
+    mean, logvar = E(x).chunk(2, dim=1)
+    return mean, logvar.clamp(-10, 10)
+
+
+def drawn(mean: Tensor, logvar: Tensor) -> Tensor:
+    """A code from each posterior, by the turn's noise."""
+    return mean + (0.5 * logvar).exp() * noise.rows(torch.randn, *mean.shape, device=mean.device)
 
 
 SCORED = 2000  # held-out samples that are looked at

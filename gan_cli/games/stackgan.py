@@ -11,6 +11,7 @@ from gan_cli.data.spec import Spec
 from gan_cli.divergences import kl_from_normal
 from gan_cli.errors import UserError
 from gan_cli.game import Columns, Direction, Terms, Turn, player
+from gan_cli.games.encoders import posterior
 from gan_cli.games.gan_cls import GANCLS, another, head
 from gan_cli.priors import Prior
 from gan_cli.registry import Count, NonNegative, games
@@ -157,14 +158,14 @@ class StackGAN(GANCLS):
 
     def told(self, A: nn.Module, code: Tensor, variation: Tensor) -> Tensor:
         """What a generator is told of codes: mean + deviation * variation."""
-        mean, logvar = _law(A, code)
+        mean, logvar = posterior(A, code)
         return mean + (0.5 * logvar).exp() * variation if self.varied else mean
 
     def divergence(self, A: nn.Module, code: Tensor) -> Terms:
         """That of the laws around codes from N(0, I), if it is weighted."""
         if not self.kl or not self.varied:
             return {}
-        return {"kl": self.kl * kl_from_normal(*_law(A, code)).mean()}
+        return {"kl": self.kl * kl_from_normal(*posterior(A, code)).mean()}
 
     def sample_fakes(self, x: Tensor, *given: Tensor) -> Tensor:
         return self.render(self.rows(len(x)), *given)
@@ -201,9 +202,3 @@ class StackGAN(GANCLS):
         if self.direction == "stage_one":
             return enlarged
         return torch.where(self.played.yes, self.second(x_small, code, second), enlarged)
-
-
-def _law(A: nn.Module, code: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and log-variance of what is told of codes, (N, code) each."""
-    mean, logvar = A(code).chunk(2, dim=1)
-    return mean, logvar.clamp(-10, 10)

@@ -6,11 +6,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from gan_cli import noise
 from gan_cli.data.dataset import Spec
 from gan_cli.divergences import kl_from_normal
 from gan_cli.game import Fields, Terms, in_parts, player
-from gan_cli.games.encoders import Encoding, scored
+from gan_cli.games.encoders import Encoding, drawn, posterior, scored
 from gan_cli.networks.layers import feature_size
 from gan_cli.networks.offers import featured
 from gan_cli.registry import NonNegative, games
@@ -58,14 +57,14 @@ class VAEGAN(Encoding):
 
     @player(moves="E")
     def encoder(self, x: Tensor, *given: Tensor) -> Terms:
-        mean, logvar = self.posterior(x)
+        mean, logvar = posterior(self.E, x)
         kl = kl_from_normal(mean, logvar).sum(dim=1).mean()
-        return {"kl": kl, "likeness": self.unlike(x, self.G(self.drawn(mean, logvar)))}
+        return {"kl": kl, "likeness": self.unlike(x, self.G(drawn(mean, logvar)))}
 
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
         with torch.no_grad():
-            codes = self.drawn(*self.posterior(x))
+            codes = drawn(*posterior(self.E, x))
         again, new = self.G(codes), self.sample_fakes(x)
         real = self.value(self.T(x)) if self.loss.uses_real else None
         told = [self.loss.generator(self.value(self.T(fake)), real) for fake in (again, new)]
@@ -77,21 +76,10 @@ class VAEGAN(Encoding):
     @player(moves="D")
     def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
         with torch.no_grad():
-            again, new = self.G(self.drawn(*self.posterior(x))), self.sample_fakes(x)
+            again, new = self.G(drawn(*posterior(self.E, x))), self.sample_fakes(x)
         x, again, new = self.T(x), self.T(again), self.T(new)
         told = [self.loss.discriminator(*self.score(self.value, x, fake)) for fake in (again, new)]
         return {"adversarial": 0.5 * (told[0] + told[1]), **self.penalty(x, new)}
-
-    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the code of each sample."""
-        mean, logvar = self.E(x).chunk(2, dim=1)
-        return mean, logvar.clamp(-10, 10)
-
-    def drawn(self, mean: Tensor, logvar: Tensor) -> Tensor:
-        """A code from each posterior."""
-        return mean + (0.5 * logvar).exp() * noise.rows(
-            torch.randn, *mean.shape, device=mean.device
-        )
 
     def unlike(self, x: Tensor, again: Tensor) -> Tensor:
         """Half the squared distance of what is seen of samples and of others: -log N(.; ., I), up
@@ -99,7 +87,7 @@ class VAEGAN(Encoding):
         return 0.5 * (self.seen(x) - self.seen(again)).square().sum(dim=1).mean()
 
     def encode(self, x: Tensor) -> Tensor:
-        return self.posterior(x)[0]
+        return posterior(self.E, x)[0]
 
     @torch.no_grad()
     def scores(self, heldout: Fields) -> dict[str, float]:
@@ -108,7 +96,7 @@ class VAEGAN(Encoding):
         seen = scored(heldout)
         x, given = seen["x"], [seen[name] for name in self.condition]
         mean, logvar = in_parts(
-            lambda part: torch.cat(self.posterior(part), dim=1), x, rows=self.chunk_size
+            lambda part: torch.cat(posterior(self.E, part), dim=1), x, rows=self.chunk_size
         ).chunk(2, 1)
         kl = kl_from_normal(mean, logvar).sum(dim=1).mean()
         again = in_parts(self.reconstruct, x, *given, rows=self.chunk_size)
