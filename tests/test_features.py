@@ -15,6 +15,8 @@ from gan_cli.data.shapes import Shapes
 from gan_cli.errors import UserError
 from gan_cli.features.base import Features
 from gan_cli.metrics.classifier import load_or_train
+from gan_cli.metrics.lpips import LPIPS
+from gan_cli.reading.weights import kept
 
 CPU = torch.device("cpu")
 PERCEPTUAL = ("model=pix2pix", "model.perceptual=1", "features=random", *TINY)
@@ -171,3 +173,35 @@ def test_a_distance_of_no_features_is_refused(command: Command) -> None:
     assert code == 2 and "take features=random" in printed and "Traceback" not in printed
     code, printed = command("gan-train", "model=gan", "features=random", "steps=2")
     assert code == 2 and "model=two_player does not use any; set features=none" in printed
+
+
+# --- a distance of known weights ------------------------------------------------------------------
+
+
+def test_lpips_is_that_of_torchmetrics(
+    shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By weights in torch's cache, here random ones; equal images are at 0, worse ones farther."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", _no_network)
+    with pytest.raises(UserError, match=r"metrics=\[lpips\]: no alexnet.* and no download"):
+        LPIPS(shapes, CPU)
+    path, _ = kept("alexnet")
+    path.parent.mkdir(exist_ok=True)
+    torch.manual_seed(0)
+    torch.save(models.alexnet(weights=None).state_dict(), path)
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: torch.load(path))
+
+    metric = LPIPS(shapes, CPU)
+    x = shapes.sample_x(shapes.heldout, 8)
+
+    def score(samples: torch.Tensor) -> float:
+        return metric.compute([metric.extract_pairs(samples, {"x": x})])["lpips"]
+
+    assert score(x) == pytest.approx(0, abs=1e-6)
+    worse = [score((x + size * torch.randn_like(x)).clamp(-1, 1)) for size in (0.1, 0.5)]
+    assert 0 < worse[0] < worse[1]
+
+
+def _no_network(*_: Any, **__: Any) -> None:
+    raise OSError("no network")

@@ -125,5 +125,5 @@ def test_the_style_of_an_image_is_a_code() -> None:
 
 
 def test_styles_need_a_latent() -> None:
-    with pytest.raises(UserError, match="model.latent=0: is the width of the code of a style"):
+    with pytest.raises(UserError, match=r"model\.latent=0: is the width of the code of a style"):
         make_trainer("model=gaugan", "model.latent=0")

@@ -2,7 +2,6 @@
 
 import hashlib
 import pickle
-from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from torch.nn.functional import interpolate
 from gan_cli.data.dataset import Dataset
 from gan_cli.errors import UserError, closest, on_one_line
 from gan_cli.features.base import Features
+from gan_cli.reading.weights import downloaded, kept
 from gan_cli.registry import Count, features
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's channels
@@ -74,7 +74,12 @@ class Pretrained(Features):
         return model
 
     def _load_weights(self, model: nn.Module) -> None:
-        path = Path(self.weights_file).expanduser() if self.weights_file else self._downloaded()
+        remedy = "name it by features.weights_file=FILE, or take features=random"
+        path = (
+            Path(self.weights_file).expanduser()
+            if self.weights_file
+            else downloaded(self.name, "features=torchvision", remedy)
+        )
         said = f"features.weights_file={path}"
         if not path.is_file():
             raise UserError(f"{said}: no such file.")
@@ -96,31 +101,7 @@ class Pretrained(Features):
         if self.weights_file:
             return True
         self._model()  # refuses an unknown network
-        return self._kept()[0].is_file()
-
-    def _kept(self) -> tuple[Path, str]:
-        """Where torch's cache keeps torchvision's own weights, and their address."""
-        from torchvision import models
-
-        url: str = models.get_model_weights(self.name).DEFAULT.url
-        return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2], url
-
-    def _downloaded(self) -> Path:
-        """The file of torchvision's own weights in torch's cache."""
-        path, url = self._kept()
-        if path.is_file():
-            return path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            prefix = path.stem.rpartition("-")[2]  # of the digest, as torch.hub checks it
-            torch.hub.download_url_to_file(url, str(path), prefix, progress=False)
-        except (OSError, RuntimeError, HTTPException) as error:
-            raise UserError(
-                f"features=torchvision: no {path.name} in {path.parent} and no download ({error}); "
-                "put the file there, name it by features.weights_file=FILE, or take "
-                "features=random."
-            ) from None
-        return path
+        return kept(self.name)[0].is_file()
 
 
 class _OfImageNet(nn.Module):
