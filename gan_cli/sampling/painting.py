@@ -55,7 +55,9 @@ class Canvas:
     def colours(self) -> list[list[int]]:
         """The colour in which each label is painted: red, green and blue of 0 to 255."""
         numbers = torch.arange(self.field.shape[0]).view(1, 1, -1)
-        colours: list[list[int]] = label_maps.painted(numbers, self.field.palette)[0, :, 0].T.tolist()
+        colours: list[list[int]] = label_maps.painted(numbers, self.field.palette)[
+            0, :, 0
+        ].T.tolist()
         return colours
 
     @property
