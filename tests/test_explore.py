@@ -281,7 +281,7 @@ def test_a_slider_moves_the_picture_and_the_command(
     until(lambda: f"mode=interpolate 'seeds=[0,5]' steps={STOPS}" in shown_command())
     view = View(seed=5, label=0, shifts=[2.0, *[0.0] * 7], saved={"A": 0, "B": 5}, stop=3)
     until(lambda: source() == picture(gan_cli.load(tmp_path / "run"), view))
-    assert view.command("run") == shown_command()
+    assert view.command("run/checkpoints/last.pt") == shown_command()
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 

@@ -243,6 +243,9 @@ def test_a_stroke_changes_the_picture_and_undo_takes_it_back(
 
     canvas = canvas_of(gan_cli.load(tmp_path / "run"))
     assert canvas is not None
+    # an earlier page may still ask for its server
+    browser.get("about:blank")
+    browser.get_log("browser")
     browser.get(page)
 
     def shown(script: str) -> Any:
@@ -307,7 +310,8 @@ def test_a_stroke_changes_the_picture_and_undo_takes_it_back(
 
     # what a click on a link would save
     browser.execute_script(
-        "HTMLAnchorElement.prototype.click = function() { window.saved = [this.download, this.href] }"
+        "HTMLAnchorElement.prototype.click ="
+        " function() { window.saved = [this.download, this.href]; }"
     )
     press("picture")
     until(lambda: shown("window.saved") == ["picture.png", shown("picture.src")])
