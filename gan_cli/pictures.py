@@ -1,6 +1,8 @@
 """Pictures of samples: grids of images, scatter plots of points."""
 
+import base64
 import gc
+import io
 import logging
 from collections.abc import Callable, Sequence
 from math import ceil
@@ -14,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gan_cli.errors import UserError
-from gan_cli.files import replacing
+from gan_cli.files import replacing, write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,10 +54,21 @@ def enlarged(images: Tensor) -> Tensor:
     return to_uint8(images).repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
 
 
+def png(pixels: np.ndarray) -> bytes:
+    """The content of a PNG file of pixels (H, W, 3)."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def data_url(pixels: np.ndarray) -> str:
+    """Pixels (H, W, 3) as an address of a PNG that a page shows."""
+    return f"data:image/png;base64,{base64.b64encode(png(pixels)).decode()}"
+
+
 def write(path: Path, pixels: np.ndarray) -> None:
     """Write a PNG atomically; its folder is created."""
-    with replacing(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG")
+    write_bytes(path, png(pixels))
 
 
 def write_gif(path: Path, frames: Sequence[np.ndarray], seconds: float = 0.1) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "gan_cli"
 Graph = dict[str, set[str]]
+Definition = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def sources(package: Path = PACKAGE) -> dict[str, Path]:
@@ -44,7 +45,7 @@ def _running(node: ast.AST, late: bool) -> Iterator[ast.AST]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
-        if not late and isinstance(child, ast.FunctionDef | ast.Lambda):
+        if not late and isinstance(child, Definition | ast.Lambda):
             continue
         yield child
         yield from _running(child, late)
@@ -109,7 +110,7 @@ def functions(package: Path = PACKAGE) -> dict[str, int]:
         f"{module}.{node.name}:{node.lineno}": (node.end_lineno or 0) - node.lineno + 1
         for module, path in sources(package).items()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef)
+        if isinstance(node, Definition)
     }
 
 

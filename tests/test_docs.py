@@ -220,8 +220,11 @@ class Reader:
         head, equals, value = word.partition("=") if re.match(r"[\w.+]+=", word) else ("", "", word)
         if value.startswith("outputs/") and is_pattern(value):
             return head + equals + newest_path(value)
-        if head in ("data.folder", "input", "samples", "real") and value in ("FOLDER", "..."):
+        folders = ("data.folder", "data.inputs", "data.a", "data.b", "input", "samples", "real")
+        if head in folders and (value == "..." or (value.isupper() and value != "FILE")):
             return f"{head}=photos"
+        if word == "input=FILE":
+            return f"input={next(Path('photos').rglob('*.png'))}"
         if head == "data.file" and value in ("FILE", "..."):
             return f"{head}=table.csv"
         if value in ("RUN", "FILE", "FOLDER") and head in ("", "checkpoint", "init_from"):
@@ -427,6 +430,7 @@ def reader(
     if importlib.util.find_spec("nicegui"):
         monkeypatch.setattr("nicegui.ui.run", lambda **_: None)
     make_photos(Path("photos"))
+    make_captions(Path("photos"))
     make_table(Path("table.csv"))
     return Reader(command, monkeypatch, random_weights)
 
@@ -437,14 +441,21 @@ def unreachable(self: socket.socket, address: Any) -> None:
 
 
 def make_photos(folder: Path) -> None:
-    """Two classes of thirty pictures."""
+    """Two classes of thirty pictures, of so few colours that they are label maps too."""
     random = np.random.default_rng(0)
     for name in ("cats", "dogs"):
         (folder / name).mkdir(parents=True)
         for i in range(30):
-            Image.fromarray(random.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(
-                folder / name / f"{i}.png"
-            )
+            pixels = 255 * random.integers(0, 2, (20, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+
+
+def make_captions(folder: Path) -> None:
+    """A caption of each picture of a folder as a table, and two captions as lines."""
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*.png"))
+    rows = [f"{path},small red {path.parent}" for path in files]
+    Path("captions.csv").write_text("\n".join(["file,caption", *rows]) + "\n", encoding="utf-8")
+    Path("captions.txt").write_text("small red disc\nlarge blue disc\n", encoding="utf-8")
 
 
 def make_table(path: Path) -> None:

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import gan_cli
 from gan_cli.commands.explore import STOPS, ExploreConfig, View, picture, run
 from gan_cli.errors import UserError
 from gan_cli.sampling import walks
+from gan_cli.sampling.generator import Weights
 
 pytest.importorskip("nicegui")
 
@@ -64,6 +66,16 @@ def test_the_command_makes_the_same_picture(conditional: Command, view: View) ->
     name, *arguments = shlex.split(view.command("run"))
     assert conditional(name, *arguments)[0] == 0
     assert np.array_equal(tile("sample.png", view.stop if view.walks else 0), shown)
+
+
+def test_the_command_takes_the_same_weights(conditional: Command) -> None:
+    config = ExploreConfig(checkpoint="run", weights=Weights.raw, plugins=["mine.py"])
+    assert config.typed() == ["weights=raw", "plugins=[mine.py]"]
+    view = View(seed=7, label=3)
+    words = shlex.split(view.command("run", ["weights=raw"]))
+    assert conditional(*words)[0] == 0
+    shown = decoded(picture(gan_cli.load("run", weights="raw"), view))
+    assert np.array_equal(tile("sample.png", 0), shown)
 
 
 def test_directions_are_always_the_same_unit_vectors(conditional: Command) -> None:
@@ -115,25 +127,34 @@ def test_the_first_principal_direction_moves_the_features_most() -> None:
 @pytest.fixture
 def page(conditional: Command, tmp_path: Path) -> Iterator[str]:
     """The address of gan-explore over the run."""
+    with served("run", tmp_path) as address:
+        yield address
+
+
+@contextmanager
+def served(checkpoint: str, folder: Path) -> Iterator[str]:
+    """The address of gan-explore over a checkpoint, started in a folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     code = "from gan_cli.main import explore; explore()"
     server = subprocess.Popen(
-        [sys.executable, "-c", code, "checkpoint=run", f"port={port}", "show=false"],
-        cwd=tmp_path,
+        [sys.executable, "-c", code, f"checkpoint={checkpoint}", f"port={port}", "show=false"],
+        cwd=folder,
         # NiceGUI looks
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST")},
-        stdout=(tmp_path / "server.log").open("w"),
+        stdout=(folder / "server.log").open("w"),
         stderr=subprocess.STDOUT,
     )
-    log = tmp_path / "server.log"
-    until(lambda: "?token=" in log.read_text())
-    address = re.findall(r"http://127.0.0.1:\S+", log.read_text())[0]
-    until(lambda: status(address) == 200)
-    yield address
-    server.kill()
-    server.wait()
+    try:
+        log = folder / "server.log"
+        until(lambda: "?token=" in log.read_text())
+        address = re.findall(r"http://127.0.0.1:\S+", log.read_text())[0]
+        until(lambda: status(address) == 200)
+        yield address
+    finally:
+        server.kill()
+        server.wait()
 
 
 def status(address: str, **headers: str) -> int:
@@ -260,7 +281,7 @@ def test_a_slider_moves_the_picture_and_the_command(
     until(lambda: f"mode=interpolate 'seeds=[0,5]' steps={STOPS}" in shown_command())
     view = View(seed=5, label=0, shifts=[2.0, *[0.0] * 7], saved={"A": 0, "B": 5}, stop=3)
     until(lambda: source() == picture(gan_cli.load(tmp_path / "run"), view))
-    assert view.command("run") == shown_command()
+    assert view.command("run/checkpoints/last.pt") == shown_command()
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 

@@ -428,11 +428,10 @@ WRITES = {
 ALLOWED = {
     "files.py": "the one way to write",
     "reading/torch_files.py": "torch.save to a name of `replacing`",
-    "pictures.py": "Pillow, to a name of `replacing`",
+    "pictures.py": "Pillow, to a name of `replacing` or to a buffer",
     "sampling/modes.py": "numpy, to a name of `replacing`",
     "commands/export.py": "to a name of `replacing`",
     "sampling/formats.py": "to a buffer",
-    "commands/explore.py": "to a buffer",
     "reports/charts.py": "to a buffer",
     "devices/lease.py": "an empty file to lock",
     "devices/launch.py": "torchrun's error file, in a folder of its own",

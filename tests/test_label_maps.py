@@ -109,13 +109,40 @@ def test_a_specification_with_a_palette_comes_back(tmp_path: Path) -> None:
 
 
 def test_a_painted_map_is_the_map_of_its_numbers() -> None:
-    numbers = torch.randint(5, (2, 6, 6))
     for palette in (
         [(shade, shade, shade) for shade in range(5)],
+        [(shade, shade, shade) for shade in range(label_maps.GREY)],
         [(10, 20, 30), (200, 0, 0), (0, 200, 0), (0, 0, 200), (255, 255, 255)],
     ):
+        numbers = torch.arange(72).view(2, 6, 6) % len(palette)
         painted = label_maps.painted(numbers, palette)
         assert torch.equal(label_maps.labels(painted, palette).long(), numbers)
+        assert not label_maps.strange(painted, palette).any()
+        # of a file: the same, and numbers as shades of grey
+        for pixels in (painted[0], numbers[0].expand(3, -1, -1).to(torch.uint8)):
+            assert torch.equal(label_maps.read(pixels, palette).long(), numbers[0])
+
+
+def test_a_dark_palette_is_one_of_colours() -> None:
+    dark = [(0, 0, 0), (5, 5, 5), (9, 9, 9)]
+    pixels = torch.tensor([[0, 9], [5, 5]], dtype=torch.uint8).expand(3, -1, -1)
+    assert label_maps.read(pixels, dark).tolist() == [[0, 2], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "said"),
+    [
+        (torch.full((3, 4, 4), 3), "has numbers up to 3; those of the labels are 0 to 2"),
+        (torch.full((3, 4, 4), 128), "100% of its pixels have a colour that is none of the 3"),
+        (torch.full((3, 4, 4), 255).index_fill(0, torch.tensor(1), 9), "100% of its pixels"),
+    ],
+)
+@pytest.mark.parametrize("palette", [COLOURS, [(shade, shade, shade) for shade in range(3)]])
+def test_what_is_no_label_map_is_told(
+    pixels: Tensor, said: str, palette: label_maps.Colours
+) -> None:
+    with pytest.raises(UserError, match=said):
+        label_maps.read(pixels.to(torch.uint8), palette)
 
 
 # --- scores ---------------------------------------------------------------------------------------

@@ -1,18 +1,18 @@
 """`gan-explore`: a local web page to explore a trained generator.
 
-Needs the extra `explore`.
+A checkpoint that makes images of label maps has a page to paint them, see
+`gan_cli.commands.painter`. Needs the extra `explore`.
 """
 
-import base64
-import io
 import secrets
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from gan_cli.commands.painter import Painter
 from gan_cli.errors import UserError
 from gan_cli.sampling.generator import Weights
 from gan_cli.sampling.keys import checkpoint_key, plugins_key, weights_key
@@ -46,6 +46,12 @@ class ExploreConfig:
     show: bool = field(default=True, metadata={"help": "open a browser"})
     weights: Weights = weights_key()
     plugins: list[str] = plugins_key()
+
+    def typed(self) -> list[str]:
+        """The keys that a `gan-sample` command needs beside the checkpoint for the same
+        generator."""
+        weights = [] if self.weights is Weights.auto else [f"weights={self.weights.value}"]
+        return weights + ([f"plugins=[{','.join(self.plugins)}]"] if self.plugins else [])
 
 
 @dataclass
@@ -105,9 +111,13 @@ class View:
             latents = walks.between(generator.game, latents, STOPS, "slerp")[self.stop, None]
         return latents
 
-    def command(self, checkpoint: str) -> str:
-        """The `gan-sample` command of the same picture; on a walk, of the row that contains it."""
-        parts = ["gan-sample", f"checkpoint={checkpoint}"]
+    def command(self, checkpoint: str, typed: Sequence[str] = ()) -> str:
+        """The `gan-sample` command of the same picture; on a walk, of the row that contains it.
+
+        Args:
+            typed: other keys of the generator, such as `weights=raw`.
+        """
+        parts = ["gan-sample", f"checkpoint={checkpoint}", *typed]
         if self.walks:
             parts += [
                 "mode=interpolate",
@@ -213,27 +223,23 @@ def run(config: ExploreConfig) -> None:
             "'gan-cli[explore]'."
         )
 
-    from gan_cli.data.kinds import kind_of
     from gan_cli.sampling.generator import Generator
+    from gan_cli.sampling.painting import canvas_of
 
     generator = Generator(config.checkpoint, config.weights.value, config.plugins)
-    if generator.game.sampling.given:
-        raise UserError(
-            f"checkpoint={config.checkpoint}: makes samples from inputs, and gan-explore walks "
-            "through noise; take gan-sample input=FOLDER."
-        )
-    if not kind_of(generator.spec).tiles:
-        raise UserError(
-            f"checkpoint={config.checkpoint}: makes {generator.spec.kind}; gan-explore shows "
-            "images."
-        )
+    canvas = canvas_of(generator)
+    if canvas is None:
+        _refuse_unshown(generator, config)
     _refuse_port_in_use(config.port)
 
     from nicegui import app, ui
 
     token = secrets.token_urlsafe(16)
     app.add_middleware(Guard, token=token, port=config.port)
-    ui.page("/")(lambda: _page(ui, generator, str(generator.path)))
+    if canvas is None:
+        ui.page("/")(lambda: _page(ui, generator, config.typed()))
+    else:
+        app.mount("/", Painter(canvas, config.typed()).site())
 
     address = f"/?token={token}"
     print(f"gan-explore: http://{HOST}:{config.port}{address} (Ctrl-C ends it)", flush=True)
@@ -245,6 +251,22 @@ def run(config: ExploreConfig) -> None:
         reload=False,
         show_welcome_message=False,
     )
+
+
+def _refuse_unshown(generator: "Generator", config: ExploreConfig) -> None:
+    """Raise UserError for a checkpoint that has neither sliders nor label maps."""
+    from gan_cli.data.kinds import kind_of
+
+    if generator.game.sampling.given:
+        raise UserError(
+            f"checkpoint={config.checkpoint}: makes samples from inputs, and gan-explore walks "
+            "through noise or paints label maps; take gan-sample input=FOLDER."
+        )
+    if not kind_of(generator.spec).tiles:
+        raise UserError(
+            f"checkpoint={config.checkpoint}: makes {generator.spec.kind}; gan-explore shows "
+            "images."
+        )
 
 
 def _refuse_port_in_use(port: int) -> None:
@@ -263,22 +285,20 @@ def _refuse_port_in_use(port: int) -> None:
 
 def picture(generator: "Generator", view: View) -> str:
     """The sample of a view, as a data URL of a PNG."""
-    from PIL import Image
-
     from gan_cli import pictures
 
     image = pictures.to_uint8(generator.render(view.latents(generator)))[0]
-    buffer = io.BytesIO()
-    Image.fromarray(pictures.pixels_of(image)).save(buffer, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return pictures.data_url(pictures.pixels_of(image))
 
 
-def _page(ui: ModuleType, generator: "Generator", checkpoint: str) -> None:
+def _page(ui: ModuleType, generator: "Generator", typed: Sequence[str]) -> None:
     """One visitor's page: image and command on the left, controls on the right.
 
     Args:
         ui: the module `nicegui.ui`, which is imported late.
+        typed: as those of `View.command`.
     """
+    checkpoint = str(generator.path)
     view = View(label=0 if generator.game.classes else None)
     ui.label(f"{checkpoint}, step {generator.step}").classes("text-lg")
     with ui.row(wrap=False).classes("gap-8"):
@@ -298,7 +318,7 @@ def _page(ui: ModuleType, generator: "Generator", checkpoint: str) -> None:
                 """Show the image and the command of the view."""
                 valid = view.settled(generator.game.classes)
                 image.set_source(picture(generator, valid))
-                command.set_text(valid.command(checkpoint))
+                command.set_text(valid.command(checkpoint, typed))
 
             _controls(ui, generator, view, show)
     show()

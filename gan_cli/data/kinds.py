@@ -220,7 +220,7 @@ class Labels(Kind):
     def from_file(self, file: Path, described: Spec | Field, multiple: int = 0) -> Tensor | None:
         colours = self.read(file, described.shape, multiple)
         assert colours is not None  # label maps are read from files
-        return label_maps.labels(colours[None], described.palette)[0]
+        return label_maps.read(colours, described.palette)
 
 
 @kinds.register("text")

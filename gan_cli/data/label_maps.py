@@ -5,8 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gan_cli.errors import UserError
+
 NEAR = 48.0  # distance of two colours, of 255 each, up to which one may be a blurred other
 FAR = 100.0  # from here on it is another label's, even in the midst of a compressed edge
+STRANGE = 0.2  # share of a map's pixels that may have another colour
 ROUGH = 32  # shades of a colour that count as one where labels are put in order
 SAMPLED = 200  # maps whose colours are counted
 CHUNK = 2**20  # pixels whose nearest colours are found at a time
@@ -17,8 +20,11 @@ SHOWN: Colours = (
     (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207), (174, 199, 232),
     (255, 187, 120), (152, 223, 138), (255, 152, 150), (197, 176, 213), (196, 156, 148),
     (247, 182, 210), (199, 199, 199), (219, 219, 141), (158, 218, 229),
+    (0, 0, 102), (0, 0, 255), (255, 0, 255), (102, 0, 0), (0, 255, 102), (102, 0, 153),
+    (102, 255, 0), (0, 255, 0), (102, 0, 255), (204, 0, 153), (255, 255, 0), (102, 153, 255),
 )  # fmt: skip
-"""Colours in which maps of numbers are shown (the tab20 of matplotlib)."""
+"""Colours in which maps of numbers are shown, one for each of GREY (the tab20 of matplotlib, and
+colours far from them)."""
 
 
 def palette(maps: Tensor, count: int) -> list[tuple[int, int, int]]:
@@ -60,16 +66,46 @@ def labels(maps: Tensor, colours: Colours) -> Tensor:
     A map of numbers may also be painted in the colours in which such maps are shown.
     """
     pixels = maps.movedim(1, -1).reshape(-1, 3).float()
-    if numbered(colours) and int(maps.max()) >= GREY:
-        colours = SHOWN[: len(colours)]
-    table = torch.tensor(colours).float()
+    table = torch.tensor(_used(maps, colours)).float()
     found = [torch.cdist(part, table).argmin(dim=1) for part in pixels.split(CHUNK)]
     return torch.cat(found).to(torch.uint8).view(len(maps), *maps.shape[2:])
 
 
+def _used(maps: Tensor, colours: Colours) -> Colours:
+    """The colours in which maps are painted: the palette, or those in which numbers are shown."""
+    shown = numbered(colours) and int(maps.max()) >= GREY
+    return SHOWN[: len(colours)] if shown else colours
+
+
+def read(pixels: Tensor, colours: Colours) -> Tensor:
+    """The labels in a file's bytes, (3, height, width) -> (height, width): colours of the palette,
+    or numbers as shades of grey.
+
+    Raises:
+        UserError: other numbers or colours; the message does not name the file.
+    """
+    last, most = len(colours) - 1, int(pixels.max())
+    shades = {(shade, shade, shade) for shade in pixels[0].unique().tolist()}
+    grey = bool((pixels == pixels[0]).all())
+    # a palette may have dark shades of grey itself
+    if grey and most < max(GREY, len(colours)) and not shades <= set(colours):
+        if most > last:
+            raise UserError(f"has numbers up to {most}; those of the labels are 0 to {last}.")
+        return pixels[0]
+
+    share = float(strange(pixels[None], colours))
+    if share > STRANGE:
+        raise UserError(
+            f"{share:.0%} of its pixels have a colour that is none of the {len(colours)} labels; "
+            f"take a map in the colours of the checkpoint's palette, or of numbers 0 to {last}."
+        )
+    return labels(pixels[None], colours)[0]
+
+
 def strange(maps: Tensor, colours: Colours) -> Tensor:
     """The share of the pixels of each map whose colour is none of the palette's, (n,)."""
-    nearest = torch.tensor(colours)[labels(maps, colours).long()].movedim(-1, 1)
+    table = torch.tensor(_used(maps, colours))
+    nearest = table[labels(maps, colours).long()].movedim(-1, 1)
     far = (maps.float() - nearest).square().sum(dim=1).sqrt() > FAR
     return far.flatten(1).float().mean(dim=1)
 

@@ -22,7 +22,6 @@ from gan_cli.registry import Count, datasets
 SIDES = ("left", "right")
 DEFAULT_SIZE = 64  # pixels a side of the images of a folder
 CHUNK = 200  # label maps that are read at a time
-STRANGE = 0.2  # share of a map's pixels that may have another colour
 
 
 @datasets.register("pairs")
@@ -189,7 +188,7 @@ class Pairs(Dataset):
         strange = torch.cat(
             [label_maps.strange(part, colours) for part in self.train[field].split(CHUNK)]
         )
-        wrong = int((strange > STRANGE).sum())
+        wrong = int((strange > label_maps.STRANGE).sum())
         if wrong > unreadable * len(strange):
             raise UserError(
                 f"data.labels={most}: {wrong} of {len(strange)} label maps have colours that are "
