@@ -65,7 +65,7 @@ class Captions(Dataset):
 
     kind: ClassVar[str] = "image"
     fields: ClassVar[tuple[str, ...]] = ("x", "t", "i")
-    metrics: ClassVar[tuple[str, ...]] = ("drawn_captions", "patches")
+    metrics: tuple[str, ...] = ("drawn_captions", "patches")
 
     def __init__(
         self,
@@ -86,6 +86,7 @@ class Captions(Dataset):
                 )
             self._draw(image_size or DRAWN_SIZE, size, never)
             return
+        self.metrics = ("retrieval", "patches")
         side = image_size or FILE_SIZE
         self._read(Path(folder).expanduser(), file, (channels, side, side), length,
                    heldout, unreadable)  # fmt: skip

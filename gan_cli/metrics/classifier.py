@@ -7,7 +7,6 @@ the literature.
 import hashlib
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from gan_cli import noise
 from gan_cli.data.batches import Batches
 from gan_cli.data.dataset import Dataset
 from gan_cli.data.decoded import Decoded, part_of, parts
-from gan_cli.files import cache_folder, intact, seal
+from gan_cli.metrics.judges import kept_or_trained
 from gan_cli.metrics.scoring import (
     FLOOR_TOO_HIGH,
     Scoring,
@@ -26,7 +25,6 @@ from gan_cli.metrics.scoring import (
     smaller_floor,
     underdetermined,
 )
-from gan_cli.reading import torch_files
 from gan_cli.registry import Count, metrics
 
 log = logging.getLogger(__name__)
@@ -204,28 +202,14 @@ def load_or_train(dataset: Dataset, device: torch.device) -> Classifier:
 
     The training data is the cache key. A classifier no better than chance causes a warning.
     """
-    path = cache_folder() / "classifiers" / f"{classifier_digest(dataset)}.pt"
-    with torch.random.fork_rng():
-        network = _cached(path, dataset) or _train(dataset, device, path)
+    network = kept_or_trained(
+        "classifier",
+        classifier_digest(dataset),
+        lambda: Classifier(dataset.spec.shape, dataset.spec.classes),
+        lambda: _train(dataset, device),
+    )
     network.to(device).eval().requires_grad_(False)
     _warn_of_chance(accuracy(network, dataset), dataset)
-    return network
-
-
-def _cached(path: Path, dataset: Dataset) -> Classifier | None:
-    """The classifier in the cache; None if there is none, or its file is damaged."""
-    if not path.exists():
-        log.info("training the classifier for the scores (once; kept in %s)", path)
-        return None
-    if not intact(path, otherwise="training the classifier again"):
-        return None
-
-    network = Classifier(dataset.spec.shape, dataset.spec.classes)
-    try:
-        network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-    except Exception as error:
-        log.warning("%s is damaged (%s); training the classifier again", path, type(error).__name__)
-        return None
     return network
 
 
@@ -254,7 +238,7 @@ def classifier_digest(dataset: Dataset) -> str:
     return digest.hexdigest()[:16]
 
 
-def _train(dataset: Dataset, device: torch.device, path: Path) -> Classifier:
+def _train(dataset: Dataset, device: torch.device) -> Classifier:
     """Train a classifier by Adam, reproducibly: its random numbers depend on the data set alone."""
     noise.begin_turn("classifier")
     network = Classifier(dataset.spec.shape, dataset.spec.classes).to(device)
@@ -269,17 +253,7 @@ def _train(dataset: Dataset, device: torch.device, path: Path) -> Classifier:
         optimizer.step()
         schedule.step()
 
-    _save(network, path)
     return network
-
-
-def _save(network: nn.Module, path: Path) -> None:
-    weights: dict[str, Any] = {name: value.cpu() for name, value in network.state_dict().items()}
-    try:
-        torch_files.save(weights, path)
-        seal(path)
-    except OSError as error:
-        log.warning("the classifier could not be kept in %s (%s)", path, error.strerror)
 
 
 @torch.no_grad()
