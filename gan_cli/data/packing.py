@@ -47,7 +47,7 @@ class Packed:
         readable: whether each file of the folder could be read, an array of truth values.
         ranges: see `ImageFolder`.
         sides: the smallest and the largest of their shorter sides before they were resized.
-        truncated: number of images reduced to the upper 8 of 16 bits, see `gan_cli.reading.images.loses_bits`.
+        truncated: number of images reduced to the upper 8 of 16 bits, see `Stored`.
         report: the file that lists the unreadable files.
     """
 

@@ -132,7 +132,7 @@ def uncropped(path: Path, channels: int, multiple: int) -> torch.Tensor:
     """
     try:
         with _upright(path, channels) as found:
-            pixels = np.zeros(0) if found.kind else _channels_first(found.pixels, channels)
+            pixels: Any = None if found.kind else _channels_first(found.pixels, channels)
     except Exception as error:  # decoders raise any type for a damaged file
         raise UserError(f"cannot be read as an image ({decoding.why(error)}).") from None
     if found.kind:
@@ -144,7 +144,7 @@ def uncropped(path: Path, channels: int, multiple: int) -> torch.Tensor:
         raise UserError(f"is {whole[1]}x{whole[0]}; both sides must be {multiple} or more.")
     top, left = (whole[0] - height) // 2, (whole[1] - width) // 2
     cut = pixels[:, top : top + height, left : left + width]
-    return torch.from_numpy(np.ascontiguousarray(cut))
+    return torch.from_numpy(cut.copy())
 
 
 def _fit(image: Image.Image, shape: Shape, exact: bool = False) -> Image.Image:
