@@ -19,7 +19,7 @@ from gan_cli.errors import UserError
 from gan_cli.networks import spade, super_resolution, translation, unet
 from gan_cli.runs import inputs
 from gan_cli.runs.inputs import samples_in
-from gan_cli.sampling import tiles
+from gan_cli.sampling import formats, tiles
 
 ENLARGING = (
     "model=srresnet", "data.of=digits", "data.factor=2", "network.generator.width=4",
@@ -322,3 +322,63 @@ def test_pictures_do_not_take_the_place_of_their_inputs(
         code, printed = command(*typed, f"input={given}")
         assert code == 2 and "output=mine: holds the inputs" in printed, printed
         assert Path("mine/a.png").read_bytes() == before
+
+
+# --- files that run without gan-cli ---------------------------------------------------------------
+
+
+NETWORKS = {
+    "enlarging": (ENLARGING, 1, 2),
+    "pairs": (PAIRS, 4, 1),
+    "noisy": ((*PAIRS, "model.latent=3"), 4, 1),
+    "unpaired": (
+        ("model=cyclegan", "data.of=digits", "network.generator.width=4", "batch_size=6",
+         "network.discriminator.width=4"), 2, 1,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", ["pt2", "onnx"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_exported_file_takes_images_of_other_sides(
+    made: Callable[..., Path], command: Command, name: str, suffix: str
+) -> None:
+    typed, multiple, ratio = NETWORKS[name]
+    run = made(name, *typed)
+    output = Path(f"a.{suffix}")
+    with pytest.MonkeyPatch.context() as patch:
+        # runs of a test carry no inputs
+        generator = gan_cli.load(run)
+        (first,) = generator.game.sampling.given
+        shape = generator.data.seen_as(first).shape
+        own = inputs.Inputs({first: torch.rand(50, *shape)})
+        patch.setattr("gan_cli.runs.inputs.carried", lambda *_: own)
+        code, printed = command("gan-export", str(run), f"output={output}")
+    assert code == 0 and f"height and width may be other multiples of {multiple}" in printed
+
+    height, width = 16 * multiple, 29 * multiple
+    latents = generator.drawn(range(2))
+    x = torch.rand(2, shape[0], height, width)
+    fields = [latents, x] if latents.shape[1] else [x]
+    with torch.no_grad():
+        expected = generator.game.render(latents, x)  # type: ignore[call-arg]
+    rendered = formats.LOADERS[f".{suffix}"](output)(*fields)
+    assert rendered.shape[2:] == (ratio * height, ratio * width)
+    torch.testing.assert_close(rendered, expected, rtol=0, atol=1e-5)
+
+
+def test_a_network_that_cannot_be_exported_so_keeps_its_sides(
+    made: Callable[..., Path], command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made("pairs", *PAIRS)
+    own = inputs.Inputs({"x_a": torch.rand(50, 1, 8, 8)})
+    monkeypatch.setattr("gan_cli.runs.inputs.carried", lambda *_: own)
+
+    def fixed(self: unet.Generator, x: Tensor, z: Tensor) -> Tensor:
+        return x.view(-1, 1, 8, 8) * 0.5
+
+    monkeypatch.setattr(unet.Generator, "forward", fixed)
+    code, printed = command("gan-export", str(run), "output=a.pt2")
+    assert code == 0 and printed.endswith(
+        "; height and width are fixed, as it cannot be exported for others\n"
+    ), printed

@@ -12,7 +12,6 @@ from gan_cli import pictures
 from gan_cli.data.dataset import decoded
 from gan_cli.data.kinds import kind_of
 from gan_cli.errors import UserError, on_one_line
-from gan_cli.game import Game
 from gan_cli.runs.inputs import HELD_OUT, files_in
 from gan_cli.runs.places import expanded
 from gan_cli.sampling import tiles
@@ -76,7 +75,7 @@ class Native:
 
     def __post_init__(self) -> None:
         self.described = self.generator.data.seen_as(self.field)
-        self.multiple = _multiple(self.generator.game)
+        self.multiple = side_multiple(self.generator)
         if self.tile is not None:
             tiles.refuse_unfit(self.tile, self.multiple)
 
@@ -142,35 +141,42 @@ class Native:
         return torch.cat(bands, dim=1)
 
 
+def side_multiple(generator: Generator) -> int:
+    """What the sides of the image that samples are made from must be multiples of; 0 if a network
+    takes one size only, or samples are not made from an image."""
+    game = generator.game
+    if not _from_an_image(generator):
+        return 0
+    starting = [name for name, role in game.roles.items() if role in game.from_inputs]
+    multiples = [getattr(game.get_submodule(name), "multiple", 0) for name in starting]
+    return math.lcm(*multiples) if multiples else 0
+
+
+def _from_an_image(generator: Generator) -> bool:
+    """Whether samples are images, each made from an image, or a map of labels, and nothing else."""
+    given, spec = generator.game.sampling.given, generator.data
+    if len(given) != 1 or given[0] not in ("x", *spec.fields):
+        return False
+    return len(spec.seen_as(given[0]).shape) == 3 and kind_of(generator.spec).tiles
+
+
 def _one_image(config: SampleConfig, generator: Generator) -> str:
     """The field that the files are: an image, or a map of labels.
 
     Raises:
-        UserError: the samples are made of something else, or of no files.
+        UserError: samples are made of something else, or of no files, or a network takes one size
+            only.
     """
-    given, spec = generator.game.sampling.given, generator.data
-    fits = len(given) == 1 and given[0] in ("x", *spec.fields)
-    if not fits or len(spec.seen_as(given[0]).shape) != 3 or not kind_of(generator.spec).tiles:
+    if not _from_an_image(generator):
         raise UserError(NO_IMAGE)
     if config.input in (None, HELD_OUT):
         raise UserError("size=native: is the size of files; add input=FOLDER, or a file.")
-    return given[0]
-
-
-def _multiple(game: Game) -> int:
-    """What the sides of an input must be multiples of.
-
-    Raises:
-        UserError: a network takes one size only.
-    """
-    starting = [name for name, role in game.roles.items() if role in game.from_inputs]
-    multiples = [getattr(game.get_submodule(name), "multiple", 0) for name in starting]
-    if not multiples or 0 in multiples:
+    if not side_multiple(generator):
         raise UserError(
             "size=native: the networks of the checkpoint's model take one size only; leave size "
             "out."
         )
-    return math.lcm(*multiples)
+    return generator.game.sampling.given[0]
 
 
 def _beside(generator: Generator, native: Native, stored: Tensor, image: Tensor) -> Tensor:
