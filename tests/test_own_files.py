@@ -16,6 +16,7 @@ from gan_cli.data.folder import ImageFolder
 from gan_cli.data.pairs import Pairs
 from gan_cli.data.spec import Field
 from gan_cli.errors import UserError
+from gan_cli.games.pix2pix import Pix2Pix
 from gan_cli.networks import spade, super_resolution, translation, unet
 from gan_cli.runs import inputs
 from gan_cli.runs.inputs import samples_in
@@ -260,6 +261,18 @@ def test_an_input_and_its_output_are_side_by_side(
     beside = pixels("beside/cat.png")
     given = pixels("mine/cat.png").repeat(2, axis=0).repeat(2, axis=1)
     assert np.array_equal(beside, np.concatenate([given, pixels("alone/cat.png")], axis=1))
+
+
+def test_inputs_without_a_picture_are_not_shown_beside(
+    made: Callable[..., Path], command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pix2Pix, "panels", ("output",))
+    typed = ("gan-sample", str(made("pairs", *PAIRS)), "input=heldout", "mode=compare")
+    code, printed = command(*typed)
+    assert code == 2 and printed == (
+        "gan-sample: mode=compare: the checkpoint's model has no pictures of its inputs; take "
+        "mode=images.\n"
+    )
 
 
 def test_the_true_image_is_shown_where_it_is_known(
