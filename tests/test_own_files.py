@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Command, save_run
+from conftest import Command, mostly_slow, save_run
 from PIL import Image
 from torch import Tensor, nn
 
@@ -352,7 +352,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("suffix", ["pt2", "onnx"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", mostly_slow(NETWORKS, "enlarging", "pairs"))
 def test_an_exported_file_takes_images_of_other_sides(
     made: Callable[..., Path], command: Command, name: str, suffix: str
 ) -> None:
