@@ -48,6 +48,13 @@ def panels(columns: Sequence[Tensor]) -> Tensor:
     return torch.stack(alike, dim=1).flatten(0, 1)
 
 
+def side_by_side(columns: Sequence[Tensor]) -> Tensor:
+    """Images (n, C, H, W), each beside those of its row in the other columns, (n, C, H, k W); the
+    columns as in `panels`, in [-1, 1] or as bytes."""
+    rows = panels(columns).unflatten(0, (-1, len(columns)))
+    return torch.cat(list(rows.unbind(dim=1)), dim=3)
+
+
 def enlarged(images: Tensor) -> Tensor:
     """Images (n, C, H, W) as bytes, with pixels repeated so that small images are visible."""
     factor = max(1, ceil(SMALLEST_TILE / images.shape[-1]))

@@ -19,7 +19,7 @@ from conftest import Command
 from PIL import EpsImagePlugin, Image, ImageFile
 
 from gan_cli import files, registry
-from gan_cli.data import packing
+from gan_cli.data import packing, upright
 from gan_cli.data.dataset import Spec
 from gan_cli.data.folder import ImageFolder, usual_size
 from gan_cli.data.listing import listing
@@ -266,9 +266,9 @@ def test_a_very_large_jpeg_is_decoded_smaller(
     whole = ImageFolder(str(tmp_path), image_size=16).train["x"].float()
     monkeypatch.setattr(decoding, "LARGE", 10**4)
     sizes: list[tuple[int, int]] = []
-    honest = packing._fitted
+    honest = upright._fit
     monkeypatch.setattr(
-        packing, "_fitted", lambda image, *rest: (sizes.append(image.size), honest(image, *rest))[1]
+        upright, "_fit", lambda image, *rest: (sizes.append(image.size), honest(image, *rest))[1]
     )
     for path in own_cache.glob("*/index.json"):
         path.unlink()

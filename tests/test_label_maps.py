@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Command
+from conftest import Command, save_run
 from PIL import Image
 from torch import Tensor
 
@@ -200,3 +200,37 @@ def test_a_painted_file_becomes_a_picture(command: Command, tmp_path: Path) -> N
     assert len(list(Path("made").glob("*.png"))) == 12
     code, printed = command("gan-evaluate", str(run), "metrics=[pairs]")
     assert code == 0, printed
+
+
+@pytest.mark.parametrize("model", ["pix2pix", "spade"])
+def test_a_map_becomes_a_picture_of_its_own_size(
+    model: str, command: Command, tmp_path: Path
+) -> None:
+    folder = street(tmp_path / "street")
+    save_run(
+        tmp_path / "run", f"model={model}", f"data.folder={folder / 'photos'}",
+        f"data.inputs={folder / 'maps'}", "data.labels=3", "data.image_size=16", "data.heldout=0.3",
+        "network.generator.width=4", "network.discriminator.width=4", "batch_size=4",
+    )  # fmt: skip
+    maps = np.kron(np.random.default_rng(0).integers(0, 3, (15, 10)), np.ones((5, 5), int))
+    Path("mine").mkdir()
+    Image.fromarray(np.array(COLOURS, np.uint8)[maps]).save("mine/painted.png")
+    indexed = Image.fromarray(maps.astype(np.uint8), "P")
+    indexed.putpalette(bytes(np.array(COLOURS, np.uint8).ravel()))
+    indexed.save("mine/indexed.png")
+
+    typed = ("gan-sample", "run", "input=mine", "size=native")
+    assert command(*typed, "mode=images", "output=whole")[0] == 0
+    for more in ((), ("tile=64",)):
+        code, printed = command(*typed, "mode=compare", "output=made", *more)
+        assert code == 0 and "; x_a | output" in printed, printed
+
+    # 75x50, of which 72x48 from the middle; every pixel is of one label
+    made, whole = (np.asarray(Image.open(f"{name}/indexed.png")) for name in ("made", "whole"))
+    assert whole.shape == (72, 48, 3) and made.shape == (72, 96, 3)
+    assert np.array_equal(made[:, :48], np.array(COLOURS, np.uint8)[maps][1:73, 1:49])
+    difference = np.abs(made[:, 48:].astype(int) - whole)
+    exact = "in one piece" not in printed
+    assert exact == (model == "pix2pix")
+    assert difference.max() <= 1 if exact else difference.mean() < 3
+    assert np.array_equal(np.asarray(Image.open("made/painted.png")), made)

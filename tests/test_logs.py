@@ -276,6 +276,6 @@ def test_a_live_line_on_a_terminal(tmp_path: Path) -> None:
 
 def test_the_bar_leaves_the_lock_of_other_bars_alone() -> None:
     before = tqdm.get_lock()
-    bar = progress._bar(total=1.0, file=io.StringIO())
+    bar = progress.bar(total=1.0, file=io.StringIO())
     bar.close()
     assert tqdm.get_lock() is before and type(bar).get_lock() is not before

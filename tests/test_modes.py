@@ -18,7 +18,15 @@ import gan_cli
 from gan_cli import pictures
 from gan_cli.errors import UserError
 from gan_cli.sampling.generator import Generator
-from gan_cli.sampling.options import DRAWN, READ_BY, Mode, SampleConfig, refuse_unread
+from gan_cli.sampling.options import (
+    DRAWN,
+    ONE_BY_ONE,
+    READ_BY,
+    Mode,
+    SampleConfig,
+    Size,
+    refuse_unread,
+)  # fmt: skip
 from gan_cli.sampling.output import SUFFIXES
 
 MADE = {
@@ -33,10 +41,20 @@ MADE = {
         "model.repeat.discriminator=1",
     ),
     "cgan": ("model=cgan", "data=digits", "network.width=4"),
+    "pairs": (
+        "model=pix2pix",
+        "data.of=digits",
+        "network.width=4",
+        "network.discriminator.width=4",
+        "batch_size=6",
+    ),
 }
-NEEDS = {Mode.traverse: ("dimension=0",), Mode.interpolate: ("steps=3",)}
+NEEDS = {
+    Mode.traverse: ("dimension=0",), Mode.interpolate: ("steps=3",),
+    Mode.compare: ("input=heldout",),
+}  # fmt: skip
 """What a mode cannot do without, or makes too much of."""
-RUNS = {"points": "points", "csv": "points", "text": "text"}
+RUNS = {"points": "points", "csv": "points", "text": "text", "compare": "pairs"}
 """What a mode is for; images if it is not here."""
 
 
@@ -103,11 +121,11 @@ def test_a_place_that_cannot_be_written_is_said_before_anything_is_rendered(
     odd = [
         (f"file/a{suffix}", "file is a file, not a folder"),
         (f"pipe{suffix}", "of that name is there"),
-        ("", "folder" if mode is Mode.images else "file; name one"),
+        ("", "folder" if not suffix else "file; name one"),
     ]
-    if mode is Mode.images:
+    if not suffix:
         odd += [
-            ("a.png", "mode=images writes a folder of pictures"),
+            ("a.png", f"mode={mode.value} writes a folder of pictures"),
             ("file", "a file of that name is there"),
         ]
     else:
@@ -134,6 +152,7 @@ GIVEN = {
     "input": "heldout",
     "caption": "small red disc",
     "size": "native",
+    "tile": 64,
     "code": "first",
     "dimension": 1,
     "steps": 5,
@@ -154,6 +173,8 @@ def test_a_key_that_the_mode_does_not_read_is_refused(mode: Mode, key: str) -> N
     kind = type(getattr(config, key))
     if key == "directions" and mode in DRAWN:
         config.shifts = [1.0]
+    if key == "tile" and mode in ONE_BY_ONE:
+        config.size = Size.native
     setattr(config, key, kind(GIVEN[key]) if key in ("path", "directions", "size") else GIVEN[key])
     if mode in READ_BY[key]:
         refuse_unread(config)
@@ -181,6 +202,8 @@ def test_every_key_that_some_modes_read_is_one() -> None:
             "mode=encode",
         ),
         (["seeds=1", "n=3"], "n=3: seeds=1 takes the place of n and seed; leave one out"),
+        (["mode=compare"], "mode=compare: the checkpoint's model makes samples from noise alone"),
+        (["mode=images", "tile=64"], "tile=64: is of pictures in their own size; add size=native"),
         (["directions=random"], "directions=random: says where shifts= go; add shifts="),
         (
             ["mode=traverse", "code=a", "dimension=1"],

@@ -149,7 +149,7 @@ def test_a_folder_is_packed_once(
     first = ImageFolder(str(tmp_path / "pets"), image_size=8)
     (packed,) = (tmp_path / "cache" / "packed").glob("*/images.bin")
     assert packed.stat().st_size == 20 * 3 * 8 * 8
-    monkeypatch.setattr(packing, "_read", None)  # the second time no image is opened
+    monkeypatch.setattr(packing, "read", None)  # the second time no image is opened
     second = ImageFolder(str(tmp_path / "pets"), image_size=8)
     assert torch.equal(first.train["x"], second.train["x"])
     monkeypatch.undo()

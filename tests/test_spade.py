@@ -66,6 +66,18 @@ def test_sides_that_it_cannot_make_are_refused() -> None:
         Generator((3, 24, 24), (4, 24, 24))
     G = Generator((3, 8, 8), (4, 8, 8), latent=5, width=2)
     assert G(flat(1, side=8), torch.randn(1, 5)).shape == (1, 3, 8, 8)
+    assert G.multiple == 0
+
+
+def test_it_takes_larger_maps_too() -> None:
+    """What is far from the edges is what it makes of the part alone."""
+    torch.manual_seed(0)
+    G = Generator((3, 8, 8), (4, 8, 8), width=2, hidden=4).eval()
+    assert G.multiple == 2
+    maps = nn.functional.one_hot(torch.randint(4, (1, 60, 80)), 4).movedim(3, 1).float()
+    whole, part = G(maps, NONE), G(maps[..., 10:50, 20:70], NONE)
+    assert whole.shape == (1, 3, 60, 80)
+    torch.testing.assert_close(whole[..., 26:34, 36:54], part[..., 16:24, 16:34])
 
 
 def test_a_discriminator_tells_its_layers_at_every_scale() -> None:

@@ -54,10 +54,20 @@ def run(config: ExportConfig) -> None:
     )
 
     from gan_cli.sampling import formats
+    from gan_cli.sampling.native import side_multiple
 
-    with formats.quiet(), replacing(output) as temporary:
-        temporary.write_bytes(formats.exported(generator, output.suffix))
-        difference = _checked_difference(generator, temporary, output)
+    multiple, remark = side_multiple(generator), ""
+    try:
+        difference = _write(generator, output, multiple)
+    except UserError:
+        if not multiple:
+            raise
+        # the exporter of torch, or the network, may need the trained sides
+        multiple, difference = 0, _write(generator, output, 0)
+        remark = "; height and width are fixed, as it cannot be exported for others"
+    if multiple:
+        least = "x".join(map(str, formats.least_sides(generator, multiple)))
+        remark = f"; height and width may be other multiples of {multiple}, from {least} on"
 
     inputs = ", ".join(
         f"{item['name']} ({', '.join(map(str, ['N', *item['shape']]))})"
@@ -67,7 +77,24 @@ def run(config: ExportConfig) -> None:
     print(
         f"{generator.path} (step {generator.step}) in {output}: {inputs} to samples "
         f"(N, {shape}), at most {difference:.2g} from those of gan-sample (seeds 0-{SEEDS - 1})"
+        f"{remark}"
     )
+
+
+def _write(generator: Generator, output: Path, multiple: int) -> float:
+    """Write the file if its samples are those of the generator; returns the largest difference.
+
+    Args:
+        multiple: what the sides of input images must be multiples of; 0 if they are fixed.
+
+    Raises:
+        UserError: see `run`.
+    """
+    from gan_cli.sampling import formats
+
+    with formats.quiet(), replacing(output) as temporary:
+        temporary.write_bytes(formats.exported(generator, output.suffix, multiple))
+        return _checked_difference(generator, temporary, output, multiple)
 
 
 def _output(typed: str) -> Path:
@@ -85,11 +112,12 @@ def _output(typed: str) -> Path:
     return output
 
 
-def _checked_difference(generator: Generator, written: Path, output: Path) -> float:
+def _checked_difference(generator: Generator, written: Path, output: Path, multiple: int) -> float:
     """Largest difference between samples of the file and of the generator, in its chunks.
 
     Args:
         written: the file, under its temporary name.
+        multiple: see `_write`.
 
     Raises:
         UserError: the difference exceeds its tolerance, in any batch size.
@@ -99,6 +127,9 @@ def _checked_difference(generator: Generator, written: Path, output: Path) -> fl
     chunked, batched = formats.distances(generator, written, output.suffix, SEEDS)
     checks = [("", chunked, TOLERANCES[output.suffix])]
     checks += [(" in a batch of another size", other, BATCH_TOLERANCE) for other in batched]
+    if multiple:
+        elsewhere = formats.distance_elsewhere(generator, written, output.suffix)
+        checks.append((" of larger inputs", elsewhere, BATCH_TOLERANCE))
     for where, difference, tolerance in checks:
         if not difference <= tolerance:  # `not <=`: NaN is refused too
             raise UserError(

@@ -180,7 +180,7 @@ class Image(Kind):
         return samples
 
     def read(self, file: Path, shape: Sequence[int], multiple: int = 0) -> Tensor | None:
-        from gan_cli.data.packing import fitted, uncropped
+        from gan_cli.data.upright import fitted, uncropped
 
         return uncropped(file, shape[0], multiple) if multiple else fitted(file, tuple(shape))
 
@@ -211,7 +211,7 @@ class Labels(Kind):
         return label_maps.coloured(samples.argmax(dim=1), spec.palette)
 
     def read(self, file: Path, shape: Sequence[int], multiple: int = 0) -> Tensor | None:
-        from gan_cli.data.packing import fitted, uncropped
+        from gan_cli.data.upright import fitted, uncropped
 
         if multiple:
             return uncropped(file, 3, multiple)

@@ -20,22 +20,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
 from gan_cli.data import brightness
 from gan_cli.data.listing import Listing
+from gan_cli.data.upright import PASSING, Shape, Stored, read
 from gan_cli.errors import UserError
 from gan_cli.files import cache_folder, is_sealed, lock, locked, read_json, seal
-from gan_cli.reading import images as decoding
 
 log = logging.getLogger(__name__)
 
-Shape = tuple[int, int, int]
 FORMAT = 4  # version of the packed file; part of its name
 UNREADABLE = "unreadable.txt"  # report beside the packed images: one line for each file
-PASSING = "(now) "  # begins the line of a file that may be readable another time
 AT_ONCE = 512  # images that are decoded before they are written, at most
 BYTES = 2**28  # bytes of these images, at most
 PIECE = 2**22  # bytes of the packed file that have a checksum of their own
@@ -50,7 +47,7 @@ class Packed:
         readable: whether each file of the folder could be read, an array of truth values.
         ranges: see `ImageFolder`.
         sides: the smallest and the largest of their shorter sides before they were resized.
-        truncated: number of images reduced to the upper 8 of 16 bits, see `decoding.loses_bits`.
+        truncated: number of images reduced to the upper 8 of 16 bits, see `Stored`.
         report: the file that lists the unreadable files.
     """
 
@@ -302,16 +299,16 @@ class _Packing:
                 images.write(bytes(prod(self.shape)) if image.kind else image.values)
                 written += 1
 
-    def _decoded(self, files: Listing) -> "Iterator[_Image | str]":
+    def _decoded(self, files: Listing) -> Iterator[Stored | str]:
         """All images in their order, decoded in parallel; a reason for an unreadable one."""
         step = max(1, min(AT_ONCE, BYTES // prod(self.shape)))
         steps = range(0, len(files), step)
         with ThreadPoolExecutor() as pool:
             for first in tqdm(steps, desc="packing", unit=f" x {step}", disable=None):
                 paths = files.paths(first, first + step)
-                yield from pool.map(lambda path: _read(path, self.shape, self.exact), paths)
+                yield from pool.map(lambda path: read(path, self.shape, self.exact), paths)
 
-    def _add_wide(self, row: int, image: "_Image") -> None:
+    def _add_wide(self, row: int, image: Stored) -> None:
         self.wide_rows.append(row)
         self.wide_kinds.append(image.kind)
         low, high = self.extremes.get(image.kind, image.extremes)
@@ -345,113 +342,3 @@ class _Packing:
             "cut": self.truncated,
             "sums": _checksums(path),
         }
-
-
-@dataclass(frozen=True)
-class _Image:
-    """An image of the sides of the packed file.
-
-    Args:
-        values: its bytes (channels, height, width); float32 (height, width) for a wide image.
-        side: the shorter side of the image in its file.
-        truncated: whether it was reduced to the upper 8 of 16 bits.
-        kind: see `brightness.kind`.
-        extremes: smallest and largest value of a wide image.
-    """
-
-    values: bytes
-    side: int
-    truncated: bool = False
-    kind: str = ""
-    extremes: brightness.Range = (0, 0)
-
-
-def _read(path: Path, shape: Shape, exact: bool = False) -> _Image | str:
-    """The image in a file; if it cannot be read, its path and the reason."""
-    try:
-        with decoding.opened(path) as image:
-            side, truncated = min(image.size), decoding.loses_bits(image)
-            decoding.draft(image, shape[1])
-            ImageOps.exif_transpose(image, in_place=True)
-            if kind := brightness.kind(image):
-                values = brightness.values(image)
-                fitted = _fit(Image.fromarray(values), shape)
-                extremes = float(values.min()), float(values.max())
-                return _Image(np.asarray(fitted).tobytes(), side, kind=kind, extremes=extremes)
-
-            pixels = np.asarray(_fitted(image, shape, exact)).reshape(*shape[1:], shape[0])
-            content = np.ascontiguousarray(pixels.transpose(2, 0, 1)).tobytes()
-            return _Image(content, side, truncated)
-    except Exception as error:  # decoders raise any type for a damaged file
-        return f"{PASSING if decoding.is_passing(error) else ''}{path}: {decoding.why(error)}"
-
-
-def _fitted(image: Image.Image, shape: Shape, exact: bool = False) -> Image.Image:
-    """An image of 8 bits, resized and cropped.
-
-    A grey one is converted to colours last, which is faster and has the same result.
-    """
-    target = "L" if shape[0] == 1 else "RGB"
-    opaque = _on_white(image)
-    mode = "L" if opaque.mode in ("1", "L") else target
-    opaque = opaque if opaque.mode == mode else opaque.convert(mode)
-    fitted = _fit(opaque, shape, exact)
-    return fitted if mode == target else fitted.convert(target)
-
-
-def fitted(path: Path, shape: tuple[int, ...], exact: bool = False) -> torch.Tensor:
-    """The image in a file as bytes, (channels, height, width), resized and cropped as a folder's.
-
-    Raises:
-        UserError: it cannot be read, or has more than 8 bits; the message does not name the file.
-    """
-    channels, height, width = shape
-    image = _read(path, (channels, height, width), exact)
-    if isinstance(image, str):
-        reason = image.removeprefix(PASSING).removeprefix(f"{path}: ")
-        raise UserError(f"cannot be read as an image ({reason}).")
-    if image.kind:
-        raise UserError("has more than 8 bits a value; save it with 8.")
-    return torch.frombuffer(bytearray(image.values), dtype=torch.uint8).reshape(shape)
-
-
-def uncropped(path: Path, channels: int, multiple: int) -> torch.Tensor:
-    """The image in a file as bytes, (channels, height, width), in its own size: of each side as
-    much as is a multiple, from the middle.
-
-    Raises:
-        UserError: as `fitted`, or a side is shorter than that.
-    """
-    try:
-        with decoding.opened(path) as image:
-            ImageOps.exif_transpose(image, in_place=True)
-            deep = bool(brightness.kind(image))
-            pixels = np.asarray(_on_white(image).convert("L" if channels == 1 else "RGB"))
-    except Exception as error:  # decoders raise any type for a damaged file
-        raise UserError(f"cannot be read as an image ({decoding.why(error)}).") from None
-    if deep:
-        raise UserError("has more than 8 bits a value; save it with 8.")
-
-    height, width = (side - side % multiple for side in pixels.shape[:2])
-    if not height or not width:
-        raise UserError(
-            f"is {pixels.shape[1]}x{pixels.shape[0]}; both sides must be {multiple} or more."
-        )
-    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
-    cut = pixels[top : top + height, left : left + width].reshape(height, width, channels)
-    return torch.from_numpy(np.ascontiguousarray(cut.transpose(2, 0, 1)))
-
-
-def _fit(image: Image.Image, shape: Shape, exact: bool = False) -> Image.Image:
-    """An image resized to cover height and width, and its middle."""
-    _, height, width = shape
-    way = Image.Resampling.NEAREST if exact else Image.Resampling.LANCZOS
-    return ImageOps.fit(image, (width, height), way)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """The image on a white background, if it is transparent anywhere."""
-    if "A" not in image.getbands() and "transparency" not in image.info:
-        return image
-    layer = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)

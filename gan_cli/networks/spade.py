@@ -71,7 +71,8 @@ class Block(nn.Module):
 @networks.register("spade.generator")
 class Generator(nn.Module):
     """(N, labels, H, W), (N, latent) -> (N, C, H, W) in [-1, 1]: from 4x4 maps outwards, each block
-    told the map by SPADE.
+    told the map by SPADE. Without a latent it takes larger maps too, of sides that can be halved as
+    often as those that it is made for.
 
     Reference: Park et al., 2019, arXiv 1903.07291, section 3 and appendix A: spectral norm, leaky
     ReLU of slope 0.2, nearest upsampling, a width of 64 and 128 hidden channels at 256x256. It
@@ -114,6 +115,9 @@ class Generator(nn.Module):
         else:
             self.first = nn.Conv2d(labels, widths[0], kernel_size=3, padding=1)
         self.latent = latent
+        self.scale = 2**doublings
+        # what the sides of an input must be multiples of; a linear map makes 4x4 maps only
+        self.multiple = 0 if latent else self.scale
         self.blocks = nn.ModuleList(
             Block(before, after, labels, hidden, spade_norm, weight_norm)
             for before, after in zip([widths[0], *widths[:-1]], widths, strict=True)
@@ -122,8 +126,11 @@ class Generator(nn.Module):
         initialise(self, "he")
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        start = z if self.latent else interpolate(x, size=(BASE, BASE), mode="nearest")
-        maps = self.first(start)
+        if self.latent:
+            maps = self.first(z)
+        else:
+            smallest = [side // self.scale for side in x.shape[2:]]
+            maps = self.first(interpolate(x, size=smallest, mode="nearest"))
         for i, block in enumerate(self.blocks):
             if i:
                 maps = interpolate(maps, scale_factor=2, mode="nearest")

@@ -99,7 +99,8 @@ class Generator(nn.Module):
         image: Tensor = self.last(self.enlarge(maps + self.blocks(maps)))
         if not self.residual:
             return image.tanh()
-        large = interpolate(x, scale_factor=self.ratio, mode="bicubic", align_corners=False)
+        # by the size, not the ratio, for which torch.export fixes the sides
+        large = interpolate(x, size=image.shape[2:], mode="bicubic", align_corners=False)
         return (large + image).clamp(-1, 1)
 
 

@@ -43,6 +43,25 @@ class Inputs:
         return {name: values[rows] for name, values in self.fields.items()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class OnDemand(Inputs):
+    """Inputs that are read when their rows are asked for, so that there may be any number of them.
+
+    Args:
+        count: number of rows.
+        take: reads the rows of these numbers, decoded.
+    """
+
+    count: int
+    take: Callable[[list[int]], Fields]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def rows(self, indices: Any) -> Fields:
+        return self.take([int(index) % len(self) for index in indices])
+
+
 def needed(game: Game) -> list[str]:
     """Fields that samples of a game are made from, in any direction, and that its pictures show."""
     usual = Direction("x", game.given, game.panels)
@@ -119,9 +138,7 @@ def chosen(
             )
         return Inputs({})
     if typed == HELD_OUT:
-        heldout = heldout_of(load_data())
-        fields = heldout.take(0, heldout.samples)
-        return Inputs({name: fields[name] for name in needed(game)})
+        return _held_out(load_data(), needed(game))
     if typed is not None:
         return _read(expanded(typed), game, spec)
     if not len(own):
@@ -133,19 +150,34 @@ def chosen(
     return own
 
 
+def _held_out(dataset: Dataset, names: list[str]) -> Inputs:
+    """These fields of the held-out samples."""
+    heldout = heldout_of(dataset)
+    stored = {name: heldout.stored[name] for name in names}
+
+    def take(indices: list[int]) -> Fields:
+        rows = torch.as_tensor(indices)
+        return dataset.decode({name: values[rows] for name, values in stored.items()})
+
+    return OnDemand({}, count=heldout.samples, take=take)
+
+
 def _read(path: Path, game: Game, spec: Spec) -> Inputs:
     """Inputs from a file, or from all files of a folder in the order of their names."""
     first, *others = game.sampling.given
-    read = None
+    files = None
     if not others and first in ("x", *spec.fields):
-        read = samples_in(path, spec.seen_as(first))
-    if read is None:
+        files = files_in(path, spec.seen_as(first))
+    if files is None:
         raise UserError(
             f"input={path}: files cannot be the {', '.join((first, *others))} that the "
             "checkpoint's model takes; take input=heldout."
         )
-    samples, names = read
-    return Inputs(decoded({first: torch.stack(samples)}, spec), names)
+
+    def take(indices: list[int]) -> Fields:
+        return decoded({first: torch.stack([files.read(i) for i in indices])}, spec)
+
+    return OnDemand({}, files.names, count=len(files.paths), take=take)
 
 
 def by_field(typed: Mapping[str, Any], whole: str | None, game: Game, spec: Spec) -> Inputs:
@@ -254,17 +286,42 @@ def _rows_of(name: str, value: Any, spec: Spec) -> tuple[Tensor, tuple[str, ...]
     return rows if field.size else rows.float(), ()
 
 
-def samples_in(
-    path: Path, described: Spec | Field, multiple: int = 0
-) -> tuple[list[Tensor], tuple[str, ...]] | None:
-    """Samples as they are stored, from a file or from all files of a folder in the order of their
-    names; and a name for each. None if this kind of data is not read from files.
+@dataclass(frozen=True)
+class Files:
+    """Samples in files, in the order of the files' names.
+
+    Args:
+        paths: the files.
+        names: a name for each, without a suffix.
+        described: what they hold.
+        multiple: as that of `Kind.read`.
+    """
+
+    paths: tuple[Path, ...]
+    names: tuple[str, ...]
+    described: Spec | Field
+    multiple: int = 0
+
+    def read(self, index: int) -> Tensor:
+        """A sample as it is stored. Raises UserError if its file is damaged."""
+        path, kind = self.paths[index], kind_of(self.described)
+        try:
+            sample = kind.from_file(path, self.described, self.multiple)
+        except UserError as error:
+            raise UserError(f"input={path}: {error}") from None
+        if sample is None:
+            raise UserError(f"input={path}: {self.described.kind} are not read from files.")
+        return sample
+
+
+def files_in(path: Path, described: Spec | Field, multiple: int = 0) -> Files | None:
+    """A file, or all files of a folder. None if this kind of data is not read from files.
 
     Args:
         multiple: as that of `Kind.read`.
 
     Raises:
-        UserError: no such file or folder, no samples in it, or a damaged one.
+        UserError: no such file or folder, or no samples in it.
     """
     if type(kind_of(described)).read is Kind.read:
         return None
@@ -278,18 +335,22 @@ def samples_in(
         except UserError as error:
             raise UserError(str(error).replace("data.folder=", "input=", 1)) from None
         files, base = sorted(found.paths(0, len(found))), found.folder
+    names = ["_".join(file.relative_to(base).with_suffix("").parts) for file in files]
+    return Files(tuple(files), tuple(names), described, multiple)
 
-    samples = []
-    for file in files:
-        try:
-            sample = kind_of(described).from_file(file, described, multiple)
-        except UserError as error:
-            raise UserError(f"input={file}: {error}") from None
-        if sample is None:
-            return None
-        samples.append(sample)
-    names = tuple("_".join(file.relative_to(base).with_suffix("").parts) for file in files)
-    return samples, names
+
+def samples_in(
+    path: Path, described: Spec | Field, multiple: int = 0
+) -> tuple[list[Tensor], tuple[str, ...]] | None:
+    """All samples of `files_in`, as they are stored, and a name for each.
+
+    Raises:
+        UserError: no such file or folder, no samples in it, or a damaged one.
+    """
+    files = files_in(path, described, multiple)
+    if files is None:
+        return None
+    return [files.read(i) for i in range(len(files.paths))], files.names
 
 
 def panel_fields(

@@ -27,7 +27,7 @@ def until(seconds: float) -> str:
     )
 
 
-def _bar(**options: Any) -> tqdm:
+def bar(**options: Any) -> tqdm:
     """Bar of tqdm with its own lock.
 
     The default lock of all bars is a semaphore shared between processes, which is leaked when this
@@ -60,7 +60,7 @@ class Progress(Hook):
         self.first, self.began, self.turns = trainer.step, time.monotonic(), 0
         self.shown_at, self.announced = self.began, False
         if sys.stderr.isatty():
-            self.bar = _bar(
+            self.bar = bar(
                 total=1.0,
                 initial=self._share(trainer),
                 bar_format="{percentage:3.0f}%|{bar:20}| {desc}",

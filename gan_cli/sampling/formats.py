@@ -35,6 +35,7 @@ REMEDIES = {
     ".onnx": "take a .pt2 file, which has torch's own operations",
 }
 """Advice for a file whose samples differ from those of gan-sample, by suffix."""
+SMALLEST = 16  # pixels a side of an input image whose sides may differ, unless fewer are trained
 ROWS = {0: Dim("N", min=1)}  # of every input: any number of them
 
 
@@ -75,32 +76,57 @@ def _inputs(generator: "Generator", seeds: Sequence[int]) -> list[Tensor]:
     return [*([latents] if latents.shape[1] else []), *generator.given(seeds)]
 
 
-def _dynamic_shapes(generator: "Generator") -> Any:
-    """The sizes of the inputs that may differ from those of the example, for torch.export."""
-    if generator.game.sampling.given:
-        return {"fields": tuple(ROWS for _ in input_names(generator))}
-    return {"latents": ROWS}
+def _dynamic_shapes(generator: "Generator", multiple: int) -> Any:
+    """The sizes of the inputs that may differ from those of the example, for torch.export.
+
+    Args:
+        multiple: see `exported`.
+    """
+    if not generator.game.sampling.given:
+        return {"latents": ROWS}
+    sides: dict[int, Any] = {}
+    for axis, least in enumerate(least_sides(generator, multiple), 2):
+        times = Dim("HW"[axis - 2], min=least // multiple)
+        sides[axis] = multiple * times if multiple > 1 else times
+    names = input_names(generator)
+    return {"fields": tuple(ROWS if name == "latents" else ROWS | sides for name in names)}
 
 
-def exported(generator: "Generator", suffix: str) -> bytes:
+def least_sides(generator: "Generator", multiple: int) -> list[int]:
+    """The smallest height and width of an input image; [] if they are fixed.
+
+    Args:
+        multiple: see `exported`.
+    """
+    if not multiple:
+        return []
+    _, *trained = generator.data.seen_as(generator.game.sampling.given[0]).shape
+    usual = -(-SMALLEST // multiple) * multiple
+    return [max(2 * multiple, min(side, usual)) for side in trained]
+
+
+def exported(generator: "Generator", suffix: str, multiple: int = 0) -> bytes:
     """Content of the exported file.
 
     Args:
         suffix: `.pt2` or `.onnx`.
+        multiple: if not 0, the sides of the image that samples are made from may differ from those
+            that were trained, and must be multiples of it; see
+            `gan_cli.sampling.native.side_multiple`.
 
     Raises:
         UserError: the game's `render` is no graph of operations, or the format lacks one of them.
     """
     writer = {".pt2": _pt2, ".onnx": _onnx}[suffix]
-    text = json.dumps(description(generator))
+    text = json.dumps(description(generator, multiple))
     model = f"model={_model_name(generator)}"
 
     with _explained(
         f"{model}: its `render` cannot be exported", "it may ask for no value, nor for len(latents)"
     ):
-        program = _program(generator)
+        program = _program(generator, multiple)
     with _explained(f"{model} cannot be written as {suffix}", REMEDIES[suffix]):
-        return writer(program, text, generator)
+        return writer(program, text, generator, multiple)
 
 
 @contextmanager
@@ -117,7 +143,7 @@ def _explained(problem: str, remedy: str) -> Iterator[None]:
         raise UserError(f"{problem} ({reason}); {remedy}.") from error
 
 
-def description(generator: "Generator") -> dict[str, Any]:
+def description(generator: "Generator", multiple: int = 0) -> dict[str, Any]:
     """Description of an exported generator, as plain types.
 
     - model, step: name of the model, and number of rounds trained;
@@ -125,6 +151,8 @@ def description(generator: "Generator") -> dict[str, Any]:
     - columns: parts of an input row in order, each a name, width and law (see
       `gan_cli.game.Columns`); empty if the game does not state them;
     - inputs: what a file takes, in order, each a name, kind and shape of a row;
+    - multiple: if not 0, height and width of the input image may be any multiples of it, from
+      `least` on; those of a sample are in the same ratio to them;
     - classes: number of classes of a conditional model;
     - chunk: batch size that reproduces gan-sample's samples bit for bit (.pt2); the last batch may
       be padded with any rows;
@@ -148,6 +176,8 @@ def description(generator: "Generator") -> dict[str, Any]:
         "latent": latent,
         "columns": [_column(part) for part in columns],
         "inputs": [_described(generator, name) for name in input_names(generator)],
+        "multiple": multiple,
+        "least": least_sides(generator, multiple),
         "classes": generator.game.classes,
         "chunk": CHUNK,
         **{name: data[name] for name in ("kind", "shape", "vocabulary", "units")},
@@ -175,8 +205,12 @@ def _model_name(generator: "Generator") -> str:
     return str(yaml.safe_load(generator.config)["model"]["name"])
 
 
-def _program(generator: "Generator") -> ExportedProgram:
-    """The graph of operations that renders latents, for any number of rows."""
+def _program(generator: "Generator", multiple: int) -> ExportedProgram:
+    """The graph of operations that renders latents, for any number of rows.
+
+    Args:
+        multiple: see `exported`.
+    """
     # torch.export reads the older flag for TF32, and training sets the newer one: make them agree
     cudnn: Any = torch.backends.cudnn  # its type stubs lack `conv`
     cudnn.allow_tf32 = cudnn.conv.fp32_precision == "tf32"
@@ -188,7 +222,7 @@ def _program(generator: "Generator") -> ExportedProgram:
     program = torch.export.export(
         module.eval(),
         tuple(_inputs(generator, seeds)),
-        dynamic_shapes=_dynamic_shapes(generator),
+        dynamic_shapes=_dynamic_shapes(generator, multiple),
     )
     _remove_unused(program)
     return program
@@ -210,19 +244,19 @@ def _remove_unused(program: ExportedProgram) -> None:
     program.graph_module.recompile()
 
 
-def _pt2(program: ExportedProgram, text: str, generator: "Generator") -> bytes:
+def _pt2(program: ExportedProgram, text: str, generator: "Generator", multiple: int) -> bytes:
     """A program of torch.export, with its description."""
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={f"{DESCRIPTION}.json": text})
     return buffer.getvalue()
 
 
-def _onnx(program: ExportedProgram, text: str, generator: "Generator") -> bytes:
+def _onnx(program: ExportedProgram, text: str, generator: "Generator", multiple: int) -> bytes:
     """An ONNX model, with its description."""
     options: dict[str, Any] = {
         "input_names": input_names(generator),
         "output_names": ["samples"],
-        "dynamic_shapes": _dynamic_shapes(generator),
+        "dynamic_shapes": _dynamic_shapes(generator, multiple),
     }
     converted: Any = torch.onnx.export(program, **options, dynamo=True, verbose=False)
     converted.model.metadata_props[DESCRIPTION] = text
@@ -260,6 +294,27 @@ def distances(
     return _max_difference(chunked, samples) / scale, [
         _max_difference(batch, samples[: len(batch)]) / scale for batch in other_batches
     ]
+
+
+def distance_elsewhere(generator: "Generator", path: Path, suffix: str) -> float:
+    """Largest difference, as in `distances`, between two samples of a file and of gan-sample whose
+    inputs are twice as high and three times as wide as the trained ones.
+
+    Raises:
+        UserError: the file cannot render them.
+    """
+    fields = [
+        field if name == "latents" else field.repeat(1, 1, 2, 3)
+        for name, field in zip(
+            input_names(generator), _inputs(generator, range(2)), strict=True
+        )
+    ]  # fmt: skip
+    latents = generator.drawn(range(2))
+    with torch.no_grad():
+        samples = generator.game.render(latents, fields[-1])  # type: ignore[call-arg]
+    with _explained(f"model={_model_name(generator)}: other sides", REMEDIES[suffix]):
+        made = LOADERS[suffix](path)(*fields)
+    return _max_difference(made, samples) / max(1.0, float(samples.abs().max()))
 
 
 def _max_difference(a: Tensor, b: Tensor) -> float:

@@ -291,15 +291,18 @@ class Generator:
             hint = f" (classes have the numbers 0 to {last})"
         return f"expected all, or some of {names}{hint}"
 
-    def refuse_more_than_fits(self, count: int, typed: str, extra_bytes: int = 0) -> None:
+    def refuse_more_than_fits(
+        self, count: int, typed: str, extra_bytes: int = 0, copies: int = COPIES
+    ) -> None:
         """Raise UserError if the samples need more than this machine's memory.
 
         Args:
             count: number of samples.
             typed: the typed keys, for the message.
             extra_bytes: memory of each sample for other purposes.
+            copies: copies of each sample in memory at once.
         """
-        numbers = self.drawn([0]).shape[1] + COPIES * math.prod(self.spec.shape)
+        numbers = self.drawn([0]).shape[1] + copies * math.prod(self.spec.shape)
         needed = count * (ROW_BYTES + 4 * numbers + extra_bytes)  # 4 bytes for each float32
         if needed > memory():
             raise UserError(

@@ -1,6 +1,5 @@
 """Modes of `gan-sample`: rendering samples and writing them."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,14 +26,20 @@ from gan_cli.runs.inputs import (
 )
 from gan_cli.runs.places import run_or_file
 from gan_cli.sampling import walks
+from gan_cli.sampling.folders import (
+    Folder,
+    file_name,
+    panels_named,
+    write_from_inputs,
+    write_images,
+)
 from gan_cli.sampling.generator import Generator, load_generator
 from gan_cli.sampling.native import write_native
-from gan_cli.sampling.options import Mode, SampleConfig, Size, seeds_and_labels
+from gan_cli.sampling.options import ONE_BY_ONE, Mode, SampleConfig, Size, seeds_and_labels
 from gan_cli.sampling.walks import latents_of
 
 NEIGHBOURS = 5  # nearest training samples shown for each sample
 FRAME_SECONDS = 0.4  # duration of a frame of a timeline
-MAX_NAME = 40  # characters of a class's name in a file name
 
 
 def write_drawn(
@@ -62,28 +67,47 @@ def write_drawn(
         inputs = chosen(config.input, generator.game, generator.data, generator.inputs, load_data)
     config = _one_for_each(config, generator, inputs)
     seeds, labels = seeds_and_labels(config, generator)
-    latents = latents_of(config, generator, seeds, labels)
-    if mode is Mode.text and config.output is None:
-        print("\n".join(map(on_one_line, lines(generator, generator.render(latents)))))
-        return
-
-    classes = generator.classes(config.classes)
-    class_columns = _class_columns(classes)
     if generator.game.sampling.given:
-        samples = generator.render(latents, *generator.given(seeds, inputs))
-        remark = _write_from_inputs(samples, generator, mode, output, seeds, inputs)
+        remark = _write_from_inputs(config, generator, output, seeds, labels, inputs)
+    elif mode is Mode.compare:
+        raise UserError(
+            "mode=compare: the checkpoint's model makes samples from noise alone; take mode=images."
+        )
     else:
-        samples, columns, remark = render_mode(config, generator, latents, load_data, class_columns)
-        if mode is Mode.images:
-            names = [_file_name(generator, seed, labels[i : i + 1]) for i, seed in enumerate(seeds)]
-            remark += write_images(samples, generator, output, names)
-        else:
-            write(samples, generator, mode, output, columns)
+        latents = latents_of(config, generator, seeds, labels)
+        if mode is Mode.text and config.output is None:
+            print("\n".join(map(on_one_line, lines(generator, generator.render(latents)))))
+            return
+        remark = _write_from_noise(config, generator, load_data, output, latents, seeds, labels)
 
-    if mode is Mode.grid and class_columns and generator.names:
-        remark += f"; columns: {', '.join(generator.names[label] for label in classes)}"
     source = f"{generator.path} (step {generator.step})"
     print(on_one_line(f"{len(seeds)} samples of {source} in {output}{remark}"))
+
+
+def _write_from_noise(
+    config: SampleConfig,
+    generator: Generator,
+    load_data: Callable[[], Dataset],
+    output: Path,
+    latents: Tensor,
+    seeds: Sequence[int],
+    labels: Sequence[int],
+) -> str:
+    """Write samples of latents, in the form of the mode; returns a remark for the user."""
+    classes = generator.classes(config.classes)
+    class_columns = _class_columns(classes)
+    samples, columns, remark = render_mode(config, generator, latents, load_data, class_columns)
+    if config.mode is Mode.images:
+        folder = Folder(output)
+        names = [file_name(generator, seed, labels[i : i + 1]) for i, seed in enumerate(seeds)]
+        write_images(samples, generator, folder, names)
+        remark += folder.remark
+    else:
+        write(samples, generator, config.mode, output, columns)
+
+    if config.mode is Mode.grid and class_columns and generator.names:
+        remark += f"; columns: {', '.join(generator.names[label] for label in classes)}"
+    return remark
 
 
 def _one_for_each(config: SampleConfig, generator: Generator, inputs: Inputs) -> SampleConfig:
@@ -95,31 +119,35 @@ def _one_for_each(config: SampleConfig, generator: Generator, inputs: Inputs) ->
 
 
 def _write_from_inputs(
-    samples: Tensor,
+    config: SampleConfig,
     generator: Generator,
-    mode: Mode,
     output: Path,
     seeds: Sequence[int],
+    labels: Sequence[int],
     inputs: Inputs,
 ) -> str:
-    """Write samples that were made from inputs, in the form of the mode.
+    """Write samples that are made from inputs, in the form of the mode.
 
-    A grid has the panels of the game side by side, an array each field, and a folder the samples
-    alone, named after the files of the inputs.
+    A grid has the panels of the game side by side, and an array each field.
 
     Returns:
         A remark for the user.
     """
+
+    def latents(places: Sequence[int]) -> Tensor:
+        chosen_labels = [labels[i] for i in places] if labels else []
+        return latents_of(config, generator, [seeds[i] for i in places], chosen_labels)
+
+    if config.mode in ONE_BY_ONE:
+        return write_from_inputs(config, generator, latents, seeds, inputs, output)
+
     fields = inputs.rows(seeds)
-    if mode is Mode.npz:
+    given = [fields[name] for name in generator.game.sampling.given]
+    samples = generator.render(latents(range(len(seeds))), *given)
+    if config.mode is Mode.npz:
         plain = {name: values.numpy() for name, values in fields.items()}
         write_arrays(output, samples=samples.numpy(), **plain)
         return ""
-    if mode is Mode.images:
-        names = [_file_name(generator, seed, []) for seed in seeds]
-        if inputs.names:
-            names = [f"{inputs.names[seed % len(inputs)]}.png" for seed in seeds]
-        return write_images(samples, generator, output, names)
 
     shown = panel_fields(generator.game, generator.data, samples, fields)
     rows = pictures.panels(shown)
@@ -129,8 +157,7 @@ def _write_from_inputs(
     else:
         columns = len(shown) * min(PANEL_COLUMNS, len(samples))
         pictures.write(output, pictures.grid(rows, columns))
-    known = [name for name in generator.game.sampling.panels if name == "output" or name in fields]
-    return f"; {' | '.join(known)}"
+    return f"; {panels_named(generator, fields)}"
 
 
 def _class_columns(classes: Sequence[int]) -> int:
@@ -212,49 +239,6 @@ def write_grid(samples: Tensor, generator: Generator, output: Path, columns: int
         return
     pixels = kind_of(generator.spec).picture(samples, generator.spec, columns=columns)
     pictures.write(output, pixels)
-
-
-def write_images(samples: Tensor, generator: Generator, folder: Path, names: Sequence[str]) -> str:
-    """Write a picture of each sample, by these file names.
-
-    Rows of a table result in a single picture, of the first name. Existing pictures of other names
-    stay.
-
-    Returns:
-        A remark on existing pictures in the folder.
-    """
-    kind = kind_of(generator.spec)
-    if kind.tiles:
-        images = dict(zip(names, pictures.to_uint8(samples), strict=True))
-    elif kind.tabular:
-        images = {names[0]: kind.picture(samples, generator.spec)}
-    else:
-        shown = (kind.picture(sample[None], generator.spec) for sample in samples)
-        images = dict(zip(names, shown, strict=True))
-    existing = {path.name for path in folder.glob("*.png")}
-
-    for name, image in images.items():
-        pixels = image if isinstance(image, np.ndarray) else pictures.pixels_of(image)
-        pictures.write(folder / name, pixels)
-
-    remark = ""
-    if replaced := len(existing & images.keys()):
-        remark += f"; {replaced} that were there are replaced"
-    if others := len(existing - images.keys()):
-        remark += f"; {others} others lie there"
-    return remark
-
-
-def _file_name(generator: Generator, seed: int, label: Sequence[int]) -> str:
-    """Name of a sample's picture.
-
-    Args:
-        label: the class, as a list of one; empty if none was chosen.
-    """
-    parts = [f"seed_{seed:08d}", *(f"class_{number:03d}" for number in label)]
-    if generator.names:
-        parts += [re.sub(r"[^\w-]+", "_", generator.names[number][:MAX_NAME]) for number in label]
-    return "_".join(parts) + ".png"
 
 
 def _write_npz(samples: Tensor, generator: Generator, output: Path, columns: int) -> None:

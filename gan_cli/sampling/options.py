@@ -39,6 +39,8 @@ class Mode(Enum):
     npz = "npz"
     # a table: a header, then a line for each sample, with words, dates and whole numbers as such
     csv = "csv"
+    # a folder of PNGs: what each sample is made from, the sample, and the true image if it is known
+    compare = "compare"
 
 
 class Interpolation(Enum):
@@ -96,7 +98,15 @@ class SampleConfig:
     )
     size: Size = field(
         default=Size.trained,
-        metadata={"help": "of mode=images and input=: trained, or native, the files' own size"},
+        metadata={"help": "of mode=images, mode=compare: trained, or native, the files' own size"},
+    )
+    tile: int | None = field(
+        default=None,
+        metadata={
+            "least": 1,
+            "help": "of size=native: PIXELS a side of the tiles that large pictures are made of; "
+            "none if not given",
+        },
     )
     code: str | None = field(
         default=None, metadata={"help": "of mode=traverse: the name of a code of the model"}
@@ -137,13 +147,14 @@ class SampleConfig:
 
 
 THROUGH_CODES = (Mode.reconstruct, Mode.encode)  # modes that encode held-out samples
-FROM_INPUTS = (Mode.grid, Mode.images, Mode.npz, Mode.timeline)  # modes that show inputs too
+ONE_BY_ONE = (Mode.images, Mode.compare)  # modes that write a picture of each sample
+FROM_INPUTS = (Mode.grid, *ONE_BY_ONE, Mode.npz, Mode.timeline)  # modes that show inputs too
 DRAWN = tuple(mode for mode in Mode if mode not in THROUGH_CODES)  # modes that draw latents
 READ_BY: dict[str, tuple[Mode, ...]] = {
     **dict.fromkeys(("seeds", "classes", "truncation", "directions", "shifts"), DRAWN),
     "input": (*FROM_INPUTS, *THROUGH_CODES),
     "caption": FROM_INPUTS,
-    "size": (Mode.images,),
+    **dict.fromkeys(("size", "tile"), ONE_BY_ONE),
     "code": (Mode.traverse,),
     "dimension": (Mode.traverse,),
     "path": (Mode.interpolate,),
@@ -211,6 +222,8 @@ def _contradiction(config: SampleConfig, typed: Mapping[str, str]) -> str:
                 )
     if "directions" in typed and not config.shifts:
         return f"directions={typed['directions']}: says where shifts= go; add shifts=[1.5] or so."
+    if config.tile is not None and config.size is not Size.native:
+        return f"tile={config.tile}: is of pictures in their own size; add size=native."
     if config.mode is not Mode.traverse:
         return ""
 
@@ -257,7 +270,10 @@ def _refuse_too_many(config: SampleConfig, generator: Generator, count: int) -> 
 
     from gan_cli.data.kinds import kind_of
 
-    is_picture = kind_of(generator.spec).tiles and config.mode not in (Mode.images, Mode.npz)
+    if config.mode in ONE_BY_ONE and generator.game.sampling.given:
+        generator.refuse_more_than_fits(count, typed, copies=0)  # a few at a time are in memory
+        return
+    is_picture = kind_of(generator.spec).tiles and config.mode not in (*ONE_BY_ONE, Mode.npz)
     generator.refuse_more_than_fits(count, typed, TILE_BYTES if is_picture else 0)
 
 
