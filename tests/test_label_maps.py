@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Command, save_run
+from conftest import Command, make_trainer, save_run
 from PIL import Image
 from torch import Tensor
 
@@ -41,6 +41,31 @@ def street(folder: Path, colours: tuple[tuple[int, int, int], ...] = COLOURS, n:
 def pairs(folder: Path, **options: object) -> Pairs:
     usual = {"image_size": 16, "labels": 3, "heldout": 0.3}
     return Pairs(folder=str(folder / "photos"), inputs=str(folder / "maps"), **{**usual, **options})  # type: ignore[arg-type]
+
+
+# --- the cross-entropy of colours -----------------------------------------------------------------
+
+
+def test_the_cross_entropy_is_that_of_the_labels(tmp_path: Path) -> None:
+    """Of logits that are squared distances of colours; at the labels' own colours nearly 0."""
+    folder = street(tmp_path / "street")
+    typed = (
+        "model=pix2pix", f"data.folder={folder / 'maps'}", f"data.inputs={folder / 'photos'}",
+        "data.labels=3", "data.labelled=images", "data.image_size=16", "data.heldout=0.3",
+        "network.width=4", "batch_size=4", "model.l1=0", "model.labelled=2",
+    )  # fmt: skip
+    trainer = make_trainer(*typed)
+    game, spec = trainer.game, trainer.batches.dataset.spec
+    x = trainer.batches.next()["x"]
+    x_fake = torch.rand_like(x) * 2 - 1
+    colours = torch.tensor(spec.palette).float() / 127.5 - 1
+    logits = -8 * torch.cdist(x_fake.movedim(1, -1).reshape(-1, 3), colours) ** 2
+    labels = torch.cdist(x.movedim(1, -1).reshape(-1, 3), colours).argmin(dim=1)
+    wanted = 2 * torch.nn.functional.cross_entropy(logits, labels)
+    torch.testing.assert_close(game.distances(x_fake, x)["labelled"], wanted)
+    assert game.distances(x, x)["labelled"] < 0.02
+    with pytest.raises(UserError, match=r"model.labelled=1.0: is of images that are label maps"):
+        make_trainer("model=pix2pix", "model.labelled=1", "network.width=4")
 
 
 # --- data -----------------------------------------------------------------------------------------

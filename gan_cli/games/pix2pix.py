@@ -5,15 +5,41 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge
-from torch import Tensor
-from torch.nn.functional import interpolate
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, interpolate
 
 from gan_cli.data.dataset import Spec
+from gan_cli.data.label_maps import Colours, painted
 from gan_cli.errors import UserError
 from gan_cli.features.base import Features
 from gan_cli.game import Terms, player
 from gan_cli.games.two_player import TwoPlayer
 from gan_cli.registry import NonNegative, games
+
+
+class LabelEntropy(nn.Module):
+    """Cross-entropy of the labels of images that are label maps, from the distances of the pixels'
+    colours from those of the labels."""
+
+    SHARPNESS = 8.0  # what a squared distance of colours in [-1, 1] is multiplied by
+    colours: Tensor
+    sharding: ClassVar[dict[str, str]] = {"colours": "same"}  # see `gan_cli.training.shards`
+
+    def __init__(self, palette: Colours) -> None:
+        super().__init__()
+        colours = torch.empty(0, 3)
+        if palette:  # as maps are painted
+            colours = painted(torch.arange(len(palette))[None, None], palette)[0, :, 0].T
+        self.register_buffer("colours", colours.float() / 127.5 - 1, persistent=False)
+
+    def forward(self, x_fake: Tensor, x: Tensor) -> Tensor:
+        """Mean over all pixels, in nats."""
+        told = -self.SHARPNESS * self._distances(x_fake)
+        return cross_entropy(told, self._distances(x).argmin(dim=1))
+
+    def _distances(self, x: Tensor) -> Tensor:
+        """Squared distances of the pixels' colours from those of all labels, (n, labels, h, w)."""
+        return (x[:, None] - self.colours[None, :, :, None, None]).square().sum(dim=2)
 
 
 @games.register("pix2pix")
@@ -31,6 +57,8 @@ class Pix2Pix(TwoPlayer):
         adversarial: weight of what D says, for G; 0 leaves the L1 distance alone.
         perceptual: weight of the distance of `features` from those of the true image (as Wang et
             al., 2018, arXiv 1711.11585, equation 6 of its appendix); 0 is the paper's.
+        labelled: weight of the cross-entropy of the labels of an image's pixels, of images that are
+            label maps: a colour is the likelier a label's, the nearer it is to that label's colour.
         judged: what D sees: `pairs` of an input and an image, or `images` alone; an input of other
             sides is enlarged.
         latent: width of z beside the dropout, which is the paper's noise.
@@ -47,10 +75,12 @@ class Pix2Pix(TwoPlayer):
     def __init__(
         self,
         features: Features,
+        spec: Spec,
         l1: NonNegative = 100.0,
         l2: NonNegative = 0.0,
         adversarial: NonNegative = 1.0,
         perceptual: NonNegative = 0.0,
+        labelled: NonNegative = 0.0,
         judged: Literal["pairs", "images"] = "pairs",
         latent: Annotated[int, Ge(0)] = 0,
         **two_player: Any,
@@ -62,6 +92,13 @@ class Pix2Pix(TwoPlayer):
         self.judged = judged
         self.adversarial = adversarial
         self.perceptual = perceptual
+        self.labelled = labelled
+        self.entropy = LabelEntropy(spec.palette)
+        if labelled and not spec.palette:
+            raise UserError(
+                f"model.labelled={labelled}: is of images that are label maps; take "
+                "data.labels=N data.labelled=images, or set it to 0."
+            )
         if perceptual and not self.features.used:
             raise UserError(
                 f"model.perceptual={perceptual}: compares features, and features=none has none; "
@@ -99,6 +136,8 @@ class Pix2Pix(TwoPlayer):
             terms["l2"] = self.l2 * (x_fake - x).square().mean()
         if self.perceptual:
             terms["perceptual"] = self.perceptual * self.features.distance(x_fake, x)
+        if self.labelled:
+            terms["labelled"] = self.labelled * self.entropy(x_fake, x)
         return terms
 
     def sample_fakes(self, x: Tensor, *given: Tensor) -> Tensor:
