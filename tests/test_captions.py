@@ -17,7 +17,7 @@ from gan_cli.divergences import kl_from_normal
 from gan_cli.errors import UserError
 from gan_cli.games.gan_cls import another
 from gan_cli.main import train
-from gan_cli.metrics import classifier
+from gan_cli.metrics import classifier, retrieval
 from gan_cli.metrics.drawn_captions import DrawnCaptions
 from gan_cli.networks.words import TextEncoder
 
@@ -95,6 +95,50 @@ def test_texts_beside_images_are_captions(tmp_path: Path) -> None:
         Captions(folder=str(folder), image_size=8)
     data = Captions(folder=str(folder), image_size=8, unreadable=0.6)
     assert len(data.train["x"]) + len(data.heldout["x"]) == 40
+
+
+def vectors(folder: Path, **changed: np.ndarray) -> Path:
+    """The vectors of two captions of each image."""
+    names = np.array([f"{i:02d}.png" for i in range(20) for _ in range(2)])
+    rows = np.random.default_rng(0).normal(size=(40, 6))
+    np.savez(folder / "said.npz", **{"name": names, "embedding": rows, **changed})
+    return folder / "said.npz"
+
+
+def test_vectors_take_the_place_of_words(command: Command, tmp_path: Path) -> None:
+    folder = album(tmp_path / "album")
+    file, run = vectors(folder), tmp_path / "run"
+    data = Captions(folder=str(folder), embeddings=str(file), image_size=8, heldout=0.2)
+    assert data.spec.fields["t"].shape == (6,) and len(data.train["t"]) == 32
+    assert torch.equal(data.train["i"][::2], data.train["i"][1::2])
+
+    options = (*SMALL, f"data.folder={folder}", f"data.embeddings={file}", "data.image_size=8")
+    with pytest.MonkeyPatch.context() as patch:
+        quick = ("steps=2", "evaluate_every=0", f"hydra.run.dir={run}")
+        patch.setattr("sys.argv", ["gan-train", *options, *quick])
+        train()
+    code, printed = command("gan-sample", str(run), f"input={file}", "mode=npz", "output=s.npz")
+    assert code == 0, printed
+    assert np.load("s.npz")["samples"].shape == (40, 3, 8, 8)
+    np.savez("wrong.npz", embedding=np.zeros((3, 5)))
+    code, printed = command("gan-sample", str(run), "input=wrong.npz")
+    assert code == 2 and "needs an array `t` of shape (rows, 6)" in printed
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"embedding": np.zeros((3, 6))}, "needs the arrays `name`, texts"),
+        ({"embedding": np.full((40, 6), np.inf)}, "some of its numbers are not finite"),
+        ({"name": np.arange(40)}, "needs the arrays `name`, texts"),
+    ],
+)
+def test_vectors_that_are_none(tmp_path: Path, changed: dict[str, np.ndarray], why: str) -> None:
+    folder = album(tmp_path / "album")
+    with pytest.raises(UserError, match=f"data.embeddings=.*{why}"):
+        Captions(folder=str(folder), embeddings=str(vectors(folder, **changed)), image_size=8)
+    with pytest.raises(UserError, match=r"data.embeddings=x.npz: not beside data.file=y.csv"):
+        Captions(folder=str(folder), embeddings="x.npz", file="y.csv")
 
 
 def test_what_has_no_partner_is_counted_and_listed(tmp_path: Path) -> None:
@@ -272,6 +316,22 @@ def test_words_of_samples_whose_words_are_known(monkeypatch: pytest.MonkeyPatch)
     mirrored = scores(lambda x: x.flip(3))  # left becomes right, and the rest stays
     assert mirrored["colour_right"] > 0.95 and 0.2 < mirrored["place_right"] < 0.5
     assert len(COMBINATIONS) == 72 and [*SAID] == ["size", "colour", "shape", "place"]
+
+
+def test_captions_that_are_retrieved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of true images by a network that learnt them, and of other images by chance."""
+    monkeypatch.setattr(retrieval, "STEPS", 150)
+    data = Captions(size=720, never=0)
+    metric = retrieval.Retrieval(data, torch.device("cpu"), n=144)
+    fields = data.decode({name: values[:144] for name, values in data.heldout.items()})
+
+    def scores(x: Tensor) -> dict[str, float]:
+        return metric.compute([metric.extract_pairs(x, fields)])
+
+    truth = scores(fields["x"])
+    assert truth["retrieved"] == truth["retrieved_real"] > 0.7
+    assert truth["retrieved_shuffled"] < 0.3
+    assert scores(torch.zeros_like(fields["x"]))["retrieved"] < 0.3
 
 
 # --- use ------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from gan_cli.data.spec import Field, Spec
 from gan_cli.data.words import END, UNKNOWN, encoded, words_of
 from gan_cli.errors import UserError
 from gan_cli.files import cache_folder, write_text
+from gan_cli.reading.arrays import arrays
 from gan_cli.registry import Count, datasets
 
 DRAWN_SIZE, FILE_SIZE = 16, 32  # pixels a side of drawn images, and of those of files
@@ -35,6 +36,8 @@ SAID: dict[str, tuple[str, ...]] = {
 COMBINATIONS = tuple(itertools.product(*map(range, map(len, SAID.values()))))
 """All drawn captions, as the places of their words in SAID."""
 
+Caption = TypeVar("Caption")
+
 
 @datasets.register("captions")
 class Captions(Dataset):
@@ -42,6 +45,8 @@ class Captions(Dataset):
 
     - `data.folder=F data.file=captions.csv`: a table of the columns `file` and `caption`;
     - `data.folder=F`: a text beside every image, `cat.txt` for `cat.png`, a caption a line;
+    - `data.folder=F data.embeddings=captions.npz`: vectors that another network made of captions,
+      the arrays `name` (of the images) and `embedding` (a row each);
     - without a folder: drawn shapes, such as `small red disc left`; of the 72 captions some are
       never shown, but held out.
 
@@ -51,6 +56,7 @@ class Captions(Dataset):
     Args:
         folder: where the images are.
         file: the table.
+        embeddings: the arrays, whose vectors take the place of words.
         image_size: side; null takes 16 for drawn images, 32 for those of files.
         channels: of the images of a folder: 3 for colour, 1 for grey.
         length: words of a caption at most, further ones are cut; null takes the longest one's.
@@ -71,6 +77,7 @@ class Captions(Dataset):
         self,
         folder: str | None = None,
         file: str | None = None,
+        embeddings: str | None = None,
         image_size: Count | None = None,
         channels: Literal[1, 3] = 3,
         length: Count | None = None,
@@ -79,16 +86,18 @@ class Captions(Dataset):
         heldout: Annotated[float, Gt(0), Lt(1)] = 0.1,
         unreadable: Annotated[float, Ge(0), Lt(1)] = 0.01,
     ) -> None:
+        told = {"file": file, "embeddings": embeddings}
+        typed = [f"data.{name}={value}" for name, value in told.items() if value is not None]
+        if typed and folder is None:
+            raise UserError(f"{typed[0]}: needs data.folder=FOLDER, where its images are.")
+        if len(typed) > 1:
+            raise UserError(f"{typed[1]}: not beside {typed[0]}; leave one of them out.")
         if folder is None:
-            if file is not None:
-                raise UserError(
-                    f"data.file={file}: needs data.folder=FOLDER, where its images are."
-                )
             self._draw(image_size or DRAWN_SIZE, size, never)
             return
         self.metrics = ("retrieval", "patches")
         side = image_size or FILE_SIZE
-        self._read(Path(folder).expanduser(), file, (channels, side, side), length,
+        self._read(Path(folder).expanduser(), file, embeddings, (channels, side, side), length,
                    heldout, unreadable)  # fmt: skip
 
     def _draw(self, side: int, size: int, never: int) -> None:
@@ -114,42 +123,60 @@ class Captions(Dataset):
     def _read(
         self,
         folder: Path,
-        file: str | None,
+        said: str | None,
+        vectors: str | None,
         shape: tuple[int, int, int],
         length: int | None,
         share: float,
         unreadable: float,
     ) -> None:
-        """Set the fields to images of files and their captions."""
+        """Set the fields to images of files and their captions, or the vectors of these.
+
+        Args:
+            said, vectors: the table, and the arrays; neither where texts lie beside the images.
+        """
         files = listing(folder, False, share)
         images = packed(files, folder, shape, None)
         refuse_unreadable(str(folder), files, images, unreadable)
-        said = _table(Path(file).expanduser(), folder) if file else _beside(files)
-        rows, captions = _matched(files, said, images.readable, folder, unreadable)
+        place = np.cumsum(images.readable) - 1
+        if vectors is not None:
+            known, table = _vectors(Path(vectors).expanduser())
+            rows, captions = _matched(files, known, images.readable, folder, unreadable)
+            t, field = table[captions], Field("points", (table.shape[1],), bounded=False)
+        else:
+            lines = _table(Path(said).expanduser(), folder) if said else _beside(files)
+            texts = {name: [words_of(line) for line in each] for name, each in lines.items()}
+            rows, captions = _matched(files, texts, images.readable, folder, unreadable)
+            learnt = np.flatnonzero(~files.heldout[rows])
+            words = _vocabulary(captions[i] for i in learnt)
+            length = length or max(map(len, captions))
+            t = encoded(captions, {word: i for i, word in enumerate(words)}, length)
+            field = Field("words", (length,), size=len(words), names=tuple(words))
 
-        heldout = files.heldout[rows]
-        words = _vocabulary(captions[i] for i in np.flatnonzero(~heldout))
-        known = {word: i for i, word in enumerate(words)}
-        length = length or max(map(len, captions))
-        t = encoded(captions, known, length)
-        place = torch.from_numpy((np.cumsum(images.readable) - 1)[rows])
-        self.spec = Spec(
-            "image", shape,
-            fields={"t": Field("words", (length,), size=len(words), names=tuple(words))},
-        )  # fmt: skip
+        self.spec = Spec("image", shape, fields={"t": field})
         self.resizing = f"every image to {shape[1]}x{shape[2]} by Lanczos, the middle kept"
+        self._split(folder, images.images, torch.from_numpy(place[rows]), t, files.heldout[rows])
+
+    def _split(self, folder: Path, images: Tensor, i: Tensor, t: Tensor, heldout: Any) -> None:
+        """Set both splits.
+
+        Args:
+            i: the image of each caption.
+            heldout: whether it is held out.
+        """
         self.train, self.heldout = (
-            {"x": images.images[place[part]], "t": t[part], "i": place[part]}
+            {"x": images[i[part]], "t": t[part], "i": i[part]}
             for part in (torch.from_numpy(~heldout), torch.from_numpy(heldout))
         )
         for name, part in (("learn from", self.train), ("hold out", self.heldout)):
             if not len(part["x"]):
                 raise UserError(f"data.folder={folder}: no image with a caption to {name}.")
-        unknown = int((self.heldout["t"] == 1).sum())
         self.note = (
-            f"{len(self.train['x'])} captions to learn from, {len(self.heldout['x'])} held out, "
-            f"{len(words) - 2} words; {unknown} held-out words are unknown"
+            f"{len(self.train['x'])} captions to learn from, {len(self.heldout['x'])} held out"
         )
+        if size := self.spec.fields["t"].size:
+            unknown = int((self.heldout["t"] == 1).sum())
+            self.note += f", {size - 2} words; {unknown} held-out words are unknown"
 
     def captions(self) -> Tensor:
         """All drawn captions, (72, words)."""
@@ -246,14 +273,46 @@ def _beside(files: Listing) -> dict[str, list[str]]:
     return said
 
 
+def _vectors(file: Path) -> tuple[dict[str, list[int]], Tensor]:
+    """The rows of vectors by the name of the image's file, and the vectors, (rows, width).
+
+    Raises:
+        UserError: no such file, or no such arrays.
+    """
+    said = f"data.embeddings={file}"
+    found = arrays(file, ("name", "embedding"), said)
+    names, table = found.get("name"), found.get("embedding")
+    if (
+        names is None
+        or table is None
+        or names.ndim != 1
+        or names.dtype.kind != "U"
+        or table.dtype.kind != "f"
+        or table.ndim != 2
+        or len(names) != len(table)
+    ):
+        raise UserError(
+            f"{said}: needs the arrays `name`, texts (n,), and `embedding`, numbers (n, width)."
+        )
+    if not np.isfinite(table).all():
+        raise UserError(f"{said}: some of its numbers are not finite.")
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        rows.setdefault(str(name), []).append(row)
+    return rows, torch.from_numpy(table.astype(np.float32))
+
+
 def _matched(
     files: Listing,
-    said: Mapping[str, Sequence[str]],
+    said: Mapping[str, Sequence[Caption]],
     readable: Any,
     folder: Path,
     share: float,
-) -> tuple[Any, list[list[str]]]:
-    """The number of the image's file, and the words, of every caption.
+) -> tuple[Any, list[Caption]]:
+    """The number of the image's file of every caption, and the caption.
+
+    Args:
+        said: by the name of the image's file: the words of captions, or rows of their vectors.
 
     Raises:
         UserError: too many files have no caption, or too many captions no file or no word.
@@ -269,13 +328,12 @@ def _matched(
         if found is None:
             wrong.append(f"{name}: no such image")
             continue
-        for line in lines:
-            words = words_of(line)
-            if words and readable[found]:
-                rows.append(found)
-                captions.append(words)
-            elif not words:
+        for caption in lines:
+            if caption == []:
                 wrong.append(f"{name}: a caption without a word")
+            elif readable[found]:
+                rows.append(found)
+                captions.append(caption)
     spoken = set(rows)
     wrong += [
         f"{path}: no caption" for i, path in enumerate(paths) if i not in spoken and readable[i]

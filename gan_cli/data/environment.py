@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from typing import Any, ClassVar
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from gan_cli.data.dataset import Dataset, Fields, installed
 from gan_cli.data.spec import Field, Spec
 from gan_cli.data.unsampled import HELD_OUT
 from gan_cli.errors import UserError, on_one_line
+from gan_cli.reading.arrays import arrays
 from gan_cli.registry import Count, datasets
 from gan_cli.worlds import World
 
@@ -155,27 +155,20 @@ def _read(file: Path, world: World) -> tuple[Fields, Tensor]:
         UserError: no such file, or its arrays do not fit the world.
     """
     said = f"data.demonstrations={file}"
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ARRAYS if name in archive}
-    except FileNotFoundError:
-        raise UserError(f"{said}: no such file.") from None
-    except (OSError, ValueError, EOFError, TypeError, BadZipFile) as error:
-        raise UserError(f"{said}: is no .npz file of arrays ({on_one_line(str(error))}).") from None
-
+    found = arrays(file, ARRAYS, said)
     for name, shape in (("state", world.shape), ("action", world.action_shape)):
-        if name not in arrays:
+        if name not in found:
             raise UserError(f"{said}: has no array {name}; it needs state and action.")
-        if arrays[name].shape[1:] != shape:
+        if found[name].shape[1:] != shape:
             raise UserError(
-                f"{said}: {name} is of shape {arrays[name].shape}; this environment needs "
+                f"{said}: {name} is of shape {found[name].shape}; this environment needs "
                 f"{('rows', *shape)}.".replace("'", "")
             )
-    rows = {len(values) for values in arrays.values()}
+    rows = {len(values) for values in found.values()}
     if len(rows) > 1 or 0 in rows:
         raise UserError(f"{said}: its arrays have {sorted(rows)} rows; expected as many each.")
 
-    state = torch.from_numpy(arrays["state"].astype(np.float32))
-    action = torch.from_numpy(arrays["action"].astype(np.int64 if world.actions else np.float32))
-    episode = torch.from_numpy(arrays.get("episode", np.zeros(len(state))).astype(np.int64))
+    state = torch.from_numpy(found["state"].astype(np.float32))
+    action = torch.from_numpy(found["action"].astype(np.int64 if world.actions else np.float32))
+    episode = torch.from_numpy(found.get("episode", np.zeros(len(state))).astype(np.int64))
     return {"state": state, "action": action}, episode

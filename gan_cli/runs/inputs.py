@@ -15,6 +15,7 @@ from gan_cli.data.listing import listing
 from gan_cli.data.spec import Field, Spec
 from gan_cli.errors import UserError, closest, on_one_line
 from gan_cli.game import Direction, Game
+from gan_cli.reading.arrays import arrays
 from gan_cli.runs.places import expanded
 
 PANEL_COLUMNS = 4  # inputs side by side in a picture, each with its panels
@@ -165,6 +166,8 @@ def _held_out(dataset: Dataset, names: list[str]) -> Inputs:
 def _read(path: Path, game: Game, spec: Spec) -> Inputs:
     """Inputs from a file, or from all files of a folder in the order of their names."""
     first, *others = game.sampling.given
+    if not others and path.suffix == ".npz" and first in spec.fields:
+        return _arrays(path, first, spec)
     files = None
     if not others and first in ("x", *spec.fields):
         files = files_in(path, spec.seen_as(first))
@@ -178,6 +181,27 @@ def _read(path: Path, game: Game, spec: Spec) -> Inputs:
         return decoded({first: torch.stack([files.read(i) for i in indices])}, spec)
 
     return OnDemand({}, files.names, count=len(files.paths), take=take)
+
+
+def _arrays(path: Path, name: str, spec: Spec) -> Inputs:
+    """The rows of a field in an .npz file, by the field's name, or as `embedding`.
+
+    Raises:
+        UserError: no such file, or other arrays.
+    """
+    said, field = f"input={path}", spec.fields[name]
+    found = arrays(path, (name, "embedding"), said)
+    rows = next(iter(found.values()), None)
+    shape = tuple(kind_of(field).stored(field))
+    stored = None if rows is None or rows.dtype.kind not in "fiu" else torch.from_numpy(rows)
+    if stored is not None and not field.size and stored.dtype != torch.uint8:
+        stored = stored.float()
+    if stored is None or not len(stored) or not _fits(stored, len(stored), field):
+        raise UserError(
+            f"{said}: needs an array `{name}` of shape (rows, {', '.join(map(str, shape))}), which "
+            "the checkpoint's model takes."
+        )
+    return Inputs(decoded({name: stored}, spec))
 
 
 def by_field(typed: Mapping[str, Any], whole: str | None, game: Game, spec: Spec) -> Inputs:
