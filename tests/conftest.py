@@ -47,6 +47,7 @@ REAL_DATA = os.environ.pop("GAN_DATA_ROOT", None)
 """Where real data sets lie, if the environment says so; the tests themselves do without."""
 MODELS = sorted(path.stem for path in (ROOT / "configs" / "model").glob("*.yaml"))
 TINY = ("batch_size=6", "network.width=8")
+TRAINED = ("classifier", "auto")  # features whose network may be trained first
 TINY_RUN = (
     "++model.ema=0.5",
     "steps=3",
@@ -122,7 +123,7 @@ def fitting(model: str, *data: str) -> tuple[str, ...]:
     if own := written(model).get("data"):
         kept = () if of_text(model) else [item for item in data if item.startswith("data.")]
         # laws need no features of a classifier, which would be trained first
-        quick = ("features=random",) if written(model).get("features") == "classifier" else ()
+        quick = ("features=random",) if written(model).get("features") in TRAINED else ()
         return (f"model={model}", f"data={own}", *kept, *quick)
     whole = ("model.growth=0",) if written(model).get("growth") else ()
     other = "data=points" in data and not takes(model, "points")

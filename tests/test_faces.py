@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from gan_cli.data.faces import TRAITS, Faces, drawn, people
+from gan_cli.data.pairs import Pairs
 from gan_cli.errors import UserError
 from gan_cli.main import train
 from gan_cli.metrics import classifier
@@ -64,6 +65,34 @@ def test_those_held_out_are_others() -> None:
     assert not fronts & {tuple(x.flatten().tolist()) for x in data.heldout["x"]}
     scores, features = (data.judge(purpose) for purpose in ("scores", "features"))
     assert scores.spec.classes == 200 and not torch.equal(scores.train["x"], features.train["x"])
+
+
+def test_files_say_whose_faces_they_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their names, or by their folders; the scores are those of data that know it."""
+    data = few()
+    for split, fields in (("train", data.train), ("val", data.heldout)):
+        for k, (x, x_a, i) in enumerate(zip(fields["x"], fields["x_a"], fields["i"], strict=True)):
+            path = tmp_path / "faces" / split / f"p{int(i)}" / f"{int(i)}_{k}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside = torch.cat([x_a, x], dim=2).movedim(0, -1)
+            Image.fromarray(beside.numpy()).save(path)
+    by_name, by_folder = (
+        Pairs(folder=str(tmp_path / "faces"), identities=told, image_size=32)
+        for told in ("name", "folder")
+    )
+    for found in (by_name, by_folder):
+        assert found.default_metrics[-1] == "identification"
+        assert len(found.train["i"].unique()) == 12 and len(found.heldout["i"].unique()) == 20
+        assert not {*found.train["i"].tolist()} & {*found.heldout["i"].tolist()}
+    judge = by_name.judge()
+    assert judge.spec.classes == 12 and len(judge.train["x"]) + len(judge.heldout["x"]) == 192
+
+    monkeypatch.setattr(classifier, "STEPS", 50)
+    metric = Identification(by_name, torch.device("cpu"))
+    fields = by_name.decode(by_name.heldout)
+    assert metric.compute([metric.extract_pairs(fields["x"], fields)])["rank1"] == 1
+    with pytest.raises(UserError, match=r"data.identities=name: are told by files"):
+        Pairs(identities="name")
 
 
 # --- the network ----------------------------------------------------------------------------------

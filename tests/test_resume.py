@@ -43,6 +43,9 @@ RUN = (
     "checkpoint_every=5",
 )
 
+# with pools of samples, which a checkpoint keeps
+POOLED = ("model=cyclegan", "data=unpaired", "data.of=digits", "model.pool=5", *RUN[2:])
+
 
 def final_state(folder: Path) -> dict[str, Any]:
     state = checkpoint.load(folder / "checkpoints" / "last.pt")
@@ -63,20 +66,21 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("run", [RUN, POOLED], ids=["points", "pools"])
 def test_killed_at_three_moments_the_same_command_ends_bit_for_bit_the_same(
-    command: Command, tmp_path: Path
+    command: Command, tmp_path: Path, run: tuple[str, ...]
 ) -> None:
     moments = random.Random(0)
-    assert command("gan-train", *RUN, "hydra.run.dir=whole")[0] == 0
+    assert command("gan-train", *run, "hydra.run.dir=whole")[0] == 0
     for _ in range(3):
-        process = start([*RUN, "hydra.run.dir=killed"], tmp_path)
+        process = start([*run, "hydra.run.dir=killed"], tmp_path)
         reached = rundir.read_card(tmp_path / "killed").get("step", 0)
         until(lambda at=reached: rundir.read_card(tmp_path / "killed").get("step", 0) > at)  # type: ignore[misc]
         time.sleep(moments.random() * 0.1)
         process.kill()
         process.wait()
     assert rundir.read_card(tmp_path / "killed")["step"] < 60
-    code, printed = command("gan-train", *RUN, "hydra.run.dir=killed")
+    code, printed = command("gan-train", *run, "hydra.run.dir=killed")
     assert code == 0 and "going on at step" in printed
     assert_same_state(final_state(tmp_path / "whole"), final_state(tmp_path / "killed"))
     assert rows(tmp_path / "whole") == rows(tmp_path / "killed")

@@ -71,7 +71,7 @@ class Captions(Dataset):
 
     kind: ClassVar[str] = "image"
     fields: ClassVar[tuple[str, ...]] = ("x", "t", "i")
-    metrics: tuple[str, ...] = ("drawn_captions", "patches")
+    metrics: ClassVar[tuple[str, ...]] = ("drawn_captions", "retrieval", "patches")
 
     def __init__(
         self,
@@ -95,7 +95,6 @@ class Captions(Dataset):
         if folder is None:
             self._draw(image_size or DRAWN_SIZE, size, never)
             return
-        self.metrics = ("retrieval", "patches")
         side = image_size or FILE_SIZE
         self._read(Path(folder).expanduser(), file, embeddings, (channels, side, side), length,
                    heldout, unreadable)  # fmt: skip
@@ -141,8 +140,8 @@ class Captions(Dataset):
         place = np.cumsum(images.readable) - 1
         if vectors is not None:
             known, table = _vectors(Path(vectors).expanduser())
-            rows, captions = _matched(files, known, images.readable, folder, unreadable)
-            t, field = table[captions], Field("points", (table.shape[1],), bounded=False)
+            rows, chosen = _matched(files, known, images.readable, folder, unreadable)
+            t, field = table[chosen], Field("points", (table.shape[1],), bounded=False)
         else:
             lines = _table(Path(said).expanduser(), folder) if said else _beside(files)
             texts = {name: [words_of(line) for line in each] for name, each in lines.items()}

@@ -115,7 +115,7 @@ class Dataset:
         """The metrics in `metrics` that can be computed here.
 
         Needed are the metric's package and, for those that need them, `classifiable`, `paired` or
-        `judged` data, or images that are label maps.
+        `judged` data, or images that are label maps; some are for data that are not `judged`.
         """
         return self._computable(self.metrics)
 
@@ -150,6 +150,7 @@ class Dataset:
             and (self.paired or not attributes[name].get("needs_truth"))
             and (self.spec.palette or not attributes[name].get("needs_palette"))
             and (self.judged or not attributes[name].get("needs_judge"))
+            and not (self.judged and attributes[name].get("unless_judged"))
         ]
 
     def decode(self, stored: Fields) -> Fields:

@@ -1,5 +1,6 @@
 """Pairs of images: `x_a`, the input, and `x`, the image that belongs to it."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -9,6 +10,7 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
+from gan_cli import noise
 from gan_cli.data import label_maps
 from gan_cli.data.dataset import Dataset, Fields
 from gan_cli.data.derived import made, original
@@ -51,6 +53,8 @@ class Pairs(Dataset):
             most frequent ones.
         labelled: which side of a pair is the label map. As inputs, networks see a one-hot vector of
             each pixel; as images, the clean colours.
+        identities: what says whose image a file is: its `folder`, or its `name` up to the first
+            underscore, hyphen or blank; they enter scores only.
         label_names: names of the labels, in the order of their numbers or of their colours.
         image_size: side of both images; null takes the data set's own, 64 for a folder.
         channels: of the images of a folder: 3 for colour, 1 for grey.
@@ -65,7 +69,7 @@ class Pairs(Dataset):
     kind: ClassVar[str] = "image"
     fields: ClassVar[tuple[str, ...]] = ("x", "x_a")
     metrics: ClassVar[tuple[str, ...]] = (
-        "pairs", "patches", "super_resolution", "segmentation",
+        "pairs", "patches", "super_resolution", "segmentation", "identification",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +87,7 @@ class Pairs(Dataset):
         labels: Annotated[int, Ge(2), Le(255)] | None = None,
         labelled: Literal["inputs", "images"] = "inputs",
         label_names: list[str] | None = None,
+        identities: Literal["folder", "name"] | None = None,
         image_size: Count | None = None,
         channels: Literal[1, 3] = 3,
         flip: bool = False,
@@ -91,19 +96,10 @@ class Pairs(Dataset):
         unreadable: Annotated[float, Ge(0), Lt(1)] = 0.01,
         root: str | None = None,
     ) -> None:
-        if make and inputs != "left":
-            raise UserError(
-                f"data.inputs={inputs}: the inputs are made by data.make={make}; leave one out."
-            )
-
+        _refuse_together(make, folder, inputs, labels, identities)
         maps = "" if labels is None else {"inputs": "x_a", "images": "x"}[labelled]
-        if labels and (make or folder is None):
-            raise UserError(
-                f"data.labels={labels}: label maps are those of files; take data.folder=FOLDER and "
-                "no data.make."
-            )
-
         self.flip, self.jitter = flip, jitter
+        self.judged, self.identities = identities is not None, identities
         size = image_size or DEFAULT_SIZE
         if folder is None:
             self._take(original(of, image_size, root))
@@ -224,8 +220,53 @@ class Pairs(Dataset):
                 f"data.folder={folder}: {train} pairs to learn from and "
                 f"{len(fields['x']) - train} to hold out; needs at least one of each."
             )
+        if self.identities:
+            fields["i"] = _identities(files, self.identities)[torch.from_numpy(readable)]
         self.train = {name: values[:train] for name, values in fields.items()}
         self.heldout = {name: values[train:] for name, values in fields.items()}
+
+    def judge(self, purpose: str = "scores") -> Dataset:
+        """All training images, of either side, whose class is whose image it is; one in ten of them
+        is held out, in random order."""
+        x = torch.cat([self.train["x"], self.train["x_a"]])
+        known, y = self.train["i"].unique(return_inverse=True)
+        order = torch.randperm(len(x), generator=noise.generator("judge"))
+        x, y = x[order], y.repeat(2)[order]
+        judge, held_out = Dataset(), len(x) // 10
+        judge.spec = Spec("image", self.spec.shape, classes=len(known))
+        judge.train = {"x": x[held_out:], "y": y[held_out:]}
+        judge.heldout = {"x": x[:held_out], "y": y[:held_out]}
+        return judge
+
+
+def _refuse_together(
+    make: str | None, folder: str | None, inputs: str, labels: int | None, identities: str | None
+) -> None:
+    """Raise UserError for options that do not go together."""
+    if make and inputs != "left":
+        raise UserError(
+            f"data.inputs={inputs}: the inputs are made by data.make={make}; leave one out."
+        )
+    if labels and (make or folder is None):
+        raise UserError(
+            f"data.labels={labels}: label maps are those of files; take data.folder=FOLDER and no "
+            "data.make."
+        )
+    if identities and (make or folder is None):
+        raise UserError(
+            f"data.identities={identities}: are told by files; take data.folder=FOLDER and no "
+            "data.make."
+        )
+
+
+def _identities(files: Listing, told: str) -> Tensor:
+    """Whose image each file is, as numbers from 0, (n,)."""
+    paths = files.paths(0, len(files))
+    names = [
+        path.parent.name if told == "folder" else re.split("[_ -]", path.stem)[0] for path in paths
+    ]
+    _, numbers = np.unique(names, return_inverse=True)
+    return torch.from_numpy(numbers)
 
 
 def _places(folder: Path, files: Listing, other: Path, other_files: Listing) -> Any:

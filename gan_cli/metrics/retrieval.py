@@ -65,6 +65,7 @@ class Retrieval(PairedScoring):
     objective = "retrieved"
     lower_is_better = ()
     needs_given = True
+    unless_judged = True
     split = "held-out captions"
     weights = "trained on the training images and their captions"
 
@@ -123,7 +124,8 @@ def matcher(dataset: Dataset, device: torch.device) -> Matcher:
         digest.update(dataset.train[name].cpu().contiguous().numpy().tobytes())
 
     def fresh() -> Matcher:
-        return Matcher(dataset.spec.shape, (field.size, *field.shape))
+        (length,) = field.shape
+        return Matcher(dataset.spec.shape, (field.size, length))
 
     network = kept_or_trained(
         "matcher", digest.hexdigest()[:16], fresh, lambda: _train(fresh, dataset, device)

@@ -26,12 +26,13 @@ class TextEncoder(nn.Module):
     def __init__(self, shape: tuple[int, int], outputs: int, width: Count = 64) -> None:
         super().__init__()
         self.of_words = shape[0] > 0
+        self.code: nn.Module
         if not self.of_words:
             self.code = nn.Sequential(nn.Linear(shape[1], outputs), nn.LeakyReLU(0.2))
             return
         self.embedding = nn.Embedding(shape[0], width)
         self.read = nn.GRU(width, width, batch_first=True, bidirectional=True)
-        self.code: nn.Module = nn.Linear(2 * width, outputs)
+        self.code = nn.Linear(2 * width, outputs)
 
     def forward(self, t: Tensor) -> Tensor:
         if not self.of_words:
