@@ -182,6 +182,14 @@ def test_what_follows_the_last_word_is_not_read() -> None:
     assert code.shape == (3, 3) and not torch.allclose(code[0], code[1]) and code.isfinite().all()
 
 
+def test_without_recurrence_the_order_of_words_does_not_matter() -> None:
+    torch.manual_seed(0)
+    E = TextEncoder((9, 4), 3, width=5, recurrent=False)
+    one, swapped, other = E(torch.tensor([[2, 3, 0, 0], [3, 2, 0, 0], [2, 4, 0, 0]]))
+    torch.testing.assert_close(one, swapped)
+    assert not torch.allclose(one, other)
+
+
 def test_a_wrong_caption_is_never_right_by_chance() -> None:
     torch.manual_seed(0)
     # two captions of one image, and one caption of two images

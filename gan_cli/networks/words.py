@@ -21,9 +21,12 @@ class TextEncoder(nn.Module):
             a row.
         outputs: width of the code.
         width: of the embedding, and of the recurrent network in each direction.
+        recurrent: false takes the mean of the words' embeddings, whatever their order.
     """
 
-    def __init__(self, shape: tuple[int, int], outputs: int, width: Count = 64) -> None:
+    def __init__(
+        self, shape: tuple[int, int], outputs: int, width: Count = 64, recurrent: bool = True
+    ) -> None:
         super().__init__()
         self.of_words = shape[0] > 0
         self.code: nn.Module
@@ -31,13 +34,17 @@ class TextEncoder(nn.Module):
             self.code = nn.Sequential(nn.Linear(shape[1], outputs), nn.LeakyReLU(0.2))
             return
         self.embedding = nn.Embedding(shape[0], width)
-        self.read = nn.GRU(width, width, batch_first=True, bidirectional=True)
-        self.code = nn.Linear(2 * width, outputs)
+        self.read = (
+            nn.GRU(width, width, batch_first=True, bidirectional=True) if recurrent else None
+        )
+        self.code = nn.Linear(2 * width if recurrent else width, outputs)
 
     def forward(self, t: Tensor) -> Tensor:
         if not self.of_words:
             return torch.as_tensor(self.code(t))
-        said, _ = self.read(self.embedding(t))
+        said = self.embedding(t)
+        if self.read is not None:
+            said, _ = self.read(said)
         present = (t > 0)[..., None].to(said.dtype)
         mean = (said * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
         code: Tensor = self.code(mean)
