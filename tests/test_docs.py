@@ -502,7 +502,9 @@ SCHEMAS = (TrainConfig, sample.SampleConfig, evaluate.EvaluateConfig, compare.Co
            explore.ExploreConfig, export.ExportConfig, list_models.ListConfig,
            zoo.ZooConfig)  # fmt: skip
 BUILT = {**SIMPLE, "network": registry.networks, "optimizer": registry.optimizers}
-PARTS = ("name", "players", "discriminator", "generator", "encoder", "classifier")
+PARTS = (
+    "name", "players", "discriminator", "generator", "encoder", "classifier", "text_encoder",
+)  # fmt: skip
 """What may stand behind a group beside the options of its components."""
 
 

@@ -34,8 +34,8 @@ class Auto(Features):
 
     def build(self, dataset: Dataset) -> nn.Module:
         if not self.pretrained.at_hand:
-            classes = dataset.judged or dataset.classifiable
-            self.chosen = ClassifierFeatures() if classes else RandomConvolutions()
+            shown = dataset.judge("features") if dataset.judged else dataset
+            self.chosen = ClassifierFeatures() if shown.classifiable else RandomConvolutions()
         return self.chosen.build(dataset)
 
     def describe(self) -> str:
