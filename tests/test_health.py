@@ -74,8 +74,10 @@ def test_a_sick_run_is_told_what_to_do(command: Command, tmp_path: Path, said: s
     np.savetxt(tmp_path / "few.csv", values, delimiter=",")
     code, printed = command("gan-train", *QUICK, *SICK[said])
     assert code == 0, printed
-    told = json.loads((tmp_path / "run" / "run.json").read_text())["health"]
+    card = json.loads((tmp_path / "run" / "run.json").read_text())
+    told = card["health"]
     assert any(line.startswith(said) for line in told), told
+    assert card["diversity"] > 0 and card["classes"] == 10 * ("data=digits" in SICK[said])
     assert f"health: {said}" in printed
 
 

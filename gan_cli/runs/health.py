@@ -29,6 +29,7 @@ MAX_WON_LOSS = 0.05  # discriminator's loss; above it the discriminator has not 
 MIN_ESTIMATES = 8  # logged values of the estimate; fewer show no trend
 WINDOW = 3  # evaluations whose mean is compared
 MAX_DECLINE = 0.15  # of the objective from its best mean to the last one; above it it has declined
+MIN_GAIN = 0.05  # of a score over that with shuffled inputs; below it inputs are not followed
 MIN_EXCHANGED = 0.2  # of class_kept below class_kept_most; above it classes were exchanged
 
 
@@ -192,6 +193,29 @@ def _unfinished_training(rows: Rows, config: Mapping[str, Any]) -> str | None:
     return None
 
 
+def decline(rows: Rows, score: str | None) -> float | None:
+    """How much worse a score is at the end than halfway; None where that is unknown."""
+    found = [
+        (row.get("step", 0), row[f"metrics/{score}"]) for row in rows if f"metrics/{score}" in row
+    ]
+    lower = lower_is_better().get(score or "")
+    if len(found) < 2 or lower is None:
+        return None
+    end, last = found[-1]
+    _, halfway = min(found, key=lambda pair: abs(pair[0] - end / 2))
+    return last - halfway if lower else halfway - last
+
+
+def is_by_chance(scores: Mapping[str, float], objective: str | None) -> bool | None:
+    """Whether a score is no better than with shuffled inputs; None where that is unknown."""
+    value, shuffled = (scores.get(f"{objective}{tail}") for tail in ("", "_shuffled"))
+    lower = lower_is_better().get(objective or "")
+    if value is None or shuffled is None or lower is None:
+        return None
+    gain = shuffled - value if lower else value - shuffled
+    return gain < MIN_GAIN * shuffled
+
+
 def _exchanged_classes(rows: Rows) -> str | None:
     """Classes of inputs that become other classes, always the same ones."""
     latest = _latest(rows)
@@ -253,8 +277,8 @@ def _small_penalty_weight(rows: Rows, config: Mapping[str, Any]) -> str | None:
 
     The best critic of samples that lie W apart has the slope 1 + W / (2 weight).
     """
-    penalty = config["regularizer"]
-    if config["loss"]["name"] != "wasserstein" or not penalty.get("target"):
+    penalty = config.get("regularizer", {})
+    if _name(config, "loss") != "wasserstein" or not penalty.get("target"):
         return None
     if penalty.get("weight", DEFAULT_PENALTY_WEIGHT) >= MIN_PENALTY_WEIGHT:
         return None
