@@ -66,9 +66,11 @@ def _is_past_its_best(run: Run) -> bool | None:
 
 
 def _gets_worse(run: Run) -> bool | None:
-    """Worse at the end than halfway, by more than the floor of the objective."""
+    """Worse at the end than halfway, by more than the floor; None without an estimate."""
     decline = health.decline(run.rows, run.objective)
-    return None if decline is None else _exceeds_floor(run, decline)
+    if decline is None or run.value("wasserstein/heldout") is None:
+        return None
+    return _exceeds_floor(run, decline)
 
 
 def _exceeds_floor(run: Run, change: float) -> bool | None:
@@ -146,7 +148,8 @@ def _judge(
     criterion: Criterion | None,
 ) -> list[Cell]:
     """How many runs have the scores of a criterion, and how many are rightly told, wrongly, or not
-    at all; the share of those that it holds for that are told, and of the others."""
+    at all; the share of those that it holds for that are not missed, and of the others that are
+    told."""
     if criterion is None:
         return [Cell(MISSING)] * 6
 
@@ -162,7 +165,7 @@ def _judge(
     missed = sum(not said & alike for said in holding)
     return [
         *map(_count, (len(holding) + len(others), right, wrong, missed)),
-        _share(right, right + missed),
+        _share(len(holding) - missed, len(holding)),
         _share(wrong, len(others)),
     ]
 
