@@ -155,7 +155,8 @@ def _judge(
 
     # a run is missed if no verdict with the same criterion is told of it
     alike = {other for other, judged_by in VERDICTS.items() if judged_by is criterion}
-    holding, others = [], []
+    holding: list[set[str]] = []
+    others: list[set[str]] = []
     for run in runs:
         holds = criterion.holds(run)
         if holds is not None:
