@@ -74,8 +74,10 @@ def test_a_sick_run_is_told_what_to_do(command: Command, tmp_path: Path, said: s
     np.savetxt(tmp_path / "few.csv", values, delimiter=",")
     code, printed = command("gan-train", *QUICK, *SICK[said])
     assert code == 0, printed
-    told = json.loads((tmp_path / "run" / "run.json").read_text())["health"]
+    card = json.loads((tmp_path / "run" / "run.json").read_text())
+    told = card["health"]
     assert any(line.startswith(said) for line in told), told
+    assert card["diversity"] > 0 and card["classes"] == 10 * ("data=digits" in SICK[said])
     assert f"health: {said}" in printed
 
 
@@ -125,6 +127,20 @@ def test_a_rising_estimate_is_told() -> None:
     ]
     assert verdicts(falling, config)[0].startswith("healthy")
     assert verdicts([], config)[0].startswith("healthy")
+
+
+@pytest.mark.parametrize(("w1", "told"), [((0.5, 0.4, 0.2), False), ((0.5, 0.2, 0.4), True)])
+def test_an_estimate_that_rises_while_samples_get_better_is_not_told(
+    w1: tuple[float, ...], told: bool
+) -> None:
+    rows: list[dict[str, float]] = [
+        {"step": i, "wasserstein/train": 1 + 0.1 * i, "wasserstein/heldout": 1 + 0.1 * i}
+        for i in range(1, 41)
+    ]
+    for step, value in zip((10, 20, 40), w1, strict=True):
+        rows[step - 1]["metrics/w1"] = value
+    said = verdicts(rows, CLIPPED, objective="w1")
+    assert any(line.startswith("the estimate is rising (") for line in said) is told
 
 
 CLIPPED = {"loss": {"name": "wasserstein"}, "regularizer": {"name": "weight_clip", "clip": 0.01}}
@@ -217,6 +233,25 @@ def test_samples_that_are_far_from_the_data_are_not_healthy() -> None:
     assert verdicts([near], CLIPPED)[0].startswith("healthy")
 
 
+@pytest.mark.parametrize(
+    ("score", "value", "shuffled", "told"),
+    [
+        ("l1", 0.29, 0.26, True),
+        ("l1", 0.25, 0.26, True),
+        ("l1", 0.2, 0.26, False),
+        ("all_right", 0.01, 0.01, True),
+        ("all_right", 0.6, 0.01, False),
+    ],
+)
+def test_samples_that_do_not_follow_their_inputs_are_not_healthy(
+    score: str, value: float, shuffled: float, told: bool
+) -> None:
+    rows = [{"step": 900, f"metrics/{score}": value, f"metrics/{score}_shuffled": shuffled}]
+    said = verdicts(rows, CLIPPED, objective=score)
+    followed = f"not there yet: {score} is {value}, and {shuffled} with shuffled inputs"
+    assert said[0].startswith(followed if told else "healthy")
+
+
 def test_few_rounds_are_too_early_to_tell_and_one_sample_tells_nothing() -> None:
     assert verdicts([{"step": 93}], CLIPPED, 0.1)[0].startswith(
         "too early to tell: after 93 rounds"
@@ -227,6 +262,8 @@ def test_few_rounds_are_too_early_to_tell_and_one_sample_tells_nothing() -> None
 def test_samples_of_all_classes_are_alike_and_not_collapsed() -> None:
     row = {"step": 1000, "metrics/classes_covered": 9.0}
     assert verdicts([row], CLIPPED, 0.4, classes=10)[0].startswith("alike: two samples are only")
+    assert verdicts([row], CLIPPED, 0.8, classes=10)[0].startswith("healthy")
+    assert verdicts([row], CLIPPED, 0.7, classes=10)[0].startswith("alike")
     few = {**row, "metrics/classes_covered": 7.0}
     assert verdicts([few], CLIPPED, 0.4, classes=10)[0].startswith("collapsed: two samples")
     assert verdicts([row], CLIPPED, 0.4)[0].startswith("collapsed: two samples")
@@ -260,6 +297,9 @@ def test_samples_that_follow_an_input_are_not_called_collapsed(
         ("l1", [0.5, 0.3, 0.31, 0.3, 0.36, 0.4, 0.41], "l1 was 0.3 at round 1 and is 0.41"),
         ("l1", [0.5, 0.3, 0.31, 0.3, 0.32, 0.33, 0.31], ""),
         ("l1", [0.3, 0.4, 0.5], ""),  # too few to tell
+        ("l1", [0.3, 0.32, 0.6, 0.58], "l1 was 0.3 at round 0 and is 0.58"),
+        ("l1", [0.6, 0.5, 0.3, 0.45], ""),  # one value that is worse is none
+        ("l1", [0.8, 1.0, 1.9, 0.7], ""),  # the last one is the best
         ("classifier_score", [5, 8, 8.5, 8, 6, 5, 5], "classifier_score was 8.5 at round 2"),
         ("classifier_score", [5, 6, 6.5, 8, 8, 8.2, 8.1], ""),
     ],

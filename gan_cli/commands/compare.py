@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gan_cli.commands.keys import key
 from gan_cli.errors import UserError, closest, on_one_line
 from gan_cli.files import write_bytes
-from gan_cli.reports import budgets, charts, html_page, tables
+from gan_cli.reports import budgets, charts, html_page, tables, verdicts
 from gan_cli.reports.formats import FORMATS
 from gan_cli.reports.grids import Arrangement, draw_grid
 from gan_cli.reports.groups import group_runs
@@ -55,6 +55,7 @@ class CompareConfig:
         "OPTION: how good the best of so many runs is, for each of its choices"
     )
     cells: bool = key("true: state of each cell of a sweep, and why it failed", False)
+    verdicts: bool = key("true: how often each verdict of the health report is right", False)
 
 
 def run(config: CompareConfig, places: Sequence[Path]) -> None:
@@ -106,6 +107,8 @@ def _check_keys(config: CompareConfig) -> str:
         return "terminal"
 
     kind = _choose_kind(config)
+    if config.verdicts:
+        _check_verdicts(config, kind)
     if config.budget is not None:
         _check_budget(config)
     if config.success is not None:
@@ -174,6 +177,17 @@ def _check_success(config: CompareConfig, kind: str) -> None:
         raise UserError(f"success={config.success}: name the one score to reach, by scores=[NAME].")
 
 
+def _check_verdicts(config: CompareConfig, kind: str) -> None:
+    """Raise UserError for a table of verdicts as a picture, or beside another kind of report."""
+    if kind not in FORMATS:
+        raise UserError(
+            f"verdicts=true: a table; take output=FILE.csv, .md or .tex instead of {config.output}."
+        )
+    kept = ("verdicts", "format", "output")
+    others = [item.name for item in fields(config) if item.name not in kept]
+    _refuse(config, others, "verdicts=true is a table of its own; leave one of them out")
+
+
 def _check_budget(config: CompareConfig) -> None:
     """Raise UserError for budgets of several scores, or beside another kind of report."""
     beside = "budget= is a table or curves of its own; leave one of them out"
@@ -217,6 +231,9 @@ def _format_value(value: Any) -> str:
 
 def _render(kind: str, config: CompareConfig, runs: Sequence[Run], damaged: Sequence[str]) -> bytes:
     """Content of the report."""
+    if config.verdicts:
+        return FORMATS[kind](verdicts.build_verdict_sheet(runs)).encode(errors="replace")
+
     if config.success is not None:
         sheet = tables.build_success_sheet(runs, config.success, config.scores[0], config.at)
         return FORMATS[kind](sheet).encode(errors="replace")

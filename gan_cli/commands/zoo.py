@@ -11,12 +11,10 @@ from gan_cli.config.papers import Entry, entries
 from gan_cli.errors import UserError, closest, on_one_line
 from gan_cli.files import read_json, write_json
 from gan_cli.reports import zoo_page
-from gan_cli.runs.finished import Run, find_runs
+from gan_cli.runs.finished import FURTHER, Run, find_runs
 
 MINUTES = 2  # of a run, where no budget is typed
 ROOT = Path("outputs") / "zoo"
-FURTHER = "prdc.json"
-"""The file of the scores that are measured once a run is over, in the folder of the run."""
 SHOWN = ("precision", "recall")
 
 

@@ -54,6 +54,21 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return {path: leaf for pair in pairs for path, leaf in pair.items()}
 
 
+def unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of these leaves. A node that has leaves is kept, a null of it is not."""
+    config: dict[str, Any] = {}
+    for path, leaf in leaves.items():
+        *names, key = path.split(".")
+        node = config
+        for name in names:
+            if not isinstance(node.get(name), dict):
+                node[name] = {}
+            node = node[name]
+        if not isinstance(node.get(key), dict):
+            node[key] = leaf
+    return config
+
+
 def essence(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide what is learnt, where they differ from the defaults.
 

@@ -23,13 +23,15 @@ from gan_cli.config.objectives import lower_is_better
 from gan_cli.config.options import configs
 from gan_cli.config.schema import DEFAULTS
 from gan_cli.errors import UserError, on_one_line
-from gan_cli.files import SMALL, leads_out, read_text
+from gan_cli.files import SMALL, leads_out, read_json, read_text
 from gan_cli.reading.safe_yaml import read_yaml
 from gan_cli.runs.rundir import CARD, checked
 
 SAMPLES = "samples/*"
 """Pattern of the files of samples, below the folder of a run."""
 SAMPLE_SUFFIXES = (".png", ".txt")
+FURTHER = "prdc.json"
+"""The file of the scores that are measured once a run is over, in the folder of the run."""
 LARGEST_LOG = 2**28
 """Largest size of `metrics.jsonl` in bytes."""
 
@@ -60,6 +62,14 @@ class Run:
     def scores(self) -> dict[str, float]:
         """Scores of the last evaluation."""
         return _select_numbers(self.card.get("scores", {}))
+
+    @functools.cached_property
+    def further(self) -> dict[str, float]:
+        """Scores that were measured once the run was over, by `gan-zoo` or `gan-evaluate`."""
+        file = self.folder / FURTHER
+        known = {} if leads_out(file, self.folder) else read_json(file)
+        inner = known.get("scores")
+        return _select_numbers(inner if isinstance(inner, dict) else known)
 
     @property
     def objective(self) -> str:

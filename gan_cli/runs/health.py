@@ -15,7 +15,7 @@ Rows = Sequence[Mapping[str, float]]
 
 MIN_SLOPE = 0.7  # critic's gradient norm over the penalty's target; below it the critic is weak
 MAX_SLOPE = 1.4  # the same ratio; above it the penalty is weak
-MIN_DIVERSITY = 0.5  # mean pairwise distance, samples over real; below it the run has collapsed
+MIN_DIVERSITY = 0.75  # mean pairwise distance, samples over real; below it the run has collapsed
 MIN_ROUNDS = 200  # before this round, low diversity may only mean that nothing is learnt yet
 MIN_COVERAGE = 0.75  # fraction of modes or classes with samples; up to it some are missing
 MAX_SCORE_RATIO = 3.0  # score, samples over held-out data; above it training is unfinished
@@ -27,8 +27,10 @@ DEFAULT_PENALTY_WEIGHT = 10  # of a gradient penalty
 MIN_SCORE_GAP = 10  # critic's score, real minus fake; below it the discriminator has not won
 MAX_WON_LOSS = 0.05  # discriminator's loss; above it the discriminator has not won
 MIN_ESTIMATES = 8  # logged values of the estimate; fewer show no trend
-WINDOW = 3  # evaluations whose mean is compared
+WINDOW = 3  # evaluations whose mean is compared; two where there are few
+MIN_SCORES = 4  # evaluations; fewer show no decline
 MAX_DECLINE = 0.15  # of the objective from its best mean to the last one; above it it has declined
+MIN_GAIN = 0.05  # of a score over that with shuffled inputs; below it inputs are not followed
 MIN_EXCHANGED = 0.2  # of class_kept below class_kept_most; above it classes were exchanged
 
 
@@ -56,10 +58,10 @@ def verdicts(
         _small_penalty_weight(rows, config),
         _overfitting_critic(rows, config),
         _winning_discriminator(rows, config),
-        _rising_estimate(rows, config),
+        _rising_estimate(rows, config, objective),
         _exchanged_classes(rows),
         _past_its_best(rows, objective),
-        _unfinished_training(rows, config),
+        _unfinished_training(rows, config, objective),
     ]
     sentences = [sentence for sentence in candidates if sentence]
     return sentences or ["healthy: nothing that is known to go wrong shows in the curves"]
@@ -175,21 +177,52 @@ def _missing_modes(rows: Rows, classes: int, config: Mapping[str, Any]) -> str |
     return None
 
 
-def _unfinished_training(rows: Rows, config: Mapping[str, Any]) -> str | None:
-    """A score of the samples several times as large as that of held-out data."""
+def _unfinished_training(rows: Rows, config: Mapping[str, Any], score: str | None) -> str | None:
+    """A score several times that of held-out data, or as bad as with shuffled inputs."""
     latest = _latest(rows)
+    longer = "minutes" if config.get("minutes") is not None else "steps"
+    remedy = f"train longer ({longer}=) or take larger networks (network.width=)"
     for tag, floor in latest.items():
-        score = tag.removesuffix("_floor")  # the floor of a score is that of held-out data
-        if score == tag or score not in latest:
+        scored = tag.removesuffix("_floor")  # the floor of a score is that of held-out data
+        if scored == tag or scored not in latest:
             continue
-        if latest[score] > MAX_SCORE_RATIO * floor > 0:
-            longer = "minutes" if config.get("minutes") is not None else "steps"
+        if latest[scored] > MAX_SCORE_RATIO * floor > 0:
             return (
-                f"not there yet: {score.removeprefix('metrics/')} is {latest[score]:.3g} where "
-                f"held-out samples have {floor:.3g}; look at the samples, train longer "
-                f"({longer}=) or take larger networks (network.width=)"
+                f"not there yet: {scored.removeprefix('metrics/')} is {latest[scored]:.3g} where "
+                f"held-out samples have {floor:.3g}; look at the samples, {remedy}"
             )
-    return None
+
+    scores = {tag.removeprefix("metrics/"): value for tag, value in latest.items()}
+    if not is_by_chance(scores, score):
+        return None
+    value, shuffled = scores[str(score)], scores[f"{score}_shuffled"]
+    return (
+        f"not there yet: {score} is {value:.3g}, and {shuffled:.3g} with shuffled inputs, so "
+        f"samples do not follow theirs; look at them, {remedy}"
+    )
+
+
+def decline(rows: Rows, score: str | None) -> float | None:
+    """How much worse a score is at the end than halfway; None where that is unknown."""
+    found = [
+        (row.get("step", 0), row[f"metrics/{score}"]) for row in rows if f"metrics/{score}" in row
+    ]
+    lower = lower_is_better().get(score or "")
+    if len(found) < 2 or lower is None:
+        return None
+    end, last = found[-1]
+    _, halfway = min(found, key=lambda pair: abs(pair[0] - end / 2))
+    return last - halfway if lower else halfway - last
+
+
+def is_by_chance(scores: Mapping[str, float], objective: str | None) -> bool | None:
+    """Whether a score is no better than with shuffled inputs; None where that is unknown."""
+    value, shuffled = (scores.get(f"{objective}{tail}") for tail in ("", "_shuffled"))
+    lower = lower_is_better().get(objective or "")
+    if value is None or shuffled is None or lower is None:
+        return None
+    gain = shuffled - value if lower else value - shuffled
+    return gain < MIN_GAIN * shuffled
 
 
 def _exchanged_classes(rows: Rows) -> str | None:
@@ -208,16 +241,18 @@ def _exchanged_classes(rows: Rows) -> str | None:
 def _past_its_best(rows: Rows, score: str | None) -> str | None:
     """A score that was best long before the end, and has declined since."""
     found = [(row["step"], row[f"metrics/{score}"]) for row in rows if f"metrics/{score}" in row]
-    if len(found) < 2 * WINDOW:
+    if len(found) < MIN_SCORES:
         return None
     sign = -1 if lower_is_better().get(score or "") else 1
+    width = min(WINDOW, len(found) // 2)  # of windows that do not overlap
     means = [
-        fmean(value for _, value in found[i : i + WINDOW]) for i in range(len(found) - WINDOW + 1)
+        fmean(value for _, value in found[i : i + width]) for i in range(len(found) - width + 1)
     ]
     best = max(means, key=lambda mean: sign * mean)
-    if sign * (best - means[-1]) <= MAX_DECLINE * abs(best):
-        return None
     step, value = max(found, key=lambda pair: sign * pair[1])
+    declines = (sign * (best - means[-1]), sign * (value - found[-1][1]))  # on average, at the end
+    if min(declines) <= MAX_DECLINE * abs(best):
+        return None
     return (
         f"past its best: {score} was {value:.3g} at round {step:.0f} and is {found[-1][1]:.3g} at "
         "the end; checkpoints/best.pt has the better one, and a shorter run, or a rate that falls "
@@ -253,8 +288,8 @@ def _small_penalty_weight(rows: Rows, config: Mapping[str, Any]) -> str | None:
 
     The best critic of samples that lie W apart has the slope 1 + W / (2 weight).
     """
-    penalty = config["regularizer"]
-    if config["loss"]["name"] != "wasserstein" or not penalty.get("target"):
+    penalty = config.get("regularizer", {})
+    if _name(config, "loss") != "wasserstein" or not penalty.get("target"):
         return None
     if penalty.get("weight", DEFAULT_PENALTY_WEIGHT) >= MIN_PENALTY_WEIGHT:
         return None
@@ -313,8 +348,14 @@ def _winning_discriminator(rows: Rows, config: Mapping[str, Any]) -> str | None:
     )
 
 
-def _rising_estimate(rows: Rows, config: Mapping[str, Any]) -> str | None:
-    """An estimate of the distance that grows over the second half of the run."""
+def _rising_estimate(rows: Rows, config: Mapping[str, Any], score: str | None) -> str | None:
+    """An estimate of the distance that grows over the second half of the run.
+
+    Where samples get better meanwhile, it is that of a critic that still learns.
+    """
+    change = decline(rows, score)
+    if change is not None and change < 0:
+        return None
     values = [row["wasserstein/heldout"] for row in rows if "wasserstein/heldout" in row]
     if len(values) < MIN_ESTIMATES:
         return None

@@ -37,12 +37,15 @@ class Health(Hook):
         rows = self.recorder.rows(trainer.step)
         classes = self.dataset.spec.classes or 0
         objective = trainer.scoreboard.objective
-        verdicts = health.verdicts(rows, self.config, self._diversity(trainer), classes, objective)
+        diversity = self._diversity(trainer)
+        verdicts = health.verdicts(rows, self.config, diversity, classes, objective)
 
         self.recorder.board("add_text", "health", "\n\n".join(verdicts), trainer.step)
         with tolerated("the health report"):
             card = rundir.read_card(self.folder)
-            write_json(self.folder / rundir.CARD, card | {"health": verdicts})
+            # with what the rows do not have, so that the verdicts can be computed again
+            told = {"health": verdicts, "diversity": diversity, "classes": classes}
+            write_json(self.folder / rundir.CARD, card | told)
 
     def _diversity(self, trainer: Trainer) -> float | None:
         """Mean pairwise distance of samples, divided by that of held-out data.

@@ -103,6 +103,8 @@ VALIDATORS: dict[str, Callable[[Any], Any]] = {
     "objective": _text,
     "fingerprint": _text,
     "health": _sentences,
+    "diversity": _number,
+    "classes": _count,
     "finished": _flag,
     "lower_is_better": _flag,
     "parameters": _counts,
