@@ -16,8 +16,8 @@ from gan_cli.registry import games
 
 
 class Labelled(TwoPlayer):
-    """Base class: G takes a class beside z, by concatenation if not in a way of its own; a latent is
-    z and, as its last number, the class."""
+    """Base class: G takes a class beside z, by concatenation if it has no way of its own; a latent
+    is z and, as its last number, the class."""
 
     needs_labels: ClassVar[bool] = True
     condition: ClassVar[tuple[str, ...]] = ("y",)

@@ -179,8 +179,8 @@ def split_sizes(latent: int, parts: int) -> list[int]:
 
 @networks.register("biggan.generator")
 class Generator(ConditionalGenerator):
-    """A block for each doubling. z is split into chunks: the first one makes the smallest maps, each
-    other one goes to the norms of one block, beside the class (hierarchical z).
+    """A block for each doubling. z is split into chunks: the first one makes the smallest maps,
+    each other one goes to the norms of one block, beside the class (hierarchical z).
 
     Reference: Brock et al., 2019, "Large Scale GAN Training for High Fidelity Natural Image
     Synthesis", arXiv 1809.11096, section 3 and appendix B, table 4 (width 96, widest 16).
@@ -245,8 +245,8 @@ class Summed(nn.Module):
 
 
 class ConditionalDiscriminator(Projected):
-    """Base class of both discriminators: (N, C, S, S), (N,) -> (N,). Blocks that halve the side down
-    to the generator's smallest maps, and the projection of the class.
+    """Base class of both discriminators: (N, C, S, S), (N,) -> (N,). Blocks that halve the side
+    down to the generator's smallest maps, and the projection of the class.
 
     Args:
         classes: how many there are.

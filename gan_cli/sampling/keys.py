@@ -26,7 +26,8 @@ def statistics_key() -> Any:
     return field(
         default=Statistics.saved,
         metadata={
-            "help": "of batch norm: saved, or estimated over fresh batches, truncated as the samples (batch)"
+            "help": "of batch norm: saved, or estimated over fresh batches of the same "
+            "truncation (batch)"
         },
     )
 

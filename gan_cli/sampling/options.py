@@ -29,7 +29,8 @@ class Mode(Enum):
     traverse = "traverse"
     # a PNG with a row from each sample to the next, or a GIF of the whole walk
     interpolate = "interpolate"
-    truncate = "truncate"  # one PNG: a row for each sample, from the mean of the prior outwards (to `truncation`)
+    # one PNG: a row for each sample, from the mean of the prior outwards, to `truncation`
+    truncate = "truncate"
     nearest = "nearest"  # one PNG: each sample followed by its nearest training samples
     points = "points"  # one PNG: samples in the plane over the critic's level sets
     timeline = "timeline"  # a GIF: the same samples by each checkpoint of a run
