@@ -421,5 +421,5 @@ def test_the_model_is_that_of_the_paper() -> None:
     config = compose("model=biggan", "data=digits")
     assert config["loss"]["name"] == "hinge" and config["model"]["critic_norm"] == "spectral"
     optimizer = config["optimizer"]
-    assert optimizer["players"]["discriminator"]["lr"] == 4 * optimizer["lr"]
+    assert optimizer["players"]["discriminator"]["lr"] == 2 * optimizer["lr"]
     assert config["model"]["ema"] and config["model"]["orthogonal"] == 1e-4
