@@ -164,7 +164,9 @@ class Registry:
     def options(self, name: str, path: str) -> dict[str, tuple[Any, Any]]:
         """Type and default of each argument of a component that the configuration may set."""
         component = self.component(name, path)
-        offered = {*self.offers, *component.attributes.get("networks", ())}
+        facts = component.attributes
+        offered = {*self.offers, *facts.get("networks", ())}
+        offered |= {"classes"} if facts.get("takes_classes", False) else set()
         own = {key: spec for key, spec in component.arguments.items() if key not in offered}
         return own | {key: (hint, default) for key, (hint, default, _) in self.common.items()}
 

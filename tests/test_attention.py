@@ -97,7 +97,7 @@ def test_maps_that_are_all_larger_are_named() -> None:
         match=r"network.attention=3: the smallest feature maps have "
         r"side 4; take that\.",
     ):
-        attending([nn.Identity()], [4], 3, 8)
+        attending([nn.Identity()], [4], 3, [8])
     with pytest.raises(UserError, match=r"network.attention"):
         make_trainer("model=sagan", "data=digits", *TINY, "network.attention=3")
 

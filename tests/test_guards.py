@@ -38,6 +38,11 @@ REFUSED = [
     ((*WGAN_GP, "optimizer.weight_decay=3"), "optimizer.weight_decay=3.0: flattens the critic"),
     ((*WGAN_GP, "optimizer.players.discriminator.weight_decay=3"), "optimizer.weight_decay=3"),
     (
+        ("model=gan", "network=resnet_biggan"),
+        "network=biggan: its generator takes the class of a sample, and model=two_player",
+    ),
+    (("model=biggan", "network=resnet"), "network=resnet: its generator takes no class"),
+    (
         ("model=ebgan", "loss=hinge", "data=points"),
         "loss=hinge: model=ebgan has an objective of its own",
     ),

@@ -15,7 +15,7 @@ from gan_cli import pictures
 from gan_cli.data.digits import Digits
 from gan_cli.errors import UserError
 from gan_cli.games.two_player import batch_norms
-from gan_cli.sampling import modes, walks
+from gan_cli.sampling import modes, truncation, walks
 from gan_cli.sampling.generator import estimate_statistics
 from gan_cli.sampling.options import SampleConfig, seed_ranges
 
@@ -77,7 +77,7 @@ def test_walks_begin_and_end_where_they_should() -> None:
         way = walks.between(game, latents, 5, path)
         assert way.shape == (10, 4)
         torch.testing.assert_close(way[[0, 4, 5, 9]], latents[[0, 1, 1, 2]])
-    inwards = walks.truncation_sweep(game, latents, 3)
+    inwards = truncation.sweep(game, latents, range(3), 3, 1.0)
     torch.testing.assert_close(
         inwards, torch.cat([torch.stack([0 * z, z / 2, z]) for z in latents])
     )
@@ -95,7 +95,8 @@ def test_classes_are_neither_walked_through_nor_truncated() -> None:
         way[:, :2], walks.slerp(rows[0, :2], rows[1, :2], torch.linspace(0, 1, 4))
     )
     assert game.truncated(rows, 0.5).tolist() == [[1, 0, 7], [0, 1, 3]]
-    assert walks.truncation_sweep(game, rows, 3)[:3].tolist() == [[0, 0, 7], [1, 0, 7], [2, 0, 7]]
+    swept = truncation.sweep(game, rows, range(2), 3, 1.0)
+    assert swept[:3].tolist() == [[0, 0, 7], [1, 0, 7], [2, 0, 7]]
 
 
 def test_the_nearest_training_sample_of_a_training_sample_is_itself() -> None:

@@ -250,6 +250,8 @@ NO_NORM = {
     "vae_gan": (f"++{GENERATOR}", f"++{ENCODER}"),
     "vae": (f"++{GENERATOR}", f"++{ENCODER}"),
     "sagan": (f"++{GENERATOR}", "network.generator.spectral=false"),
+    "biggan": (f"++{GENERATOR}", "network.generator.spectral=false"),
+    "biggan_deep": (f"++{GENERATOR}", "network.generator.spectral=false"),
     "progan": (),
     "stylegan": (),
     "r3gan": (),
@@ -391,6 +393,11 @@ VARIANTS = (
     "style",
     "r3gan",
     "adam_r3gan",
+    "biggan",
+    "biggan_deep",
+    "resnet_biggan",
+    "resnet_biggan_deep",
+    "adam_biggan",
 )
 """Options that set another one's options; the sampled product meets them."""
 
@@ -472,6 +479,11 @@ def refusals(row: tuple[str, ...]) -> list[str]:
     return [
         *(["network="] if lacking else []),
         *(["network"] if translating != bool(game["from_inputs"]) else []),
+        *(
+            ["network"]
+            if chosen["network"].startswith("resnet_biggan") != game["classes_in_networks"]
+            else []
+        ),
         *(["model.name="] if game["given"] else []),  # without its own data
         *(["network.generator:"] if model in ("progan", "stylegan") and not growing else []),
         *(["network.generator:"] if model == "stylegan" and chosen["network"] != "style" else []),

@@ -31,6 +31,7 @@ MAX_SEED = 2**62
 SLIDERS = 8  # directions, with a slider each
 MAX_SHIFT = 4.0  # distance along a direction
 MAX_TRUNCATION = 1.5
+ALL_OF_Z = 3.0  # end of the slider where a truncation draws anew; there it stands for none
 STOPS = 21  # samples on the walk from A to B, both included
 IMAGE_SIDE = 384  # pixels of the shown image, on each side
 
@@ -63,6 +64,7 @@ class View:
         shifts: distance along each direction.
         saved: seeds of the walk's ends, A and B.
         stop: number of the sample on the walk; 0 shows the sample of `seed`.
+        untruncated: the truncation that stands for none, of the model.
     """
 
     seed: int = 0
@@ -72,6 +74,7 @@ class View:
     shifts: list[float] = field(default_factory=lambda: [0.0] * SLIDERS)
     saved: dict[str, int] = field(default_factory=dict)
     stop: int = 0
+    untruncated: float = 1.0
 
     def settled(self, classes: int) -> "View":
         """A copy with valid values, even after a forged event of a visitor.
@@ -85,11 +88,14 @@ class View:
         return View(
             seed=_whole_within(self.seed, 0, MAX_SEED),
             label=_whole_within(self.label, 0, classes - 1) if classes else None,
-            truncation=_within(self.truncation, 0.0, MAX_TRUNCATION, 1.0),
+            truncation=_within(
+                self.truncation, 0.0, max(MAX_TRUNCATION, self.untruncated), self.untruncated
+            ),
             directions=directions,
             shifts=[_within(shift, -MAX_SHIFT, MAX_SHIFT, 0.0) for shift in self.shifts],
             saved={end: _whole_within(seed, 0, MAX_SEED) for end, seed in self.saved.items()},
             stop=_whole_within(self.stop, 0, STOPS - 1),
+            untruncated=self.untruncated,
         )
 
     @property
@@ -103,8 +109,8 @@ class View:
 
         seeds = [self.saved["A"], self.saved["B"]] if self.walks else [self.seed]
         labels = [] if self.label is None else [self.label] * len(seeds)
-        latents = generator.drawn(seeds, labels)
-        latents = generator.game.truncated(latents, self.truncation)
+        truncation = None if self.truncation == self.untruncated else self.truncation
+        latents = generator.drawn(seeds, labels, truncation)
         if any(self.shifts):
             latents = walks.shifted(generator, latents, self.directions, self.shifts)
         if self.walks:
@@ -129,7 +135,7 @@ class View:
 
         if self.label is not None:
             parts.append(f"classes={self.label}")
-        if self.truncation != 1:
+        if self.truncation != self.untruncated:
             parts.append(f"truncation={self.truncation:g}")
         if any(self.shifts):
             parts += [
@@ -299,7 +305,12 @@ def _page(ui: ModuleType, generator: "Generator", typed: Sequence[str]) -> None:
         typed: as those of `View.command`.
     """
     checkpoint = str(generator.path)
-    view = View(label=0 if generator.game.classes else None)
+    untruncated = ALL_OF_Z if generator.game.redraws else 1.0
+    view = View(
+        label=0 if generator.game.classes else None,
+        truncation=untruncated,
+        untruncated=untruncated,
+    )
     ui.label(f"{checkpoint}, step {generator.step}").classes("text-lg")
     with ui.row(wrap=False).classes("gap-8"):
         with ui.column():
@@ -343,7 +354,8 @@ def _controls(ui: ModuleType, generator: "Generator", view: View, show: Callable
         bind(ui.select(classes, label="class").classes("w-40"), "label")
 
     ui.label("truncation")
-    truncation = ui.slider(min=0, max=MAX_TRUNCATION, step=0.05)
+    most = max(MAX_TRUNCATION, view.untruncated)
+    truncation = ui.slider(min=0, max=most, step=0.05)
     bind(truncation.props("label").classes("truncation"), "truncation")
 
     bind(ui.toggle([kind.value for kind in Directions]).props("dense no-caps"), "directions")

@@ -31,7 +31,12 @@ def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
         return
 
     generator = load_generator(
-        config.checkpoint, config.weights, config.plugins, config.statistics, config.direction
+        config.checkpoint,
+        config.weights,
+        config.plugins,
+        config.statistics,
+        config.direction,
+        config.truncation,
     )
     _refuse_mismatched_mode(generator, mode)
 

@@ -283,6 +283,29 @@ def other_inputs(config: Config) -> str | None:
     return None
 
 
+def untold_classes(config: Config) -> str | None:
+    """A network that takes the class of a sample itself, under a game that does not give it; or the
+    opposite."""
+    wanting = _facts(config, "model").get("classes_in_networks", False)
+    model = config["model"]["name"]
+    for role, facts in _networks(config).items():
+        takes = facts.get("takes_classes", False)
+        if takes == wanting:
+            continue
+
+        own = _roles(config)[role].get("name")
+        option = f"network.{role}.name" if own else "network"
+        told = f"{option}={own or config['network']['name']}: its {role}"
+        if takes:
+            return (
+                f"{told} takes the class of a sample, and model={model} gives it none; take "
+                "model=biggan, or another network."
+            )
+        remedy = f"{option}={'biggan' if own else 'resnet_biggan'}"
+        return f"{told} takes no class, and model={model} gives it one; take {remedy}."
+    return None
+
+
 def lone_rows(config: Config) -> str | None:
     """Data whose rows do not belong together, under a game that learns from pairs."""
     aligned = registry.datasets.attributes(config["data"]["name"], "data").get("aligned", True)
@@ -329,6 +352,7 @@ GUARDS: tuple[Callable[[Config], str | None], ...] = (
     no_features,
     fixed_size,
     other_inputs,
+    untold_classes,
     lone_rows,
     dead_layers,
 )

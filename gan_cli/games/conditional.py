@@ -16,14 +16,15 @@ from gan_cli.registry import games
 
 
 class Labelled(TwoPlayer):
-    """Base class: G takes a class beside z, by concatenation; a latent is z and, as its last
-    number, the class."""
+    """Base class: G takes a class beside z, by concatenation if it has no way of its own; a latent
+    is z and, as its last number, the class."""
 
     needs_labels: ClassVar[bool] = True
     condition: ClassVar[tuple[str, ...]] = ("y",)
 
     def __init__(self, G: nn.Module, spec: Spec, **two_player: Any) -> None:
-        super().__init__(G=Concatenated(G, spec.classes), **two_player)
+        told = G if self.classes_in_networks else Concatenated(G, spec.classes)
+        super().__init__(G=told, **two_player)
         self.classes = spec.classes
 
     @classmethod

@@ -40,13 +40,13 @@ class SelfAttention(nn.Module):
 
 
 def attending(
-    blocks: list[nn.Module], sides: list[int], attention: int, channels: int
+    blocks: list[nn.Module], sides: list[int], attention: int, channels: list[int]
 ) -> list[nn.Module]:
     """The blocks, and self-attention behind the first whose maps are the largest of at most the
     side `attention`.
 
     Args:
-        sides: of the maps that each block gives.
+        sides, channels: of the maps that each block gives.
         attention: 0 adds nothing.
 
     Raises:
@@ -59,5 +59,5 @@ def attending(
             f"network.attention={attention}: the smallest feature maps have side "
             f"{min(sides)}; take that."
         )
-    place = 1 + sides.index(max(side for side in sides if side <= attention))
-    return [*blocks[:place], SelfAttention(channels), *blocks[place:]]
+    place = sides.index(max(side for side in sides if side <= attention))
+    return [*blocks[: place + 1], SelfAttention(channels[place]), *blocks[place + 1 :]]

@@ -1,4 +1,4 @@
-"""Conditional networks: two ways to condition a network on the class of a sample."""
+"""Conditional networks: ways to condition a network on the class of a sample."""
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,41 @@ class Projected(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         features = featured(self.network).features(x)
         return featured(self.network).score(features) + (self.embedding(y) * features).sum(dim=1)
+
+
+class ConditionalNorm(nn.Module):
+    """norm(x) (1 + gain) + bias, a gain and a bias for each channel that are linear in a condition:
+    (N, C, H, W), (N, width) -> (N, C, H, W).
+
+    Reference: de Vries et al., 2017, "Modulating early visual processing by language", arXiv
+    1707.00683; as in Brock et al., 2019, arXiv 1809.11096, the gain is told as its distance from 1.
+
+    Args:
+        channels: C.
+        width: of the condition.
+        norm_name: `batch`, or `none` to scale and shift only.
+    """
+
+    def __init__(self, channels: int, width: int, norm_name: str) -> None:
+        super().__init__()
+        plain = norm_name == "none"
+        self.norm = nn.Identity() if plain else nn.BatchNorm2d(channels, affine=False)
+        self.gain = nn.Linear(width, channels, bias=False)
+        self.bias = nn.Linear(width, channels, bias=False)
+
+    def forward(self, x: Tensor, given: Tensor) -> Tensor:
+        gain, bias = self.gain(given)[:, :, None, None], self.bias(given)[:, :, None, None]
+        normed: Tensor = self.norm(x)
+        return normed * (1 + gain) + bias
+
+
+class Chain(nn.Sequential):
+    """Modules one after the other; conditional norms among them are given the condition."""
+
+    def forward(self, x: Tensor, *given: Tensor) -> Tensor:
+        for module in self:
+            x = module(x, *given) if isinstance(module, ConditionalNorm) else module(x)
+        return x
 
 
 def told_shape(shape: tuple[int, ...], classes: int) -> tuple[int, ...]:

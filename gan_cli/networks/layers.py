@@ -239,9 +239,9 @@ def feature_size(discriminator: nn.Module) -> int:
     return int(size)
 
 
-def constrain(network: nn.Module, name: str) -> None:
-    """Put `weight` or `spectral` norm on every linear and convolutional layer; other names change
-    nothing.
+def constrain(network: nn.Module, name: str, kinds: tuple[type[nn.Module], ...] = WEIGHTED) -> None:
+    """Put `weight` or `spectral` norm on every linear and convolutional layer, or on those of other
+    `kinds`; other names change nothing.
 
     Reference: Salimans and Kingma, 2016, arXiv 1602.07868; Miyato et al., 2018, "Spectral
     Normalization for GANs", arXiv 1802.05957, algorithm 1: one power iteration a forward in
@@ -251,7 +251,7 @@ def constrain(network: nn.Module, name: str) -> None:
         "weight": parametrizations.weight_norm,
         "spectral": parametrizations.spectral_norm,
     }
-    for layer in [module for module in network.modules() if isinstance(module, WEIGHTED)]:
+    for layer in [module for module in network.modules() if isinstance(module, kinds)]:
         if name in changes and not layer.weight.is_meta:  # of which only the size is asked
             changes[name](layer)
 
@@ -282,14 +282,21 @@ def refuse_other_sides(family: str, shape: tuple[int, ...], inputs: tuple[int, .
 
 @torch.no_grad()
 def initialise(network: nn.Module, scheme: str, norm_name: str = "batch") -> None:
-    """Set every weight by `he` (normal, variance 2 / fan_in) or `dcgan` (N(0, 0.02), batch-norm
-    scales N(1, 0.02)); `auto` is `he` where the layers have no norm, else `dcgan`."""
+    """Set every weight by `he` (normal, variance 2 / fan_in), `dcgan` (N(0, 0.02), batch-norm
+    scales N(1, 0.02)) or `orthogonal` (Saxe et al., 2014, arXiv 1312.6120: the matrix of a layer,
+    (out, rest), has orthonormal rows, or columns where it has more rows; embeddings too); `auto` is
+    `he` where the layers have no norm, else `dcgan`."""
     if scheme == "auto":
         scheme = "he" if norm_name == "none" else "dcgan"
     for module in network.modules():
+        if isinstance(module, nn.Embedding) and scheme == "orthogonal":
+            nn.init.orthogonal_(module.weight)
         if isinstance(module, WEIGHTED):
-            std = 0.02 if scheme == "dcgan" else GAIN / _fan_in(module) ** 0.5
-            nn.init.normal_(module.weight, 0.0, std)
+            if scheme == "orthogonal":
+                nn.init.orthogonal_(module.weight)
+            else:
+                std = 0.02 if scheme == "dcgan" else GAIN / _fan_in(module) ** 0.5
+                nn.init.normal_(module.weight, 0.0, std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, BATCH_NORMS) and scheme == "dcgan":

@@ -1,6 +1,8 @@
 """Residual networks: the small one of the CIFAR-10 experiments, and the 101-layer one of the
 robustness grid."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -10,9 +12,12 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from gan_cli.errors import UserError
 from gan_cli.networks.attention import attending
+from gan_cli.networks.conditional import Chain
 from gan_cli.networks.layers import Scored, constrain, initialise, norm
 from gan_cli.registry import Count, Depth, networks
 
+Norms = Callable[[int], list[nn.Module]]
+"""The norm of so many channels, in a list that may be empty."""
 SIZES = (8, 16, 28, 32, 64, 128, 256)
 
 
@@ -37,6 +42,7 @@ class Block(nn.Module):
     """x -> shortcut(x) + residual(x), of two 3x3 convolutions each after a norm and a ReLU.
 
     Args:
+        normed: the norms; conditional ones are given what `forward` takes beside x.
         resize: `up` doubles the side before the first convolution, `down` halves it after the
             second.
         first: the block that sees the image: no norm and no ReLU before its first convolution.
@@ -46,27 +52,32 @@ class Block(nn.Module):
         self,
         inputs: int,
         outputs: int,
-        norm_name: str,
+        normed: Norms,
         resize: Literal["up", "down", ""] = "",
         first: bool = False,
     ) -> None:
         super().__init__()
-        before = [] if first else [*norm(norm_name, inputs, spatial=True), nn.ReLU()]
-        self.before = nn.Sequential(*before)
-        middle = [*norm("none" if first else norm_name, outputs, spatial=True), nn.ReLU()]
+        self.before = Chain(*([] if first else [*normed(inputs), nn.ReLU()]))
         self.first = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1)
-        self.second = nn.Sequential(*middle, nn.Conv2d(outputs, outputs, kernel_size=3, padding=1))
+        middle = [*([] if first else normed(outputs)), nn.ReLU()]
+        self.second = Chain(*middle, nn.Conv2d(outputs, outputs, kernel_size=3, padding=1))
         plain = inputs == outputs and not resize
         self.shortcut = nn.Identity() if plain else nn.Conv2d(inputs, outputs, kernel_size=1)
         self.resize = resize
 
-    def forward(self, x: Tensor) -> Tensor:
-        grown = (
-            (lambda h: interpolate(h, scale_factor=2.0)) if self.resize == "up" else (lambda h: h)
-        )
-        halved = (lambda h: avg_pool2d(h, 2)) if self.resize == "down" else (lambda h: h)
-        residual = self.second(self.first(grown(self.before(x))))
+    def forward(self, x: Tensor, *given: Tensor) -> Tensor:
+        grown, halved = resizing(self.resize)
+        residual = self.second(self.first(grown(self.before(x, *given))), *given)
         return self.shortcut(grown(halved(x))) + halved(residual)
+
+
+def resizing(resize: str) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """What doubles the side of feature maps and what halves it; either does so only if `resize` is
+    `up` or `down`."""
+    return (
+        (lambda h: interpolate(h, scale_factor=2.0)) if resize == "up" else (lambda h: h),
+        (lambda h: avg_pool2d(h, 2)) if resize == "down" else (lambda h: h),
+    )
 
 
 @networks.register("resnet.generator")
@@ -98,12 +109,14 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         base, count = doublings(shape)
-        blocks: list[nn.Module] = [Block(width, width, generator_norm, "up") for _ in range(count)]
+        normed = partial(norm, generator_norm, spatial=True)
+        blocks: list[nn.Module] = [Block(width, width, normed, "up") for _ in range(count)]
+        sides = [base * 2**i for i in range(1, count + 1)]
         self.layers = nn.Sequential(
             nn.Linear(latent, width * base**2),
             nn.Unflatten(1, (width, base, base)),
-            *attending(blocks, [base * 2**i for i in range(1, count + 1)], attention, width),
-            *norm(generator_norm, width, spatial=True),
+            *attending(blocks, sides, attention, [width] * count),
+            *normed(width),
             nn.ReLU(),
             nn.Conv2d(width, shape[0], kernel_size=3, padding=1),
             nn.Tanh(),
@@ -142,13 +155,15 @@ class Discriminator(nn.Module):
         super().__init__()
         _, count = doublings(shape)
         halvings = max(1, count - 1)
+        normed = partial(norm, critic_norm, spatial=True)
         blocks: list[nn.Module] = [
-            Block(shape[0], width, critic_norm, "down", first=True),
-            *(Block(width, width, critic_norm, "down") for _ in range(halvings - 1)),
-            *(Block(width, width, critic_norm) for _ in range(2)),
+            Block(shape[0], width, normed, "down", first=True),
+            *(Block(width, width, normed, "down") for _ in range(halvings - 1)),
+            *(Block(width, width, normed) for _ in range(2)),
         ]
         sides = [shape[1] // 2 ** min(i, halvings) for i in range(1, len(blocks) + 1)]
-        self.blocks = nn.Sequential(*attending(blocks, sides, attention, width), nn.ReLU())
+        attended = attending(blocks, sides, attention, [width] * len(blocks))
+        self.blocks = nn.Sequential(*attended, nn.ReLU())
         self.score, self.pool = nn.Sequential(nn.Linear(width, 1), nn.Flatten(0)), pool
         self.feature_size = width
         initialise(self, "he")

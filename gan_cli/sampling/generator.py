@@ -163,11 +163,17 @@ class Generator:
         fields = source.rows(seeds)
         return [fields[name] for name in self.game.sampling.given]
 
-    def drawn(self, seeds: Sequence[int], labels: Sequence[int] = ()) -> "Tensor":
+    def drawn(
+        self,
+        seeds: Sequence[int],
+        labels: Sequence[int] = (),
+        truncation: "Tensor | float | None" = None,
+    ) -> "Tensor":
         """Latents of the seeds, (n, latent).
 
         Args:
             labels: class of each sample; if empty, the game draws the classes.
+            truncation: see `gan_cli.sampling.truncation.truncated`.
 
         Raises:
             UserError: the numbers of seeds and labels differ.
@@ -175,6 +181,7 @@ class Generator:
         import torch
 
         from gan_cli import noise
+        from gan_cli.sampling.truncation import truncated
 
         if len(labels) not in (0, len(seeds)):
             raise UserError(
@@ -182,9 +189,9 @@ class Generator:
             )
 
         latents = torch.stack([self.game.draw(noise.generator("sample", seed)) for seed in seeds])
-        if not len(labels):
-            return latents
-        return self.game.of_class(latents, torch.tensor(list(labels)))
+        if len(labels):
+            latents = self.game.of_class(latents, torch.tensor(list(labels)))
+        return truncated(self.game, latents, seeds, truncation)
 
     def traversed(self, latents: "Tensor", code: str | None) -> "Tensor":
         """Each row with every value of one code in turn, (n * values, latent).
@@ -372,20 +379,31 @@ def load_generator(
     plugins: Sequence[str] = (),
     statistics: Statistics = Statistics.saved,
     direction: str | None = None,
+    truncation: float | None = None,
 ) -> Generator:
-    """The generator of a checkpoint, with saved or newly estimated statistics of batch norm."""
+    """The generator of a checkpoint, with saved or newly estimated statistics of batch norm.
+
+    Args:
+        truncation: of the latents over which statistics are estimated.
+    """
     generator = Generator(path, weights.value, plugins, direction)
     if statistics is Statistics.batch:
-        estimate_statistics(generator)
+        estimate_statistics(generator, truncation=truncation)
     return generator
 
 
-def estimate_statistics(generator: Generator, batches: int = 50, size: int = 100) -> None:
+def estimate_statistics(
+    generator: Generator, batches: int = 50, size: int = 100, truncation: float | None = None
+) -> None:
     """Replace a generator's statistics of batch norm by averages over fresh batches.
+
+    Under a truncation these are the standing statistics of Brock et al., 2019, arXiv 1809.11096,
+    appendix C.
 
     Args:
         batches: number of batches.
         size: number of samples of a batch.
+        truncation: of their latents; statistics of other latents distort truncated samples.
 
     Raises:
         UserError: the generator has no batch norm.
@@ -408,7 +426,8 @@ def estimate_statistics(generator: Generator, batches: int = 50, size: int = 100
         for i in range(batches):
             start = FIRST_STATISTICS_SEED + i * size
             seeds = range(start, start + size)
-            generator.game.render(generator.drawn(seeds), *generator.given(seeds))
+            latents = generator.drawn(seeds, truncation=truncation)
+            generator.game.render(latents, *generator.given(seeds))
 
     for layer in layers:
         layer.eval()

@@ -25,7 +25,10 @@ def statistics_key() -> Any:
     """Key `statistics`: saved or newly estimated means and variances of batch norm."""
     return field(
         default=Statistics.saved,
-        metadata={"help": "of batch norm: saved, or estimated over fresh batches (batch)"},
+        metadata={
+            "help": "of batch norm: saved, or estimated over fresh batches of the same "
+            "truncation (batch)"
+        },
     )
 
 

@@ -25,7 +25,7 @@ from gan_cli.runs.inputs import (
     worded,
 )
 from gan_cli.runs.places import run_or_file
-from gan_cli.sampling import walks
+from gan_cli.sampling import truncation, walks
 from gan_cli.sampling.folders import (
     Folder,
     file_name,
@@ -96,7 +96,12 @@ def _write_from_noise(
     """Write samples of latents, in the form of the mode; returns a remark for the user."""
     classes = generator.classes(config.classes)
     class_columns = _class_columns(classes)
-    samples, columns, remark = render_mode(config, generator, latents, load_data, class_columns)
+    if config.mode is Mode.truncate:
+        most = truncation.whole(generator.game) if config.truncation is None else config.truncation
+        rows = truncation.sweep(generator.game, latents, seeds, config.steps, most)
+        samples, columns, remark = generator.render(rows), config.steps, ""
+    else:
+        samples, columns, remark = render_mode(config, generator, latents, load_data, class_columns)
     if config.mode is Mode.images:
         folder = Folder(output)
         names = [file_name(generator, seed, labels[i : i + 1]) for i, seed in enumerate(seeds)]
@@ -183,8 +188,6 @@ def render_mode(
         case Mode.interpolate:
             rows = walks.between(game, latents, steps, config.path.value)
             return generator.render(rows), steps, ""
-        case Mode.truncate:
-            return generator.render(walks.truncation_sweep(game, latents, steps)), steps, ""
         case Mode.traverse if config.dimension is not None:
             rows = walks.along(game, latents, config.dimension, steps)
             return generator.render(rows), steps, ""
@@ -286,7 +289,12 @@ def write_timeline(config: SampleConfig, output: Path) -> None:
     frames = []
     for path in frames_of(run):
         generator = load_generator(
-            path, config.weights, config.plugins, config.statistics, config.direction
+            path,
+            config.weights,
+            config.plugins,
+            config.statistics,
+            config.direction,
+            config.truncation,
         )
         if kind_of(generator.spec).readable:
             raise UserError("mode=timeline: shows pictures; the checkpoint makes text.")

@@ -29,7 +29,8 @@ class Mode(Enum):
     traverse = "traverse"
     # a PNG with a row from each sample to the next, or a GIF of the whole walk
     interpolate = "interpolate"
-    truncate = "truncate"  # one PNG: a row for each sample, from the mean of the prior outwards
+    # one PNG: a row for each sample, from the mean of the prior outwards, to `truncation`
+    truncate = "truncate"
     nearest = "nearest"  # one PNG: each sample followed by its nearest training samples
     points = "points"  # one PNG: samples in the plane over the critic's level sets
     timeline = "timeline"  # a GIF: the same samples by each checkpoint of a run
@@ -121,9 +122,13 @@ class SampleConfig:
     path: Interpolation = field(
         default=Interpolation.slerp, metadata={"help": "of mode=interpolate: slerp or lerp"}
     )
-    truncation: float = field(
-        default=1.0,
-        metadata={"least": 0, "help": "what is drawn is multiplied by it; of StyleGAN, psi"},
+    truncation: float | None = field(
+        default=None,
+        metadata={
+            "least": 0,
+            "help": "what is drawn is multiplied by it; of StyleGAN, psi; of BigGAN, the largest "
+            "number of z: what is larger is drawn anew",
+        },
     )
     directions: Directions = field(
         default=Directions.principal,
@@ -182,8 +187,8 @@ def refuse_unread(config: SampleConfig, changed: Sequence[str] = ()) -> None:
                 f"{key}={value}: mode={mode.value} does not read it; {_listed(readers)} would."
             )
 
-    numbers = [("truncation", config.truncation), *(("shifts", shift) for shift in config.shifts)]
-    for key, number in numbers:
+    bounds = [] if config.truncation is None else [("truncation", config.truncation)]
+    for key, number in [*bounds, *(("shifts", shift) for shift in config.shifts)]:
         if not math.isfinite(number):
             raise UserError(f"{key}={number}: expected a finite number.")
 

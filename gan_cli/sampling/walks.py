@@ -1,4 +1,4 @@
-"""Walks through the latent space: interpolation, traversal, truncation and shifts.
+"""Walks through the latent space: interpolation, traversal and shifts.
 
 The latents of a walk are rows, (n, latent).
 """
@@ -16,7 +16,7 @@ from gan_cli.errors import UserError
 from gan_cli.game import Game
 from gan_cli.networks.layers import WEIGHTED
 from gan_cli.sampling.generator import Generator
-from gan_cli.sampling.options import SampleConfig
+from gan_cli.sampling.options import Mode, SampleConfig
 
 MAX_DEVIATION = 2.5  # of a traversed component, in standard deviations of a normal prior
 MAX_DIRECTIONS = 16  # directions for shifts
@@ -103,12 +103,6 @@ def along(game: Game, latents: Tensor, dimension: int, steps: int) -> Tensor:
     return rows
 
 
-def truncation_sweep(game: Game, latents: Tensor, steps: int) -> Tensor:
-    """Each row at truncations from 0, the mean of the prior, to 1 in turn, (n * steps, latent)."""
-    truncations = torch.linspace(0, 1, steps).repeat(len(latents))
-    return game.truncated(latents.repeat_interleave(steps, dim=0), truncations[:, None])
-
-
 def shifted(generator: Generator, latents: Tensor, kind: str, shifts: Sequence[float]) -> Tensor:
     """Latents moved along the first directions of a kind.
 
@@ -183,8 +177,10 @@ def _features(generator: Generator, latents: Tensor) -> Tensor:
 def latents_of(
     config: SampleConfig, generator: Generator, seeds: Sequence[int], labels: Sequence[int] = ()
 ) -> Tensor:
-    """Latents of the seeds and classes, truncated and shifted as configured."""
-    latents = generator.game.truncated(generator.drawn(seeds, labels), config.truncation)
+    """Latents of the seeds and classes, truncated and shifted as configured; mode=truncate
+    truncates them itself."""
+    truncation = None if config.mode is Mode.truncate else config.truncation
+    latents = generator.drawn(seeds, labels, truncation)
     if not config.shifts:
         return latents
     return shifted(generator, latents, config.directions.value, config.shifts)
