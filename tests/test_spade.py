@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_trainer
+from conftest import Command, make_trainer
 from test_label_maps import street
 from torch import Tensor, nn
 
@@ -134,6 +134,16 @@ def test_the_style_of_an_image_is_a_code() -> None:
     mean, logvar = game.E(x).chunk(2, dim=1)
     kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).sum(dim=1).mean()
     torch.testing.assert_close(terms["kl"], 0.05 * kl)
+
+
+def test_an_image_comes_back_in_its_own_style(command: Command, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    code, printed = command(
+        "gan-train", *STYLED, "steps=1", "evaluate_every=0", f"hydra.run.dir={run}"
+    )
+    assert code == 0, printed
+    code, printed = command("gan-sample", str(run), "mode=reconstruct", "n=4", "output=s.png")
+    assert code == 0 and "4 held-out samples" in printed
 
 
 def test_styles_need_a_latent() -> None:

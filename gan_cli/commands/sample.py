@@ -58,7 +58,8 @@ def _refuse_mismatched_mode(generator: Generator, mode: Mode) -> None:
     """Raise UserError for a mode that cannot show samples of the checkpoint's kind."""
     from gan_cli.data.kinds import kind_of
 
-    if generator.game.sampling.given and mode not in FROM_INPUTS:
+    through = generator.game.encodes and mode in THROUGH_CODES
+    if generator.game.sampling.given and mode not in FROM_INPUTS and not through:
         fitting = ", ".join(f"mode={item.value}" for item in FROM_INPUTS)
         raise UserError(
             f"mode={mode.value}: the checkpoint's model makes samples from inputs; take {fitting}."
