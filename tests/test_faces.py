@@ -147,7 +147,9 @@ def test_the_whole_image_alone() -> None:
 
 
 def test_the_terms_of_known_images() -> None:
-    trainer = make_trainer(*SMALL, "model.symmetric=2", "model.smooth=3", "model.perceptual=0")
+    trainer = make_trainer(
+        *SMALL, "model.symmetric=2", "model.smooth=3", "model.perceptual=0", "model.l1=100"
+    )
     game = trainer.game
     x = torch.rand(4, 3, 16, 16)
     ramp = torch.linspace(-0.75, 0.75, 16).expand(4, 3, 16, 16)  # steps of 0.1 to the right
