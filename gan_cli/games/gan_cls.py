@@ -82,9 +82,9 @@ class GANCLS(TwoPlayer):
         with torch.no_grad():
             x_fake, x_mixed = self.T(self.made(self.E(t))), self.T(self.made(self.mixed(self.E, t)))
         x, code = self.T(x), self.E_d(t)
-        terms = self.told_apart(self.judged, x, x_fake, code, others)
+        terms, real = self.told_apart(self.judged, x, x_fake, code, others)
         if self.interpolation:
-            real, between = self.judged(x, code), self.judged(x_mixed, self.mixed(self.E_d, t))
+            between = self.judged(x_mixed, self.mixed(self.E_d, t))
             terms["interpolated"] = self.interpolation * self.loss.discriminator(real, between)
         return terms
 
@@ -106,8 +106,9 @@ class GANCLS(TwoPlayer):
         x_fake: Tensor,
         code: Tensor,
         others: tuple[Tensor, Tensor],
-    ) -> Terms:
+    ) -> tuple[Terms, Tensor]:
         """The terms of a discriminator: made images, and real ones with wrong captions, are wrong.
+        Beside them its scores of real images with their captions.
 
         Args:
             judged: its scores of images with codes.
@@ -123,7 +124,7 @@ class GANCLS(TwoPlayer):
             mismatched = torch.where(found, judged(x, code[rows]), fake)
             terms["wrong"] = self.wrong * self.loss.discriminator(real, mismatched)
         due = self.regularizer(lambda at: judged(at, code), x, x_fake) if self.due else {}
-        return terms | due
+        return terms | due, real
 
     def made(self, code: Tensor) -> Tensor:
         """Images of codes, each with a z of its own."""

@@ -132,19 +132,24 @@ class StackGAN(GANCLS):
     def discriminator_2(self, x: Tensor, t: Tensor, i: Tensor) -> Terms:
         others = another(t, i)
         with torch.no_grad():
-            x_fake, code = self.T(self.sample_fakes(x, t)), self.E_d(t)
-        return self.told_apart(self.judged_2, self.T(x), x_fake, code, others)
+            (x_fake, _), code = self.made_large(t), self.E_d(t)
+        terms, _ = self.told_apart(self.judged_2, self.T(x), self.T(x_fake), code, others)
+        return terms
 
     @player(moves="G_2 A_2")
     def generator_2(self, x: Tensor, t: Tensor) -> Terms:
         self.played.yes.fill_(True)
-        with torch.no_grad():
-            code, code_d = self.E(t), self.E_d(t)
-            x_small = self.made(code)
-        x_fake = self.T(self.second(x_small, code, self.variation(len(x))))
+        (x_fake, code), code_d = self.made_large(t), self.E_d(t).detach()
         real = self.judged_2(self.T(x), code_d) if self.loss.uses_real else None
-        adversarial = self.loss.generator(self.judged_2(x_fake, code_d), real)
+        adversarial = self.loss.generator(self.judged_2(self.T(x_fake), code_d), real)
         return {"adversarial": adversarial, **self.divergence(self.A_2, code)}
+
+    def made_large(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Large images of captions, and the codes of these; only the second stage has gradients."""
+        with torch.no_grad():
+            code = self.E(t)
+            x_small = self.made(code)
+        return self.second(x_small, code, self.variation(len(t))), code
 
     def second(self, x: Tensor, code: Tensor, variation: Tensor) -> Tensor:
         """Large images of small ones and of codes, each with its variation, (N, code)."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -50,9 +51,9 @@ class Identification(PairedScoring):
         self.accuracy = accuracy(self.network, judge)
         self.resizing = dataset.resizing
 
-        identities, rows = _first(dataset.heldout["i"].cpu())
-        gallery = dataset.decode({"x": dataset.heldout["x"].cpu()[rows]})["x"]
-        self.identities, self.gallery = identities, self._features(gallery)
+        identities, rows = np.unique(dataset.heldout["i"].cpu(), return_index=True)
+        gallery = dataset.decode({"x": dataset.heldout["x"].cpu()[torch.from_numpy(rows)]})["x"]
+        self.identities, self.gallery = torch.from_numpy(identities), self._features(gallery)
         self.backbone = (
             f"small classifier of {judge.spec.classes} others, right on {self.accuracy:.4f} of "
             "their held-out images"
@@ -96,12 +97,3 @@ class Identification(PairedScoring):
             f"{self.samples} samples, each among {len(self.identities)} identities, by a "
             f"classifier of others that is right on {self.accuracy:.4f}"
         )
-
-
-def _first(i: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct numbers, and the first row of each."""
-    distinct, place = i.unique(return_inverse=True)
-    rows = torch.full((len(distinct),), len(i)).scatter_reduce(
-        0, place, torch.arange(len(i)), reduce="amin"
-    )
-    return distinct, rows

@@ -3,7 +3,6 @@
 import hashlib
 import pickle
 from collections.abc import Iterable, Sequence
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from gan_cli.metrics.scoring import (
     underdetermined,
 )
 from gan_cli.pictures import to_uint8
+from gan_cli.reading.weights import fetched
 from gan_cli.registry import Count, metrics
 
 AT_ONCE = 50  # images of 299x299 that the network sees at a time
@@ -177,18 +177,11 @@ def _weights_path(named: str | None) -> Path:
             raise UserError(f"inception.weights_file={named}: no such file.")
         return path
     path = Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rpartition("/")[2]
-    if path.is_file():
-        return path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), progress=False)
-    except (OSError, RuntimeError, HTTPException) as error:
-        raise UserError(
-            f"metrics=[inception]: no {path.name} in {path.parent} and no download ({error}); put "
-            "the file there, name it by inception.weights_file=FILE, or leave inception out: the "
-            "other metrics need no download."
-        ) from None
-    return path
+    remedy = (
+        "name it by inception.weights_file=FILE, or leave inception out: the other metrics need no "
+        "download"
+    )
+    return fetched(URL_INCEPTION_V3, path, "metrics=[inception]", remedy)
 
 
 def _network(path: Path, named: str | None) -> Any:

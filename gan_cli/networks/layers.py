@@ -3,7 +3,7 @@ name."""
 
 from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -114,6 +114,34 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 UNITS = {"maxout": 5, "gated": 2}
 """Input features per output feature of an activation, where more than one."""
+
+
+class Residual(nn.Module):
+    """x + residual(x), of two 3x3 convolutions at one width, each with a norm.
+
+    Args:
+        activation: between the two.
+        padding_mode: what the convolutions see beyond the edge.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        norm_name: str,
+        activation: nn.Module,
+        padding_mode: Literal["zeros", "reflect"] = "zeros",
+    ) -> None:
+        super().__init__()
+
+        def convolved() -> list[nn.Module]:
+            convolution = nn.Conv2d(width, width, 3, padding=1, padding_mode=padding_mode)
+            return [convolution, *norm(norm_name, width, spatial=True)]
+
+        self.residual = nn.Sequential(*convolved(), activation, *convolved())
+
+    def forward(self, x: Tensor) -> Tensor:
+        added: Tensor = self.residual(x)
+        return x + added
 
 
 class MinibatchDeviation(nn.Module):

@@ -7,29 +7,11 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from gan_cli.errors import UserError
-from gan_cli.networks.layers import initialise, norm
+from gan_cli.networks.layers import Residual, initialise, norm
 from gan_cli.registry import Count, networks
 
 SMALLEST = 8  # pixels a side of the maps on which the blocks work, if the image has more
 HALVINGS = 2  # at most
-
-
-class Block(nn.Module):
-    """relu(x + residual(x)), of two 3x3 convolutions at one width."""
-
-    def __init__(self, width: int, norm_name: str) -> None:
-        super().__init__()
-        self.residual = nn.Sequential(
-            nn.Conv2d(width, width, kernel_size=3, padding=1),
-            *norm(norm_name, width, spatial=True),
-            nn.ReLU(),
-            nn.Conv2d(width, width, kernel_size=3, padding=1),
-            *norm(norm_name, width, spatial=True),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        added: Tensor = self.residual(x)
-        return (x + added).relu()
 
 
 @networks.register("stacked.refiner")
@@ -82,7 +64,12 @@ class Refiner(nn.Module):
 
         inner = width * 2**halvings
         self.joined = nn.Sequential(*convolved(inner + latent, inner))
-        self.blocks = nn.Sequential(*(Block(inner, generator_norm) for _ in range(blocks)))
+        self.blocks = nn.Sequential(
+            *(
+                nn.Sequential(Residual(inner, generator_norm, nn.ReLU()), nn.ReLU())
+                for _ in range(blocks)
+            )
+        )
 
         up: list[nn.Module] = []
         for _ in range(halvings + ratio.bit_length() - 1):

@@ -7,29 +7,11 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from gan_cli.errors import UserError
-from gan_cli.networks.layers import Scored, constrain, initialise, norm
+from gan_cli.networks.layers import Residual, Scored, constrain, initialise, norm
 from gan_cli.registry import Count, networks
 
 OUTER = 9  # side of the first and the last convolution
 WIDEST = 8  # channels of the discriminator stop doubling at 8 * width
-
-
-class Block(nn.Module):
-    """x + residual(x), of two 3x3 convolutions at one width."""
-
-    def __init__(self, width: int, norm_name: str) -> None:
-        super().__init__()
-        self.residual = nn.Sequential(
-            nn.Conv2d(width, width, kernel_size=3, padding=1),
-            *norm(norm_name, width, spatial=True),
-            nn.PReLU(),
-            nn.Conv2d(width, width, kernel_size=3, padding=1),
-            *norm(norm_name, width, spatial=True),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        added: Tensor = self.residual(x)
-        return x + added
 
 
 @networks.register("super_resolution.generator")
@@ -81,7 +63,7 @@ class Generator(nn.Module):
             nn.Conv2d(inputs[0], width, OUTER, padding=OUTER // 2), nn.PReLU()
         )
         self.blocks = nn.Sequential(
-            *(Block(width, generator_norm) for _ in range(blocks)),
+            *(Residual(width, generator_norm, nn.PReLU()) for _ in range(blocks)),
             nn.Conv2d(width, width, kernel_size=3, padding=1),
             *norm(generator_norm, width, spatial=True),
         )

@@ -8,28 +8,11 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from gan_cli.errors import UserError
-from gan_cli.networks.layers import initialise, norm, refuse_other_sides
+from gan_cli.networks.layers import Residual, initialise, norm, refuse_other_sides
 from gan_cli.registry import Count, networks
 
 USUAL = ((16, 1, 3, 3), (64, 2, 3, 3), (128, 2, 6, 7), (math.inf, 2, 9, 7))
 """Up to so many pixels a side: halvings, residual blocks, side of the outer convolutions."""
-
-
-class Block(nn.Module):
-    """x + residual(x), of two 3x3 convolutions at one width."""
-
-    def __init__(self, width: int, norm_name: str) -> None:
-        super().__init__()
-        self.residual = nn.Sequential(
-            nn.Conv2d(width, width, kernel_size=3, padding=1, padding_mode="reflect"),
-            *norm(norm_name, width, spatial=True),
-            nn.ReLU(),
-            nn.Conv2d(width, width, kernel_size=3, padding=1, padding_mode="reflect"),
-            *norm(norm_name, width, spatial=True),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + torch.as_tensor(self.residual(x))
 
 
 @networks.register("translation.generator")
@@ -94,7 +77,9 @@ class Generator(nn.Module):
         widest = width * self.multiple
         self.down = nn.Sequential(*down)
         self.enter = nn.Conv2d(widest + latent, widest, kernel_size=1) if latent else None
-        self.blocks = nn.Sequential(*(Block(widest, generator_norm) for _ in range(depth)))
+        self.blocks = nn.Sequential(
+            *(Residual(widest, generator_norm, nn.ReLU(), "reflect") for _ in range(depth))
+        )
 
         up: list[nn.Module] = []
         for i in reversed(range(halved)):

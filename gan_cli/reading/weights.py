@@ -23,11 +23,23 @@ def downloaded(network: str, setting: str, remedy: str) -> Path:
         UserError: it is not there, and cannot be downloaded; what needs it, and the remedy.
     """
     path, url = kept(network)
+    # torch.hub checks the digest that begins so
+    return fetched(url, path, setting, remedy, path.stem.rpartition("-")[2])
+
+
+def fetched(url: str, path: Path, setting: str, remedy: str, prefix: str | None = None) -> Path:
+    """The file of weights, which is downloaded if it is not there.
+
+    Args:
+        prefix: of its SHA-256 digest; null checks nothing.
+
+    Raises:
+        UserError: it cannot be downloaded; what needs it, and the remedy.
+    """
     if path.is_file():
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        prefix = path.stem.rpartition("-")[2]  # of the digest, as torch.hub checks it
         torch.hub.download_url_to_file(url, str(path), prefix, progress=False)
     except (OSError, RuntimeError, HTTPException) as error:
         raise UserError(
