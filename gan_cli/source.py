@@ -189,12 +189,35 @@ def _bases(module: str, node: Definition, seen: Seen) -> list[Class]:
     return [(place, base) for place, base in bases if (place, base.name) not in seen]
 
 
+def lineage(module: str, node: Definition, seen: Seen = frozenset()) -> list[Class]:
+    """A class and those it inherits from, in the order in which Python looks members up; none for a
+    function."""
+    if isinstance(node, ast.FunctionDef):
+        return []
+    seen |= {(module, node.name)}
+    bases = _bases(module, node, seen)
+    return [(module, node), *_merged([*(lineage(*base, seen) for base in bases), bases])]
+
+
+def _merged(orders: list[list[Class]]) -> list[Class]:
+    """One order that keeps all of them, by Python's rule: no class before one that inherits it.
+
+    Where there is none, which Python refuses at the import, the first order comes first.
+    """
+    result: list[Class] = []
+    while orders := [order for order in orders if order]:
+        later = [item for order in orders for item in order[1:]]
+        heads = [order[0] for order in orders]
+        found = next((item for item in heads if item not in later), heads[0])
+        result.append(found)
+        orders = [[item for item in order if item != found] for order in orders]
+    return result
+
+
 # --- arguments and attributes ---------------------------------------------------------------------
 
 
-def arguments(
-    module: str, node: Definition, seen: Seen = frozenset()
-) -> dict[str, tuple[Any, Any]]:
+def arguments(module: str, node: Definition) -> dict[str, tuple[Any, Any]]:
     """Type and default of each argument of a function or of the constructor of a class.
 
     A constructor with `**kwargs` inherits the arguments of the base classes.
@@ -202,15 +225,16 @@ def arguments(
     if isinstance(node, ast.FunctionDef):
         return _signature(module, node)
 
-    seen |= {(module, node.name)}
-    methods = [item for item in node.body if isinstance(item, ast.FunctionDef)]
-    init = next((item for item in methods if item.name == "__init__"), None)
-
-    inherited: dict[str, tuple[Any, Any]] = {}
-    if init is None or init.args.kwarg is not None:
-        for base_module, base in _bases(module, node, seen):
-            inherited |= arguments(base_module, base, seen)
-    return inherited | (_signature(module, init) if init else {})
+    found: list[dict[str, tuple[Any, Any]]] = []
+    for place, cls in lineage(module, node):
+        methods = (item for item in cls.body if isinstance(item, ast.FunctionDef))
+        init = next((item for item in methods if item.name == "__init__"), None)
+        if init is None:
+            continue
+        found.append(_signature(place, init))
+        if init.args.kwarg is None:
+            break
+    return {key: spec for signature in reversed(found) for key, spec in signature.items()}
 
 
 def _signature(module: str, function: ast.FunctionDef) -> dict[str, tuple[Any, Any]]:
@@ -252,24 +276,18 @@ def _is_player(method: ast.FunctionDef) -> bool:
     return any(ast.unparse(function).split(".")[-1] == "player" for function in calls)
 
 
-def attributes(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, Any]:
+def attributes(module: str, node: Definition) -> dict[str, Any]:
     """Literal class attributes, including inherited ones.
 
     In addition, `players` lists the methods decorated with `@player(...)`, and `networks` the names
     in `roles`.
     """
-    if isinstance(node, ast.FunctionDef):
-        return {}
-
-    seen |= {(module, node.name)}
     result: dict[str, Any] = {}
-    for base_module, base in _bases(module, node, seen):
-        result |= attributes(base_module, base, seen)
-
-    result["players"] = _players(node, result.get("players", []))
-    result |= _literals(node)
-    roles = [*result.get("networks", []), *result.get("roles", [])]  # inherited roles first
-    result["networks"] = list(dict.fromkeys(roles))
+    for _, cls in reversed(lineage(module, node)):
+        result["players"] = _players(cls, result.get("players", []))
+        result |= _literals(cls)
+        roles = [*result.get("networks", []), *result.get("roles", [])]  # inherited roles first
+        result["networks"] = list(dict.fromkeys(roles))
     return result
 
 
@@ -303,13 +321,14 @@ def summary(node: Definition) -> str:
     return " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
 
 
-def docs(module: str, node: Definition, seen: Seen = frozenset()) -> dict[str, str]:
+def docs(module: str, node: Definition) -> dict[str, str]:
     """Description of each argument in the docstrings of a class and of its base classes."""
-    seen |= {(module, node.name)}
+    if isinstance(node, ast.FunctionDef):
+        return documented(node)
     result: dict[str, str] = {}
-    for base in _bases(module, node, seen):
-        result |= docs(*base, seen)
-    return result | documented(node)
+    for _, cls in reversed(lineage(module, node)):
+        result |= documented(cls)
+    return result
 
 
 def documented(node: Definition) -> dict[str, str]:

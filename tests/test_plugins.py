@@ -593,3 +593,15 @@ def test_components_are_scanned_once_for_each_set_of_plug_ins(tmp_path: Path) ->
     assert "mine" in after and registry.losses.components is after
     registry.PLUGINS.clear()
     assert "mine" not in registry.losses.components
+
+
+@pytest.mark.parametrize("group", ["games", "networks", "regularizers", "augmentations"])
+def test_facts_read_from_the_source_are_those_of_python(group: str) -> None:
+    """Of several bases too: what the guards read is what the class says once it is imported."""
+    known = getattr(registry, group)
+    for name, component in known.components.items():
+        built = known.loaded(name, group)
+        facts = {key: fact for key, fact in component.attributes.items() if hasattr(built, key)}
+        beside = ("players", "networks", "directions")  # gathered, or no literals
+        said = {key: getattr(built, key) for key in facts if key not in beside}
+        assert said == {key: facts[key] for key in said}, name
