@@ -223,8 +223,8 @@ class Game(nn.Module):
     classes: int = 0
     # samples that pictures and diagnostics compute at a time; they need no more memory than a turn
     chunk_size: int = 64
-    # whether its networks take the class of a sample themselves
-    classes_in_networks: ClassVar[bool] = False
+    # roles whose networks take the class of a sample themselves
+    classes_in_networks: ClassVar[tuple[str, ...]] = ()
     # whether a truncation draws anew what lies beyond it, in place of a multiplication
     redraws: ClassVar[bool] = False
     # whether it uses no loss of the group `loss`

@@ -27,16 +27,19 @@ Critic = Callable[[Tensor], Tensor]
 """A critic, samples to scores: (N, ...) -> (N,)."""
 
 
-def input_gradient(D: Critic, x: Tensor, create_graph: bool = True) -> Tensor:
+def input_gradient(
+    D: Critic, x: Tensor, create_graph: bool = True, through: bool = False
+) -> Tensor:
     """The gradient of each sample's score with respect to that sample, in the shape of `x`.
 
     Valid where no batch statistics couple the samples. With `create_graph` the result can be
-    differentiated again.
+    differentiated again; with `through` also by what made `x`.
     """
     # there the inner gradient must be a function too; eagerly it is the slower way
     if torch.compiler.is_compiling():
-        return torch.func.grad(partial(_sum_of_scores, D))(x.detach())
-    x = x.detach().requires_grad_()
+        return torch.func.grad(partial(_sum_of_scores, D))(x if through else x.detach())
+    if not (through and x.requires_grad):
+        x = x.detach().requires_grad_()
     scores = _sum_of_scores(D, x) if create_graph else D(x).sum()
     (gradient,) = torch.autograd.grad(scores, x, create_graph=create_graph)
     return gradient

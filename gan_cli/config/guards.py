@@ -286,11 +286,11 @@ def other_inputs(config: Config) -> str | None:
 def untold_classes(config: Config) -> str | None:
     """A network that takes the class of a sample itself, under a game that does not give it; or the
     opposite."""
-    wanting = _facts(config, "model").get("classes_in_networks", False)
+    wanting = _facts(config, "model").get("classes_in_networks", ())
     model = config["model"]["name"]
     for role, facts in _networks(config).items():
-        takes = facts.get("takes_classes", False)
-        if takes == wanting:
+        takes, given = facts.get("takes_classes", False), role in wanting
+        if takes if given else not facts.get("needs_classes", False):
             continue
 
         own = _roles(config)[role].get("name")
@@ -301,8 +301,10 @@ def untold_classes(config: Config) -> str | None:
                 f"{told} takes the class of a sample, and model={model} gives it none; take "
                 "model=biggan, or another network."
             )
-        remedy = f"{option}={'biggan' if own else 'resnet_biggan'}"
-        return f"{told} takes no class, and model={model} gives it one; take {remedy}."
+        return (
+            f"{told} takes no class, and model={model} gives it one; take {option}=OPTION of "
+            "one that does: style, style2, resnet_conditional or resnet_biggan."
+        )
     return None
 
 

@@ -1,12 +1,10 @@
 """A conditional game at scale: networks that are told the class, and weights held orthogonal."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from gan_cli.data.spec import Spec
 from gan_cli.game import Terms, player
 from gan_cli.games.conditional import Labelled
 from gan_cli.registry import NonNegative, games
@@ -25,18 +23,12 @@ class BigGAN(Labelled):
             `non_orthogonality`; 1e-4 in the paper, 0 is none.
     """
 
-    classes_in_networks: ClassVar[bool] = True
+    classes_in_networks: ClassVar[tuple[str, ...]] = ("generator", "discriminator")
     redraws: ClassVar[bool] = True
 
     def __init__(self, orthogonal: NonNegative = 1e-4, **labelled: Any) -> None:
         super().__init__(**labelled)
         self.orthogonal = orthogonal
-
-    @classmethod
-    def shapes(cls, spec: Spec, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        usual = super().shapes(spec, options)
-        told = {"latent": options["latent"], "classes": spec.classes}
-        return {name: {**shape, **told} for name, shape in usual.items()}
 
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:

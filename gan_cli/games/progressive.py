@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from gan_cli.errors import UserError
 from gan_cli.game import Fields, Terms, player
+from gan_cli.games.conditional import Conditional
 from gan_cli.games.two_player import TwoPlayer
-from gan_cli.networks.progressive import Growing, grown
+from gan_cli.networks.progressive import growing, grown
 from gan_cli.registry import Count, NonNegative, Share, games
 
 
@@ -42,7 +43,7 @@ class Progressive(TwoPlayer):
         self.growth, self.total, self.drift = growth, total, drift
         self.capturable = not growth  # which layers compute is decided on the host
         for role, network in (("generator", G), ("discriminator", D)) if growth else ():
-            if not isinstance(network, Growing):
+            if growing(network) is None:
                 raise UserError(
                     f"network.{role}: does not grow; take network=progressive, or set "
                     "model.growth=0."
@@ -60,13 +61,13 @@ class Progressive(TwoPlayer):
 
     def begin_round(self, step: int) -> None:
         super().begin_round(step)
-        for network in (self.G, self.D):
-            if isinstance(network, Growing):
-                network.grow(self.stage(step, network.scales))
+        for network in filter(None, map(growing, (self.G, self.D))):
+            network.grow(self.stage(step, network.scales))
 
     def like_fakes(self, x: Tensor) -> Tensor:
         """Real images, no finer than the generator's are."""
-        return grown(x, self.G) if isinstance(self.G, Growing) else x
+        G = growing(self.G)
+        return x if G is None else grown(x, G)
 
     @player(moves="D")
     def discriminator(self, x: Tensor, *given: Tensor) -> Terms:
@@ -85,7 +86,12 @@ class Progressive(TwoPlayer):
 
     def diagnostics(self, seen: Fields, unseen: Fields) -> dict[str, Tensor]:
         coarse = [{**fields, "x": self.like_fakes(fields["x"])} for fields in (seen, unseen)]
-        stage = (
-            {"growth/stage": self.G.stage} if isinstance(self.G, Growing) and self.growth else {}
-        )
+        G = growing(self.G)
+        stage = {} if G is None or not self.growth else {"growth/stage": G.stage}
         return {**super().diagnostics(coarse[0], coarse[1]), **stage}
+
+
+@games.register("progressive_conditional")
+class ConditionalProgressive(Conditional, Progressive):
+    """The growing game, given a class: beside z, as in the authors' code, and for D by what
+    `labels` says."""

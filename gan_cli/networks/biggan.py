@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gan_cli.errors import UserError
 from gan_cli.networks.attention import SelfAttention, attending
-from gan_cli.networks.conditional import Chain, ConditionalNorm, Projected
+from gan_cli.networks.conditional import Chain, Projected, conditional_norms
 from gan_cli.networks.layers import WEIGHTED, constrain, initialise, norm
 from gan_cli.networks.resnet import Block, Norms, doublings, resizing
 from gan_cli.registry import Count, networks
@@ -35,6 +35,8 @@ class DeepBlock(nn.Module):
         normed, resize: as those of `gan_cli.networks.resnet.Block`; `up` doubles the side before
             the 3x3 convolutions, `down` halves it after them.
     """
+
+    takes_condition: ClassVar[bool] = True
 
     def __init__(self, inputs: int, outputs: int, normed: Norms, resize: Resize = "") -> None:
         super().__init__()
@@ -62,11 +64,6 @@ class DeepBlock(nn.Module):
         return skip + residual
 
 
-def conditional_norms(width: int, norm_name: str) -> Norms:
-    """A maker of conditional norms for conditions of this width."""
-    return lambda channels: [ConditionalNorm(channels, width, norm_name)]
-
-
 def widened(width: int, widest: int, count: int) -> list[int]:
     """`width`, and twice as many channels at each further scale, to `widest` times."""
     return [width * min(2**i, widest) for i in range(count)]
@@ -91,6 +88,7 @@ class ConditionalGenerator(nn.Module):
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     takes_classes: ClassVar[bool] = True
+    needs_classes: ClassVar[bool] = True
     family: ClassVar[str]
     block: ClassVar[type[Block] | type[DeepBlock]]
 
@@ -259,6 +257,7 @@ class ConditionalDiscriminator(Projected):
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     takes_classes: ClassVar[bool] = True
+    needs_classes: ClassVar[bool] = True
     family: ClassVar[str]
 
     def __init__(

@@ -1,5 +1,8 @@
 """Conditional networks: ways to condition a network on the class of a sample."""
 
+from collections.abc import Callable
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -64,6 +67,8 @@ class ConditionalNorm(nn.Module):
         norm_name: `batch`, or `none` to scale and shift only.
     """
 
+    takes_condition: ClassVar[bool] = True
+
     def __init__(self, channels: int, width: int, norm_name: str) -> None:
         super().__init__()
         plain = norm_name == "none"
@@ -78,12 +83,18 @@ class ConditionalNorm(nn.Module):
 
 
 class Chain(nn.Sequential):
-    """Modules one after the other; conditional norms among them are given the condition."""
+    """Modules one after the other; those that say `takes_condition` are given the condition."""
 
     def forward(self, x: Tensor, *given: Tensor) -> Tensor:
         for module in self:
-            x = module(x, *given) if isinstance(module, ConditionalNorm) else module(x)
+            told = given if getattr(module, "takes_condition", False) else ()
+            x = module(x, *told)
         return x
+
+
+def conditional_norms(width: int, norm_name: str) -> Callable[[int], list[nn.Module]]:
+    """A maker of conditional norms for conditions of this width."""
+    return lambda channels: [ConditionalNorm(channels, width, norm_name)]
 
 
 def told_shape(shape: tuple[int, ...], classes: int) -> tuple[int, ...]:

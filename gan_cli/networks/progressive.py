@@ -16,8 +16,8 @@ TINY = 1e-8
 
 
 class EqualConv(nn.Conv2d):
-    """A convolution that keeps the side, its weights drawn from N(0, 1) and scaled by gain /
-    sqrt(fan_in) at every use.
+    """A convolution that keeps the side unless told otherwise, its weights drawn from N(0, 1) and
+    scaled by gain / sqrt(fan_in) at every use.
 
     Reference: Karras et al., 2018, "Progressive Growing of GANs", arXiv 1710.10196, section 4.1: so
     Adam, whose steps do not know the scale of a weight, moves all layers at one speed.
@@ -30,15 +30,16 @@ class EqualConv(nn.Conv2d):
         kernel_size: int,
         gain: float = GAIN,
         padding: int | None = None,
+        stride: int = 1,
+        bias: bool = True,
     ):
-        super().__init__(
-            inputs, outputs, kernel_size, padding=kernel_size // 2 if padding is None else padding
-        )
+        kept = kernel_size // 2 if padding is None else padding
+        super().__init__(inputs, outputs, kernel_size, stride, padding=kept, bias=bias)
         self.scale = gain / (inputs * kernel_size**2) ** 0.5
         _draw(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
+        return conv2d(x, self.weight * self.scale, self.bias, self.stride, self.padding)
 
 
 class EqualLinear(nn.Linear):
@@ -136,6 +137,11 @@ class Growing(nn.Module):
             self.grow(float(state_dict[f"{prefix}stage"]))
 
 
+def growing(network: nn.Module) -> Growing | None:
+    """The network itself, or the one that it wraps, if it grows."""
+    return next((part for part in network.modules() if isinstance(part, Growing)), None)
+
+
 class GrowingGenerator(Growing):
     """Base class of the generators; each scale has its own layer from features to colours."""
 
@@ -164,25 +170,38 @@ def grown(x: Tensor, network: Growing) -> Tensor:
 
 
 class Blur(nn.Module):
-    """Each map smoothed by [1, 2, 1] / 4 along both sides, so that a change of scale leaves no
-    pattern.
+    """Each map smoothed along both sides, so that a change of scale leaves no pattern: (N, C, H, W)
+    -> (N, C, H', W').
 
     Reference: Karras et al., 2019, arXiv 1812.04948, section 2; Zhang, 2019, arXiv 1904.11486.
+
+    Args:
+        row: the weights along a side, in proportion.
+        gain: their sum.
+        padding: zeros around the maps; 1 keeps their side under three weights.
+        stride: every so many-th pixel is left.
     """
 
     kernel: Tensor
     sharding: ClassVar[dict[str, str]] = {"kernel": "same"}  # see `gan_cli.training.shards`
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        row: tuple[int, ...] = (1, 2, 1),
+        gain: float = 1.0,
+        padding: int = 1,
+        stride: int = 1,
+    ) -> None:
         super().__init__()
-        row = (0.25, 0.5, 0.25)
-        self.register_buffer(
-            "kernel", torch.tensor([[[[a * b for a in row] for b in row]]]), persistent=False
-        )
+        self.padding, self.stride = padding, stride
+        shares = torch.tensor(row) / sum(row)
+        self.register_buffer("kernel", gain * torch.outer(shares, shares), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        kernel = self.kernel.to(x.dtype)[None, None]
         one_by_one = x.flatten(0, 1)[:, None]
-        return conv2d(one_by_one, self.kernel.to(x.dtype), padding=1).view_as(x)
+        smooth = conv2d(one_by_one, kernel, stride=self.stride, padding=self.padding)
+        return smooth.unflatten(0, x.shape[:2])[:, :, 0]
 
 
 @networks.register("progressive.generator")

@@ -12,8 +12,8 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from gan_cli.errors import UserError
 from gan_cli.networks.attention import attending
-from gan_cli.networks.conditional import Chain
-from gan_cli.networks.layers import Scored, constrain, initialise, norm
+from gan_cli.networks.conditional import Chain, conditional_norms
+from gan_cli.networks.layers import Scored, constrain, initialise, norm, one_hot
 from gan_cli.registry import Count, Depth, networks
 
 Norms = Callable[[int], list[nn.Module]]
@@ -47,6 +47,8 @@ class Block(nn.Module):
             second.
         first: the block that sees the image: no norm and no ReLU before its first convolution.
     """
+
+    takes_condition: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -82,26 +84,29 @@ def resizing(resize: str) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor]
 
 @networks.register("resnet.generator")
 class Generator(nn.Module):
-    """(N, latent) -> (N, C, S, S) in [-1, 1]: a linear map to the smallest maps, then a block for
-    each doubling.
+    """(N, latent) -> (N, C, S, S) in [-1, 1], or with the class as (N,) beside z: a linear map to
+    the smallest maps, then a block for each doubling.
 
     Reference: Gulrajani et al., 2017, arXiv 1704.00028, appendix F (width 128); Miyato et al.,
     2018, arXiv 1802.05957, table 4 (width 256).
 
     Args:
+        classes: how many there are, which the norms of the blocks are told; 0 is none.
         width: channels everywhere.
-        generator_norm: before every convolution but those of the shortcuts.
+        generator_norm: before every convolution but those of the shortcuts; of classes `batch`.
         attention: the largest feature maps of at most this side attend to themselves (SAGAN); 0 is
             none.
         spectral: spectral norm on every layer (SAGAN), besides the norm of the features.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
+    takes_classes: ClassVar[bool] = True
 
     def __init__(
         self,
         shape: tuple[int, ...],
         latent: int,
+        classes: int = 0,
         width: Count = 128,
         generator_norm: Literal["none", "batch", "layer"] = "batch",
         attention: Annotated[int, Ge(0)] = 0,
@@ -109,14 +114,16 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         base, count = doublings(shape)
-        normed = partial(norm, generator_norm, spatial=True)
+        plain = partial(norm, generator_norm, spatial=True)
+        normed = conditional_norms(classes, generator_norm) if classes else plain
         blocks: list[nn.Module] = [Block(width, width, normed, "up") for _ in range(count)]
         sides = [base * 2**i for i in range(1, count + 1)]
-        self.layers = nn.Sequential(
+        self.classes = classes
+        self.layers = Chain(
             nn.Linear(latent, width * base**2),
             nn.Unflatten(1, (width, base, base)),
             *attending(blocks, sides, attention, [width] * count),
-            *normed(width),
+            *plain(width),
             nn.ReLU(),
             nn.Conv2d(width, shape[0], kernel_size=3, padding=1),
             nn.Tanh(),
@@ -124,8 +131,8 @@ class Generator(nn.Module):
         initialise(self, "he")
         constrain(self, "spectral" if spectral else "none")
 
-    def forward(self, z: Tensor) -> Tensor:
-        return self.layers(z)
+    def forward(self, z: Tensor, *given: Tensor) -> Tensor:
+        return self.layers(z, *(one_hot(y, self.classes).to(z.dtype) for y in given))
 
 
 @networks.register("resnet.discriminator")

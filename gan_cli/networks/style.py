@@ -1,4 +1,4 @@
-"""A generator that is told what to draw at every scale."""
+"""Generators that are told what to draw at every scale: what they share, and the first of them."""
 
 from itertools import pairwise
 from typing import ClassVar
@@ -25,9 +25,13 @@ from gan_cli.registry import Count, Depth, Fraction, Positive, networks
 class Mapping(nn.Module):
     """z -> w, (N, latent) -> (N, width): a perceptron on the sphere of z.
 
+    With classes it takes one beside z, (N, latent), (N,) -> (N, width): a vector of the class, as
+    wide as z and on the sphere too, is joined to z (Karras et al., 2020, arXiv 2006.06676).
+
     Args:
         rate: learning rate relative to that of the other layers.
         decay: of the average, once a batch.
+        classes: how many there are; 0 takes none.
 
     Attributes:
         average: exponential moving average of w, (width,), over the batches of training.
@@ -36,15 +40,21 @@ class Mapping(nn.Module):
     average: Tensor
     sharding: ClassVar[dict[str, str]] = {"average": "averaged"}  # see `gan_cli.training.shards`
 
-    def __init__(self, latent: int, width: int, depth: int, rate: float, decay: float) -> None:
+    def __init__(
+        self, latent: int, width: int, depth: int, rate: float, decay: float, classes: int = 0
+    ) -> None:
         super().__init__()
         self.decay = decay
-        sizes = [latent, *[width] * depth]
+        self.embedding = nn.Embedding(classes, latent) if classes else None
+        sizes = [2 * latent if classes else latent, *[width] * depth]
         layers = [(EqualLinear(a, b, rate=rate), nn.LeakyReLU(0.2)) for a, b in pairwise(sizes)]
         self.layers = nn.Sequential(PixelNorm(), *(module for pair in layers for module in pair))
         self.register_buffer("average", torch.zeros(width))
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, *given: Tensor) -> Tensor:
+        if self.embedding is not None:
+            # each on its own sphere first, where both weigh alike
+            z = torch.cat([self.layers[0](part) for part in (z, self.embedding(*given))], dim=1)
         w = self.layers(z)
         if self.training:
             with torch.no_grad():
@@ -142,8 +152,31 @@ class Start(nn.Module):
         return self.style(self.activation(self.noise(self.maps.expand(w.shape[0], -1, -1, -1))), w)
 
 
+class Styled(nn.Module):
+    """Base class of the generators: (N, latent) -> (N, C, S, S), or with the class as (N,) beside
+    z.
+
+    Attributes:
+        mapping: from z to w.
+    """
+
+    mapping: Mapping
+
+    @property
+    def styles(self) -> int:
+        """The number of layers with a style of their own."""
+        raise NotImplementedError
+
+    def drawn(self, w: Tensor) -> Tensor:
+        """Images for the styles of each layer, (N, styles, style)."""
+        raise NotImplementedError
+
+    def forward(self, z: Tensor, *given: Tensor) -> Tensor:
+        return self.drawn(self.mapping(z, *given)[:, None].expand(-1, self.styles, -1))
+
+
 @networks.register("style.generator")
-class Generator(GrowingGenerator):
+class Generator(GrowingGenerator, Styled):
     """(N, latent) -> (N, C, S, S): z becomes w, which sets the style of the two layers of every
     scale.
 
@@ -153,6 +186,7 @@ class Generator(GrowingGenerator):
     Networks", arXiv 1812.04948 (width 16 at 1024x1024, style 512).
 
     Args:
+        classes: how many there are, which the mapping is told; 0 is none.
         width: channels at the image's side; they double with each halving, to 512.
         style: width of w.
         depth: layers from z to w.
@@ -162,14 +196,16 @@ class Generator(GrowingGenerator):
             hardly more than their edges.
     """
 
+    takes_classes: ClassVar[bool] = True
+
     def __init__(
-        self, shape: tuple[int, ...], latent: int, bounded: bool = True, width: Count = 32,
-        style: Count = 128, depth: Depth = 8, mapping_rate: Positive = 0.01,
+        self, shape: tuple[int, ...], latent: int, classes: int = 0, bounded: bool = True,
+        width: Count = 32, style: Count = 128, depth: Depth = 8, mapping_rate: Positive = 0.01,
         average_decay: Fraction = 0.995, blur_from: Count = 8,
     ) -> None:  # fmt: skip
         base, features = channels(shape, width, "style")
         super().__init__(shape, features, bounded)
-        self.mapping = Mapping(latent, style, depth, mapping_rate, average_decay)
+        self.mapping = Mapping(latent, style, depth, mapping_rate, average_decay, classes)
         self.start = Start(features[0], base, style)
         self.layers = nn.ModuleList()
         for i, out in enumerate(features):
@@ -183,9 +219,6 @@ class Generator(GrowingGenerator):
     def styles(self) -> int:
         """The number of layers with a style of their own, at this stage."""
         return 2 * (self.scale + 1)
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.drawn(self.mapping(z)[:, None].expand(-1, self.styles, -1))
 
     def drawn(self, w: Tensor) -> Tensor:
         """Images for the styles of each layer, (N, styles, style)."""
