@@ -12,6 +12,7 @@ from gan_cli.game import Columns, Terms, player
 from gan_cli.games.conditional import ToldGenerator
 from gan_cli.games.progressive import Progressive
 from gan_cli.games.two_player import TwoPlayer
+from gan_cli.networks.layers import widened
 from gan_cli.networks.style import Styled
 from gan_cli.registry import Count, Fraction, NonNegative, Share, games
 from gan_cli.regularizers import input_gradient
@@ -166,7 +167,7 @@ class Style2(StyleBased):
             return (x * y).flatten(1).sum(dim=1)
 
         slopes = input_gradient(along, w, through=True)
-        return slopes.float().square().sum(dim=2).mean(dim=1).sqrt()
+        return widened(slopes).square().sum(dim=2).mean(dim=1).sqrt()
 
 
 class ToldStyles(ToldGenerator, StyleBased):
