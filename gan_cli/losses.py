@@ -7,6 +7,7 @@ Class attributes, read by the guard rails before torch loads:
     needs_unbounded_score: a score squashed into (0, 1) makes the loss wrong.
     needs_lipschitz_critic: the loss has no optimum unless the critic is constrained.
     uses_real: the generator's side needs the scores of real samples too.
+    has_middle: a score of its own lies between those that D gives real and fake samples.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -25,6 +26,8 @@ class Loss:
     needs_unbounded_score: ClassVar[bool] = True
     needs_lipschitz_critic: ClassVar[bool] = False
     uses_real: ClassVar[bool] = False
+    has_middle: ClassVar[bool] = False
+    middle: float = 0.0  # that score, where the loss has one
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """The discriminator's loss from the scores of real and of fake samples."""
@@ -53,6 +56,8 @@ class Minimax(Loss):
         real_label: what the discriminator is to say of real samples; 0.9 is the one-sided label
             smoothing of Salimans et al., 2016, arXiv 1606.03498, section 3.4.
     """
+
+    has_middle: ClassVar[bool] = True
 
     def __init__(self, real_label: Annotated[float, Gt(0.5), Le(1)] = 1.0) -> None:
         self.real_label = real_label
@@ -160,9 +165,11 @@ class LeastSquares(Loss):
     """
 
     needs_unbounded_score: ClassVar[bool] = False
+    has_middle: ClassVar[bool] = True
 
     def __init__(self, a: float = 0.0, b: float = 1.0, c: float = 1.0) -> None:
         self.a, self.b, self.c = a, b, c
+        self.middle = (a + b) / 2
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return 0.5 * (real - self.b).square().mean() + 0.5 * (fake - self.a).square().mean()
@@ -196,6 +203,8 @@ class Hinge(Loss):
     Reference: Lim and Ye, 2017, "Geometric GAN", arXiv 1705.02894; Tran et al., 2017, arXiv
     1702.08896.
     """
+
+    has_middle: ClassVar[bool] = True
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return relu(1 - real).mean() + relu(1 + fake).mean()

@@ -65,6 +65,11 @@ def rows(
     return drawn[n * _Share.index : n * (_Share.index + 1)]
 
 
+def whole(n: int) -> int:
+    """Rows of the whole batch, of which the shard in play has n."""
+    return n * _Share.count
+
+
 def generator(*position: int | str) -> torch.Generator:
     """A random generator for a position such as ("order", seed, epoch) or ("sample", seed)."""
     return torch.Generator().manual_seed(mix(*position) & 0xFFFFFFFF)

@@ -5,12 +5,24 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import MODELS, TINY, facts, fitting, make_trainer, of_text
+from conftest import (
+    FAMILIES,
+    MODELS,
+    TINY,
+    compose,
+    facts,
+    fitting,
+    make_trainer,
+    mostly_slow,
+    of_text,
+    written,
+)
 from torch import nn
 
 from gan_cli import augmentations, noise
 from gan_cli.augmentations import DiffAugment
 from gan_cli.errors import UserError
+from gan_cli.networks.progressive import growing
 
 
 def images(n: int = 200, side: int = 16, channels: int = 3) -> torch.Tensor:
@@ -107,7 +119,8 @@ def test_the_discriminator_sees_nothing_else(model: str) -> None:
     trainer.game.get_submodule("T").register_forward_hook(marked)
     D: Any = trainer.game.get_submodule("D")
     # one that grows has a first layer a scale
-    modules = (D.colours[-1] if hasattr(D, "colours") else D).modules()
+    grows = growing(D)
+    modules = (D if grows is None else grows.colours[-1]).modules()
     first = next(
         module for module in modules if isinstance(module, nn.Flatten | nn.Linear | nn.Conv2d)
     )
@@ -133,3 +146,120 @@ def test_what_it_cannot_change_is_refused() -> None:
         make_trainer("data=points", "augmentation=diff_augment")
     with pytest.raises(UserError, match=r"augmentation\.policy\.0=colour"):
         make_trainer("data=digits", "augmentation=diff_augment", "augmentation.policy=[colour]")
+
+
+# --- adaptive -------------------------------------------------------------------------------------
+
+
+def pictures(channels: int = 3, side: int = 8, n: int = 400) -> torch.Tensor:
+    noise.begin_turn("test")
+    return torch.rand(n, channels, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def ada(**options: Any) -> augmentations.AdaptiveAugment:
+    return augmentations.AdaptiveAugment(**options).train()
+
+
+def test_nothing_changes_at_probability_zero() -> None:
+    for channels in (1, 3, 4):
+        x = pictures(channels)
+        torch.testing.assert_close(ada(p=0.0)(x), x, atol=1e-5, rtol=0)
+
+
+def test_whole_pixels_are_only_moved() -> None:
+    """Mirrored, turned and moved images hold no value that was not there; as many as p says are
+    as they were, but for what every step leaves as it is by chance."""
+    x = pictures(side=16)
+    for p in (1.0, 0.5):
+        moved = ada(p=p, policy=["pixels"])(x)
+        few = (part[:40].flatten(1) for part in (moved, x))
+        apart = torch.cdist(*(part[:, :, None] for part in few)).amin(dim=2)
+        assert apart.max() < 1e-3
+        same = (moved - x).abs().amax(dim=(1, 2, 3)) < 1e-3
+        # still: not mirrored, not turned, moved by none of -2 to 2 pixels along each side
+        still = (1 - p / 2) * (1 - 3 * p / 4) * (1 - p + p / 16)
+        assert same.float().mean().item() == pytest.approx(still, abs=0.06)
+
+
+def test_geometry_keeps_a_linear_ramp_where_it_points() -> None:
+    """Of an image whose value is its column, the pixel at the inverse map's place is that of the
+    map itself, inside the image."""
+    columns = (torch.arange(32) + 0.5) / 16 - 1
+    x = columns.expand(64, 1, 32, 32).contiguous()
+    inverse = augmentations.geometry(x, torch.tensor(1.0))
+    place = torch.stack(torch.meshgrid(columns, columns, indexing="xy"))
+    there = torch.einsum("nij,jhw->nihw", inverse[:, :2, :2], place) + inverse[:, :2, 2, None, None]
+    inside = (there.abs() < 1 - 1 / 16).all(dim=1)
+    found = augmentations.sampled(x, inverse)[:, 0]
+    torch.testing.assert_close(found[inside], there[:, 0][inside], atol=1e-4, rtol=0)
+    turned = inverse[:, :2, :2].det()  # of scales alone: a turn has 1
+    assert (turned.log2() / 2).std().item() == pytest.approx(0.2, abs=0.06)
+
+
+def test_colours_turn_about_the_axis_of_greys() -> None:
+    x = pictures()
+    grey = x.mean(dim=1, keepdim=True).expand_as(x)
+    one, none = torch.ones(len(x)), torch.zeros(len(x))
+    turned = augmentations._colours(none, 2 * torch.pi * one / 3, one)
+    # a third of a turn exchanges the three colours
+    torch.testing.assert_close(torch.einsum("nij,njhw->nihw", turned, x), x.roll(1, dims=1))
+    for strength in (0.0, 2.0):
+        stretched = torch.einsum(
+            "nij,njhw->nihw", augmentations._colours(none, none, strength * one), x
+        )
+        torch.testing.assert_close(stretched, grey + strength * (x - grey))
+    negative = torch.einsum("nij,njhw->nihw", augmentations._colours(one, none, one), x)
+    torch.testing.assert_close(negative, x - 2 * grey)
+
+
+def test_generators_learn_through_it() -> None:
+    x = pictures(n=4).requires_grad_()
+    (slope,) = torch.autograd.grad(ada(p=0.8)(x).square().sum(), x)
+    assert slope.isfinite().all() and slope.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("score", "sign"), [(3.0, 1), (-3.0, -1)])
+def test_p_follows_the_sign_and_stays_a_probability(score: float, sign: int) -> None:
+    follows = ada(p=0.5, target=0.6, images=100)
+    seen = []
+    for step in range(40):
+        follows.begin_round(step)
+        seen.append(follows.p.item())
+        follows.judged(torch.full((5,), score))
+    assert seen[:4] == [0.5] * 4
+    assert seen[4] == pytest.approx(0.5 + sign * 4 * 5 / 100)
+    assert seen[-1] == (sign + 1) / 2
+    kept = ada(p=0.3, target=None)
+    for step in range(9):
+        kept.begin_round(step)
+        kept.judged(torch.full((5,), score))
+    assert kept.p.item() == pytest.approx(0.3)
+
+
+AUGMENTED = [
+    model
+    for model in MODELS
+    if facts(model)["augments"] and not facts(model)["own_objective"] and not of_text(model)
+]
+
+
+@pytest.mark.parametrize("model", mostly_slow(AUGMENTED, *FAMILIES))
+def test_it_hears_of_every_discriminator(model: str) -> None:
+    """A game that did not say how its D judges would keep p for ever."""
+    data = () if written(model).get("data") else ("data=digits",)
+    typed = (*fitting(model, *data), *TINY, "augmentation=ada", "augmentation.images=50")
+    try:
+        trainer = make_trainer(*typed, "++augmentation.target=0.0", "augmentation.p=0.5")
+    except UserError as refusal:
+        assert str(refusal).startswith("augmentation")
+        return
+    trainer.game.T.judged(torch.ones(1))
+    assert trainer.game.T.batches == 1
+    trainer.play_round()
+    assert trainer.game.T.batches > 1
+
+
+def test_a_loss_without_a_middle_is_refused() -> None:
+    with pytest.raises(UserError, match=r"augmentation\.target=0\.6: .* loss=wasserstein"):
+        compose("model=wgan_gp", "data=digits", "augmentation=ada")
+    compose("model=wgan_gp", "data=digits", "augmentation=ada", "augmentation.target=null")

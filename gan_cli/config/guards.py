@@ -34,6 +34,22 @@ def useless_augmentation(config: Config) -> str | None:
     return _useless(config, "augmentation", registry.augmentations, used, "changes")
 
 
+def scores_without_middle(config: Config) -> str | None:
+    """An augmentation that follows how sure D is of real samples, under a loss whose scores do not
+    say it."""
+    name = config["augmentation"]["name"]
+    follows = registry.augmentations.component(name, "augmentation").attributes["follows"]
+    wanted = config["augmentation"].get(follows) is not None if follows else False
+    if not wanted or _facts(config, "loss")["has_middle"]:
+        return None
+    said = f"{follows}={config['augmentation'][follows]}"
+    return (
+        f"augmentation.{said}: follows whether D scores real samples as real, and under "
+        f"loss={config['loss']['name']} no score lies in the middle; set "
+        f"augmentation.{follows}=null and augmentation.p=0.2, say."
+    )
+
+
 def useless_features(config: Config) -> str | None:
     """Features that the game does not compare, or that are of another kind of data."""
     used = "features" in registry.games.component(config["model"]["name"], "model").arguments
@@ -349,6 +365,7 @@ GUARDS: tuple[Callable[[Config], str | None], ...] = (
     decayed_critic,
     batch_of_one,
     useless_augmentation,
+    scores_without_middle,
     useless_features,
     other_kind,
     no_features,

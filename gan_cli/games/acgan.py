@@ -54,7 +54,7 @@ class ACGAN(Labelled):
         x, x_fake = self.real_and_fake(x, y)
         (real, class_real), (fake, class_fake) = self.judge(x), self.judge(x_fake)
         return {
-            "adversarial": self.loss.discriminator(real, fake),
+            "adversarial": self.tell_apart(real, fake),
             "class_real": self.weights["real"] * cross_entropy(class_real, y),
             "class_fake": self.weights["fake"] * cross_entropy(class_fake, y),
             **self.penalty(x, x_fake, y),

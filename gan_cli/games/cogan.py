@@ -79,7 +79,7 @@ class CoGAN(TwoPlayer):
         terms: Terms = {}
         for name, D, real, fake in (("a", self.D, x, fakes[0]), ("b", self.D_b, x_b, fakes[1])):
             real, fake = self.T(real), self.T(fake)
-            terms[f"adversarial_{name}"] = self.loss.discriminator(*self.score(D, real, fake))
+            terms[f"adversarial_{name}"] = self.tell_apart(*self.score(D, real, fake))
             if self.due:
                 terms |= {
                     f"{term}_{name}": value

@@ -105,7 +105,7 @@ class CycleGAN(TwoPlayer):
 
         terms: Terms = {}
         for name, D, real, fake in (("b", self.D, x, fakes[0]), ("a", self.D_a, x_a, fakes[1])):
-            terms[f"adversarial_{name}"] = self.loss.discriminator(*self.score(D, real, fake))
+            terms[f"adversarial_{name}"] = self.tell_apart(*self.score(D, real, fake))
             if self.due:
                 penalty = self.regularizer(D, real, fake)
                 terms |= {f"{term}_{name}": value for term, value in penalty.items()}

@@ -129,7 +129,7 @@ class BiGAN(Encoding):
         with torch.no_grad():
             real, fake = self.pairs(x)
         scores = self.score(self.D, real, fake)
-        return {"adversarial": self.loss.discriminator(*scores), **self.constraint(real, fake)}
+        return {"adversarial": self.tell_apart(*scores), **self.constraint(real, fake)}
 
     @player(moves="G E")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:

@@ -117,7 +117,7 @@ class GANCLS(TwoPlayer):
             others: what `another` gives for them.
         """
         real, fake = judged(x, code), judged(x_fake, code)
-        terms = {"adversarial": self.loss.discriminator(real, fake)}
+        terms = {"adversarial": self.tell_apart(real, fake)}
         if self.wrong:
             # where all captions of the batch are the same, there is no wrong one
             rows, found = others

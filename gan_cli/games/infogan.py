@@ -65,7 +65,7 @@ class InfoGAN(TwoPlayer):
         real, fake = self.score(self.value, x, x_fake)
         features = scaled_gradient(featured(self.D).features(x_fake), self.information)
         return {
-            "adversarial": self.loss.discriminator(real, fake),
+            "adversarial": self.tell_apart(real, fake),
             "information": -self.told(features, z).sum(),
             **self.penalty(x, x_fake),
         }

@@ -75,7 +75,7 @@ class Progressive(TwoPlayer):
         real, fake = self.score(self.value, x, x_fake, *given)
         drift = {"drift": self.drift * real.square().mean()} if self.drift else {}
         return {
-            "adversarial": self.loss.discriminator(real, fake),
+            "adversarial": self.tell_apart(real, fake),
             **drift,
             **self.penalty(x, x_fake, *given),
         }

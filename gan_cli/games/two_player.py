@@ -63,9 +63,15 @@ class TwoPlayer(Game):
         x, x_fake = self.real_and_fake(x, *given)
         real, fake = self.score(self.value, x, x_fake, *given)
         return {
-            "adversarial": self.loss.discriminator(real, fake),
+            "adversarial": self.tell_apart(real, fake),
             **self.penalty(x, x_fake, *given),
         }
+
+    def tell_apart(self, real: Tensor, fake: Tensor) -> Tensor:
+        """D's loss from its scores of real and of fake samples."""
+        self.T.judged(real - self.loss.middle)
+        loss: Tensor = self.loss.discriminator(real, fake)
+        return loss
 
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
@@ -125,6 +131,7 @@ class TwoPlayer(Game):
             "critic/gradient_norm_max": slope.max(),
             "scores/real": real,
             "scores/fake": fake,
+            **self.T.shown(),
         }
 
     def steepness(self, x: Tensor, *given: Tensor) -> Tensor:

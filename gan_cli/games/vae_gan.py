@@ -78,7 +78,7 @@ class VAEGAN(Encoding):
         with torch.no_grad():
             again, new = self.G(drawn(*posterior(self.E, x))), self.sample_fakes(x)
         x, again, new = self.T(x), self.T(again), self.T(new)
-        told = [self.loss.discriminator(*self.score(self.value, x, fake)) for fake in (again, new)]
+        told = [self.tell_apart(*self.score(self.value, x, fake)) for fake in (again, new)]
         return {"adversarial": 0.5 * (told[0] + told[1]), **self.penalty(x, new)}
 
     def unlike(self, x: Tensor, again: Tensor) -> Tensor:
