@@ -20,7 +20,7 @@ from gan_cli.features.base import Features, NoFeatures
 from gan_cli.former_names import accept_former_names
 from gan_cli.networks.layers import batch_dependencies
 from gan_cli.order_of_play import OrderOfPlay, refuse_unknown
-from gan_cli.registry import Count, Fraction, Share
+from gan_cli.registry import Count, Fraction, NonNegative, Share
 from gan_cli.worlds import World
 
 Terms = dict[str, Tensor]
@@ -187,6 +187,8 @@ class Game(nn.Module):
         ema_ramp: upper bound of the average's half-life, as a fraction of the rounds so far, so
             that it soon forgets the initial networks (as in Karras et al., 2022, arXiv 2206.00364);
             0 takes `ema` from the first round on.
+        ema_half_life: half-life of the average in rounds, in place of a decay: once `ema` is not
+            null, it decides; 0 averages nothing.
         critic_norm: the norm of the paper's critic; the configuration of the networks reads it.
     """
 
@@ -215,6 +217,8 @@ class Game(nn.Module):
     encodes: ClassVar[bool] = False
     # whether a turn always consists of the same operations, without synchronising with the host
     capturable: bool = True
+    # options that are read on the host between turns, and so may change while turns are recorded
+    host_options: ClassVar[tuple[str, ...]] = ("ema", "ema_ramp", "ema_half_life")
     # whether torch.compile can compile its turns in reasonable time
     compilable: bool = True
     # whether its discriminator sees samples, to which an augmentation may be applied
@@ -256,11 +260,13 @@ class Game(nn.Module):
         fresh_batch: Literal["turn", "round"] = "turn",
         ema: Fraction | None = None,
         ema_ramp: Share = 0.05,
+        ema_half_life: NonNegative | None = None,
         critic_norm: Literal["none", "batch", "layer", "instance", "weight", "spectral"] = "none",
     ) -> None:
         super().__init__()
         self.ema = ema
         self.ema_ramp = ema_ramp
+        self.ema_half_life = ema_half_life
         self.critic_norm = critic_norm
         self.fresh_batch = fresh_batch
         self.players = _players(type(self))
@@ -360,14 +366,18 @@ class Game(nn.Module):
         return turn.player.name, turn.due, turn.index, turn.phase
 
     def averaging(self, rounds: int) -> float:
-        """The decay of the average in a round: `ema`, or less in the first ones.
+        """The decay of the average in a round: that of `ema` or of the half-life, or less in the
+        first ones.
 
         Args:
             rounds: played so far.
         """
-        if not self.ema or not self.ema_ramp:
-            return self.ema or 0.0
-        return min(self.ema, 0.5 ** (1 / (self.ema_ramp * max(1, rounds))))
+        decay = self.ema or 0.0
+        if self.ema_half_life is not None:
+            decay = 0.5 ** (1 / self.ema_half_life) if self.ema_half_life else 0.0
+        if not decay or not self.ema_ramp:
+            return decay
+        return min(decay, 0.5 ** (1 / (self.ema_ramp * max(1, rounds))))
 
     def play(self, turn: Turn, batch: Mapping[str, Tensor]) -> Terms:
         """The terms of one turn."""

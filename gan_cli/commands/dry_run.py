@@ -17,6 +17,7 @@ from hydra.core.override_parser.types import Override
 from gan_cli.commands import train
 from gan_cli.config import commandline, guards, guidance
 from gan_cli.config.check import check
+from gan_cli.config.ramps import ramps_of
 from gan_cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -181,6 +182,7 @@ def _lines(config: Mapping[str, Any], measured: Measured) -> list[str]:
     processes = config["hardware"]["devices"] * config["hardware"]["nodes"]
     if processes > 1:
         lines.append(f"processes     {processes}; all shards of a batch were measured in one")
+    lines += [f"ramp          {ramp.describe(config['steps'])}" for ramp in ramps_of(config)]
     return [*lines, *(f"hardware      {choice}" for choice in measured.choices)]
 
 

@@ -8,7 +8,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
@@ -107,7 +107,8 @@ def _keys() -> list[str]:
     hardware = [(item, "hardware.") for item in fields(Hardware)]
     lines = []
     for item, prefix in [*root, *hardware]:
-        default = [] if item.default is MISSING else getattr(item.default, "value", item.default)
+        made = item.default_factory() if callable(item.default_factory) else item.default
+        default = getattr(made, "value", made)
         name = f"{prefix}{item.name}={shown(default)}"
         lines += _row(name, item.metadata["help"], 32)
     return lines

@@ -12,6 +12,7 @@ from typing import Any
 from gan_cli import registry
 from gan_cli.config import sharing
 from gan_cli.config.objectives import objective
+from gan_cli.config.ramps import ramps_of
 from gan_cli.config.roles import SIMPLE, players, with_role_networks
 from gan_cli.config.schema import GROUPS, Hardware, TrainConfig
 from gan_cli.errors import UserError, closest
@@ -66,7 +67,9 @@ def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
     for figure in config["figures"]:
         registry.figures.component(figure, "figures")
 
-    return {**config, **groups, "network": with_role_networks(config)}
+    checked = {**config, **groups, "network": with_role_networks(config)}
+    ramps_of(checked)
+    return checked
 
 
 def _check_phase(config: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """The root of the configuration of `gan-train`: keys with types, defaults and least values."""
 
 import hashlib
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
@@ -183,6 +183,13 @@ class TrainConfig:
             "least": None,
         },
     )
+    ramps: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={
+            "help": "numbers that change over the run, such as ramps.regularizer.weight.to=0.5",
+            "least": None,
+        },
+    )
     dry_run: bool = key(
         False, help="tell what would be run, its size, memory and time; writes nothing"
     )
@@ -193,7 +200,10 @@ class TrainConfig:
 
 def _defaults(schema: type) -> dict[str, Any]:
     """The defaults of a dataclass by key; of enums their names."""
-    known = {item.name: [] if item.default is MISSING else item.default for item in fields(schema)}
+    known = {
+        item.name: item.default_factory() if callable(item.default_factory) else item.default
+        for item in fields(schema)
+    }
     return {
         name: getattr(value, "value", value)
         for name, value in known.items()

@@ -69,7 +69,8 @@ class Logs(Hook):
         self.latest = self._finite_scalars(trainer, diagnostics)
 
         if scalars_due:
-            self.recorder.scalars(self.latest | _learning_rates(trainer))
+            ramps = trainer.ramps.values(trainer.position("ramps"))
+            self.recorder.scalars(self.latest | _learning_rates(trainer) | ramps)
         if histograms_due:
             for tag, value in diagnostics.items():
                 if value.dim():

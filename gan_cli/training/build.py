@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from gan_cli import noise, registry
 from gan_cli.config.objectives import lower_is_better
+from gan_cli.config.ramps import ramps_of
 from gan_cli.config.roles import players, role_networks
 from gan_cli.config.schema import DEFAULTS
 from gan_cli.data.batches import Batches
@@ -23,6 +24,7 @@ from gan_cli.errors import UserError
 from gan_cli.game import Game
 from gan_cli.optimizers import Rate
 from gan_cli.training import contracts, rendering
+from gan_cli.training.ramps import Ramps
 from gan_cli.training.shards import Shards
 from gan_cli.training.size_check import check_sizes
 from gan_cli.training.trainer import Trainer
@@ -103,9 +105,10 @@ def build_trainer(
     shards = Shards(hardware["shards"], world, hardware["reduce"])
     shards.check(game)
     optimizer_nodes = _optimizer_nodes(config, game)
+    optimizers = _optimizers(optimizer_nodes, game)
     trainer = Trainer(
         game,
-        _optimizers(optimizer_nodes, game),
+        optimizers,
         Rate(dict(config["schedule"])),
         Batches(dataset, config["batch_size"], config["seed"], dataset.flip, device),
         config["seed"],
@@ -123,6 +126,7 @@ def build_trainer(
         clip_norms={name: node["clip_norm"] for name, node in optimizer_nodes.items()},
         lower_is_better=lower_is_better(),
         fresh_game=lambda: build_game(config, dataset.spec),
+        ramps=Ramps(ramps_of(config), config["steps"], game, optimizers),
     )
 
     _accelerate(trainer)
@@ -195,7 +199,7 @@ def _timed(config: Mapping[str, Any]) -> list[str]:
             "minutes= both follow the time or neither does; type both, or none."
         )
     parts = {"schedule": "schedule", "model": "game", "augmentation": "game"}
-    return sorted({parts[part] for part, spanning in whole.items() if spanning})
+    return sorted({"ramps", *(parts[part] for part, spanning in whole.items() if spanning)})
 
 
 def chunk_size(game: Game, config: Mapping[str, Any]) -> int:

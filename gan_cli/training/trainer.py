@@ -23,6 +23,7 @@ from gan_cli.training.optimizer_state import (
     restore_state,
     weights_of,
 )
+from gan_cli.training.ramps import Ramps
 from gan_cli.training.scoreboard import Scoreboard
 from gan_cli.training.shards import Shards
 
@@ -62,13 +63,14 @@ class Trainer:
             2018, arXiv 1710.03740); a turn whose gradients overflow does not step.
         nan_check_every: intervals in rounds at which terms and weights are checked for NaN and
             infinity; they always are at the end.
-        timed: which of `schedule` and `game` span the whole run, and so follow the time where that
-            ends it; see `position`.
+        timed: which of `schedule`, `game` and `ramps` span the whole run, and so follow the time
+            where that ends it; see `position`.
         hardware: where it computes, every `auto` resolved.
         choices: what was resolved, in sentences.
         clip_norms: of each player's gradients together, the largest norm.
         lower_is_better: whether it is, by score; scores end phases.
         fresh_game: builds an equal game with weights of its own, for players that are reset.
+        ramps: numbers of components that change over the run.
 
     Attributes:
         step: rounds played.
@@ -103,6 +105,7 @@ class Trainer:
         clip_norms: Mapping[str, float] | None = None,
         lower_is_better: Mapping[str, bool] | None = None,
         fresh_game: Callable[[], Game] | None = None,
+        ramps: Ramps | None = None,
     ) -> None:
         self.game = game
         self.optimizers = optimizers
@@ -120,6 +123,7 @@ class Trainer:
         self.clip_norms = clip_norms or {}
         self.lower_is_better = lower_is_better or {}
         self.fresh_game = fresh_game
+        self.ramps = ramps or Ramps((), steps, game, optimizers)
 
         self.step = 0
         self.seconds = 0.0
@@ -171,7 +175,7 @@ class Trainer:
         it.
 
         Args:
-            part: `schedule` or `game`.
+            part: `schedule`, `game` or `ramps`.
         """
         if self.minutes is None or part not in self.timed:
             return self.step
@@ -233,6 +237,7 @@ class Trainer:
         for game in filter(None, [self.game, self.ema]):
             noise.begin_turn("round", self.effective_seed, self.step)
             game.begin_round(self.position("game"))
+        self.ramps.set(self.position("ramps"))
 
         for i, turn in enumerate(self.game.turns(self.step)):
             # the first turn draws one also where a game leaves out the turn that would have
