@@ -35,7 +35,8 @@ DIGITS, BRACKETS = 400, 50  # maximum numbers of digits and of brackets in a val
 
 
 def overrides(arguments: list[str]) -> list[str]:
-    """Arguments with the prefix `++` for options of components, which the registries validate.
+    """Arguments with the prefix `++` for options of components and for ramps, which are validated
+    later.
 
     Raises:
         UserError: an argument is not `key=value`, changes only the name of a component, or selects
@@ -55,7 +56,7 @@ def overrides(arguments: list[str]) -> list[str]:
             _check_option(argument, *match.groups())
 
     return [
-        _quoted(f"++{item}" if re.match(rf"({GROUP})\.[\w.]+=", item) else item)
+        _quoted(f"++{item}" if re.match(rf"(({GROUP}|ramps)\.[\w.]+|ramps)=", item) else item)
         for item in arguments
     ]
 
