@@ -1,6 +1,6 @@
 """A style-based generator, with style mixing."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ class Style(Progressive):
     """
 
     G: Generator
+    spaces: ClassVar[tuple[str, ...]] = ("w", "w_each_layer", "z")
 
     def __init__(
         self, G: nn.Module, mixing: Share = 0.9, growth: Share = 0.0, **others: Any
@@ -52,7 +53,7 @@ class Style(Progressive):
         """Every pair of rows, (n * n, *shape): the first so many layers have the styles of the row
         above, the others those of the row at the left.
         """
-        w = self.G.mapping(latents[:, :-1])
+        w = self.styles_of(latents)
         above, left = w.repeat(len(w), 1), w.repeat_interleave(len(w), dim=0)
         first = torch.arange(self.G.styles, device=w.device)[:, None] < coarse
         return self.G.drawn(torch.where(first, above[:, None], left[:, None]))
@@ -68,5 +69,32 @@ class Style(Progressive):
         return torch.cat([latents[:, :-1], factor * latents[:, -1:]], dim=1)
 
     def render(self, latents: Tensor) -> Tensor:
-        w = self.G.mapping.truncated(self.G.mapping(latents[:, :-1]), latents[:, -1:])
-        return self.G.drawn(w[:, None].expand(-1, self.G.styles, -1))
+        w = self.G.mapping.truncated(self.styles_of(latents), latents[:, -1:])
+        return self.G.drawn(self._of_each_layer(w))
+
+    def styles_of(self, latents: Tensor) -> Tensor:
+        """w of rows of latents before any truncation, (n, width)."""
+        return self.G.mapping(latents[:, :-1])
+
+    def to_code(self, latents: Tensor, space: str) -> Tensor:
+        """w, (n, width), or a w of each layer, (n, layers, width)."""
+        if space == "z":
+            return super().to_code(latents, space)
+        w = self.styles_of(latents)
+        return self._of_each_layer(w) if space == "w_each_layer" else w
+
+    def mean_code(self, latents: Tensor, space: str) -> Tensor:
+        """The average of w in training, where a truncation draws it to; or zeros in z."""
+        if space == "z":
+            return super().mean_code(latents, space)
+        w = self.G.mapping.average.expand(len(latents), -1)
+        return self._of_each_layer(w) if space == "w_each_layer" else w
+
+    def render_code(self, codes: Tensor, latents: Tensor, space: str) -> Tensor:
+        if space == "z":
+            return super().render_code(codes, latents, space)
+        return self.G.drawn(codes if space == "w_each_layer" else self._of_each_layer(codes))
+
+    def _of_each_layer(self, w: Tensor) -> Tensor:
+        """The same w for each layer, (n, layers, width)."""
+        return w[:, None].expand(-1, self.G.styles, -1)
