@@ -168,15 +168,7 @@ def _evaluate_checkpoint(
     available = suitable(seen.available_metrics, given) if game.renders else []
     metrics = _metrics(config, metric_options, seen, available, game_scores)
     if not metrics and not game_scores:
-        raise UserError(
-            f"checkpoint={config.checkpoint}: its model has no scores of its own, and "
-            + (
-                "there is no metric for its data."
-                if game.renders
-                else "makes no samples that a metric could score."
-            )
-        )
-
+        raise _nothing_to_score(config, game)
     if thresholds:
         truncation_curve.refuse_walks(metrics, config.truncation)
     if not thresholds and config.statistics is Statistics.saved:
@@ -200,6 +192,16 @@ def _evaluate_checkpoint(
         "data": data_node(saved_config["data"], config.data, data_options),
         **result,
     }
+
+
+def _nothing_to_score(config: EvaluateConfig, game: "Game") -> UserError:
+    """The error for a checkpoint without metrics and without scores of its own."""
+    reason = "makes no samples that a metric could score"
+    if game.renders:
+        reason = "there is no metric for its data"
+    return UserError(
+        f"checkpoint={config.checkpoint}: its model has no scores of its own, and {reason}."
+    )
 
 
 def score_samples(

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 PAIRS = (
     ("recall", "precision"),
-    ("intra_class_diversity", "conditional_accuracy"),
     ("intra_class_diversity", "frechet_classifier_distance"),
 )
 """Variety and quality, as a picture shows one over the other."""
