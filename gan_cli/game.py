@@ -20,6 +20,7 @@ from gan_cli.features.base import Features, NoFeatures
 from gan_cli.former_names import accept_former_names
 from gan_cli.networks.layers import batch_dependencies
 from gan_cli.order_of_play import OrderOfPlay, refuse_unknown
+from gan_cli.priors import lerp, slerp
 from gan_cli.registry import Count, Fraction, NonNegative, Share
 from gan_cli.worlds import World
 
@@ -231,6 +232,8 @@ class Game(nn.Module):
     classes_in_networks: ClassVar[tuple[str, ...]] = ()
     # whether a truncation draws anew what lies beyond it, in place of a multiplication
     redraws: ClassVar[bool] = False
+    # spaces of codes that can be moved gradually, the usual one first; see `to_code`
+    spaces: ClassVar[tuple[str, ...]] = ("z",)
     # whether it uses no loss of the group `loss`
     own_objective: ClassVar[bool] = False
     # whether it acts in the data's `world`
@@ -486,6 +489,52 @@ class Game(nn.Module):
             factor: of their distance from it, one for all rows or (n, 1).
         """
         return torch.where(self.choices(latents.shape[1]), latents, factor * latents)
+
+    def to_code(self, latents: Tensor, space: str) -> Tensor:
+        """Codes of rows of latents in one of the `spaces`, (n, ...): what can be moved gradually.
+
+        In z these are the numbers that choose nothing, (n, width); see `CHOICES`.
+        """
+        return latents[:, ~self.choices(latents.shape[1])]
+
+    def mean_code(self, latents: Tensor, space: str) -> Tensor:
+        """The middle of the law of codes, as many rows as those of `latents`."""
+        return torch.zeros_like(self.to_code(latents, space))
+
+    def render_code(self, codes: Tensor, latents: Tensor, space: str) -> Tensor:
+        """Samples of codes, (n, *shape); gradients flow to the codes.
+
+        Args:
+            codes: (n, ...), as `to_code` gives them.
+            latents: rows whose choices hold, such as the class, (n, latent).
+        """
+        return self.render(self.with_code(codes, latents))
+
+    def with_code(self, codes: Tensor, latents: Tensor) -> Tensor:
+        """Rows of latents with codes of z in the place of their own, (n, latent)."""
+        rows = latents.clone()
+        rows[:, ~self.choices(latents.shape[1])] = codes
+        return rows
+
+    def between(self, a: Tensor, b: Tensor, fraction: Tensor, space: str) -> Tensor:
+        """Codes on the way from rows of latents to others, (n, ...).
+
+        In z, normal numbers follow a great circle, others a straight line; in other spaces the line
+        is straight, as in Karras et al., 2019, arXiv 1812.04948, section 4.1.
+
+        Args:
+            a, b: (n, latent).
+            fraction: positions on the way, (n, 1), from 0 to 1.
+        """
+        start, end = self.to_code(a, space), self.to_code(b, space)
+        if space != "z":
+            return torch.lerp(start, end, fraction.view(-1, *[1] * (start.dim() - 1)))
+        laws = [part.law for part in self.columns() for _ in range(part.width)]
+        normal = torch.tensor([law == "normal" for law in laws if law not in CHOICES])
+        codes = lerp(start, end, fraction)
+        if normal.any():
+            codes[:, normal] = slerp(start[:, normal], end[:, normal], fraction)
+        return codes
 
     def render(self, latents: Tensor) -> Tensor:
         """Samples in the shape and range of the data, one for each row of `latents`.

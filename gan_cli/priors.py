@@ -67,3 +67,37 @@ LAWS: dict[str, Callable[..., Tensor]] = {
     "normal": torch.randn, "uniform": _uniform, "petals": _petals, "swiss_roll": _swiss_roll,
 }  # fmt: skip
 PLANE = ("petals", "swiss_roll")
+
+
+# --- ways between latents -------------------------------------------------------------------------
+
+MIN_SINE = 1e-4  # sine of the angle between two latents; below it the great circle is not unique
+
+
+def slerp(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:
+    """Spherical interpolation from each row of a to that of b, (n, latent).
+
+    The directions follow the great circle from a to b, the lengths go from |a| to |b|.
+
+    Reference: White, 2016, "Sampling Generative Networks", arXiv 1609.04468, section 2: samples of
+    a normal prior are close to a sphere, and a straight line between them leads inside it.
+
+    Args:
+        a, b: (n, latent), or one row for all.
+        fraction: positions on the path, (n, 1), from 0 to 1.
+    """
+    cosine = torch.nn.functional.cosine_similarity(a, b, dim=1)[:, None].clamp(-1, 1)
+    angle = torch.arccos(cosine)
+    lengths = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
+    direction = (
+        torch.sin((1 - fraction) * angle) * a / lengths[0]
+        + torch.sin(fraction * angle) * b / lengths[1]
+    ) / angle.sin()
+    curved = direction * torch.lerp(*lengths, fraction)
+    straight = (angle.sin() < MIN_SINE) | (lengths[0] == 0) | (lengths[1] == 0)
+    return torch.where(straight, lerp(a, b, fraction), curved)
+
+
+def lerp(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:
+    """Linear interpolation from each row of a to that of b; arguments as in `slerp`."""
+    return torch.lerp(a, b, fraction)

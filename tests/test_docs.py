@@ -240,6 +240,8 @@ class Reader:
         """The command with a small budget typed behind it; a sweep cut to two of its cells, if all
         compose."""
         name, typed = words[0], words[1:]
+        if "mode=project" in typed:
+            return [*words, "iterations=2", "n=2"]
         # in place of the weights that one would download, random ones
         if "metrics=[inception]" in typed:
             return [

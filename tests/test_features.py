@@ -16,6 +16,7 @@ from gan_cli.errors import UserError
 from gan_cli.features.base import Features
 from gan_cli.metrics.classifier import load_or_train
 from gan_cli.metrics.lpips import LPIPS
+from gan_cli.metrics.path_length import PathLength
 from gan_cli.reading.weights import kept
 
 CPU = torch.device("cpu")
@@ -199,6 +200,10 @@ def test_lpips_is_that_of_torchmetrics(
         return metric.compute([metric.extract_pairs(samples, {"x": x})])["lpips"]
 
     assert score(x) == pytest.approx(0, abs=1e-6)
+    assert torch.equal(
+        metric.distance(x, x.roll(1, 0)), PathLength(shapes, CPU).distance(x, x.roll(1, 0))
+    )
+    assert PathLength(shapes, CPU).provenance.backbone == LPIPS.backbone
     worse = [score((x + size * torch.randn_like(x)).clamp(-1, 1)) for size in (0.1, 0.5)]
     assert 0 < worse[0] < worse[1]
 

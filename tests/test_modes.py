@@ -51,7 +51,7 @@ MADE = {
 }
 NEEDS = {
     Mode.traverse: ("dimension=0",), Mode.interpolate: ("steps=3",),
-    Mode.compare: ("input=heldout",),
+    Mode.compare: ("input=heldout",), Mode.project: ("iterations=2", "features=none"),
 }  # fmt: skip
 """What a mode cannot do without, or makes too much of."""
 RUNS = {"points": "points", "csv": "points", "text": "text", "compare": "pairs"}
@@ -159,6 +159,13 @@ GIVEN = {
     "path": "lerp",
     "data": "points",
     "directions": "random",
+    "space": "w",
+    "iterations": 5,
+    "rate": 0.2,
+    "starts": 1,
+    "features": "none",
+    "feature_weight": 0.5,
+    "codes": "codes.npz",
 }
 
 

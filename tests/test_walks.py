@@ -15,6 +15,7 @@ from gan_cli import pictures
 from gan_cli.data.digits import Digits
 from gan_cli.errors import UserError
 from gan_cli.games.two_player import batch_norms
+from gan_cli.priors import slerp
 from gan_cli.sampling import modes, truncation, walks
 from gan_cli.sampling.generator import estimate_statistics
 from gan_cli.sampling.options import SampleConfig, seed_ranges
@@ -48,7 +49,7 @@ def tiles(path: str) -> tuple[int, int]:
 
 def test_slerp_goes_along_the_circle() -> None:
     a, b = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 2.0])
-    way = walks.slerp(a, b, torch.tensor([0.0, 1 / 3, 0.5, 1.0]))
+    way = slerp(a[None], b[None], torch.tensor([0.0, 1 / 3, 0.5, 1.0])[:, None])
     expected = [
         [2, 0],
         [2 * math.cos(math.pi / 6), 2 * math.sin(math.pi / 6)],
@@ -56,7 +57,7 @@ def test_slerp_goes_along_the_circle() -> None:
         [0, 2],
     ]
     torch.testing.assert_close(way, torch.tensor(expected))
-    longer = walks.slerp(a, 3 * b, torch.tensor([0.5]))
+    longer = slerp(a[None], 3 * b[None], torch.tensor([[0.5]]))
     assert longer.norm().item() == pytest.approx(4)  # lengths go evenly from 2 to 6
 
 
@@ -65,7 +66,7 @@ def test_slerp_goes_along_the_circle() -> None:
 )
 def test_where_there_is_no_circle_it_is_a_line(b: torch.Tensor) -> None:
     a, shares = torch.tensor([2.0, 1.0]), torch.linspace(0, 1, 5)
-    way = walks.slerp(a, b, shares)
+    way = slerp(a[None], b[None], shares[:, None])
     assert way.isfinite().all() and torch.equal(way[0], a)
     torch.testing.assert_close(way[-1], b)
 
@@ -92,7 +93,7 @@ def test_classes_are_neither_walked_through_nor_truncated() -> None:
     way = walks.between(game, rows, 4, "slerp")
     assert way[:, 2].tolist() == [7, 7, 3, 3]
     torch.testing.assert_close(
-        way[:, :2], walks.slerp(rows[0, :2], rows[1, :2], torch.linspace(0, 1, 4))
+        way[:, :2], slerp(rows[:1, :2], rows[1:2, :2], torch.linspace(0, 1, 4)[:, None])
     )
     assert game.truncated(rows, 0.5).tolist() == [[1, 0, 7], [0, 1, 3]]
     swept = truncation.sweep(game, rows, range(2), 3, 1.0)

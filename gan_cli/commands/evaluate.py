@@ -5,6 +5,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,20 @@ from gan_cli.commands.dotted import settings_of
 from gan_cli.config.objectives import suitable
 from gan_cli.errors import UserError, closest
 from gan_cli.runs.places import checkpoint_file
-from gan_cli.sampling.generator import Weights
-from gan_cli.sampling.keys import checkpoint_key, direction_key, plugins_key, weights_key
+from gan_cli.sampling.generator import Statistics, Weights, load_generator
+from gan_cli.sampling.keys import (
+    checkpoint_key,
+    direction_key,
+    plugins_key,
+    statistics_key,
+    weights_key,
+)
 
 if TYPE_CHECKING:
     from gan_cli.data.dataset import Dataset
-    from gan_cli.metrics.scoring import Part
+    from gan_cli.data.decoded import Decoded
+    from gan_cli.game import Game
+    from gan_cli.metrics.scoring import Part, Walks
 
 USAGE = """gan-evaluate FILE|RUN|latest [key=value ...]
 gan-evaluate samples=FOLDER real=FOLDER [key=value ...]
@@ -54,6 +63,20 @@ class EvaluateConfig:
     )
     data: str | None = field(
         default=None, metadata={"help": "another data set, with data.KEY=VALUE for its options"}
+    )
+    truncation: Any = field(
+        default=None,
+        metadata={
+            "help": "of gan-sample; or [several]: the scores at each, as a table and a picture"
+        },
+    )
+    statistics: Statistics = statistics_key()
+    output: str | None = field(
+        default=None,
+        metadata={
+            "help": "PATH of the picture of several truncations, .png or .svg, with its table as "
+            ".csv beside it; truncation.png if not given"
+        },
     )
     direction: str | None = direction_key()
     weights: Weights = weights_key()
@@ -92,13 +115,21 @@ def _refuse_contradictions(config: EvaluateConfig) -> None:
             raise UserError(
                 f"{key}={getattr(config, key)}: compares two folders; add {other}=FOLDER."
             )
-    for key in ("checkpoint", "data"):
+    for key in ("checkpoint", "data", "truncation"):
         if config.samples and getattr(config, key):
             raise UserError(
                 f"{key}={getattr(config, key)}: not beside samples= and real=; leave it out, or "
                 "those two."
             )
 
+    if config.output is not None and not isinstance(config.truncation, list):
+        raise UserError(
+            f"output={config.output}: is of several truncations; add truncation=[0.5,1,2] or so."
+        )
+    if config.samples and config.statistics is not Statistics.saved:
+        raise UserError(
+            f"statistics={config.statistics.value}: folders have no batch norm; leave it out."
+        )
     if config.samples and config.weights is not Weights.auto:
         raise UserError(
             f"weights={config.weights.value}: folders have no average of weights; leave it out."
@@ -114,11 +145,15 @@ def _evaluate_checkpoint(
     """Scores of a checkpoint, by metrics and by its game."""
     import torch
 
+    from gan_cli.commands import truncation_curve
     from gan_cli.data.decoded import heldout_of
     from gan_cli.game import Game
     from gan_cli.runs.restore import data_node, load_game, own_or_other_data
     from gan_cli.training import rendering
 
+    thresholds = truncation_curve.thresholds(config.truncation)
+    several = isinstance(config.truncation, list)
+    output = truncation_curve.output_of(config.output) if several else Path()
     path = checkpoint_file(config.checkpoint)
     game, spec, state = load_game(path, config.weights.value, config.plugins, renders=False)
     game.direction = game.direction_named(config.direction)
@@ -133,20 +168,17 @@ def _evaluate_checkpoint(
     available = suitable(seen.available_metrics, given) if game.renders else []
     metrics = _metrics(config, metric_options, seen, available, game_scores)
     if not metrics and not game_scores:
-        raise UserError(
-            f"checkpoint={config.checkpoint}: its model has no scores of its own, and "
-            + (
-                "there is no metric for its data."
-                if game.renders
-                else "makes no samples that a metric could score."
-            )
-        )
-
-    parts: Iterable[Part] = ()
-    if n := max((metric.samples for metric in metrics.values()), default=0):
-        latents = rendering.fixed_latents(game, rendering.scored_samples(game, n, heldout))
-        parts = rendering.rendered_parts(game, latents, heldout)
-    result = _scores(metrics, parts)
+        raise _nothing_to_score(config, game)
+    if thresholds:
+        truncation_curve.refuse_walks(metrics, config.truncation)
+    if not thresholds and config.statistics is Statistics.saved:
+        result = score_samples(metrics, game, heldout)
+    else:
+        generator = load_generator(path, config.weights, config.plugins, direction=config.direction)
+        evaluate = partial(score_samples, metrics, generator.game, heldout)
+        result = truncation_curve.scores_at(thresholds, evaluate, generator, config)
+        if several:
+            result |= truncation_curve.written(result, thresholds, output)
 
     saved_config = yaml.safe_load(state["config"])
     if game_scores:
@@ -160,6 +192,36 @@ def _evaluate_checkpoint(
         "data": data_node(saved_config["data"], config.data, data_options),
         **result,
     }
+
+
+def _nothing_to_score(config: EvaluateConfig, game: "Game") -> UserError:
+    """The error for a checkpoint without metrics and without scores of its own."""
+    reason = "makes no samples that a metric could score"
+    if game.renders:
+        reason = "there is no metric for its data"
+    return UserError(
+        f"checkpoint={config.checkpoint}: its model has no scores of its own, and {reason}."
+    )
+
+
+def score_samples(
+    metrics: Mapping[str, Any], game: "Game", heldout: "Decoded", bound: float | None = None
+) -> dict[str, Any]:
+    """Scores of the samples of a game, and their provenance.
+
+    Args:
+        bound: truncation of their latents; None leaves them.
+    """
+    from gan_cli.metrics.scoring import samples_to_score
+    from gan_cli.sampling.truncation import truncated
+    from gan_cli.training import rendering
+
+    parts: Iterable[Part] = ()
+    if n := samples_to_score(metrics):
+        latents = rendering.fixed_latents(game, rendering.scored_samples(game, n, heldout))
+        latents = truncated(game, latents, range(len(latents)), bound)
+        parts = rendering.rendered_parts(game, latents, heldout)
+    return _scores(metrics, parts, rendering.LatentWalks(game))
 
 
 def _add_game_scores(
@@ -216,9 +278,8 @@ def _evaluate_folders(
 
     samples, real, real_node = _folders(config, data_options)
     x = torch.cat([samples.train["x"], samples.heldout["x"]])
-    metrics = _metrics(
-        config, metric_options, real, suitable(real.available_metrics, False), max_samples=len(x)
-    )
+    available = suitable(real.available_metrics, False, folder=True)
+    metrics = _metrics(config, metric_options, real, available, max_samples=len(x))
     images = parts(Decoded(samples, {"x": x}, len(x), "samples"), part_of(samples.spec))
     result = _scores(metrics, ((part["x"], None, {}) for part in images))
     return {"samples": config.samples, "real": config.real, "data": real_node, **result}
@@ -401,17 +462,20 @@ def _unknown_metric(
     )
 
 
-def _scores(metrics: Mapping[str, Any], parts: Iterable["Part"]) -> dict[str, Any]:
+def _scores(
+    metrics: Mapping[str, Any], parts: Iterable["Part"], walks: "Walks | None" = None
+) -> dict[str, Any]:
     """Scores by all metrics, and the provenance of each metric's scores.
 
     Args:
         parts: parts of the samples, each with its classes or None.
+        walks: ways through the latent space, for metrics that look at them.
     """
     from gan_cli.metrics.scoring import scored
 
     scores: dict[str, float] = {}
     provenance: dict[str, Any] = {}
-    for name, metric_scores in scored(metrics, parts).items():
+    for name, metric_scores in scored(metrics, parts, walks).items():
         scores |= metric_scores
         if hasattr(metrics[name], "provenance"):  # optional in plug-ins
             facts = asdict(metrics[name].provenance)
@@ -431,8 +495,14 @@ def _print(result: dict[str, Any]) -> None:
     else:
         print(f"{result['samples']} against {result['real']}")
 
+    if isinstance(thresholds := result.get("truncation"), list):
+        print(f"  {'truncation':<36}" + "".join(f"{value:>10g}" for value in thresholds))
     for name, value in result["scores"].items():
-        print(f"  {name:<36}{value:.4g}")
+        values = value if isinstance(value, list) else [value]
+        print(f"  {name:<36}" + "".join(f"{value:>10.4g}" for value in values))
+    for name in ("table", "picture"):
+        if name in result:
+            print(f"  {name} in {result[name]}")
 
     for name, facts in result["provenance"].items():
         texts = [

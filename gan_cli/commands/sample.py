@@ -24,7 +24,7 @@ def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
     output = output_of(config)
 
     from gan_cli.runs.restore import own_or_other_data
-    from gan_cli.sampling import modes, through_codes
+    from gan_cli.sampling import modes, projections, through_codes
 
     if mode is Mode.timeline:
         modes.write_timeline(config, output)
@@ -50,6 +50,10 @@ def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
     )
     if mode in THROUGH_CODES:
         through_codes.write_through_codes(config, generator, load_data, output)
+    elif mode is Mode.project:
+        projections.write_projections(config, generator, load_data, output)
+    elif config.codes is not None:
+        projections.write_codes(config, generator, output)
     else:
         modes.write_drawn(config, generator, load_data, output, settings.get("input", {}))
 

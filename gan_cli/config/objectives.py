@@ -77,14 +77,20 @@ def _refuse_unsuitable(
         )
 
 
-def suitable(metrics: Sequence[str], given: bool) -> list[str]:
-    """The metrics that a game can be scored by.
+def suitable(metrics: Sequence[str], given: bool, folder: bool = False) -> list[str]:
+    """The metrics that a game can be scored by, or a folder of samples.
 
     Args:
         given: whether it makes samples from inputs, which some metrics compare them with.
+        folder: whether there is no game, and so no way from one sample to another.
     """
     attributes = {name: registry.metrics.attributes(name, "metrics") for name in metrics}
-    return [name for name in metrics if given or not attributes[name].get("needs_given")]
+    return [
+        name
+        for name in metrics
+        if (given or not attributes[name].get("needs_given"))
+        and not ((given or folder) and attributes[name].get("needs_latents"))
+    ]
 
 
 def lower_is_better() -> dict[str, bool]:

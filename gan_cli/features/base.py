@@ -1,6 +1,6 @@
 """The base of all features, and `none`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -65,8 +65,14 @@ class Features:
         with the same weight; no gradient flows to the targets."""
         with torch.no_grad():
             wanted = self(targets)
-        pairs = zip(self(samples), wanted, strict=True)
-        return torch.stack([(mine - theirs).abs().mean() for mine, theirs in pairs]).mean()
+        return self.distances(self(samples), wanted).mean()
+
+    @staticmethod
+    def distances(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+        """Mean absolute difference of the features of each sample and others, (n,)."""
+        pairs = zip(found, wanted, strict=True)
+        each = [(mine - theirs).abs().flatten(1).mean(dim=1) for mine, theirs in pairs]
+        return torch.stack(each).mean(dim=0)
 
     def __deepcopy__(self, memo: Mapping[int, Any]) -> "Features":
         """Itself: a game and its average share it."""

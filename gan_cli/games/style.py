@@ -29,6 +29,7 @@ class StyleBased(TwoPlayer):
     """
 
     G: Styled
+    spaces: ClassVar[tuple[str, ...]] = ("w", "w_each_layer", "z")
 
     def __init__(self, G: nn.Module, mixing: Share = 0.9, **others: Any) -> None:
         if not isinstance(G, Styled):
@@ -85,7 +86,30 @@ class StyleBased(TwoPlayer):
 
     def render(self, latents: Tensor) -> Tensor:
         w = self.G.mapping.truncated(self.styles_of(latents), self._parts(latents)[1])
-        return self.G.drawn(w[:, None].expand(-1, self.G.styles, -1))
+        return self.G.drawn(self._of_each_layer(w))
+
+    def to_code(self, latents: Tensor, space: str) -> Tensor:
+        """w, (n, width), or a w of each layer, (n, layers, width)."""
+        if space == "z":
+            return super().to_code(latents, space)
+        w = self.styles_of(latents)
+        return self._of_each_layer(w) if space == "w_each_layer" else w
+
+    def mean_code(self, latents: Tensor, space: str) -> Tensor:
+        """The average of w in training, where a truncation draws it to; or zeros in z."""
+        if space == "z":
+            return super().mean_code(latents, space)
+        w = self.G.mapping.average.expand(len(latents), -1)
+        return self._of_each_layer(w) if space == "w_each_layer" else w
+
+    def render_code(self, codes: Tensor, latents: Tensor, space: str) -> Tensor:
+        if space == "z":
+            return super().render_code(codes, latents, space)
+        return self.G.drawn(codes if space == "w_each_layer" else self._of_each_layer(codes))
+
+    def _of_each_layer(self, w: Tensor) -> Tensor:
+        """The same w for each layer, (n, layers, width)."""
+        return w[:, None].expand(-1, self.G.styles, -1)
 
     def _parts(self, latents: Tensor) -> list[Tensor]:
         """z, psi, and what else a row has."""

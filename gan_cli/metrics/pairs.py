@@ -60,7 +60,7 @@ class PairScores(PairedScoring):
             "l1_copy": mean_of((self._as_image(fields["x_a"], x) - x).abs()),
             "l1_mean": mean_of((self.mean.to(x) - x).abs()),
             "l1_shuffled": mean_of((samples - x.roll(1, dims=0)).abs()),
-            "psnr": 10 * torch.log10(4 / mean_of(errors.square()).clamp(min=1e-10)),
+            "psnr": psnr_of(errors),
         }
         return {**kept, "steps": steps(samples), "true_steps": steps(x)}
 
@@ -92,6 +92,11 @@ def _mean(dataset: Dataset) -> Tensor:
     images = Decoded(dataset, {"x": dataset.train["x"]})
     total = sum(part["x"].double().sum(dim=0) for part in parts(images, part_of(dataset.spec)))
     return (torch.as_tensor(total) / images.samples).float()
+
+
+def psnr_of(errors: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of images in [-1, 1] by their errors, in dB, (n,)."""
+    return 10 * torch.log10(4 / mean_of(errors.square()).clamp(min=1e-10))
 
 
 def mean_of(values: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Base class of the metrics, which process samples part by part to bound the memory they need."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -95,12 +95,69 @@ class PairedScoring(Scoring):
         raise NotImplementedError
 
 
-def scored(metrics: Mapping[str, Any], parts: Iterable[Part]) -> dict[str, dict[str, float]]:
-    """Scores by each metric, all computed from the same parts, each from its number of samples."""
-    extracts: dict[str, list[Any]] = {name: [] for name in metrics}
-    start, most = 0, max((metric.samples for metric in metrics.values()), default=0)
+class Walks(Protocol):
+    """Ways through the latent space of a generator, between pairs of its own draws.
 
-    for samples, y, seen in parts:
+    Attributes:
+        spaces: those in which it has codes, such as z and w.
+    """
+
+    @property
+    def spaces(self) -> tuple[str, ...]: ...
+
+    def steps(self, space: str, n: int, length: float) -> Iterator[tuple[Tensor, Tensor]]:
+        """Samples before and after a small step on each of n ways, part by part, on the CPU.
+
+        Args:
+            space: in which the ways lie.
+            length: of the step, as a share of the way.
+        """
+        ...
+
+
+class WalkScoring(Scoring):
+    """Base class of the metrics that look at the way from one sample to another.
+
+    Its `samples` are ways, and none of the samples that other metrics score.
+    """
+
+    needs_latents: ClassVar[bool] = True  # only for games that make samples from latents alone
+
+    def compute_walks(self, walks: Walks) -> dict[str, float]:
+        """The scores, from ways through the latent space."""
+        raise NotImplementedError
+
+
+def samples_to_score(metrics: Mapping[str, Any]) -> int:
+    """Number of samples that the metrics need; 0 if they need none."""
+    scoring = [metric for metric in metrics.values() if not isinstance(metric, WalkScoring)]
+    return max((metric.samples for metric in scoring), default=0)
+
+
+def scored(
+    metrics: Mapping[str, Any], parts: Iterable[Part], walks: Walks | None = None
+) -> dict[str, dict[str, float]]:
+    """Scores by each metric, all computed from the same parts, each from its number of samples.
+
+    Args:
+        walks: for metrics that derive from `WalkScoring`.
+    """
+    from_samples = {
+        name: metric for name, metric in metrics.items() if not isinstance(metric, WalkScoring)
+    }
+    scores = _from_samples(from_samples, parts)
+    for name, metric in metrics.items():
+        if isinstance(metric, WalkScoring) and walks is not None:
+            scores[name] = metric.compute_walks(walks)
+    return {name: scores[name] for name in metrics if name in scores}
+
+
+def _from_samples(metrics: Mapping[str, Any], parts: Iterable[Part]) -> dict[str, dict[str, float]]:
+    """The scores of samples, by metric."""
+    extracts: dict[str, list[Any]] = {name: [] for name in metrics}
+    start, most = 0, samples_to_score(metrics)
+
+    for samples, y, seen in parts if most else ():
         for name, metric in metrics.items():
             n = min(len(samples), metric.samples - start)
             if n > 0:

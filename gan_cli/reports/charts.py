@@ -202,6 +202,31 @@ def draw_panels(
     return figure
 
 
+def draw_pairs(
+    pairs: Sequence[tuple[str, str]], scores: Mapping[str, Sequence[float]], marks: Sequence[str]
+) -> "Figure":
+    """A panel for each pair of scores, one over the other, with a mark at each point.
+
+    Args:
+        pairs: names of the scores along x and y.
+        scores: values by name, as many as there are marks.
+    """
+    from matplotlib.figure import Figure
+
+    across = len(pairs)
+    figure = Figure(figsize=(4.8 * across, 3.6), layout="constrained", facecolor="white")
+    for i, (along, up) in enumerate(pairs, 1):
+        axes = figure.add_subplot(1, across, i)
+        axes.plot(scores[along], scores[up], lw=1.5, marker="o", ms=4)
+        for mark, x, y in zip(marks, scores[along], scores[up], strict=True):
+            if np.isfinite([x, y]).all():
+                axes.annotate(
+                    mark, (x, y), (4, 4), textcoords="offset points", fontsize=7, color=INK
+                )
+        _style_axes(axes, up, along)
+    return figure
+
+
 def _draw_line(axes: "Axes", line: Line, statistic: type[Summary]) -> None:
     """The middle of the runs, and a band where there are several."""
     values = np.where(np.abs(line.values) < LARGEST, line.values, np.nan)

@@ -10,10 +10,11 @@ from gan_cli.data.dataset import FEW, Dataset
 from gan_cli.data.decoded import heldout_of
 from gan_cli.errors import UserError
 from gan_cli.game import Game
-from gan_cli.metrics.scoring import scored
+from gan_cli.metrics.scoring import samples_to_score, scored
 from gan_cli.runs.intervals import due
 from gan_cli.runs.recorder import Recorder
 from gan_cli.training.rendering import (
+    LatentWalks,
     fixed_latents,
     own_scores,
     rendered_parts,
@@ -61,7 +62,8 @@ class Scores(Hook):
             self._check_objective(self._scores(trainer.eval_game, FEW))
 
         if not self.objective and self.metrics:
-            self.objective = next(iter(self.metrics.values())).objective
+            objectives = [getattr(metric, "objective", None) for metric in self.metrics.values()]
+            self.objective = next(filter(None, objectives), None)
         elif not self.objective:
             self.objective = next(iter(type(trainer.game).objectives), None)
 
@@ -95,12 +97,12 @@ class Scores(Hook):
             return game_scores
 
         if self.latents is None:
-            most = max(metric.samples for metric in self.metrics.values())
-            count = scored_samples(game, most, self.heldout)
+            count = scored_samples(game, samples_to_score(self.metrics), self.heldout)
             self.latents = fixed_latents(game, count)
         parts = rendered_parts(game, self.latents[:samples], self.heldout)
+        walks = LatentWalks(game, samples)
         scores: dict[str, float] = {}
-        for metric_scores in scored(self.metrics, parts).values():
+        for metric_scores in scored(self.metrics, parts, walks).values():
             scores |= metric_scores
         return scores | game_scores
 

@@ -163,10 +163,11 @@ def refuse_replacing(typed: str | None, output: Path, names: Sequence[str]) -> N
         )
 
 
-def progress(total: int) -> tqdm:
+def progress(total: int, of: str = "pictures") -> tqdm:
     """A progress line on a terminal, for what takes longer than a moment.
 
     Args:
-        total: number of pictures.
+        total: number of pictures, or of what else it counts.
+        of: its name.
     """
-    return bar(total=total, desc="pictures", unit="", delay=SOON, disable=None)
+    return bar(total=total, desc=of, unit="", delay=SOON, disable=None)

@@ -7,6 +7,7 @@ import math
 import operator
 from collections.abc import Sequence
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -234,6 +235,34 @@ class Generator:
                 "take an earlier checkpoint, or train with another learning rate or loss."
             )
         return samples
+
+    def render_codes(self, codes: "Tensor", latents: "Tensor", space: str = "z") -> "Tensor":
+        """Samples of codes, (n, *spec.shape), such as those that mode=project of gan-sample writes.
+
+        Args:
+            codes: (n, ...), of one of the `spaces` of the game.
+            latents: rows whose choices hold, such as the class, (n, latent).
+
+        Raises:
+            UserError: there is no such space, or the codes are not of it.
+        """
+        if space not in self.game.spaces:
+            raise UserError(
+                f"space={shown(space)}: the checkpoint's model has no such space; take one of "
+                f"{', '.join(self.game.spaces)}."
+            )
+        width = self.drawn([0]).shape[1]
+        if not len(latents) or latents.shape[1:] != (width,) or len(codes) != len(latents):
+            raise UserError(f"codes: expected rows of latents of {width} numbers, one for a code.")
+        shape = self.game.to_code(latents[:1], space).shape[1:]
+        if codes.shape[1:] != shape:
+            raise UserError(
+                f"codes: those of the space {space} are of shape {tuple(shape)}, and these of "
+                f"{tuple(codes.shape[1:])}; are they of another checkpoint?"
+            )
+        from gan_cli.training.rendering import in_chunks
+
+        return in_chunks(partial(self.game.render_code, space=space), codes, latents)
 
     @property
     def names(self) -> tuple[str, ...]:

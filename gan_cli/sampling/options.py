@@ -42,6 +42,8 @@ class Mode(Enum):
     csv = "csv"
     # a folder of PNGs: what each sample is made from, the sample, and the true image if it is known
     compare = "compare"
+    # a folder of PNGs: the sample that comes closest to each picture; and their codes, as codes.npz
+    project = "project"
 
 
 class Interpolation(Enum):
@@ -89,7 +91,7 @@ class SampleConfig:
         default=None,
         metadata={
             "help": "FOLDER, FILE, or heldout: what samples are made from, where not from noise "
-            "alone, or what mode=reconstruct and mode=encode take; if not given, what the "
+            "alone, or what mode=reconstruct, encode and project take; if not given, what the "
             "checkpoint carries, or held-out samples; input.FIELD=VALUE names one field of several"
         },
     )
@@ -138,10 +140,43 @@ class SampleConfig:
         default_factory=list,
         metadata={"help": "[1.5,0,-2]: how far to go along the first, second, ... direction"},
     )
+    space: str | None = field(
+        default=None,
+        metadata={
+            "help": "of mode=project: z; of models with styles also w, or w_each_layer; w if not "
+            "given, and z where there is no w"
+        },
+    )
+    iterations: int = field(
+        default=300, metadata={"least": 1, "help": "of mode=project: steps of the descent"}
+    )
+    rate: float = field(
+        default=0.1,
+        metadata={"least": 0, "help": "of mode=project: largest step, in deviations of the codes"},
+    )
+    starts: int = field(
+        default=4,
+        metadata={"least": 1, "help": "of mode=project: codes to start from, for each picture"},
+    )
+    features: str = field(
+        default="auto",
+        metadata={
+            "help": "of mode=project: what pictures are compared by beside pixels: auto, "
+            "classifier, random, torchvision, or none"
+        },
+    )
+    feature_weight: float = field(
+        default=1.0,
+        metadata={"least": 0, "help": "of mode=project: weight of the features beside the pixels"},
+    )
+    codes: str | None = field(
+        default=None,
+        metadata={"help": "FILE of codes that mode=project wrote, to be rendered again"},
+    )
     statistics: Statistics = statistics_key()
     data: str | None = field(
         default=None,
-        metadata={"help": "of reconstruct, encode, nearest: other data; or data.KEY=VALUE"},
+        metadata={"help": "of reconstruct, encode, nearest, project: other data; data.KEY=VALUE"},
     )
     output: str | None = field(
         default=None, metadata={"help": "PATH to write; named after the mode if not given"}
@@ -154,17 +189,24 @@ class SampleConfig:
 THROUGH_CODES = (Mode.reconstruct, Mode.encode)  # modes that encode held-out samples
 ONE_BY_ONE = (Mode.images, Mode.compare)  # modes that write a picture of each sample
 FROM_INPUTS = (Mode.grid, *ONE_BY_ONE, Mode.npz, Mode.timeline)  # modes that show inputs too
-DRAWN = tuple(mode for mode in Mode if mode not in THROUGH_CODES)  # modes that draw latents
+FROM_CODES = (Mode.grid, Mode.images, Mode.npz)  # modes that render codes of a file
+# modes that draw latents
+DRAWN = tuple(mode for mode in Mode if mode not in (*THROUGH_CODES, Mode.project))
 READ_BY: dict[str, tuple[Mode, ...]] = {
-    **dict.fromkeys(("seeds", "classes", "truncation", "directions", "shifts"), DRAWN),
-    "input": (*FROM_INPUTS, *THROUGH_CODES),
+    **dict.fromkeys(("seeds", "truncation", "directions", "shifts"), DRAWN),
+    "classes": (*DRAWN, Mode.project),
+    "input": (*FROM_INPUTS, *THROUGH_CODES, Mode.project),
+    "codes": FROM_CODES,
+    **dict.fromkeys(
+        ("space", "iterations", "rate", "starts", "features", "feature_weight"), (Mode.project,)
+    ),
     "caption": FROM_INPUTS,
     **dict.fromkeys(("size", "tile"), ONE_BY_ONE),
     "code": (Mode.traverse,),
     "dimension": (Mode.traverse,),
     "path": (Mode.interpolate,),
     "steps": (Mode.traverse, Mode.interpolate, Mode.truncate),
-    "data": (Mode.nearest, *THROUGH_CODES),
+    "data": (Mode.nearest, *THROUGH_CODES, Mode.project),
 }
 """Modes that read a key; `data` includes data.KEY. All modes read the keys that are not here."""
 TILE_BYTES = 12_000  # memory of a small image while a picture is assembled
@@ -187,7 +229,8 @@ def refuse_unread(config: SampleConfig, changed: Sequence[str] = ()) -> None:
                 f"{key}={value}: mode={mode.value} does not read it; {_listed(readers)} would."
             )
 
-    bounds = [] if config.truncation is None else [("truncation", config.truncation)]
+    numbers = {key: getattr(config, key) for key in ("truncation", "rate", "feature_weight")}
+    bounds = [(key, number) for key, number in numbers.items() if number is not None]
     for key, number in [*bounds, *(("shifts", shift) for shift in config.shifts)]:
         if not math.isfinite(number):
             raise UserError(f"{key}={number}: expected a finite number.")
@@ -198,8 +241,9 @@ def refuse_unread(config: SampleConfig, changed: Sequence[str] = ()) -> None:
 
 def _listed(modes: Sequence[Mode]) -> str:
     """Modes, listed for a message."""
-    if modes == DRAWN:
-        return f"all modes but {', '.join(mode.value for mode in THROUGH_CODES)}"
+    others = [mode.value for mode in Mode if mode not in modes]
+    if len(others) < len(modes):
+        return f"all modes but {', '.join(others)}"
     return ", ".join(f"mode={mode.value}" for mode in modes)
 
 
@@ -227,6 +271,10 @@ def _contradiction(config: SampleConfig, typed: Mapping[str, str]) -> str:
                 )
     if "directions" in typed and not config.shifts:
         return f"directions={typed['directions']}: says where shifts= go; add shifts=[1.5] or so."
+    if config.codes is not None:
+        for key in ("seeds", "seed", "classes", "truncation", "shifts", "input", "caption", "size"):
+            if key in typed:
+                return f"{key}={typed[key]}: not beside codes={config.codes}; leave one out."
     if config.tile is not None and config.size is not Size.native:
         return f"tile={config.tile}: is of pictures in their own size; add size=native."
     if config.mode is not Mode.traverse:

@@ -12,6 +12,7 @@ from gan_cli.sampling.options import Mode, SampleConfig
 SUFFIXES: dict[Mode, tuple[str, ...]] = {
     Mode.images: ("",),
     Mode.compare: ("",),
+    Mode.project: ("",),
     Mode.npz: (".npz",),
     Mode.csv: (".csv",),
     Mode.text: (".txt",),

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from gan_cli.data.dataset import Dataset, Fields, decoded
+from gan_cli.data.spec import Spec
 from gan_cli.errors import UserError
-from gan_cli.runs.inputs import HELD_OUT, samples_in
+from gan_cli.runs.inputs import HELD_OUT, files_in
 from gan_cli.runs.places import expanded
 from gan_cli.sampling.generator import Generator
 from gan_cli.sampling.modes import write_arrays, write_grid
@@ -59,15 +60,8 @@ def _to_encode(
                 f"{', '.join(game.condition)} of each sample, which files do not tell; leave input "
                 "out, for held-out samples."
             )
-        read = samples_in(expanded(config.input), generator.spec)
-        if read is None:
-            raise UserError(
-                f"input={config.input}: {generator.spec.kind} are not read from files; leave input "
-                "out, for held-out samples."
-            )
-        samples, names = read
-        x = decoded({"x": torch.stack(samples[: config.n])}, generator.spec)
-        return x, names[: config.n], f"samples of {config.input}"
+        batch, names = samples_of_files(config.input, generator.spec, config.n)
+        return batch, names, f"samples of {config.input}"
 
     dataset = load_data()
     if game.condition and dataset.spec.classes != generator.spec.classes:
@@ -76,8 +70,31 @@ def _to_encode(
             f"checkpoint's model {generator.spec.classes}; take data= of the same classes."
         )
 
-    batch = dataset.sample(dataset.heldout, config.n, f"sampled {config.seed}")
-    return batch, (), "held-out samples"
+    return heldout_samples(dataset, config), (), "held-out samples"
+
+
+def samples_of_files(typed: str, spec: Spec, n: int) -> tuple[Fields, tuple[str, ...]]:
+    """The first n samples of a file or a folder, decoded, and their names.
+
+    Args:
+        typed: value of the key `input`.
+
+    Raises:
+        UserError: there are none, or samples of this kind are not read from files.
+    """
+    files = files_in(expanded(typed), spec)
+    if files is None:
+        raise UserError(
+            f"input={typed}: {spec.kind} are not read from files; leave input out, for held-out "
+            "samples."
+        )
+    names = files.names[:n]
+    return decoded({"x": torch.stack([files.read(i) for i in range(len(names))])}, spec), names
+
+
+def heldout_samples(dataset: Dataset, config: SampleConfig) -> Fields:
+    """n held-out samples with their other fields; the same seed always draws the same ones."""
+    return dataset.sample(dataset.heldout, config.n, f"sampled {config.seed}")
 
 
 def _interleaved(samples: Tensor, reconstructions: Tensor) -> Tensor:

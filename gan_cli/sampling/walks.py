@@ -15,42 +15,13 @@ from gan_cli import noise
 from gan_cli.errors import UserError
 from gan_cli.game import Game
 from gan_cli.networks.layers import WEIGHTED
+from gan_cli.priors import lerp, slerp
 from gan_cli.sampling.generator import Generator
 from gan_cli.sampling.options import Mode, SampleConfig
 
 MAX_DEVIATION = 2.5  # of a traversed component, in standard deviations of a normal prior
 MAX_DIRECTIONS = 16  # directions for shifts
 FEATURE_SAMPLES = 512  # samples from whose features the principal directions are computed
-MIN_SINE = 1e-4  # sine of the angle between two latents; below it the great circle is not unique
-
-
-def slerp(a: Tensor, b: Tensor, fractions: Tensor) -> Tensor:
-    """Spherical interpolation from a to b, (steps, latent).
-
-    The directions follow the great circle from a to b, the lengths go from |a| to |b|.
-
-    Reference: White, 2016, "Sampling Generative Networks", arXiv 1609.04468, section 2: samples of
-    a normal prior are close to a sphere, and a straight line between them leads inside it.
-
-    Args:
-        a, b: (latent,).
-        fractions: positions on the path, (steps,), from 0 to 1.
-    """
-    cosine = torch.nn.functional.cosine_similarity(a, b, dim=0).clamp(-1, 1)
-    angle = torch.arccos(cosine)
-    if angle.sin() < MIN_SINE or not a.any() or not b.any():
-        return lerp(a, b, fractions)
-
-    t = fractions[:, None]
-    direction = (
-        torch.sin((1 - t) * angle) * a / a.norm() + torch.sin(t * angle) * b / b.norm()
-    ) / angle.sin()
-    return direction * torch.lerp(a.norm(), b.norm(), t)
-
-
-def lerp(a: Tensor, b: Tensor, fractions: Tensor) -> Tensor:
-    """Linear interpolation from a to b, (steps, latent); arguments as in `slerp`."""
-    return torch.lerp(a, b, fractions[:, None])
 
 
 def between(game: Game, latents: Tensor, steps: int, path: str) -> Tensor:
@@ -70,13 +41,13 @@ def between(game: Game, latents: Tensor, steps: int, path: str) -> Tensor:
             "more."
         )
     interpolate = {"slerp": slerp, "lerp": lerp}[path]
-    fractions = torch.linspace(0, 1, steps)
-    is_second_half = fractions[:, None] >= 0.5
+    fractions = torch.linspace(0, 1, steps)[:, None]
+    is_second_half = fractions >= 0.5
     is_choice = game.choices(latents.shape[1])
 
     def walk(a: Tensor, b: Tensor) -> Tensor:
         rows = torch.where(is_second_half, b, a)
-        rows[:, ~is_choice] = interpolate(a[~is_choice], b[~is_choice], fractions)
+        rows[:, ~is_choice] = interpolate(a[None, ~is_choice], b[None, ~is_choice], fractions)
         return rows
 
     return torch.cat([walk(a, b) for a, b in pairwise(latents)])

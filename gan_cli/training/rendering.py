@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -79,9 +80,45 @@ def scored_samples(game: Game, wanted: int, heldout: Decoded) -> int:
     return min(wanted, heldout.samples) if game.sampling.given else wanted
 
 
+@dataclass(frozen=True)
+class LatentWalks:
+    """Ways through the latent space of a game, each between two latents of its own seed.
+
+    Args:
+        most: number of ways, at most; None for as many as are asked for.
+    """
+
+    game: Game
+    most: int | None = None
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """The spaces of the game."""
+        return self.game.spaces
+
+    @torch.no_grad()
+    def steps(self, space: str, n: int, length: float) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `gan_cli.metrics.scoring.Walks`. Both ends of a way have the choices of the first,
+        such as the class."""
+        game, device = self.game, next(self.game.parameters()).device
+        for places in torch.arange(min(n, self.most or n)).split(game.chunk_size):
+            sources = [noise.generator("walk", i) for i in places.tolist()]
+            a, b = (torch.stack([game.draw(source) for source in sources]) for _ in range(2))
+            b = torch.where(game.choices(a.shape[1]), a, b)
+            at = torch.stack([torch.rand(1, generator=source) for source in sources])
+            a, b, at = a.to(device), b.to(device), at.to(device)
+            with at_rest(game):
+                before, after = (
+                    game.render_code(game.between(a, b, place, space), a, space).cpu()
+                    for place in (at, at + length)
+                )
+            yield before, after
+
+
 def fixed_latents(game: Game, n: int) -> Tensor:
     """Latents of the first n samples of `gan-sample seed=0`, (n, latent)."""
-    return torch.stack([game.draw(noise.generator("sample", i)) for i in range(n)])
+    rows = [game.draw(noise.generator("sample", i)) for i in range(n)]
+    return torch.stack(rows) if rows else torch.empty(0, 0)
 
 
 def given_by(game: Game, heldout: Decoded, n: int) -> list[Tensor]:
