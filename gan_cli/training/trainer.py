@@ -115,8 +115,7 @@ class Trainer:
         self.shards = shards or Shards()
 
         self.seed = seed
-        self.steps = steps
-        self.minutes = minutes
+        self.steps, self.minutes = steps, minutes
         self.timed = timed
         self.hardware = dict(hardware or {})
         self.choices = list(choices)
