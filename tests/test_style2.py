@@ -44,8 +44,9 @@ def test_demodulated_maps_have_variance_one(strength: float) -> None:
     assert plain(x, 10 * w).var() > 20 * plain(x, torch.zeros_like(w)).var() * strength**2
 
 
-def test_what_is_even_stays_even_where_the_side_doubles() -> None:
-    layer = style2.ModulatedConv(1, 1, 3, width=2, demodulate=False, finer=True)
+@pytest.mark.parametrize("row", [style2.SMOOTH, style2.PLAIN])
+def test_what_is_even_stays_even_where_the_side_doubles(row: tuple[int, ...]) -> None:
+    layer = style2.ModulatedConv(1, 1, 3, width=2, demodulate=False, finer=row)
     w = torch.zeros(1, 2)  # where the style is 1
     doubled = layer(torch.ones(1, 1, 8, 8), w)
     assert doubled.shape == (1, 1, 16, 16)

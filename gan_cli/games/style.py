@@ -145,11 +145,12 @@ class Style2(StyleBased):
         path_length: weight of the path length regularisation; 2 in the authors' code, 0 is none.
         path_every: it is added in every so many-th turn of G, that many times as strong.
         path_share: of the batch, for which it is computed.
-        path_decay: of the average length, once a computation.
+        path_decay: of the average length, once a computation; the first ones all weigh alike.
     """
 
     path_mean: Tensor
-    sharding: ClassVar[dict[str, str]] = {"path_mean": "averaged"}
+    path_count: Tensor
+    sharding: ClassVar[dict[str, str]] = {"path_mean": "averaged", "path_count": "averaged"}
 
     def __init__(
         self,
@@ -163,6 +164,7 @@ class Style2(StyleBased):
         self.path_length, self.path_every = path_length, path_every
         self.path_share, self.path_decay = path_share, path_decay
         self.register_buffer("path_mean", torch.zeros(()))
+        self.register_buffer("path_count", torch.zeros(()))
         self.every = {**self.every, "generator": path_every}
 
     @player(moves="G")
@@ -172,7 +174,10 @@ class Style2(StyleBased):
             n = max(1, int(self.path_share * len(x)))
             lengths = self.path_lengths(self.sample_styles(n, *(field[:n] for field in given)))
             with torch.no_grad():
-                self.path_mean.lerp_(lengths.mean(), 1 - self.path_decay)
+                # from 0 on, as in the authors' code, it would shorten all paths for a hundred turns
+                self.path_count += 1
+                share = (1 / self.path_count).clamp(min=1 - self.path_decay)
+                self.path_mean.lerp_(lengths.mean(), share)
             excess = (lengths - self.path_mean).square().mean()
             terms["path_length"] = self.path_every * self.path_length * excess
         return terms

@@ -18,8 +18,9 @@ from gan_cli.networks.progressive import (
 from gan_cli.networks.style import Mapping, Noise, Styled
 from gan_cli.registry import Count, Depth, Fraction, Positive, networks
 
-SMOOTH = (1, 3, 3, 1)
-"""The filter around every change of side."""
+SMOOTH, PLAIN = (1, 3, 3, 1), (1, 1)
+"""The filters around a change of side: that of the paper; the mean of four pixels and its opposite,
+where maps are hardly more than their edges."""
 
 
 class ModulatedConv(nn.Module):
@@ -37,7 +38,7 @@ class ModulatedConv(nn.Module):
         kernel_size: odd.
         width: of w.
         demodulate: whether outputs are divided by the norm.
-        finer: double the side, under a filter.
+        finer: the filter under which the side is doubled; none keeps it.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class ModulatedConv(nn.Module):
         kernel_size: int,
         width: int,
         demodulate: bool = True,
-        finer: bool = False,
+        finer: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         self.style = EqualLinear(width, inputs, gain=1.0, offset=1.0)
@@ -55,7 +56,7 @@ class ModulatedConv(nn.Module):
         self.scale = (inputs * kernel_size**2) ** -0.5
         self.demodulate = demodulate
         # zeros between the pixels take three quarters of the sum
-        self.blur = Blur(SMOOTH, gain=4.0) if finer else None
+        self.blur = Blur(finer, gain=4.0, padding=len(finer) // 2 - 1) if finer else None
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style, weight = self.style(w), self.weight * self.scale
@@ -78,11 +79,11 @@ class Layer(nn.Module):
 
     Args:
         side: of the maps that it gives.
-        finer: double the side.
+        finer: as that of `ModulatedConv`.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, side: int, width: int, finer: bool = False
+        self, inputs: int, outputs: int, side: int, width: int, finer: tuple[int, ...] = ()
     ) -> None:
         super().__init__()
         self.convolution = ModulatedConv(inputs, outputs, 3, width, finer=finer)
@@ -122,6 +123,7 @@ class Generator(Styled):
         depth: layers from z to w.
         mapping_rate: learning rate of these layers, relative to that of the others.
         average_decay: decay of the average of w, once a batch, towards which `truncation` draws.
+        blur_from: least side of the maps that come from coarser ones under the paper's filter.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
@@ -130,17 +132,18 @@ class Generator(Styled):
     def __init__(
         self, shape: tuple[int, ...], latent: int, classes: int = 0, bounded: bool = True,
         width: Count = 32, style: Count = 128, depth: Depth = 8, mapping_rate: Positive = 0.01,
-        average_decay: Fraction = 0.998,
+        average_decay: Fraction = 0.998, blur_from: Count = 8,
     ) -> None:  # fmt: skip
         super().__init__()
         base, features = channels(shape, width, "style2")
-        self.bounded = bounded
+        self.bounded, self.blur_from = bounded, blur_from
         self.mapping = Mapping(latent, style, depth, mapping_rate, average_decay, classes)
         self.start = nn.Parameter(torch.randn(1, features[0], base, base))
         self.layers = nn.ModuleList([Layer(features[0], features[0], base, style)])
         for i, (before, after) in enumerate(pairwise(features), 1):
             side = base * 2**i
-            self.layers.append(Layer(before, after, side, style, finer=True))
+            finer = SMOOTH if side >= blur_from else PLAIN
+            self.layers.append(Layer(before, after, side, style, finer))
             self.layers.append(Layer(after, after, side, style))
         self.colours = nn.ModuleList(Colours(out, shape[0], style) for out in features)
 
@@ -155,24 +158,27 @@ class Generator(Styled):
             # a scale's colours share the style of the next scale's first layer
             x = self.layers[2 * i - 1](x, w[:, 2 * i - 1])
             x = self.layers[2 * i](x, w[:, 2 * i])
-            doubled = interpolate(image, scale_factor=2.0, mode="bilinear")
+            mode = "bilinear" if x.shape[2] >= self.blur_from else "nearest"
+            doubled = interpolate(image, scale_factor=2.0, mode=mode)
             image = doubled + colours(x, w[:, 2 * i + 1])
         return image if self.training or not self.bounded else image.clamp(-1, 1)
 
 
 class Block(nn.Module):
     """(skip(x) + residual(x)) / sqrt(2): two convolutions, the second one of which halves the side,
-    as the skip does."""
+    as the skip does, under a filter."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, row: tuple[int, ...]) -> None:
         super().__init__()
+        reach = len(row) // 2
         self.residual = nn.Sequential(
             EqualConv(inputs, inputs, 3), nn.LeakyReLU(0.2),
-            Blur(SMOOTH, padding=2), EqualConv(inputs, outputs, 3, padding=0, stride=2),
+            Blur(row, padding=reach), EqualConv(inputs, outputs, 3, padding=0, stride=2),
             nn.LeakyReLU(0.2),
         )  # fmt: skip
         self.skip = nn.Sequential(
-            Blur(SMOOTH, padding=1, stride=2), EqualConv(inputs, outputs, 1, gain=1.0, bias=False)
+            Blur(row, padding=reach - 1, stride=2),
+            EqualConv(inputs, outputs, 1, gain=1.0, bias=False),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -188,17 +194,22 @@ class Discriminator(Scored):
 
     Args:
         width: as the generator's.
+        blur_from: least side of the maps that are halved under the paper's filter.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
 
-    def __init__(self, shape: tuple[int, ...], width: Count = 32) -> None:
+    def __init__(self, shape: tuple[int, ...], width: Count = 32, blur_from: Count = 8) -> None:
         super().__init__()
         base, features = channels(shape, width, "style2")
+        scales = list(enumerate(pairwise(features), 1))
         last = features[0]
         trunk: list[nn.Module] = [
             EqualConv(shape[0], features[-1], 1), nn.LeakyReLU(0.2),
-            *(Block(fine, coarse) for fine, coarse in pairwise(reversed(features))),
+            *(
+                Block(fine, coarse, SMOOTH if base * 2**i >= blur_from else PLAIN)
+                for i, (coarse, fine) in reversed(scales)
+            ),
             MinibatchDeviation(),
             EqualConv(last + 1, last, 3), nn.LeakyReLU(0.2),
             nn.Flatten(), EqualLinear(last * base**2, last), nn.LeakyReLU(0.2),
