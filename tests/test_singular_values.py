@@ -1,7 +1,8 @@
-"""`singular_values_every`: the first singular values of the weights, without any effect on a run."""
+"""`singular_values_every`: the first singular values of the weights, with no effect on a run."""
 
 import copy
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def test_each_call_goes_on_from_the_last_one() -> None:
     layer = linear(torch.randn(64, 200, generator=generator("warm")))
     watch, layers = SingularValues(), Layers(a=layer)
     calls = [list(measured(layers, watch).values()) for _ in range(60)]
-    for before, after in zip(calls, calls[1:], strict=False):
+    for before, after in pairwise(calls):
         assert all(b <= a * (1 + 1e-5) for b, a in zip(before, after, strict=True))
     assert calls[-1] == pytest.approx(exact(layer), rel=1e-3)
     assert abs(calls[0][0] / exact(layer)[0] - 1) > 2 * abs(calls[-1][0] / exact(layer)[0] - 1)
