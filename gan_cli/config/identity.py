@@ -16,6 +16,7 @@ HARMLESS = {
     "sample_every",
     "checkpoint_every",
     "evaluate_every",
+    "singular_values_every",
     "evaluate_samples",
     "keep_checkpoints",
     "keep_inputs",

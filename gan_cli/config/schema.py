@@ -137,6 +137,9 @@ class TrainConfig:
         500, help="rounds between checkpoints; there is always one at the end"
     )
     evaluate_every: int = key(500, help="rounds between scores")
+    singular_values_every: int = key(
+        0, help="rounds between the first singular values of every weight, a sign of collapse"
+    )
     evaluate_samples: int | None = key(
         None, least=2, help="samples to score; null takes the metric's own number"
     )

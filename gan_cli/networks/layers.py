@@ -160,6 +160,7 @@ class MinibatchDeviation(nn.Module):
         return torch.cat([x, told], dim=1)
 
 
+SPECTRAL_NORM = parametrizations._SpectralNorm  # torch has no public name for it
 GROUP = 4  # samples whose standard deviation the discriminator sees
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -172,8 +173,7 @@ COUPLING: dict[str, type[nn.Module] | tuple[type[nn.Module], ...]] = {
     "dropout": DROPOUTS,
     "minibatch discrimination": MinibatchDiscrimination,
     "minibatch deviation": MinibatchDeviation,
-    # torch has no public name for it
-    "spectral norm's power iteration": parametrizations._SpectralNorm,
+    "spectral norm's power iteration": SPECTRAL_NORM,
 }
 
 

@@ -39,7 +39,12 @@ class EqualConv(nn.Conv2d):
         _draw(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return conv2d(x, self.weight * self.scale, self.bias, self.stride, self.padding)
+        return conv2d(x, self.used_weight, self.bias, self.stride, self.padding)
+
+    @property
+    def used_weight(self) -> Tensor:
+        """The scaled weight."""
+        return self.weight * self.scale
 
 
 class EqualLinear(nn.Linear):
@@ -58,7 +63,12 @@ class EqualLinear(nn.Linear):
         _draw(self, 1 / rate, offset / rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight * self.scale, self.bias * self.rate)
+        return linear(x, self.used_weight, self.bias * self.rate)
+
+    @property
+    def used_weight(self) -> Tensor:
+        """The scaled weight."""
+        return self.weight * self.scale
 
 
 def _draw(layer: nn.Conv2d | nn.Linear, std: float = 1.0, offset: float = 0.0) -> None:

@@ -58,8 +58,13 @@ class ModulatedConv(nn.Module):
         # zeros between the pixels take three quarters of the sum
         self.blur = Blur(finer, gain=4.0, padding=len(finer) // 2 - 1) if finer else None
 
+    @property
+    def used_weight(self) -> Tensor:
+        """The scaled weight, before any style."""
+        return self.weight * self.scale
+
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        style, weight = self.style(w), self.weight * self.scale
+        style, weight = self.style(w), self.used_weight
         x = x * style[:, :, None, None]
 
         if self.blur is None:

@@ -10,6 +10,7 @@ from gan_cli.runs.log_hook import Logs
 from gan_cli.runs.picture_hooks import Figures, Pictures
 from gan_cli.runs.recorder import Recorder
 from gan_cli.runs.saving_hooks import Checkpoints, Rows, delete_old_checkpoints, write_card
+from gan_cli.runs.singular_values_hook import WeightSpectra
 
 __all__ = [
     "Checkpoints",
@@ -19,6 +20,7 @@ __all__ = [
     "Pictures",
     "Recorder",
     "Rows",
+    "WeightSpectra",
     "delete_old_checkpoints",
     "due",
     "write_card",

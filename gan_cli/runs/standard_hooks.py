@@ -64,6 +64,7 @@ def hooks_of(
         result.append(hooks.Pictures(recorder, dataset, sample_every, folder / "samples"))
     result += _evaluation(config, recorder, metrics, trainer.game, dataset)
     result += [
+        hooks.WeightSpectra(recorder, config["singular_values_every"]),
         hooks.Figures(recorder, dataset, sample_every, config["figures"], folder / "figures"),
         hooks.Health(recorder, dataset, config, folder),
         hooks.Rows(recorder, config["batch_size"]),

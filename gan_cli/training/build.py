@@ -118,7 +118,8 @@ def build_trainer(
         shards,
         scaled=hardware["precision"] == "fp16",
         nan_check_every=[
-            config[f"{what}_every"] for what in ("log", "sample", "evaluate", "checkpoint")
+            config[f"{what}_every"]
+            for what in ("log", "sample", "evaluate", "checkpoint", "singular_values")
         ],
         timed=_timed(config),
         hardware=hardware,
