@@ -39,7 +39,17 @@ from pages import LINK, SPAN, agrees, anchors, blocks, commands, exchanges, pros
 from PIL import Image
 
 from gan_cli import registry
-from gan_cli.commands import bench, compare, evaluate, explore, export, list_models, sample, zoo
+from gan_cli.commands import (
+    bench,
+    compare,
+    dissect,
+    evaluate,
+    explore,
+    export,
+    list_models,
+    sample,
+    zoo,
+)
 from gan_cli.config import commandline
 from gan_cli.config.identity import HARMLESS
 from gan_cli.config.options import groups, options
@@ -499,8 +509,8 @@ WRONG_ON_PURPOSE = {"network=True", "model.latent=10^30"}
 
 TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md"]
 SCHEMAS = (TrainConfig, sample.SampleConfig, evaluate.EvaluateConfig, compare.CompareConfig,
-           explore.ExploreConfig, export.ExportConfig, list_models.ListConfig,
-           zoo.ZooConfig)  # fmt: skip
+           explore.ExploreConfig, dissect.DissectConfig, export.ExportConfig,
+           list_models.ListConfig, zoo.ZooConfig)  # fmt: skip
 BUILT = {**SIMPLE, "network": registry.networks, "optimizer": registry.optimizers}
 PARTS = (
     "name", "players", "discriminator", "generator", "encoder", "classifier", "text_encoder",

@@ -159,6 +159,9 @@ GIVEN = {
     "path": "lerp",
     "data": "points",
     "directions": "random",
+    "layer": "8",
+    "units": [3],
+    "strength": 0.5,
 }
 
 

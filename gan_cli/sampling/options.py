@@ -138,6 +138,21 @@ class SampleConfig:
         default_factory=list,
         metadata={"help": "[1.5,0,-2]: how far to go along the first, second, ... direction"},
     )
+    layer: str | None = field(
+        default=None,
+        metadata={"help": "the SIDE of its maps or its NAME (gan-dissect lists them), for units"},
+    )
+    units: list[int] = field(
+        default_factory=list,
+        metadata={"help": "[3,7]: channels of the layer, which are multiplied by strength"},
+    )
+    strength: float = field(
+        default=0.0,
+        metadata={
+            "least": 0,
+            "help": "of units: 0 switches them off, 2 makes them twice as strong",
+        },
+    )
     statistics: Statistics = statistics_key()
     data: str | None = field(
         default=None,
@@ -155,8 +170,11 @@ THROUGH_CODES = (Mode.reconstruct, Mode.encode)  # modes that encode held-out sa
 ONE_BY_ONE = (Mode.images, Mode.compare)  # modes that write a picture of each sample
 FROM_INPUTS = (Mode.grid, *ONE_BY_ONE, Mode.npz, Mode.timeline)  # modes that show inputs too
 DRAWN = tuple(mode for mode in Mode if mode not in THROUGH_CODES)  # modes that draw latents
+CHANGED = tuple(mode for mode in DRAWN if mode not in (Mode.timeline, Mode.compare))
+"""Modes in which units of a layer can be scaled."""
 READ_BY: dict[str, tuple[Mode, ...]] = {
     **dict.fromkeys(("seeds", "classes", "truncation", "directions", "shifts"), DRAWN),
+    **dict.fromkeys(("layer", "units", "strength"), CHANGED),
     "input": (*FROM_INPUTS, *THROUGH_CODES),
     "caption": FROM_INPUTS,
     **dict.fromkeys(("size", "tile"), ONE_BY_ONE),

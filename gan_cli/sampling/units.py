@@ -7,6 +7,7 @@ Forward hooks read them, so any generator of images will do; layers are named as
 modules.
 """
 
+import functools
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 
 from gan_cli.data.kinds import kind_of
 from gan_cli.errors import UserError, closest
-from gan_cli.sampling.generator import Generator, whole
+from gan_cli.sampling.generator import Generator, shown, whole
+from gan_cli.sampling.interventions import Intervention
 from gan_cli.training.rendering import CHUNK
 
 
@@ -47,7 +49,8 @@ class Layer:
         return f"{self.name}: {self.units} units of {self.height}x{self.width}"
 
 
-def layers_of(generator: Generator) -> list[Layer]:
+@functools.lru_cache(maxsize=4)
+def layers_of(generator: Generator) -> tuple[Layer, ...]:
     """Layers whose units can be dissected, in the order in which they compute.
 
     Those are the modules that are called once for a sample and return maps of other channels than
@@ -60,7 +63,7 @@ def layers_of(generator: Generator) -> list[Layer]:
     refuse_without_units(generator)
     calls, enclosing = _calls_of(generator)
     often = Counter(name for name, _ in calls)
-    found = [
+    found = tuple(
         Layer(name, shape[1], shape[2], shape[3])
         for name, shape in calls
         if often[name] == 1
@@ -68,7 +71,7 @@ def layers_of(generator: Generator) -> list[Layer]:
         and shape[1] != generator.spec.shape[0]
         and shape[2] * shape[3] > 1
         and not any(name.startswith(f"{other}.") for other in enclosing)
-    ]
+    )
     if not found:
         raise UserError(
             f"checkpoint={generator.path}: its generator has no maps, and units are channels of "
@@ -141,7 +144,7 @@ def chosen_units(layer: Layer, typed: Sequence[Any]) -> tuple[int, ...]:
     Raises:
         UserError: there are none, or the layer has no such unit.
     """
-    units = [whole("units", int(item) if str(item).isdecimal() else item, 0) for item in typed]
+    units = [whole("units", item, 0) for item in typed]
     if not units:
         raise UserError(f"units: missing; add units=[0] or others of 0 to {layer.units - 1}.")
     if max(units) >= layer.units:
@@ -149,6 +152,32 @@ def chosen_units(layer: Layer, typed: Sequence[Any]) -> tuple[int, ...]:
             f"units={max(units)}: layer {layer.name} has the units 0 to {layer.units - 1}."
         )
     return tuple(dict.fromkeys(units))
+
+
+def intervention_of(
+    generator: Generator, layer: str | None, units: Sequence[int], strength: float
+) -> Intervention | None:
+    """The intervention that keys of a command describe; None if there are none.
+
+    Args:
+        layer, units: see `layer_of` and `chosen_units`.
+        strength: what the units are multiplied by.
+
+    Raises:
+        UserError: there is no such layer or unit, or one of the keys is missing.
+    """
+    if layer is None:
+        for key, value, given in (
+            ("units", list(units), bool(units)),
+            ("strength", strength, strength != 0),
+        ):
+            if given:
+                raise UserError(
+                    f"{key}={shown(value)}: is of the units of a layer; add layer= and units=."
+                )
+        return None
+    where = layer_of(generator, layer)
+    return Intervention(where.name, chosen_units(where, units), strength)
 
 
 def read_maps(generator: Generator, layer: Layer, latents: Tensor) -> tuple[Tensor, Tensor]:
