@@ -395,3 +395,78 @@ def test_saved_dissections_are_offered_and_damaged_ones_are_not(tmp_path: Path) 
     assert offered["red (maps: 6 units of 16x16, step 1)"] == ("maps", [0])
     assert chosen_units(layers[0], [3, 3, 0]) == (3, 0)
     assert isinstance(colours_of((3, 4, 4)), Concepts)
+
+
+class Control:
+    """A control of a page, without a page: it calls back when its value is set."""
+
+    def __init__(self, *arguments: Any, value: Any = None, **_: Any) -> None:
+        self.arguments, self.value, self.called = arguments, value, lambda event: None
+
+    def classes(self, _: str) -> "Control":
+        return self
+
+    props = classes
+
+    def on_value_change(self, call: Callable[[Any], None]) -> "Control":
+        self.called = call
+        return self
+
+    def set_value(self, value: Any) -> None:
+        changed, self.value = value != self.value, value
+        if changed:
+            self.called(SimpleNamespace(value=value))
+
+    def set_options(self, options: list[int], value: Any) -> None:
+        self.options = options
+        self.set_value(value)
+
+
+def test_controls_change_the_view() -> None:
+    generator = wrapped(Drawn())
+    layers = layers_of(generator)
+    ranking = dissection_files.Ranking(layers[0], 1, {"red": (4, 2)})
+    made: list[Control] = []
+    shown: list[tuple[str, list[int], float]] = []
+
+    def control(*arguments: Any, **named: Any) -> Control:
+        made.append(Control(*arguments, **named))
+        return made[-1]
+
+    view = View()
+
+    def show() -> None:
+        shown.append((view.layer, view.units, view.strength))
+
+    ui: Any = SimpleNamespace(label=Control, select=control, slider=control)
+    unit_controls.add(ui, layers, [ranking], view, show)
+    concept, layer, units, strength = made
+    concept.set_value(next(iter(concept.arguments[0])))
+    assert shown[-1] == ("maps", [4], 0.0)
+    assert layer.value == "maps" and units.options == list(range(6)) and strength.value == 0
+    strength.set_value(2.0)
+    units.set_value([1, 3])
+    assert shown[-1] == ("maps", [1, 3], 2.0)
+    layer.set_value(None)
+    assert shown[-1] == ("", [], 2.0) and units.options == []
+    unit_controls.add(ui, layers, [], View(), show)
+    assert len(made) == 7  # no choice of concepts without a dissection
+
+
+@pytest.mark.slow
+def test_the_page_of_a_dissected_run_offers_its_units(
+    runs: Callable[[str], Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("nicegui")
+    import urllib.request
+
+    from test_explore import served
+
+    generator = gan_cli.load(runs("dcgan"))
+    layer = layers_of(generator)[-1]
+    folder = dissection_files.folder_of(generator.path) / "page"
+    dissection_files.write_card(folder, generator, layer, {"striped": [1]})
+    with served(str(runs("dcgan")), tmp_path) as address:
+        page = urllib.request.urlopen(address, timeout=60).read().decode()
+    assert "units of a layer" in page and f"striped ({layer}, step 1)" in page
+    assert "Traceback" not in (tmp_path / "server.log").read_text()

@@ -92,6 +92,7 @@ SHORT = {
         "hardware.threads=1",
     ],
     "gan-evaluate": ["n=40"],
+    "gan-dissect": ["n=100"],
     "gan-zoo": ["zoo.models=[dcgan]", "zoo.seeds=[1]", "steps=1", "evaluate_samples=20"],
 }
 """What is typed behind each command; what is typed last wins. (One process, nothing compiled.)"""
@@ -434,6 +435,7 @@ def reader(
     """A reader in an empty folder with some photos and a table, made-up benchmarks and weights, and
     no network."""
     monkeypatch.setattr("gan_cli.metrics.classifier.STEPS", 20)
+    monkeypatch.setattr("gan_cli.metrics.concepts.STEPS", 2)
     monkeypatch.setattr(socket.socket, "connect", unreachable)
     for rate in ("matrix_rate", "copy_rate"):  # what the machine could do takes seconds to measure
         monkeypatch.setattr(f"gan_cli.benchmarks.speed.{rate}", lambda *_: 1e9)
@@ -479,6 +481,7 @@ def make_table(path: Path) -> None:
 LONG = (
     "README",
     "configuration",
+    "dissection",
     "labels_and_codes",
     "metrics",
     "performance",

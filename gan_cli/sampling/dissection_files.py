@@ -170,9 +170,11 @@ def _write_strips(path: Path, labels: Sequence[str], strips: Sequence[Any]) -> N
     """Write strips of pixels below each other, each with a label at its left."""
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # no messages about fonts
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     height = 5.5 * strips[0].shape[0] / strips[0].shape[1] + 0.1
-    figure = Figure(figsize=(7, height * len(strips)), dpi=100, layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.15)  # labels stand out of their axes a little
+    figure = Figure(figsize=(7.2, height * len(strips)), dpi=100, layout=layout)
     panels = figure.subplots(len(strips), 1, squeeze=False)[:, 0]
     for axes, label, strip in zip(panels, labels, strips, strict=True):
         _draw_strip(axes, label, strip)
