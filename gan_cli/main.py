@@ -62,6 +62,19 @@ explore = _entry_point(
         places_checkpoint=True,
     ),
 )
+dissect = _entry_point(
+    "gan-dissect",
+    Command(
+        "gan_cli.commands.dissect",
+        "DissectConfig",
+        usage="""gan-dissect FILE|RUN|latest [key=value ...]
+
+data.KEY=VALUE says what has changed of the data, such as data.folder=FOLDER where they
+have moved.""",
+        places_checkpoint=True,
+        is_other=keys.sets_data,
+    ),
+)
 export = _entry_point(
     "gan-export",
     Command(

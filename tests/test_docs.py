@@ -39,7 +39,17 @@ from pages import LINK, SPAN, agrees, anchors, blocks, commands, exchanges, pros
 from PIL import Image
 
 from gan_cli import registry
-from gan_cli.commands import bench, compare, evaluate, explore, export, list_models, sample, zoo
+from gan_cli.commands import (
+    bench,
+    compare,
+    dissect,
+    evaluate,
+    explore,
+    export,
+    list_models,
+    sample,
+    zoo,
+)
 from gan_cli.config import commandline
 from gan_cli.config.identity import HARMLESS
 from gan_cli.config.options import groups, options
@@ -82,6 +92,7 @@ SHORT = {
         "hardware.threads=1",
     ],
     "gan-evaluate": ["n=40"],
+    "gan-dissect": ["n=100"],
     "gan-zoo": ["zoo.models=[dcgan]", "zoo.seeds=[1]", "steps=1", "evaluate_samples=20"],
 }
 """What is typed behind each command; what is typed last wins. (One process, nothing compiled.)"""
@@ -426,6 +437,7 @@ def reader(
     """A reader in an empty folder with some photos and a table, made-up benchmarks and weights, and
     no network."""
     monkeypatch.setattr("gan_cli.metrics.classifier.STEPS", 20)
+    monkeypatch.setattr("gan_cli.metrics.concepts.STEPS", 2)
     monkeypatch.setattr(socket.socket, "connect", unreachable)
     for rate in ("matrix_rate", "copy_rate"):  # what the machine could do takes seconds to measure
         monkeypatch.setattr(f"gan_cli.benchmarks.speed.{rate}", lambda *_: 1e9)
@@ -471,6 +483,7 @@ def make_table(path: Path) -> None:
 LONG = (
     "README",
     "configuration",
+    "dissection",
     "labels_and_codes",
     "metrics",
     "performance",
@@ -501,8 +514,8 @@ WRONG_ON_PURPOSE = {"network=True", "model.latent=10^30"}
 
 TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md"]
 SCHEMAS = (TrainConfig, sample.SampleConfig, evaluate.EvaluateConfig, compare.CompareConfig,
-           explore.ExploreConfig, export.ExportConfig, list_models.ListConfig,
-           zoo.ZooConfig)  # fmt: skip
+           explore.ExploreConfig, dissect.DissectConfig, export.ExportConfig,
+           list_models.ListConfig, zoo.ZooConfig)  # fmt: skip
 BUILT = {**SIMPLE, "network": registry.networks, "optimizer": registry.optimizers}
 PARTS = (
     "name", "players", "discriminator", "generator", "encoder", "classifier", "text_encoder",

@@ -105,7 +105,8 @@ def test_the_first_principal_direction_moves_the_features_most() -> None:
 
     torch.manual_seed(0)
     G = Linear()
-    game = type("Game", (), {"get_submodule": lambda self, name: G})()
+    members = {"get_submodule": lambda self, name: G, "render": lambda self, z: G.layer(z)}
+    game = type("Game", (), members)()
 
     class Generator:
         def __init__(self) -> None:
@@ -113,9 +114,6 @@ def test_the_first_principal_direction_moves_the_features_most() -> None:
 
         def drawn(self, seeds: range) -> torch.Tensor:
             return torch.randn(len(seeds), 4, generator=torch.Generator().manual_seed(1))
-
-        def render(self, latents: torch.Tensor) -> torch.Tensor:
-            return G.layer(latents).detach()
 
     found = walks.directions(Generator(), "principal", 2)  # type: ignore[arg-type]
     assert (found @ G.right[:, :2]).abs().diagonal().min() > 0.97

@@ -166,6 +166,9 @@ GIVEN = {
     "features": "none",
     "feature_weight": 0.5,
     "codes": "codes.npz",
+    "layer": "8",
+    "units": [3],
+    "strength": 0.5,
 }
 
 

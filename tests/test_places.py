@@ -13,7 +13,7 @@ import gan_cli
 from gan_cli.errors import UserError
 from gan_cli.runs.places import checkpoint_file, runs_below
 
-COMMANDS = ("gan-sample", "gan-evaluate", "gan-export", "gan-explore")
+COMMANDS = ("gan-sample", "gan-evaluate", "gan-export", "gan-explore", "gan-dissect")
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ COMMANDS = (
     "gan-evaluate",
     "gan-bench",
     "gan-explore",
+    "gan-dissect",
     "gan-export",
     "gan-list",
     "gan-compare",
@@ -31,6 +32,7 @@ KEYS = {
     "gan-evaluate": "checkpoint samples real n metrics data weights plugins data.image_size prdc.k",
     "gan-bench": "bench.heats bench.seconds bench.against bench.memory bench.processes steps "
     "model data optimizer.lr",
+    "gan-dissect": "checkpoint layer concepts n quantile ablate insert top by output weights",
     "gan-explore": "checkpoint port weights plugins",
     "gan-export": "checkpoint output weights plugins",
     "gan-list": "format",

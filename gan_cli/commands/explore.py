@@ -6,12 +6,13 @@ A checkpoint that makes images of label maps has a page to paint them, see
 
 import secrets
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from gan_cli.commands import unit_controls
 from gan_cli.commands.painter import Painter
 from gan_cli.errors import UserError
 from gan_cli.sampling.generator import Weights
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gan_cli.sampling.generator import Generator
+    from gan_cli.sampling.interventions import Intervention
 
 HOST = "127.0.0.1"  # reachable from this machine only
 MAX_SEED = 2**62
 SLIDERS = 8  # directions, with a slider each
 MAX_SHIFT = 4.0  # distance along a direction
 MAX_TRUNCATION = 1.5
+MAX_STRENGTH = 4.0  # of units
 ALL_OF_Z = 3.0  # end of the slider where a truncation draws anew; there it stands for none
 STOPS = 21  # samples on the walk from A to B, both included
 IMAGE_SIDE = 384  # pixels of the shown image, on each side
@@ -65,6 +68,7 @@ class View:
         saved: seeds of the walk's ends, A and B.
         stop: number of the sample on the walk; 0 shows the sample of `seed`.
         untruncated: the truncation that stands for none, of the model.
+        layer: name of a layer, of which `units` are multiplied by `strength`; empty for none.
     """
 
     seed: int = 0
@@ -75,13 +79,19 @@ class View:
     saved: dict[str, int] = field(default_factory=dict)
     stop: int = 0
     untruncated: float = 1.0
+    layer: str = ""
+    units: list[int] = field(default_factory=list)
+    strength: float = 1.0
 
-    def settled(self, classes: int) -> "View":
+    def settled(self, classes: int, layers: Mapping[str, int] | None = None) -> "View":
         """A copy with valid values, even after a forged event of a visitor.
 
         Args:
             classes: number of classes of the model.
+            layers: number of units by the name of a layer; none if there are no units.
         """
+        layer = self.layer if isinstance(self.layer, str) else ""
+        count = (layers or {}).get(layer, 0)
         directions = self.directions
         if directions not in [kind.value for kind in Directions]:
             directions = "principal"
@@ -96,7 +106,19 @@ class View:
             saved={end: _whole_within(seed, 0, MAX_SEED) for end, seed in self.saved.items()},
             stop=_whole_within(self.stop, 0, STOPS - 1),
             untruncated=self.untruncated,
+            layer=layer if count else "",
+            units=_numbers_below(self.units, count),
+            strength=_within(self.strength, 0.0, MAX_STRENGTH, 1.0),
         )
+
+    @property
+    def change(self) -> "Intervention | None":
+        """What is done to units; None if they are as they are."""
+        from gan_cli.sampling.interventions import Intervention
+
+        if not self.layer or not self.units or self.strength == 1:
+            return None
+        return Intervention(self.layer, tuple(self.units), self.strength)
 
     @property
     def walks(self) -> bool:
@@ -142,6 +164,12 @@ class View:
                 f"directions={self.directions}",
                 f"shifts=[{','.join(f'{shift:g}' for shift in self.shifts)}]",
             ]
+        if self.change:
+            parts += [
+                f"layer={self.layer}",
+                f"units=[{','.join(map(str, self.units))}]",
+                f"strength={self.strength:g}",
+            ]
         return shlex.join([*parts, "output=sample.png"])
 
 
@@ -153,6 +181,13 @@ def _within(value: Any, least: float, most: float, default: float) -> float:
 def _whole_within(value: Any, least: int, most: int) -> int:
     """The nearest integer in a range; 0 for anything but a number."""
     return int(_clamped(value, least, most, 0))
+
+
+def _numbers_below(values: Any, count: int) -> list[int]:
+    """The whole numbers of 0 to count - 1 among values, each once; none of what is no list."""
+    items = values if isinstance(values, list) else []
+    kept = [item for item in items if type(item) is int and 0 <= item < count]
+    return list(dict.fromkeys(kept))
 
 
 def _clamped(value: Any, least: float, most: float, default: float) -> float:
@@ -293,7 +328,8 @@ def picture(generator: "Generator", view: View) -> str:
     """The sample of a view, as a data URL of a PNG."""
     from gan_cli import pictures
 
-    image = pictures.to_uint8(generator.render(view.latents(generator)))[0]
+    samples = generator.changed(view.change).render(view.latents(generator))
+    image = pictures.to_uint8(samples)[0]
     return pictures.data_url(pictures.pixels_of(image))
 
 
@@ -305,6 +341,8 @@ def _page(ui: ModuleType, generator: "Generator", typed: Sequence[str]) -> None:
         typed: as those of `View.command`.
     """
     checkpoint = str(generator.path)
+    layers = unit_controls.layers_if_any(generator)
+    counts = {layer.name: layer.units for layer in layers}
     untruncated = ALL_OF_Z if generator.game.redraws else 1.0
     view = View(
         label=0 if generator.game.classes else None,
@@ -327,11 +365,14 @@ def _page(ui: ModuleType, generator: "Generator", typed: Sequence[str]) -> None:
 
             def show() -> None:
                 """Show the image and the command of the view."""
-                valid = view.settled(generator.game.classes)
+                valid = view.settled(generator.game.classes, counts)
                 image.set_source(picture(generator, valid))
                 command.set_text(valid.command(checkpoint, typed))
 
             _controls(ui, generator, view, show)
+            if layers:
+                rankings = unit_controls.saved_rankings(generator, layers)
+                unit_controls.add(ui, layers, rankings, view, show)
     show()
 
 

@@ -84,9 +84,14 @@ def names_of(schema: type) -> list[str]:
 # --- additional arguments -------------------------------------------------------------------------
 
 
+def sets_data(argument: str, names: Sequence[str]) -> bool:
+    """Whether an argument is `data.KEY=VALUE`."""
+    return argument.startswith("data.") and "=" in argument
+
+
 def sets_data_or_input(argument: str, names: Sequence[str]) -> bool:
     """Whether an argument is `data.KEY=VALUE` or `input.FIELD=VALUE`."""
-    return argument.startswith(("data.", "input.")) and "=" in argument
+    return sets_data(argument, names) or (argument.startswith("input.") and "=" in argument)
 
 
 def sets_part(argument: str, names: Sequence[str]) -> bool:

@@ -24,7 +24,7 @@ def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
     output = output_of(config)
 
     from gan_cli.runs.restore import own_or_other_data
-    from gan_cli.sampling import modes, projections, through_codes
+    from gan_cli.sampling import modes, projections, through_codes, units
 
     if mode is Mode.timeline:
         modes.write_timeline(config, output)
@@ -39,6 +39,8 @@ def run(config: SampleConfig, changed: Sequence[str] = ()) -> None:
         config.truncation,
     )
     _refuse_mismatched_mode(generator, mode)
+    change = units.intervention_of(generator, config.layer, config.units, config.strength)
+    generator = generator.changed(change)
 
     settings = settings_of(changed)
     load_data = partial(

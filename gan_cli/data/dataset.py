@@ -5,13 +5,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from gan_cli import noise
-from gan_cli.data.kinds import kind_of
+from gan_cli.data.kinds import Labels, kind_of
 from gan_cli.data.resize import resized, resizing
 from gan_cli.data.spec import Spec, class_names
 from gan_cli.errors import UserError
@@ -196,6 +196,39 @@ class Dataset:
             for fields in (self.train, self.heldout)
         )
         return twin
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """Names of what `masks` shows; empty if the data have no masks. By default those of the
+        labels of a field of label maps."""
+        name = self._label_maps()
+        if name is None:
+            return ()
+        field = self.spec.fields[name]
+        count = field.shape[0]
+        return class_names(field.names, count) or tuple(f"label {i}" for i in range(count))
+
+    def masks(self, split: Literal["train", "heldout"], rows: slice) -> Tensor:
+        """Where images of a split show each of the `concepts`, (n, concepts, height, width) of
+        truth values; a pixel may show several."""
+        name = self._label_maps()
+        assert name is not None  # there are concepts
+        stored = {"train": self.train, "heldout": self.heldout}[split][name][rows]
+        return self.decode({name: stored})[name].cpu() > 0.5
+
+    def _label_maps(self) -> str | None:
+        """The field of label maps of the images in `x`, pixel by pixel; None without any."""
+        return next(
+            (
+                name
+                for name, field in self.spec.fields.items()
+                if isinstance(kind_of(field), Labels)
+                and field.shape[1:] == self.spec.shape[1:]
+                and self.aligned
+                and self.paired
+            ),
+            None,
+        )
 
     def rescale_like(self, spec: Spec) -> None:
         """Convert a table to the columns and units of a checkpoint, so that samples are comparable.

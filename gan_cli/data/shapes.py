@@ -126,6 +126,19 @@ def _grid(side: int) -> tuple[Tensor, Tensor]:
     return middle.expand(side, side), middle[:, None].expand(side, side)
 
 
+def shown(world: Scenes, side: int) -> Tensor:
+    """Where each shape and each colour is seen, (n, shapes + colours, side, side) of truth values;
+    nearer objects hide others."""
+    seen = torch.zeros(len(world), len(SHAPES) + len(COLOURS), side, side, dtype=torch.bool)
+    every = torch.arange(len(world))
+    for i in range(world.shape.shape[1]):
+        cover = coverage(world, i, side) > 0.5
+        seen &= ~cover[:, None]
+        seen[every, world.shape[:, i]] |= cover
+        seen[every, len(SHAPES) + world.colour[:, i]] |= cover
+    return seen
+
+
 # --- signed distances from a shape's edge, negative inside ----------------------------------------
 
 
@@ -227,6 +240,7 @@ class Shapes(Dataset):
             splits.append(fields)
 
         self.train, self.heldout = splits
+        self.side = image_size
         others = {"x_a": Field("image", tuple(self.train["x_a"].shape[1:]))} if look else {}
         self.spec = Spec(
             "image",
@@ -235,3 +249,11 @@ class Shapes(Dataset):
             names=SHAPES,
             fields=others,
         )
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        return (*SHAPES, *COLOURS)
+
+    def masks(self, split: Literal["train", "heldout"], rows: slice) -> Tensor:
+        world = self.truth[0 if split == "train" else 1]
+        return shown(world.rows(rows), self.side)

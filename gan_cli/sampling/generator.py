@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from gan_cli.games.infogan import InfoGAN
     from gan_cli.runs.inputs import Inputs
+    from gan_cli.sampling.interventions import Intervention
 
 ROW_BYTES = 1000  # memory of a latent row besides its numbers
 COPIES = 3  # copies of each sample in memory at once while a picture is made
@@ -56,6 +57,7 @@ class Generator:
         inputs: those that the checkpoint carries, if its model makes samples from inputs.
         step: number of rounds trained.
         weights: `ema` or `raw`, the weights in use.
+        change: what `render` does to units of a layer, see `gan_cli.sampling.interventions`.
 
     Raises:
         UserError: a missing, damaged or hostile file, or `ema` without an average.
@@ -87,6 +89,7 @@ class Generator:
         self.step: int = state["step"]
         self.config: str = state["config"]
         self.weights = "ema" if state.get("ema") and weights != "raw" else "raw"
+        self.change: Intervention | None = None
 
     def __repr__(self) -> str:
         import yaml
@@ -194,6 +197,13 @@ class Generator:
             latents = self.game.of_class(latents, torch.tensor(list(labels)))
         return truncated(self.game, latents, seeds, truncation)
 
+    def changed(self, change: "Intervention | None") -> "Generator":
+        """The same generator, whose samples are rendered under an intervention."""
+        twin = object.__new__(type(self))  # copy.copy would build the networks anew
+        vars(twin).update(vars(self))
+        twin.change = change
+        return twin
+
     def traversed(self, latents: "Tensor", code: str | None) -> "Tensor":
         """Each row with every value of one code in turn, (n * values, latent).
 
@@ -226,9 +236,11 @@ class Generator:
                 f"latents: expected rows of {width} numbers, (n, {width}), such as `drawn` gives."
             )
 
+        from gan_cli.sampling.interventions import intervening
         from gan_cli.training.rendering import in_chunks
 
-        samples = in_chunks(self.game.render, latents, *given)
+        with intervening(self.game, self.change):
+            samples = in_chunks(self.game.render, latents, *given)
         if not samples.isfinite().all():
             raise UserError(
                 f"checkpoint={self.path}: its samples at step {self.step} are not finite numbers; "

@@ -173,6 +173,21 @@ class SampleConfig:
         default=None,
         metadata={"help": "FILE of codes that mode=project wrote, to be rendered again"},
     )
+    layer: str | None = field(
+        default=None,
+        metadata={"help": "the SIDE of its maps or its NAME (gan-dissect lists them), for units"},
+    )
+    units: list[int] = field(
+        default_factory=list,
+        metadata={"help": "[3,7]: channels of the layer, which are multiplied by strength"},
+    )
+    strength: float = field(
+        default=0.0,
+        metadata={
+            "least": 0,
+            "help": "of units: 0 switches them off, 2 makes them twice as strong",
+        },
+    )
     statistics: Statistics = statistics_key()
     data: str | None = field(
         default=None,
@@ -192,8 +207,11 @@ FROM_INPUTS = (Mode.grid, *ONE_BY_ONE, Mode.npz, Mode.timeline)  # modes that sh
 FROM_CODES = (Mode.grid, Mode.images, Mode.npz)  # modes that render codes of a file
 # modes that draw latents
 DRAWN = tuple(mode for mode in Mode if mode not in (*THROUGH_CODES, Mode.project))
+CHANGED = tuple(mode for mode in DRAWN if mode not in (Mode.timeline, Mode.compare))
+"""Modes in which units of a layer can be scaled."""
 READ_BY: dict[str, tuple[Mode, ...]] = {
     **dict.fromkeys(("seeds", "truncation", "directions", "shifts"), DRAWN),
+    **dict.fromkeys(("layer", "units", "strength"), CHANGED),
     "classes": (*DRAWN, Mode.project),
     "input": (*FROM_INPUTS, *THROUGH_CODES, Mode.project),
     "codes": FROM_CODES,

@@ -18,6 +18,7 @@ from gan_cli.networks.layers import WEIGHTED
 from gan_cli.priors import lerp, slerp
 from gan_cli.sampling.generator import Generator
 from gan_cli.sampling.options import Mode, SampleConfig
+from gan_cli.training.rendering import in_chunks
 
 MAX_DEVIATION = 2.5  # of a traversed component, in standard deviations of a normal prior
 MAX_DIRECTIONS = 16  # directions for shifts
@@ -137,7 +138,7 @@ def _features(generator: Generator, latents: Tensor) -> Tensor:
 
     handle = layers[len(layers) // 2].register_forward_hook(append)
     try:
-        generator.render(latents)
+        in_chunks(generator.game.render, latents)  # whatever is done to units
     finally:
         handle.remove()
 

@@ -103,7 +103,8 @@ def weighted_layers(game: Game) -> Iterator[tuple[str, nn.Module]]:
 
 def used_matrix(layer: nn.Module) -> Tensor:
     """The weight that a layer multiplies with in evaluation mode, (out, rest)."""
-    weight: Tensor = getattr(layer, "used_weight", layer.weight)
+    own: Any = layer.weight
+    weight: Tensor = getattr(layer, "used_weight", own)
     weight = weight.detach().float()
     return (weight.transpose(0, 1) if isinstance(layer, TRANSPOSED) else weight).flatten(1)
 
