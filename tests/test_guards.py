@@ -41,7 +41,7 @@ REFUSED = [
         ("model=gan", "network=resnet_biggan"),
         "network=biggan: its generator takes the class of a sample, and model=two_player",
     ),
-    (("model=biggan", "network=resnet"), "network=resnet: its generator takes no class"),
+    (("model=biggan", "network=resnet"), "network=resnet: its discriminator takes no class"),
     (
         ("model=ebgan", "loss=hinge", "data=points"),
         "loss=hinge: model=ebgan has an objective of its own",

@@ -317,10 +317,10 @@ def untold_classes(config: Config) -> str | None:
                 f"{told} takes the class of a sample, and model={model} gives it none; take "
                 "model=biggan, or another network."
             )
-        return (
-            f"{told} takes no class, and model={model} gives it one; take {option}=OPTION of "
-            "one that does: style, style2, resnet_conditional or resnet_biggan."
-        )
+        both = "discriminator" in wanting
+        families = ("biggan", "resnet_biggan") if both else ("resnet", "resnet")
+        remedy = f"{option}={families[0] if own else families[1]}"
+        return f"{told} takes no class, and model={model} gives it one; take {remedy}."
     return None
 
 

@@ -124,9 +124,7 @@ class Trainer:
         self.fresh_game = fresh_game
         self.ramps = ramps or Ramps((), steps, game, optimizers)
 
-        self.step = 0
-        self.seconds = 0.0
-        self.rollbacks = 0
+        self.step, self.seconds, self.rollbacks = 0, 0.0, 0
         self.signalled: int | None = None
         self.interrupted: int | None = None
         self.ending = False
