@@ -41,6 +41,10 @@ REFUSED = [
         ("model=gan", "network=resnet_biggan"),
         "network=biggan: its generator takes the class of a sample, and model=two_player",
     ),
+    (
+        (*WGAN_GP, "data=digits", "augmentation=ada"),
+        "augmentation.target=0.6: follows whether D scores real samples as real",
+    ),
     (("model=biggan", "network=resnet"), "network=resnet: its discriminator takes no class"),
     (
         ("model=ebgan", "loss=hinge", "data=points"),
