@@ -98,7 +98,14 @@ def test_it_does_nothing_in_evaluation_and_knows_its_policy() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [model for model in MODELS if facts(model)["augments"] and not of_text(model)]
+    "model",
+    mostly_slow(
+        [model for model in MODELS if facts(model)["augments"] and not of_text(model)],
+        *FAMILIES,
+        "cogan",
+        "infogan",
+        "gan_cls",
+    ),
 )
 def test_the_discriminator_sees_nothing_else(model: str) -> None:
     """In every turn of every game: whatever D is given came out of the augmentation."""

@@ -198,7 +198,7 @@ def test_the_weights_and_the_statistics_are_those_asked_for(command: Command, sa
 # --- what is in a file ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", [*MODELS, "swiss_roll"])
+@pytest.mark.parametrize("what", mostly_slow([*MODELS, "swiss_roll"], *FAMILIES, "swiss_roll"))
 def test_the_columns_are_what_is_drawn(what: str) -> None:
     game = make_trainer(*overrides(what)).game
     if not game.renders:

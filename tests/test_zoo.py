@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from conftest import (
+    FAMILIES,
     MODELS,
     ROOT,
     TINY,
@@ -20,12 +21,14 @@ from conftest import (
     facts,
     fitting,
     make_trainer,
+    mostly_slow,
     of_text,
     takes,
     tiny,
     trainer_of,
     written,
 )
+from test_published import PUBLISHED
 from test_speed import Waits
 
 from gan_cli import noise, registry
@@ -214,7 +217,7 @@ def look(trainer: Trainer) -> None:
         sampled(trainer, 20)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", mostly_slow(MODELS, *FAMILIES))
 def test_small_batches_work(model: str) -> None:
     """A batch of one too: batch norm over several pixels, or running statistics aside, is the
     networks' affair."""
@@ -270,7 +273,7 @@ COUPLINGS = (
 """What makes a turn depend on how its batch is cut even without batch norm."""
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", mostly_slow(MODELS, *FAMILIES))
 def test_shards_give_the_turn_of_the_whole_batch(model: str) -> None:
     """Law B: to rounding, over 5 rounds, without batch statistics. SGD, since Adam divides rounding
     by rounding."""
@@ -609,7 +612,8 @@ def test_products_of_options_build_or_are_refused_with_a_reason(
 
 
 @pytest.mark.parametrize(
-    "experiment", sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml"))
+    "experiment",
+    sorted({path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml")} - {*PUBLISHED}),
 )
 def test_every_experiment_composes_and_plays(experiment: str) -> None:
     written = yaml.safe_load((ROOT / "configs" / "experiment" / f"{experiment}.yaml").read_text())

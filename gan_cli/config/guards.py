@@ -46,7 +46,7 @@ def scores_without_middle(config: Config) -> str | None:
     return (
         f"augmentation.{said}: follows whether D scores real samples as real, and under "
         f"loss={config['loss']['name']} no score lies in the middle; set "
-        f"augmentation.{follows}=null and augmentation.p=0.2, say."
+        f"augmentation.{follows}=null, which keeps what is typed."
     )
 
 

@@ -90,12 +90,12 @@ class PixelNorm(nn.Module):
 
 
 def channels(
-    shape: tuple[int, ...], width: int, family: str = "progressive"
+    shape: tuple[int, ...], width: int, family: str = "progressive", widest: int = WIDEST
 ) -> tuple[int, list[int]]:
     """The side of the coarsest maps, and the channels of each scale from there: (4, [128, 64, 32,
     16]) at 32x32, 16."""
     base, count = doublings(shape, family)
-    return base, [min(max(width, WIDEST), width * 2 ** (count - i)) for i in range(count + 1)]
+    return base, [min(max(width, widest), width * 2 ** (count - i)) for i in range(count + 1)]
 
 
 def doubled(x: Tensor, times: int = 1) -> Tensor:

@@ -18,7 +18,7 @@ from gan_cli.registry import Count, Depth, networks
 
 Norms = Callable[[int], list[nn.Module]]
 """The norm of so many channels, in a list that may be empty."""
-SIZES = (8, 16, 28, 32, 64, 128, 256)
+SIZES = (8, 16, 28, 32, 64, 128, 256, 512, 1024)
 
 
 def doublings(shape: tuple[int, ...], family: str = "resnet") -> tuple[int, int]:

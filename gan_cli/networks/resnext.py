@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from gan_cli.networks.layers import GAIN, Scored
-from gan_cli.networks.progressive import channels
+from gan_cli.networks.progressive import WIDEST, channels
 from gan_cli.registry import Count, Depth, networks
 
 L = TypeVar("L", nn.Conv2d, nn.Linear)
@@ -90,7 +90,8 @@ class Generator(nn.Module):
     Reference: Huang et al., 2024, arXiv 2501.05441.
 
     Args:
-        width: channels at the image's side; they double with each halving, to 512.
+        width: channels at the image's side; they double with each halving.
+        widest: to so many channels, or the width where that is more.
         blocks: at each scale.
         expansion: hidden channels of a block for each of its own.
         group: hidden channels that a 3x3 convolution sees together.
@@ -104,12 +105,13 @@ class Generator(nn.Module):
         latent: int,
         bounded: bool = True,
         width: Count = 32,
+        widest: Count = WIDEST,
         blocks: Depth = 2,
         expansion: Count = 2,
         group: Count = 16,
     ) -> None:
         super().__init__()
-        base, features = channels(shape, width, "resnext")
+        base, features = channels(shape, width, "resnext", widest)
         layers: list[nn.Module] = [_Basis(latent, features[0], base)]
         for i, out in enumerate(features):
             layers += (
@@ -134,7 +136,7 @@ class Discriminator(Scored):
     Reference: as the generator's.
 
     Args:
-        width, blocks, expansion, group: as the generator's.
+        width, widest, blocks, expansion, group: as the generator's.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
@@ -143,12 +145,13 @@ class Discriminator(Scored):
         self,
         shape: tuple[int, ...],
         width: Count = 32,
+        widest: Count = WIDEST,
         blocks: Depth = 2,
         expansion: Count = 2,
         group: Count = 16,
     ) -> None:
         super().__init__()
-        base, features = channels(shape, width, "resnext")
+        base, features = channels(shape, width, "resnext", widest)
         layers: list[nn.Module] = [drawn(nn.Conv2d(shape[0], features[-1], 1))]
         for i, out in reversed(list(enumerate(features))):
             layers += [Block(out, blocks * len(features), expansion, group) for _ in range(blocks)]
