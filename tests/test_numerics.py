@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import MODELS, TINY, fitting, make_trainer, of_text
+from conftest import FAMILIES, MODELS, TINY, fitting, make_trainer, mostly_slow, of_text
 from torch import Tensor, nn
 
 from gan_cli import noise, registry
@@ -96,7 +96,9 @@ def test_a_penalty_of_a_flat_critic_is_finite_and_that_of_float64(
         torch.testing.assert_close(single.double(), double.double(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("model", [model for model in MODELS if not of_text(model)])
+@pytest.mark.parametrize(
+    "model", mostly_slow([model for model in MODELS if not of_text(model)], *FAMILIES)
+)
 def test_constant_images_give_no_nan(model: str) -> None:
     """Data of one grey: standard deviations and distances are zero. Three rounds, every weight
     finite."""

@@ -719,7 +719,7 @@ def test_losses_are_float32_in_any_precision(precision: str) -> None:
     assert sampled(trainer, 3).dtype == torch.float32
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", mostly_slow(MODELS, *FAMILIES))
 def test_every_model_plays_in_half_precision(model: str) -> None:
     """On the CPU, in bfloat16: every term and every score stays float32 and finite."""
     config = compose(*fitting(model, "data=digits"), *TINY, "model.warm_up=null")
