@@ -1,4 +1,4 @@
-"""S3GAN: which labels it knows, what it puts in the place of the others, and what its heads learn."""
+"""S3GAN: which labels it knows, what stands for the others, and what its heads learn."""
 
 import json
 import math
