@@ -243,6 +243,8 @@ class Game(nn.Module):
     features: Features = NoFeatures()
     # whether it needs data with classes
     needs_labels: ClassVar[bool] = False
+    # whether it also learns from samples whose labels are not kept (`labels_per_class`)
+    learns_unlabelled: ClassVar[bool] = False
     # whether it learns from rows whose fields belong together
     needs_pairs: ClassVar[bool] = False
     # whether it uses the features of its discriminator beside the score

@@ -150,6 +150,7 @@ def _evaluate_checkpoint(
     from gan_cli.game import Game
     from gan_cli.runs.restore import data_node, load_game, own_or_other_data
     from gan_cli.training import rendering
+    from gan_cli.training.build import keep_few_labels
 
     thresholds = truncation_curve.thresholds(config.truncation)
     several = isinstance(config.truncation, list)
@@ -160,6 +161,8 @@ def _evaluate_checkpoint(
     dataset = own_or_other_data(state["config"], spec, config.data, data_options)
     heldout = heldout_of(dataset)
     if type(game).scores is not Game.scores:
+        if config.data is None:
+            keep_few_labels(dataset, yaml.safe_load(state["config"]))
         game.attach(dataset, torch.device("cpu"))
     with _missing_fields_explained(heldout):
         game_scores = rendering.own_scores(game, heldout)

@@ -101,15 +101,19 @@ class Batches:
         return {**fields, **self._labelled(rows)}
 
     def _labelled(self, rows: Tensor) -> Fields:
-        """As many labelled samples as rows; the rows, random as they are, decide which ones."""
-        labelled = self.dataset.labelled
-        if not labelled:
+        """As many labelled samples as rows, and the labels of the rows as far as they are kept.
+
+        The rows, random as they are, decide which labelled samples.
+        """
+        labelled, known = self.dataset.labelled, self.dataset.y_known
+        if not labelled or known is None:
             return {}
         chosen = rows % count(labelled)
         batch = self.dataset.decode(
             {name: values[chosen].to(self.device) for name, values in labelled.items()}
         )
-        return {f"{name}_labelled": values for name, values in batch.items()}
+        own = known[rows % self.samples].to(self.device)
+        return {"y_known": own} | {f"{name}_labelled": values for name, values in batch.items()}
 
     def _mirrored(self, stored: Fields, rows: Tensor) -> Fields:
         """The images of a batch, mirrored where a row is that of a mirror image.

@@ -22,9 +22,10 @@ from gan_cli.worlds import World
 
 Fields = dict[str, Tensor]
 __all__ = [
-    "FEW", "Dataset", "Fields", "Spec", "cache_folder", "class_names", "count", "device_of", "fits",
-    "installed", "resized", "resizing",
+    "FEW", "UNKNOWN", "Dataset", "Fields", "Spec", "cache_folder", "class_names", "count",
+    "device_of", "fits", "installed", "resized", "resizing",
 ]  # fmt: skip
+UNKNOWN = -1  # the label of a sample whose label is not kept
 FEW = 20  # held-out samples below which the scores of a classifier mean nothing
 DIGESTED = 1000  # samples of a split that enter its digest, about
 FORMER_NAMES = {
@@ -103,7 +104,10 @@ class Dataset:
     resizing: str = "none"  # description of how the images were resized
     paired: bool = True  # whether the fields of a held-out row belong together
     judged: bool = False  # whether its `judge()` gives labelled data for a classifier of samples
-    labelled: Fields | None = None  # training samples with labels, for semi-supervised games
+    # training samples whose labels are kept, for games that learn from few, and the label of every
+    # training sample, UNKNOWN where it is not kept
+    labelled: Fields | None = None
+    y_known: Tensor | None = None
     world: World | None = None  # what answers to the actions of games that act
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -246,15 +250,20 @@ class Dataset:
             self.spec = spec
 
     def keep_labels(self, per_class: int, seed: int) -> None:
-        """Choose labelled samples at random; batches then have `x_labelled` and `y_labelled` too.
+        """Choose labelled samples at random; batches then have `x_labelled`, `y_labelled` and
+        `y_known` too.
 
         Args:
-            per_class: number of labelled training samples of each class.
+            per_class: number of labelled training samples of each class; 0 keeps all labels.
             seed: decides which ones.
 
         Raises:
             UserError: a class has fewer samples.
         """
+        if not per_class:
+            self.labelled, self.y_known = self.train, self.train["y"]
+            return
+
         order = torch.randperm(len(self.train["y"]), generator=noise.generator("labelled", seed))
         y = self.train["y"].cpu()[order]
         rows = [order[y == label][:per_class] for label in range(self.spec.classes)]
@@ -267,6 +276,15 @@ class Dataset:
 
         labelled = torch.cat(rows).to(self.train["x"].device)
         self.labelled = {name: values[labelled] for name, values in self.train.items()}
+        self.y_known = torch.full_like(self.train["y"], UNKNOWN)
+        self.y_known[labelled] = self.labelled["y"]
+
+    def only_labelled(self) -> "Dataset":
+        """The data as if the training samples whose labels are not kept did not exist."""
+        twin = copy.copy(self)
+        vars(twin).pop("digest", None)
+        twin.train, twin.labelled, twin.y_known = self.labelled or self.train, None, None
+        return twin
 
     def to(self, device: torch.device) -> "Dataset":
         """Move every field to the device, so that cutting a batch needs no copy from the host.

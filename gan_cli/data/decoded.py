@@ -47,6 +47,10 @@ class Decoded(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self.stored)
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "Decoded":
+        """Itself: data are not copied with a game that holds some."""
+        return self
+
     def take(self, start: int, stop: int) -> Mapping[str, Tensor]:
         """Samples `start` to `stop` - 1 with all their fields, decoded."""
         rows = slice(start, stop) if self.order is None else self.order[start:stop]

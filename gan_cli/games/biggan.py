@@ -1,8 +1,9 @@
 """A conditional game at scale: networks that are told the class, and weights held orthogonal."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from gan_cli.game import Terms, player
@@ -21,21 +22,31 @@ class BigGAN(Labelled):
     Args:
         orthogonal: weight of the orthogonal regularisation of G (equation 3), see
             `non_orthogonality`; 1e-4 in the paper, 0 is none.
+        labels_per_class: labelled training samples of each class, chosen by the seed; 0 is all of
+            them. A game that does not learn from unlabelled ones sees no others.
     """
 
     classes_in_networks: ClassVar[tuple[str, ...]] = ("generator", "discriminator")
     redraws: ClassVar[bool] = True
 
-    def __init__(self, orthogonal: NonNegative = 1e-4, **labelled: Any) -> None:
+    def __init__(
+        self,
+        orthogonal: NonNegative = 1e-4,
+        labels_per_class: Annotated[int, Ge(0)] = 0,
+        **labelled: Any,
+    ) -> None:
         super().__init__(**labelled)
         self.orthogonal = orthogonal
 
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
-        terms = super().generator(x, *given)
-        if self.orthogonal:
-            terms["orthogonal"] = self.orthogonal * non_orthogonality(self.G)
-        return terms
+        return {**super().generator(x, *given), **self.orthogonality()}
+
+    def orthogonality(self) -> Terms:
+        """The term of the regularisation of G, if it has a weight."""
+        return (
+            {"orthogonal": self.orthogonal * non_orthogonality(self.G)} if self.orthogonal else {}
+        )
 
 
 def non_orthogonality(network: nn.Module) -> Tensor:

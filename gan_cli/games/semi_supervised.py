@@ -30,6 +30,7 @@ class SemiSupervised(TwoPlayer):
     """
 
     needs_labels: ClassVar[bool] = True
+    learns_unlabelled: ClassVar[bool] = True
     roles: ClassVar[dict[str, str]] = {"G": "generator", "D": "classifier"}
     averaged: ClassVar[tuple[str, ...]] = ("G", "D")
     own_objective: ClassVar[bool] = True

@@ -31,6 +31,7 @@ class SemiSupervisedAAE(AAE):
     """
 
     needs_labels: ClassVar[bool] = True
+    learns_unlabelled: ClassVar[bool] = True
     roles: ClassVar[dict[str, str]] = {
         "E": "encoder", "G": "generator", "D": "discriminator", "D_y": "discriminator"
     }  # fmt: skip

@@ -46,12 +46,20 @@ class Projected(nn.Module):
     def __init__(self, network: nn.Module, classes: int) -> None:
         super().__init__()
         self.network = network
-        self.embedding = nn.Embedding(classes, feature_size(network))
+        self.feature_size = feature_size(network)
+        self.embedding = nn.Embedding(classes, self.feature_size)
         nn.init.normal_(self.embedding.weight, 0.0, self.embedding.embedding_dim**-0.5)
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        features = featured(self.network).features(x)
+    def features(self, x: Tensor) -> Tensor:
+        """The features of samples, (N, feature_size)."""
+        return featured(self.network).features(x)
+
+    def score(self, features: Tensor, y: Tensor) -> Tensor:
+        """The scores of samples with these features and classes, (N,)."""
         return featured(self.network).score(features) + (self.embedding(y) * features).sum(dim=1)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.score(self.features(x), y)
 
 
 class ConditionalNorm(nn.Module):

@@ -14,8 +14,8 @@ class Featured(Protocol):
     def features(self, x: Tensor) -> Tensor:
         """The features of samples, (N, `feature_size`)."""
 
-    def score(self, features: Tensor) -> Tensor:
-        """The scores of samples with these features, (N,)."""
+    def score(self, features: Tensor, *given: Tensor) -> Tensor:
+        """The scores of samples with these features, (N,); one that takes classes is given them."""
 
 
 class Likely(Protocol):

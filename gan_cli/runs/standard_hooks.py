@@ -52,7 +52,7 @@ def hooks_of(
 
     sample_every = config["sample_every"]
     texts = {"configuration": f"```yaml\n{config_text}\n```", "reading": reading_guide}
-    logs = hooks.Logs(recorder, dataset, config["log_every"], sample_every, texts)
+    logs = hooks.Logs(recorder, trainer.batches.dataset, config["log_every"], sample_every, texts)
     metrics = _metrics(config, dataset, trainer.game) if config["evaluate_every"] else {}
 
     notes = [dataset.note] if dataset.note else []

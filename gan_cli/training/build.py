@@ -42,7 +42,7 @@ def build_dataset(config: Mapping[str, Any], device: torch.device) -> Dataset:
 def keep_few_labels(dataset: Dataset, config: Mapping[str, Any]) -> None:
     """Keep the labels of `model.labels_per_class` samples, for a game that learns from few."""
     per_class = config["model"].get("labels_per_class")
-    if per_class and dataset.spec.classes:
+    if per_class is not None and dataset.spec.classes and "y" in dataset.train:
         dataset.keep_labels(per_class, config["seed"])
 
 
@@ -106,11 +106,12 @@ def build_trainer(
     shards.check(game)
     optimizer_nodes = _optimizer_nodes(config, game)
     optimizers = _optimizers(optimizer_nodes, game)
+    seen = dataset if game.learns_unlabelled else dataset.only_labelled()
     trainer = Trainer(
         game,
         optimizers,
         Rate(dict(config["schedule"])),
-        Batches(dataset, config["batch_size"], config["seed"], dataset.flip, device),
+        Batches(seen, config["batch_size"], config["seed"], seen.flip, device),
         config["seed"],
         config["steps"],
         config["minutes"],
@@ -248,12 +249,13 @@ def _accelerate(trainer: Trainer) -> None:
 
 def _refuse_missing_fields(game: Game, dataset: Dataset, config: Mapping[str, Any]) -> None:
     """Raise UserError where the data lack a field that a player takes."""
-    given = {*dataset.train, *(f"{name}_labelled" for name in dataset.labelled or ())}
+    few = () if dataset.labelled is None else ("y_known",)
+    given = {*dataset.train, *(f"{name}_labelled" for name in dataset.labelled or ()), *few}
     missing = sorted({field for player in game.players.values() for field in player.fields} - given)
     if not missing:
         return
 
-    needed = {field.removesuffix("_labelled") for field in missing}
+    needed = {field.removesuffix("_labelled").removesuffix("_known") for field in missing}
     able = sorted(
         name
         for name, component in registry.datasets.components.items()
