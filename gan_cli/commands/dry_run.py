@@ -5,6 +5,8 @@ are timed. Data is downloaded and packed if necessary, and remains in the cache.
 """
 
 import itertools
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,8 +23,14 @@ from gan_cli.config.ramps import ramps_of
 from gan_cli.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
+
+    from gan_cli.data.dataset import Dataset
     from gan_cli.training.trainer import Trainer
 
+PROBE = 2  # samples of a batch that is tried first where a whole one may not fit
+LARGE = 2**22  # numbers of a batch from which on that is done
+FITS = 0.7  # share of the memory that a whole round may need
 RUN_SECONDS = 1.0  # duration of the measurement of a run
 CELL_SECONDS = 0.3  # duration of the measurement of each cell of a sweep
 
@@ -39,6 +47,7 @@ class Measured:
         rounds: rounds of the whole run.
         limit: time limit of the run in seconds, or None.
         choices: notes on settings chosen according to the hardware.
+        probed: whether only a few samples were played, and the rest is extrapolated.
     """
 
     parameters: dict[str, int]
@@ -48,6 +57,7 @@ class Measured:
     rounds: int
     limit: float | None
     choices: list[str]
+    probed: bool = False
 
     @property
     def seconds(self) -> float:
@@ -113,7 +123,9 @@ def _measured(config: Mapping[str, Any], seconds: float) -> Measured:
 
     device = choose_device({**config["hardware"], "devices": 1})
     dataset = build.build_dataset(config, device)
-    trainer = build.build_trainer(config, dataset, device)
+    probe = _probed(config, dataset, device)
+    batch = config["batch_size"] if probe is None else PROBE
+    trainer = build.build_trainer(_with_batch(config, batch), dataset, device)
     trainer.game.train()
     trainer.go_to(config["steps"] // 2)  # after any warm-up
 
@@ -121,18 +133,79 @@ def _measured(config: Mapping[str, Any], seconds: float) -> Measured:
         for _ in range(rounds):
             trainer.play_round()
 
-    race = speed.Race({"run": play}, device, seconds).run(1, warm_up=1)
-    data, peak = _mib(dataset.train.values()), speed.own_peak_memory()
+    if probe is None:
+        seconds = (
+            speed.Race({"run": play}, device, seconds).run(1, warm_up=1).seconds_a_round("run")
+        )
+        peak = speed.own_peak_memory()
+    else:
+        seconds, peak = probe
+    data = _mib(dataset.train.values())
 
     return Measured(
         parameters=parameter_counts(trainer.game),
         memory={**_memory(trainer), "data": data, "peak": peak},
-        round=race.seconds_a_round("run"),
+        round=seconds,
         turns=len(trainer.game.turns(trainer.step)),
         rounds=config["steps"],
         limit=config["minutes"] and 60 * config["minutes"],
         choices=trainer.choices,
+        probed=probe is not None,
     )
+
+
+def _with_batch(config: Mapping[str, Any], samples: int) -> Mapping[str, Any]:
+    """The configuration, with a batch of so many samples that is played in one piece."""
+    if samples == config["batch_size"]:
+        return config
+    return {**config, "batch_size": samples, "hardware": {**config["hardware"], "shards": 1}}
+
+
+def _probed(
+    config: Mapping[str, Any], dataset: "Dataset", device: "torch.device"
+) -> tuple[float, float] | None:
+    """Seconds of a round and MiB at its peak, as a few samples tell; None where a round fits.
+
+    What autograd keeps for the backward pass is counted, and grows with the samples of a shard.
+    """
+    import torch
+
+    from gan_cli.benchmarks import speed
+    from gan_cli.files import memory
+    from gan_cli.training import build
+
+    numbers = math.prod(dataset.spec.shape) * config["batch_size"]
+    if numbers < LARGE or config["batch_size"] <= PROBE:
+        return None
+    trainer = build.build_trainer(_with_batch(config, PROBE), dataset, device)
+    trainer.game.train()
+    trainer.go_to(config["steps"] // 2)
+
+    kept: dict[int, int] = {}
+
+    def keep(tensor: "torch.Tensor") -> "torch.Tensor":
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    largest = 0
+    start = time.monotonic()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        for turn in trainer.game.turns(trainer.step):
+            kept.clear()
+            trainer.take_turn(turn, trainer.batches.next_rows())
+            largest = max(largest, sum(kept.values()))
+    elapsed = time.monotonic() - start
+
+    weights = {id(weight): weight for weight in trainer.game.parameters()}
+    fixed = sum(weight.numel() * weight.element_size() for weight in weights.values())
+    shard = config["batch_size"] / config["hardware"]["shards"]
+    needed = speed.own_peak_memory() + max(0, largest - fixed) / PROBE * shard / 2**20
+    available = memory()
+    if device.type == "cuda":
+        available = torch.cuda.get_device_properties(device).total_memory
+    if needed * 2**20 < FITS * available:
+        return None
+    return elapsed * config["batch_size"] / PROBE, needed
 
 
 def _memory(trainer: "Trainer") -> dict[str, float]:
@@ -172,13 +245,18 @@ def _lines(config: Mapping[str, Any], measured: Measured) -> list[str]:
 
     lines = [
         f"parameters    {networks}; {sum(measured.parameters.values()):,} in all",
-        f"memory        {measured.memory['peak']:.0f} MiB at most: {sizes}; the rest activations, "
+        f"memory        {measured.memory['peak']:,.0f} MiB at most: {sizes}; the rest activations, "
         "buffers, the program",
         f"a round       {1000 * measured.round:.3g} ms: {measured.turns} turns, {images:,} "
         "samples; without scores and pictures",
         f"to the end    {_time(measured.seconds)}, for {_budget(measured)}",
     ]
 
+    if measured.probed:
+        lines.append(
+            f"probed        a batch of {config['batch_size']} does not fit this machine: memory "
+            f"and time are those of {PROBE} samples, extrapolated; hardware.shards=N needs less"
+        )
     processes = config["hardware"]["devices"] * config["hardware"]["nodes"]
     if processes > 1:
         lines.append(f"processes     {processes}; all shards of a batch were measured in one")
