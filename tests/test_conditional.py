@@ -285,6 +285,7 @@ def conditional(command: Command) -> str:
     return "run"
 
 
+@pytest.mark.slow
 def test_samples_of_a_class(command: Command, conditional: str, tmp_path: Path) -> None:
     for classes, name in (("all", "all"), ("3", "three"), ("[3,5]", "two")):
         code, printed = command(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, Command, compose, make_trainer
+from conftest import TINY, Command, compose, make_trainer, mostly_slow
 from PIL import Image
 from torch import nn
 
@@ -27,7 +27,7 @@ CRITICS = (
 COMMON = [name for name in NAMES if name not in CRITICS]
 
 
-@pytest.mark.parametrize("data", ["points", "digits"])
+@pytest.mark.parametrize("data", mostly_slow(["points", "digits"], "points"))
 def test_any_run_may_call_any_figure(command: Command, tmp_path: Path, data: str) -> None:
     names = [name for name in COMMON if data == "points" or name != "level_sets"]
     typed = (

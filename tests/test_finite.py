@@ -109,7 +109,7 @@ def test_a_rollback_frees_the_memory_of_the_diverged_trainer(
     assert alive == [0, 0]
 
 
-@pytest.mark.parametrize(("at", "back_to"), [(2, 0), (23, 20), (59, 55)])
+@pytest.mark.parametrize(("at", "back_to"), mostly_slow([(2, 0), (23, 20), (59, 55)], 23))
 def test_a_run_goes_back_and_on_with_other_random_numbers(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, back_to: int
 ) -> None:

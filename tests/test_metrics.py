@@ -35,6 +35,7 @@ def test_the_floor_is_at_the_same_n() -> None:
     assert len(few.heldout) == 100 and "100 samples" in few.describe()
 
 
+@pytest.mark.slow
 def test_scores_of_mixtures() -> None:
     data = Points("eight_gaussians")
     scores = PointScores(data)

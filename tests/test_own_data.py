@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Command
+from conftest import Command, mostly_slow
 from PIL import Image
 
 import gan_cli
@@ -295,7 +295,7 @@ def test_another_score_of_the_data_may_be_the_objective(command: Command, tmp_pa
     )
 
 
-@pytest.mark.parametrize("name", ["my photos (1)", "Bücher", "2024"])
+@pytest.mark.parametrize("name", mostly_slow(["my photos (1)", "Bücher", "2024"], "Bücher"))
 def test_folders_may_have_any_name(command: Command, tmp_path: Path, name: str) -> None:
     classes(tmp_path / name, ("cat", "dog"))
     code, printed = command(

@@ -351,7 +351,7 @@ NETWORKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("suffix", ["pt2", "onnx"])
+@pytest.mark.parametrize("suffix", mostly_slow(["pt2", "onnx"], "onnx"))
 @pytest.mark.parametrize("name", mostly_slow(NETWORKS, "enlarging", "pairs"))
 def test_an_exported_file_takes_images_of_other_sides(
     made: Callable[..., Path], command: Command, name: str, suffix: str

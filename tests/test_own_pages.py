@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Command
+from conftest import Command, mostly_slow
 from pages import write_plugins
 from test_torture import outcome
 from test_zoo import assert_same_state
@@ -45,7 +45,7 @@ def arguments(plugin: str) -> tuple[str, ...]:
     return (*named, *USES[plugin], *width, *SHORT)
 
 
-@pytest.mark.parametrize("plugin", USES)
+@pytest.mark.parametrize("plugin", mostly_slow(USES, "careful", "blind"))
 def test_a_plugin_of_the_page_in_its_whole_use(plugin: str, command: Command, folder: Path) -> None:
     plugins, typed = f"plugins=[my_gan/{plugin}.py]", arguments(plugin)
     for steps, run in ((4, "whole"), (2, "parts"), (4, "parts")):

@@ -506,7 +506,7 @@ def typed_for(group: str, source: str, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("group", "source", "parts", "said"),
-    BREACHES,
+    [pytest.param(*row, marks=pytest.mark.slow if i % 3 else ()) for i, row in enumerate(BREACHES)],
     ids=[f"{row[0]}-{row[3][-30:]}" for row in BREACHES],
 )
 def test_a_component_that_gives_something_else_is_named(

@@ -3,7 +3,7 @@ brings to rest."""
 
 import pytest
 import torch
-from conftest import TINY, make_trainer
+from conftest import TINY, make_trainer, mostly_slow
 from torch import Tensor
 
 from gan_cli.errors import UserError
@@ -49,7 +49,7 @@ def test_the_penalty_at_both_ends_is_the_sum_of_both() -> None:
 
 @pytest.mark.parametrize(
     ("gamma", "expected"),
-    [(0.0, (0.973, 0.755, 0.584, 0.498)), (1.0, (0.688, 0.355, 0.093, 0.024))],
+    mostly_slow([(0.0, (0.973, 0.755, 0.584, 0.498)), (1.0, (0.688, 0.355, 0.093, 0.024))], 1.0),
 )
 def test_the_dirac_gan_comes_to_rest_under_both_penalties(
     gamma: float, expected: tuple[float, ...]

@@ -272,13 +272,17 @@ def test_a_disk_that_is_really_full_and_then_is_not(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "part",
-    [
+    mostly_slow(
+        [
+            {"config": "- a\n"},
+            {"config": "5"},
+            {"config": "hardware: 3\n"},
+            {"config": "{a: ["},
+            {"terms": [1]},
+        ],
         {"config": "- a\n"},
-        {"config": "5"},
-        {"config": "hardware: 3\n"},
-        {"config": "{a: ["},
         {"terms": [1]},
-    ],
+    ),
 )
 def test_an_odd_checkpoint_in_a_run_folder_is_one_sentence(
     command: Command, tmp_path: Path, good: Path, part: dict[str, Any]
