@@ -90,6 +90,34 @@ class ConditionalNorm(nn.Module):
         return normed * (1 + gain) + bias
 
 
+class ClassNorm(nn.Module):
+    """Batch norm with a gain and a bias of each class: (N, C, H, W), (N,) -> (N, C, H, W).
+
+    Reference: as in Miyato and Koyama, 2018, arXiv 1802.05637, whose gains start at 1; here they
+    are drawn from N(1, 0.3), so that samples of two classes differ from the start.
+
+    Args:
+        channels: C.
+        classes: how many there are.
+        norm_name: as that of `ConditionalNorm`.
+    """
+
+    takes_condition: ClassVar[bool] = True
+
+    def __init__(self, channels: int, classes: int, norm_name: str) -> None:
+        super().__init__()
+        plain = norm_name == "none"
+        self.norm = nn.Identity() if plain else nn.BatchNorm2d(channels, affine=False)
+        self.gain, self.bias = nn.Embedding(classes, channels), nn.Embedding(classes, channels)
+        nn.init.normal_(self.gain.weight, 1.0, 0.3)
+        nn.init.zeros_(self.bias.weight)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        gain, bias = self.gain(y)[:, :, None, None], self.bias(y)[:, :, None, None]
+        normed: Tensor = self.norm(x)
+        return normed * gain.to(x.dtype) + bias.to(x.dtype)
+
+
 class Chain(nn.Sequential):
     """Modules one after the other; those that say `takes_condition` are given the condition."""
 
@@ -108,3 +136,8 @@ def conditional_norms(width: int, norm_name: str) -> Callable[[int], list[nn.Mod
 def told_shape(shape: tuple[int, ...], classes: int) -> tuple[int, ...]:
     """The input shape of the network in `Concatenated` for samples of `shape`."""
     return (shape[0] + classes, *shape[1:])
+
+
+def class_norms(classes: int, norm_name: str) -> Callable[[int], list[nn.Module]]:
+    """A maker of norms with a gain and a bias of each class."""
+    return lambda channels: [ClassNorm(channels, classes, norm_name)]

@@ -12,8 +12,8 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from gan_cli.errors import UserError
 from gan_cli.networks.attention import attending
-from gan_cli.networks.conditional import Chain, conditional_norms
-from gan_cli.networks.layers import Scored, constrain, initialise, norm, one_hot
+from gan_cli.networks.conditional import Chain, class_norms
+from gan_cli.networks.layers import Scored, constrain, initialise, norm
 from gan_cli.registry import Count, Depth, networks
 
 Norms = Callable[[int], list[nn.Module]]
@@ -93,7 +93,8 @@ class Generator(nn.Module):
     Args:
         classes: how many there are, which the norms of the blocks are told; 0 is none.
         width: channels everywhere.
-        generator_norm: before every convolution but those of the shortcuts; of classes `batch`.
+        generator_norm: before every convolution but those of the shortcuts; with classes batch norm
+            or none.
         attention: the largest feature maps of at most this side attend to themselves (SAGAN); 0 is
             none.
         spectral: spectral norm on every layer (SAGAN), besides the norm of the features.
@@ -115,10 +116,9 @@ class Generator(nn.Module):
         super().__init__()
         base, count = doublings(shape)
         plain = partial(norm, generator_norm, spatial=True)
-        normed = conditional_norms(classes, generator_norm) if classes else plain
+        normed = class_norms(classes, generator_norm) if classes else plain
         blocks: list[nn.Module] = [Block(width, width, normed, "up") for _ in range(count)]
         sides = [base * 2**i for i in range(1, count + 1)]
-        self.classes = classes
         self.layers = Chain(
             nn.Linear(latent, width * base**2),
             nn.Unflatten(1, (width, base, base)),
@@ -132,7 +132,7 @@ class Generator(nn.Module):
         constrain(self, "spectral" if spectral else "none")
 
     def forward(self, z: Tensor, *given: Tensor) -> Tensor:
-        return self.layers(z, *(one_hot(y, self.classes).to(z.dtype) for y in given))
+        return self.layers(z, *given)
 
 
 @networks.register("resnet.discriminator")
