@@ -67,17 +67,17 @@ class TwoPlayer(Game):
             **self.penalty(x, x_fake, *given),
         }
 
-    def tell_apart(self, real: Tensor, fake: Tensor) -> Tensor:
-        """D's loss from its scores of real and of fake samples."""
-        self.T.judged(real - self.loss.middle)
-        loss: Tensor = self.loss.discriminator(real, fake)
-        return loss
-
     @player(moves="G")
     def generator(self, x: Tensor, *given: Tensor) -> Terms:
         x_fake = self.T(self.sample_fakes(x, *given))
         real = self.value(self.T(x), *given) if self.loss.uses_real else None
         return {"adversarial": self.loss.generator(self.value(x_fake, *given), real)}
+
+    def tell_apart(self, real: Tensor, fake: Tensor) -> Tensor:
+        """D's loss from its scores of real and of fake samples."""
+        self.T.judged(real - self.loss.middle)
+        loss: Tensor = self.loss.discriminator(real, fake)
+        return loss
 
     def sample_fakes(self, x: Tensor, *given: Tensor) -> Tensor:
         """As many fake samples as there are real ones in `x`."""
