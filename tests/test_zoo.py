@@ -378,6 +378,7 @@ VARIANTS = (
     "dcgan_constant",
     "dcgan_tanh",
     "adam_sagan",
+    "adam_sagan_small",
     "resnet_sagan",
     "adam_progan",
     "adam_progan_small",
