@@ -50,7 +50,7 @@ from gan_cli.commands import (
     sample,
     zoo,
 )
-from gan_cli.config import commandline
+from gan_cli.config import commandline, ramps
 from gan_cli.config.identity import HARMLESS
 from gan_cli.config.options import groups, options
 from gan_cli.config.roles import SIMPLE
@@ -539,6 +539,9 @@ def known(key: str) -> bool:
         return group in groups() or any(
             group == item.name for schema in SCHEMAS for item in fields(schema)
         )
+    if group == "ramps":
+        number, _, last = rest.rpartition(".")
+        return last in ramps.KEYS and known(number)
     owners = {"hardware": Hardware, "bench": bench.BenchConfig, "zoo": zoo.ZooConfig}
     if group in owners:
         return rest in [item.name for item in fields(owners[group])]
