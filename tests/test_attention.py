@@ -103,7 +103,7 @@ def test_maps_that_are_all_larger_are_named() -> None:
 
 
 def test_the_model_is_that_of_the_paper() -> None:
-    config = compose("model=sagan", "data=digits", "network.width=8")
+    config = compose("model=sagan", "data=digits", "network.width=8", "optimizer=adam_sagan")
     rates = {who: config["optimizer"]["players"].get(who, {}).get("lr", config["optimizer"]["lr"])
              for who in ("discriminator", "generator")}  # fmt: skip
     assert rates == {"discriminator": 4e-4, "generator": 1e-4} and config["loss"]["name"] == "hinge"
