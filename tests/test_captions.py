@@ -308,6 +308,7 @@ def test_a_factor_must_divide_the_sides(command: Command) -> None:
 # --- scores ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_words_of_samples_whose_words_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "STEPS", 600)  # as many as it needs to be right
     data = Captions(size=720)
@@ -326,6 +327,7 @@ def test_words_of_samples_whose_words_are_known(monkeypatch: pytest.MonkeyPatch)
     assert len(COMBINATIONS) == 72 and [*SAID] == ["size", "colour", "shape", "place"]
 
 
+@pytest.mark.slow
 def test_captions_that_are_retrieved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of true images by a network that learnt them, and of other images by chance."""
     monkeypatch.setattr(retrieval, "STEPS", 150)

@@ -169,6 +169,7 @@ def test_the_terms_of_known_images() -> None:
 # --- scores, and use ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_identities_of_samples_whose_identity_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "STEPS", 300)
     data = few()

@@ -352,7 +352,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("suffix", mostly_slow(["pt2", "onnx"], "onnx"))
-@pytest.mark.parametrize("name", mostly_slow(NETWORKS, "enlarging", "pairs"))
+@pytest.mark.parametrize("name", mostly_slow(NETWORKS, "enlarging"))
 def test_an_exported_file_takes_images_of_other_sides(
     made: Callable[..., Path], command: Command, name: str, suffix: str
 ) -> None:

@@ -223,6 +223,7 @@ def page(run: Path, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("run", ["colours"], indirect=True)
+@pytest.mark.slow
 def test_nobody_paints_without_the_address_that_was_printed(page: str) -> None:
     parts = urlsplit(page)
     bare = f"{parts.scheme}://{parts.netloc}"

@@ -136,6 +136,7 @@ def test_the_style_of_an_image_is_a_code() -> None:
     torch.testing.assert_close(terms["kl"], 0.05 * kl)
 
 
+@pytest.mark.slow
 def test_an_image_comes_back_in_its_own_style(command: Command, tmp_path: Path) -> None:
     run = tmp_path / "run"
     code, printed = command(
