@@ -4,10 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import Command, compose, make_trainer, mostly_slow
 
+from gan_cli.benchmarks import speed
 from gan_cli.commands import dry_run
+from gan_cli.training import build
 
 QUICK = ("network.width=8", "batch_size=8", "hardware.threads=1")
 
@@ -156,3 +159,32 @@ def test_a_dry_run_that_stands_in_a_file_is_refused(command: Command, tmp_path: 
             "gan-train", "--config-dir", "own", "experiment=e", "data=points", *QUICK, *more
         )
         assert code == 2 and "dry_run=true: stands in a file" in printed
+
+
+@pytest.mark.parametrize("fits", [False, True])
+def test_what_does_not_fit_is_told_from_two_samples(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: bool
+) -> None:
+    monkeypatch.setattr(dry_run, "LARGE", 1)
+    monkeypatch.setattr(dry_run, "FITS", 1.0 if fits else 0.0)
+    typed = ("model=dcgan", "data=digits", "network.width=8", "batch_size=64", "steps=9")
+    code, printed = command("gan-train", "dry_run=true", *typed)
+    assert code == 0, printed
+    assert ("a batch of 64 does not fit" in printed) != fits
+    assert re.search(r"^a round +[\d.e+]+ ms: 2 turns, 128 samples", printed, re.MULTILINE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_grows_with_the_samples_of_a_shard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dry_run, "LARGE", 1)
+    monkeypatch.setattr(dry_run, "FITS", 0.0)
+    monkeypatch.setattr(speed, "own_peak_memory", lambda: 0.0)
+    needed = []
+    for shards, batch in ((1, 64), (1, 128), (2, 128)):
+        config = compose("model=dcgan", "data=digits", "network.width=8", f"batch_size={batch}")
+        config["hardware"]["shards"] = shards
+        dataset = build.build_dataset(config, torch.device("cpu"))
+        found = dry_run._probed(config, dataset, torch.device("cpu"))
+        assert found is not None
+        needed.append(found[1])
+    assert needed[1] == pytest.approx(2 * needed[0]) and needed[2] == pytest.approx(needed[0])
