@@ -179,7 +179,9 @@ def _evaluate_checkpoint(
     else:
         generator = load_generator(path, config.weights, config.plugins, direction=config.direction)
         evaluate = partial(score_samples, metrics, generator.game, heldout)
-        result = truncation_curve.scores_at(thresholds, evaluate, generator, config)
+        result = truncation_curve.scores_at(
+            thresholds, evaluate, generator, config.truncation, config.statistics
+        )
         if several:
             result |= truncation_curve.written(result, thresholds, output)
 

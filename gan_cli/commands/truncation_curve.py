@@ -3,15 +3,12 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gan_cli.errors import UserError
 from gan_cli.files import csv_text, write_bytes, write_text
 from gan_cli.sampling.generator import Generator, Statistics, estimate_statistics, shown
 from gan_cli.sampling.output import file_to_write
-
-if TYPE_CHECKING:
-    from gan_cli.commands.evaluate import EvaluateConfig
 
 PAIRS = (
     ("recall", "precision"),
@@ -70,7 +67,8 @@ def scores_at(
     bounds: Sequence[float],
     evaluate: Callable[[float | None], dict[str, Any]],
     generator: Generator,
-    config: "EvaluateConfig",
+    typed: Any,
+    statistics: Statistics,
 ) -> dict[str, Any]:
     """The scores of a generator at truncations, and their provenance.
 
@@ -79,21 +77,22 @@ def scores_at(
     Args:
         bounds: the truncations; empty to leave latents as they are.
         evaluate: the scores and their provenance at a truncation.
+        typed: the truncation as it was typed, a list for several.
+        statistics: whether those of batch norm are saved ones, or recomputed at each truncation.
 
     Raises:
         UserError: the model draws nothing that could be truncated.
     """
     if bounds and not generator.game.columns():
         raise UserError(
-            f"truncation={shown(config.truncation)}: the checkpoint's model draws no latents; "
-            "leave it out."
+            f"truncation={shown(typed)}: the checkpoint's model draws no latents; leave it out."
         )
     results = []
     for bound in bounds or (None,):
-        if config.statistics is Statistics.batch:
+        if statistics is Statistics.batch:
             estimate_statistics(generator, truncation=bound)
         results.append(evaluate(bound))
-    if not isinstance(config.truncation, list):
+    if not isinstance(typed, list):
         return {**({"truncation": bounds[0]} if bounds else {}), **results[0]}
     scores = {name: [result["scores"][name] for result in results] for name in results[0]["scores"]}
     return {"truncation": list(bounds), **results[0], "scores": scores}
